@@ -1,0 +1,79 @@
+//! Two kinds of offset that must never be confused.
+//!
+//! Kafka commits the offset of the *next* record to read. Runtimes that use one integer type for both "this record
+//! is at" and "go on at" have shipped off-by-one commits; here the compiler refuses them.
+
+use std::fmt;
+
+/// Where a record stands in its partition. Never negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(i64);
+
+/// Where reading goes on: one past the last record that is done. This is what Kafka commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextOffset(i64);
+
+impl Offset {
+    /// `None` for the negative numbers that Kafka uses as commands (beginning, end, stored, invalid).
+    pub const fn new(raw: i64) -> Option<Self> {
+        if raw < 0 { None } else { Some(Self(raw)) }
+    }
+
+    /// The number as Kafka knows it.
+    pub const fn raw(self) -> i64 {
+        self.0
+    }
+
+    /// The offset to commit once this record, and all before it, are done.
+    pub const fn next(self) -> NextOffset {
+        NextOffset(self.0 + 1)
+    }
+}
+
+impl NextOffset {
+    /// `None` for negative numbers.
+    pub const fn new(raw: i64) -> Option<Self> {
+        if raw < 0 { None } else { Some(Self(raw)) }
+    }
+
+    /// The number as Kafka knows it.
+    pub const fn raw(self) -> i64 {
+        self.0
+    }
+
+    /// Is the record at `offset` still to be read from here?
+    pub const fn has_yet_to_read(self, offset: Offset) -> bool {
+        offset.0 >= self.0
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for NextOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_offset_is_one_past_the_record() {
+        let at = Offset::new(41).unwrap();
+        assert_eq!(at.next(), NextOffset::new(42).unwrap());
+        assert!(!at.next().has_yet_to_read(at));
+        assert!(at.next().has_yet_to_read(Offset::new(42).unwrap()));
+    }
+
+    #[test]
+    fn kafkas_negative_commands_are_not_offsets() {
+        assert!(Offset::new(-1001).is_none());
+        assert!(NextOffset::new(-1).is_none());
+    }
+}
