@@ -1,0 +1,3 @@
+//! A datum's bytes: how they are read, bounds first.
+
+pub(crate) mod varint;

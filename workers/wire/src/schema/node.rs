@@ -1,0 +1,46 @@
+//! The flat node table: name-resolved, recursive schemas are indices that point back.
+
+use serde_json::{Map, Value};
+
+use super::LeafType;
+
+/// Place of a node in its schema's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeId(pub(crate) u32);
+
+/// One type of the schema. Named types occur once, however often they are used.
+#[derive(Debug)]
+pub(crate) enum Node {
+    Leaf {
+        leaf: LeafType,
+        /// The definition without its structural keys: doc, aliases, default symbol, custom attributes.
+        attributes: Map<String, Value>,
+    },
+    Record {
+        /// Full name.
+        name: String,
+        fields: Vec<Field>,
+        attributes: Map<String, Value>,
+    },
+    Array {
+        items: NodeId,
+        attributes: Map<String, Value>,
+    },
+    Map {
+        values: NodeId,
+        attributes: Map<String, Value>,
+    },
+    Union {
+        branches: Vec<NodeId>,
+    },
+}
+
+/// A record's field.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) node: NodeId,
+    pub(crate) default: Option<Value>,
+    /// doc, aliases, order and custom attributes.
+    pub(crate) attributes: Map<String, Value>,
+}
