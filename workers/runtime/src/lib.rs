@@ -1,1 +1,32 @@
-//! TODO
+//! The only room that loops: Kafka lanes, the registry, dead letters, configuration, and what an operator sees.
+//!
+//! ```text
+//!              ┌────────────────── transform lane (masker, normaliser): one OS thread ──────────────────┐
+//!  topic ──►   │ Consumer ─► Processor ─► Outputs ─► transactional Producer ─► commit(outputs, offsets) │ ──► topic
+//!              └────────────────────────────────────────────────────────────────────────────────────────┘
+//!              ┌────────────────── store lane (sink): one OS thread per store ──────────────────────────┐
+//!  topic ──►   │ Consumer ─► Store::append ─► Store::flush (durable) ─► Receipt ─► Checkpoint ─► commit │ ──► store
+//!              └────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Three kinds of offset, defined once: *working* is what the lane has taken in; *proven* is what a receipt covers;
+//! *committed* is what the group (or the store) remembers. They only ever move in that order.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod admin;
+pub mod config;
+pub mod contracts;
+pub mod dead_letter;
+pub mod kafka;
+pub mod lane;
+pub mod metrics;
+pub mod registry;
+pub mod retry;
+pub mod shutdown;
+pub mod status;
+pub mod telemetry;
+
+/// What a sink's store implements, under the name that stores know it by.
+pub mod store_lane {
+    pub use crate::lane::store::{Pending, Store, StoreLane, StoreLaneConfig};
+}

@@ -1,0 +1,134 @@
+//! Topics as they are, and the few changes that `apply` makes to them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use sluice_core::Fault;
+
+use super::settings;
+use crate::config::KafkaSection;
+
+const CALL: Duration = Duration::from_secs(15);
+
+/// A topic as the brokers describe it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topic {
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Settings that were set for this topic (not the brokers' defaults).
+    pub config: BTreeMap<String, String>,
+}
+
+/// The cluster's administration.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+}
+
+impl Admin {
+    /// A client; no call is made yet.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the user if a property is wrong.
+    pub fn new(kafka: &KafkaSection) -> Result<Self, Fault> {
+        let client = settings::plain(kafka)?.create().map_err(|error| settings::refused("building a Kafka admin client", error))?;
+        Ok(Self { client })
+    }
+
+    /// How many brokers answer.
+    ///
+    /// # Errors
+    /// A [`Fault`] if none does.
+    pub fn brokers(&self) -> Result<usize, Fault> {
+        let metadata = self.client.inner().fetch_metadata(None, Duration::from_secs(5));
+        metadata.map(|metadata| metadata.brokers().len()).map_err(|error| Fault::outage("asking Kafka for its brokers", error))
+    }
+
+    /// The topics there are among `names`.
+    ///
+    /// # Errors
+    /// A [`Fault`] if Kafka does not answer.
+    pub async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Topic>, Fault> {
+        let outage = |error| Fault::outage("asking Kafka for its topics", error);
+        let metadata = self.client.inner().fetch_metadata(None, CALL).map_err(outage)?;
+        let mut found: BTreeMap<String, Topic> = metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none() && names.iter().any(|name| name == topic.name()))
+            .map(|topic| (topic.name().to_owned(), Topic { partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX), config: BTreeMap::new() }))
+            .collect();
+        let resources: Vec<String> = found.keys().cloned().collect();
+        if resources.is_empty() {
+            return Ok(found);
+        }
+        let specifiers: Vec<_> = resources.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let described = self.client.describe_configs(&specifiers, &options()).await.map_err(outage)?;
+        for (name, described) in resources.iter().zip(described) {
+            let described = described.map_err(|code| Fault::outage(format!("asking for the settings of {name}"), code))?;
+            if let Some(topic) = found.get_mut(name) {
+                topic.config = described
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.source == ConfigSource::DynamicTopic)
+                    .filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?)))
+                    .collect();
+            }
+        }
+        Ok(found)
+    }
+
+    /// Creates a topic; one that is there already is left as it is.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the broker's reason.
+    pub async fn create(&self, name: &str, partitions: i32, replication: i32, config: &BTreeMap<String, String>) -> Result<(), Fault> {
+        let doing = format!("creating topic {name}");
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        for (key, value) in config {
+            topic = topic.set(key, value);
+        }
+        let made = self.client.create_topics([&topic], &options()).await.map_err(|error| Fault::outage(doing.clone(), error))?;
+        one(made, &doing, &[RDKafkaErrorCode::TopicAlreadyExists])
+    }
+
+    /// Raises the number of partitions.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the broker's reason.
+    pub async fn raise_partitions(&self, name: &str, to: usize) -> Result<(), Fault> {
+        let doing = format!("raising the partitions of {name}");
+        let wanted = NewPartitions::new(name, to);
+        let made = self.client.create_partitions([&wanted], &options()).await.map_err(|error| Fault::outage(doing.clone(), error))?;
+        one(made, &doing, &[])
+    }
+
+    /// Sets all settings of a topic: those not named go back to the brokers' defaults, so give the whole map.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the broker's reason.
+    pub async fn set_config(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), Fault> {
+        let doing = format!("changing the settings of {name}");
+        let mut wanted = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (key, value) in config {
+            wanted = wanted.set(key, value);
+        }
+        let made = self.client.alter_configs([&wanted], &options()).await.map_err(|error| Fault::outage(doing.clone(), error))?;
+        one(made.into_iter().map(|result| result.map(|_| String::new()).map_err(|(_, code)| (String::new(), code))).collect(), &doing, &[])
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
+}
+
+fn one(results: Vec<Result<String, (String, RDKafkaErrorCode)>>, doing: &str, fine: &[RDKafkaErrorCode]) -> Result<(), Fault> {
+    for result in results {
+        match result {
+            Err((_, code)) if !fine.contains(&code) => return Err(Fault::user(doing.to_owned(), code)),
+            _ => {}
+        }
+    }
+    Ok(())
+}

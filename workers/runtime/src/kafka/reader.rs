@@ -1,0 +1,113 @@
+//! Reading a topic outside any group: to its end as it stands now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use sluice_core::{Fault, NextOffset, Offset, RecordRef, TopicPartition};
+
+use super::consumer::headers_of;
+use super::settings;
+use crate::config::KafkaSection;
+
+const CALL: Duration = Duration::from_secs(10);
+/// No record and no end of partition for this long: the brokers are away.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Lends a message as a record.
+pub(super) fn with_record(message: &BorrowedMessage<'_>, take: impl FnOnce(&RecordRef<'_>)) -> Result<(), Fault> {
+    let offset = Offset::new(message.offset())
+        .ok_or_else(|| Fault::bug("reading a record", format!("Kafka gave offset {}", message.offset())))?;
+    // Most records have no headers; for the others one small vector is made.
+    let headers = headers_of(message);
+    take(&RecordRef {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset,
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key(),
+        value: message.payload(),
+        headers: &headers,
+    });
+    Ok(())
+}
+
+/// Reads the committed records of `topic` from `from` (the beginning, for partitions it does not name) up to the end as
+/// it is when each partition's end is first reached, lends each to `take`, and moves `from` on.
+///
+/// # Errors
+/// A [`Fault`] if Kafka does not answer.
+pub fn read_to_end(
+    kafka: &KafkaSection,
+    topic: &str,
+    from: &mut BTreeMap<i32, NextOffset>,
+    mut take: impl FnMut(&RecordRef<'_>),
+) -> Result<(), Fault> {
+    let consumer: BaseConsumer = settings::reader(kafka)?.create().map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let mut open = BTreeSet::new();
+    let mut list = TopicPartitionList::new();
+    for partition in partitions(&consumer, topic)? {
+        let start = from.get(&partition).map_or(KafkaOffset::Beginning, |next| KafkaOffset::Offset(next.raw()));
+        list.add_partition_offset(topic, partition, start).map_err(|error| Fault::bug("listing partitions", error))?;
+        open.insert(partition);
+    }
+    consumer.assign(&list).map_err(|error| Fault::bug("assigning partitions", error))?;
+    let mut last = Instant::now();
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(100)) {
+            None if last.elapsed() > STALLED => return Err(Fault::outage(format!("reading {topic} to its end"), "no answer for 30 s")),
+            None => {}
+            Some(Ok(message)) => {
+                last = Instant::now();
+                with_record(&message, |record| {
+                    from.insert(record.partition, record.offset.next());
+                    take(record);
+                })?;
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                last = Instant::now();
+                open.remove(&partition);
+            }
+            Some(Err(error)) => tracing::debug!(%error, topic, "reading to the end"),
+        }
+    }
+    Ok(())
+}
+
+/// Counts the committed records of a topic: what a `read_committed` consumer sees.
+///
+/// # Errors
+/// As [`read_to_end`].
+pub fn count_committed(kafka: &KafkaSection, topic: &str) -> Result<u64, Fault> {
+    let mut count = 0;
+    read_to_end(kafka, topic, &mut BTreeMap::new(), |_| count += 1)?;
+    Ok(count)
+}
+
+/// The end of every partition of `topic` (the high watermark; transaction markers count).
+///
+/// # Errors
+/// A [`Fault`] if the topic does not exist or Kafka does not answer.
+pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition, NextOffset>, Fault> {
+    let consumer: BaseConsumer = settings::reader(kafka)?.create().map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let mut ends = BTreeMap::new();
+    for partition in partitions(&consumer, topic)? {
+        let (_, high) = consumer.fetch_watermarks(topic, partition, CALL).map_err(|error| Fault::outage("asking for watermarks", error))?;
+        if let Some(next) = NextOffset::new(high) {
+            ends.insert(TopicPartition::new(topic, partition), next);
+        }
+    }
+    Ok(ends)
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, Fault> {
+    let metadata = consumer.fetch_metadata(Some(topic), CALL).map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+    match found {
+        Some(found) => Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()),
+        None => Err(Fault::user(format!("reading {topic}"), "no such topic; `sluice apply` creates the contracts' topics")),
+    }
+}

@@ -1,0 +1,168 @@
+//! From one memory setting and an operator's properties to librdkafka's configuration. Pure but for revealed secrets.
+
+use rdkafka::ClientConfig;
+use sluice_core::{BoxError, Fault};
+
+use crate::config::{ConfigErrors, KafkaSection};
+
+/// What carries the promises: an operator cannot change it.
+const OURS: &[(&str, &str)] = &[
+    ("enable.auto.commit", "offsets move only over receipts"),
+    ("enable.auto.offset.store", "offsets move only over receipts"),
+    ("auto.offset.reset", "a lost position must stop the worker, not restart it elsewhere"),
+    ("isolation.level", "only committed records are read"),
+    ("enable.idempotence", "exactly once needs it"),
+    ("acks", "exactly once needs acks=all"),
+    ("transactional.id", "it is the worker's slot; set `instance`"),
+    ("group.id", "set `group`"),
+    ("bootstrap.servers", "set `kafka.brokers`"),
+    ("partitioner", "co-partitioning with Java producers needs murmur2_random"),
+    ("queue.buffering.max.kbytes", "derived from `memory`"),
+    ("queued.max.messages.kbytes", "derived from `memory`"),
+];
+
+/// Finds properties that an operator may not set.
+///
+/// # Errors
+/// All of them at once, each with the reason.
+pub fn check(kafka: &KafkaSection) -> Result<(), ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    if kafka.brokers.trim().is_empty() {
+        errors.add("kafka.brokers", "is empty", Some("host:port, separated by commas".into()));
+    }
+    for name in kafka.properties.keys().chain(kafka.secrets.keys()) {
+        if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
+            errors.add(format!("kafka.properties.{name}"), "cannot be set", Some((*why).into()));
+        }
+    }
+    for name in kafka.properties.keys() {
+        if ["sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.oauthbearer.client.secret"].contains(&name.as_str()) {
+            errors.add(format!("kafka.properties.{name}"), "is a secret", Some("put it under kafka.secrets as {env: NAME} or {file: path}".into()));
+        }
+    }
+    errors.or(())
+}
+
+fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
+    check(kafka).map_err(|errors| Fault::user("reading the Kafka section", errors))?;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &kafka.brokers).set("client.id", "sluice");
+    // A neighbour that is away is tried again quickly at first, then every few seconds.
+    config.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "5000");
+    config.set("topic.metadata.refresh.interval.ms", "60000").set("log.connection.close", "false");
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+    for (name, secret) in &kafka.secrets {
+        let value = secret.reveal(&format!("kafka.secrets.{name}")).map_err(|errors| Fault::user("reading Kafka's secrets", errors))?;
+        config.set(name, value);
+    }
+    Ok(config)
+}
+
+/// A client without a group and without promises: metadata, watermarks, administration.
+pub(super) fn plain(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
+    base(kafka)
+}
+
+/// A reader of committed records that is assigned by hand.
+pub(super) fn reader(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
+    let mut config = base(kafka)?;
+    config
+        .set("group.id", "sluice-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "20")
+        .set("fetch.queue.backoff.ms", "20")
+        .set("queued.max.messages.kbytes", "16384");
+    Ok(config)
+}
+
+/// A member of a group whose offsets are moved by receipts only. `memory` is the whole process's, in bytes.
+pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<ClientConfig, Fault> {
+    let mut config = base(kafka)?;
+    let queue = (memory / 8).max(1 << 20);
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // The start is chosen on assignment: committed, the store's own, or the beginning for a new group.
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
+        .set("fetch.wait.max.ms", "50")
+        // The default of 1,000 ms lets the fetcher sleep while the queue runs dry: a copy falls to a third.
+        .set("fetch.queue.backoff.ms", "20")
+        .set("queued.max.messages.kbytes", (queue / 1024).to_string())
+        .set("queued.min.messages", "50000")
+        .set("fetch.max.bytes", queue.clamp(1 << 20, 16 << 20).to_string())
+        .set("fetch.message.max.bytes", (queue / 8).clamp(256 << 10, 1 << 20).to_string());
+    let modern = kafka.properties.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"));
+    if !modern {
+        default(&mut config, kafka, "partition.assignment.strategy", "cooperative-sticky");
+        default(&mut config, kafka, "session.timeout.ms", "10000");
+    }
+    Ok(config)
+}
+
+/// A producer. `transactional_id` makes it transactional; `memory` is the whole process's, in bytes.
+pub(super) fn producer(kafka: &KafkaSection, transactional_id: Option<&str>, memory: usize) -> Result<ClientConfig, Fault> {
+    let mut config = base(kafka)?;
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .set("socket.nagle.disable", "true")
+        .set("queue.buffering.max.kbytes", ((memory / 8).max(1 << 20) / 1024).to_string())
+        .set("queue.buffering.max.messages", "200000")
+        // Must be below transaction.timeout.ms, or a message could outlive its transaction.
+        .set("message.timeout.ms", "8000");
+    default(&mut config, kafka, "compression.type", "lz4");
+    default(&mut config, kafka, "linger.ms", "5");
+    default(&mut config, kafka, "batch.size", "524288");
+    if let Some(id) = transactional_id {
+        config.set("transactional.id", id);
+        // After a SIGKILL readers wait for an open transaction at most this long; a restart with the same id ends it at once.
+        default(&mut config, kafka, "transaction.timeout.ms", "10000");
+    }
+    Ok(config)
+}
+
+fn default(config: &mut ClientConfig, kafka: &KafkaSection, name: &str, value: &str) {
+    if !kafka.properties.contains_key(name) {
+        config.set(name, value);
+    }
+}
+
+/// Turns a client that could not be built into the operator's fault: a property is wrong.
+pub(super) fn refused(doing: &str, error: impl Into<BoxError>) -> Fault {
+    Fault::user(doing.to_owned(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_carries_the_promises_cannot_be_set() {
+        let properties = BTreeMap::from([("acks".to_owned(), "1".to_owned()), ("sasl.password".to_owned(), "hunter2".to_owned())]);
+        let errors = check(&KafkaSection { brokers: " ".into(), properties, secrets: BTreeMap::new() }).unwrap_err();
+        let text = errors.to_string();
+        assert_eq!(errors.0.len(), 3, "{text}");
+        assert!(!text.contains("hunter2"));
+    }
+
+    #[test]
+    fn buffers_follow_the_memory_setting() {
+        let kafka = KafkaSection { brokers: "h:1".into(), properties: BTreeMap::new(), secrets: BTreeMap::new() };
+        let config = group(&kafka, "g", 128 << 20).unwrap();
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("16384"));
+        let config = producer(&kafka, Some("t"), 128 << 20).unwrap();
+        assert_eq!(config.get("queue.buffering.max.kbytes"), Some("16384"));
+    }
+}

@@ -1,0 +1,148 @@
+//! Metrics: names in one place, `sluice_` prefix, base units, bounded labels.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use prometheus::{Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use sluice_core::Class;
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+struct Metrics {
+    registry: Registry,
+    committed: IntCounterVec,
+    dead_letters: IntCounterVec,
+    skipped: IntCounterVec,
+    flushed_records: IntCounterVec,
+    flushed_bytes: IntCounterVec,
+    flush_seconds: HistogramVec,
+    neighbour_up: IntGaugeVec,
+    next_offset: IntGaugeVec,
+    progress: IntCounterVec,
+    gauges: GaugeVec,
+}
+
+/// What a worker counts besides; a closed list, so that labels stay bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Ids taken from the database.
+    IdsClaimed,
+    /// Ids that were asked for to their last page.
+    IdsDone,
+    /// Ids given up after their attempts.
+    IdsDead,
+    /// Pages published.
+    Pages,
+    /// Records published from pages.
+    PageRecords,
+    /// Bytes of API answers.
+    AnswerBytes,
+    /// Requests sent to the API.
+    Requests,
+    /// Requests sent again after trouble.
+    Retries,
+}
+
+impl Progress {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::IdsClaimed => "ids_claimed",
+            Self::IdsDone => "ids_done",
+            Self::IdsDead => "ids_dead",
+            Self::Pages => "pages",
+            Self::PageRecords => "page_records",
+            Self::AnswerBytes => "answer_bytes",
+            Self::Requests => "requests",
+            Self::Retries => "retries",
+        }
+    }
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
+        let gauge = |name: &str, help: &str, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name, help), labels));
+        let metrics = Self {
+            committed: counter("sluice_records_committed_total", "Input records whose outcome is durable.", &["worker"]),
+            dead_letters: counter("sluice_dead_letters_total", "Records sent to a dead-letter topic.", &["worker", "class"]),
+            skipped: counter("sluice_records_skipped_total", "Records of which nothing comes, by rule.", &["worker", "class"]),
+            flushed_records: counter("sluice_store_records_total", "Records made durable in a store.", &["store"]),
+            flushed_bytes: counter("sluice_store_bytes_total", "Bytes of records made durable in a store.", &["store"]),
+            flush_seconds: register(
+                &registry,
+                HistogramVec::new(prometheus::HistogramOpts::new("sluice_store_flush_seconds", "Time of a flush."), &["store"]),
+            ),
+            neighbour_up: gauge("sluice_neighbour_up", "1 while a neighbour (Kafka, registry, store, database) answers.", &["neighbour"]),
+            next_offset: gauge("sluice_next_offset", "Next offset to read, durable.", &["topic", "partition"]),
+            progress: counter("sluice_collector_total", "What the collector has done, by kind.", &["kind"]),
+            gauges: register(&registry, GaugeVec::new(Opts::new("sluice_process_start_time_seconds", "When this process started."), &[])),
+            registry,
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        metrics.gauges.with_label_values::<&str>(&[]).set(now);
+        metrics
+    }
+}
+
+/// Names and labels are constants of this file: one that does not fit is a bug that every test of this room meets.
+#[allow(clippy::expect_used)]
+fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let collector = made.expect("a metric's name and labels");
+    registry.register(Box::new(collector.clone())).expect("a metric's name used once");
+    collector
+}
+
+/// All metrics in Prometheus' text format.
+pub fn render() -> String {
+    let mut out = Vec::new();
+    // Writing to a vector cannot fail; an encoder's complaint shows as an empty page.
+    let _ = TextEncoder::new().encode(&METRICS.registry.gather(), &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+pub(crate) fn committed(worker: &str, records: u64) {
+    METRICS.committed.with_label_values(&[worker]).inc_by(records);
+}
+
+/// A record went to the dead-letter topic.
+pub fn dead_lettered(worker: &str, class: Class) {
+    METRICS.dead_letters.with_label_values(&[worker, class.as_str()]).inc();
+}
+
+pub(crate) fn skipped(worker: &str, class: Class) {
+    METRICS.skipped.with_label_values(&[worker, class.as_str()]).inc();
+}
+
+pub(crate) fn flushed(store: &str, records: u64, bytes: usize, time: Duration) {
+    METRICS.flushed_records.with_label_values(&[store]).inc_by(records);
+    METRICS.flushed_bytes.with_label_values(&[store]).inc_by(bytes as u64);
+    METRICS.flush_seconds.with_label_values(&[store]).observe(time.as_secs_f64());
+}
+
+pub(crate) fn neighbour(name: &str, up: bool) {
+    METRICS.neighbour_up.with_label_values(&[name]).set(i64::from(up));
+}
+
+pub(crate) fn position(topic: &str, partition: i32, next: i64) {
+    METRICS.next_offset.with_label_values(&[topic, &partition.to_string()]).set(next);
+}
+
+/// Counts what a collector has done.
+pub fn progress(kind: Progress, count: u64) {
+    METRICS.progress.with_label_values(&[kind.as_str()]).inc_by(count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_registered_under_its_prefix() {
+        committed("masker", 3);
+        progress(Progress::Pages, 2);
+        let text = render();
+        assert!(text.contains("sluice_records_committed_total{worker=\"masker\"} 3"), "{text}");
+        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("sluice_")));
+    }
+}

@@ -1,0 +1,194 @@
+//! The schema registry: Confluent's API, over `schema_registry_converter`.
+//!
+//! An answer and an outage are different things: only the registry's own error code 40403 ("schema not found") says
+//! that an id does not exist; everything else, a 500 or a 404 from some proxy included, is an outage and is retried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_schema_by_id, is_compatible_schema, perform_sr_call, post_schema,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SrCall, SuppliedSchema};
+use sluice_core::{Fault, SchemaId, SchemaLookup};
+use tokio::runtime::Handle;
+
+use crate::config::RegistrySection;
+
+const CALL: Duration = Duration::from_secs(5);
+/// Confluent: "Error code 40401 – Subject not found", "40402 – Version not found", "40403 – Schema not found".
+const NOT_FOUND: std::ops::RangeInclusive<u32> = 40401..=40403;
+
+/// The registry; cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    settings: Arc<SrSettings>,
+    http: reqwest::Client,
+    url: String,
+    token: Option<String>,
+}
+
+impl Registry {
+    /// A client for the registry; no call is made yet.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the user if the URL or the token reference is wrong.
+    pub fn new(section: &RegistrySection) -> Result<Self, Fault> {
+        let doing = "configuring the registry client";
+        let url = section.url.trim_end_matches('/').to_owned();
+        let token = section.token.as_ref().map(|token| token.reveal("registry.token")).transpose().map_err(|e| Fault::user(doing, e))?;
+        let mut builder = SrSettings::new_builder(url.clone());
+        builder.set_timeout(CALL);
+        if let Some(token) = &token {
+            builder.set_token_authorization(token);
+        }
+        let settings = builder.build().map_err(|error| Fault::user(doing, error))?;
+        let http = reqwest::Client::builder().timeout(CALL).build().map_err(|error| Fault::user(doing, error))?;
+        Ok(Self { settings: Arc::new(settings), http, url, token })
+    }
+
+    /// The schema with this id; `None` if the registry says that there is none.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn schema(&self, id: SchemaId) -> Result<Option<String>, Fault> {
+        match get_schema_by_id(id.0, &self.settings).await {
+            Ok(found) => Ok(Some(found.schema)),
+            Err(error) if says_not_found(&error) => Ok(None),
+            Err(error) => Err(Fault::outage(format!("asking the registry for schema {id}"), error)),
+        }
+    }
+
+    /// The id of exactly this schema under `subject`; `None` if it is not registered there.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn id_of(&self, subject: &str, schema: &str) -> Result<Option<SchemaId>, Fault> {
+        let body = serde_json::json!({"schemaType": "AVRO", "schema": schema}).to_string();
+        match perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await {
+            Ok(found) => Ok(found.id.map(SchemaId)),
+            Err(error) if says_not_found(&error) => Ok(None),
+            Err(error) => Err(Fault::outage(format!("looking a schema up under {subject}"), error)),
+        }
+    }
+
+    /// The newest schema of a subject; `None` if the subject does not exist.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn latest(&self, subject: &str) -> Result<Option<String>, Fault> {
+        match perform_sr_call(&self.settings, SrCall::GetLatest(subject)).await {
+            Ok(found) => Ok(found.schema),
+            Err(error) if says_not_found(&error) => Ok(None),
+            Err(error) => Err(Fault::outage(format!("asking the registry for {subject}"), error)),
+        }
+    }
+
+    /// Registers a schema; the id it has if it is there already.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the user if the registry refuses it as incompatible, otherwise of an outage.
+    pub async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, Fault> {
+        let supplied = || SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned());
+        if self.latest(subject).await?.is_some() {
+            let fits = is_compatible_schema(&self.settings, subject.to_owned(), supplied()).await;
+            if matches!(fits, Ok(false)) {
+                let why = "the registry refuses it as incompatible with an earlier version";
+                return Err(Fault::user(format!("registering a schema for {subject}"), why));
+            }
+        }
+        post_schema(&self.settings, subject.to_owned(), supplied())
+            .await
+            .map(|registered| SchemaId(registered.id))
+            .map_err(|error| Fault::outage(format!("registering a schema for {subject}"), error))
+    }
+
+    /// The subject's own compatibility level; `None` if it follows the registry's.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, Fault> {
+        let doing = || format!("asking for the compatibility level of {subject}");
+        let outage = |error: reqwest::Error| Fault::outage(doing(), error.without_url());
+        let answer = self.call(reqwest::Method::GET, subject).send().await.map_err(outage)?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let body: serde_json::Value = answer.error_for_status().map_err(outage)?.json().await.map_err(outage)?;
+        Ok(body.get("compatibilityLevel").and_then(|level| level.as_str()).map(str::to_owned))
+    }
+
+    /// Sets the subject's compatibility level (`FULL_TRANSITIVE`, …).
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage or a refusal.
+    pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), Fault> {
+        let doing = || format!("setting the compatibility level of {subject}");
+        let outage = |error: reqwest::Error| Fault::outage(doing(), error.without_url());
+        let body = serde_json::json!({"compatibility": level});
+        self.call(reqwest::Method::PUT, subject).json(&body).send().await.map_err(outage)?.error_for_status().map_err(outage)?;
+        Ok(())
+    }
+
+    /// Does the registry answer?
+    ///
+    /// # Errors
+    /// A [`Fault`] if it does not.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        let outage = |error: reqwest::Error| Fault::outage("asking the registry", error.without_url());
+        let mut request = self.http.get(format!("{}/subjects", self.url));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.map_err(outage)?.error_for_status().map_err(outage)?;
+        Ok(())
+    }
+
+    fn call(&self, method: reqwest::Method, subject: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}/config/{subject}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+}
+
+fn says_not_found(error: &SRCError) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(raw) = inner.downcast_ref::<RawError>() {
+            return NOT_FOUND.contains(&raw.error_code);
+        }
+        source = inner.source();
+    }
+    false
+}
+
+/// The registry as a lane sees it: blocking, from a thread that is not tokio's.
+#[derive(Clone)]
+pub struct BlockingRegistry {
+    registry: Registry,
+    handle: Handle,
+}
+
+impl BlockingRegistry {
+    /// Calls run on `handle`'s runtime; the caller waits.
+    pub fn new(registry: Registry, handle: Handle) -> Self {
+        Self { registry, handle }
+    }
+
+    /// As [`Registry::schema`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn schema(&self, id: SchemaId) -> Result<Option<String>, Fault> {
+        self.handle.block_on(self.registry.schema(id))
+    }
+}
+
+impl SchemaLookup for BlockingRegistry {
+    fn id_of(&mut self, subject: &str, schema: &str) -> Result<Option<SchemaId>, Fault> {
+        self.handle.block_on(self.registry.id_of(subject, schema))
+    }
+}

@@ -1,0 +1,155 @@
+//! What a worker says of itself: at `/status`, `/readyz`, and in its metrics.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use sluice_core::{NextOffset, TopicPartition};
+
+use crate::{dead_letter, metrics};
+
+/// Shared by everything in one process; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Status(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    worker: &'static str,
+    /// Neighbours and, for those that are away, why.
+    neighbours: BTreeMap<String, Option<String>>,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    notes: BTreeMap<&'static str, Value>,
+    draining: bool,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    next: Option<NextOffset>,
+    written: u64,
+    dead_lettered: u64,
+    skipped: u64,
+    /// Times in a row that it had to stand still.
+    stalled: u32,
+}
+
+impl Status {
+    /// Nothing known yet: not ready until every neighbour that `expects` names has answered.
+    pub fn new(worker: &'static str, expects: &[&str]) -> Self {
+        let neighbours = expects.iter().map(|name| ((*name).to_owned(), Some("not asked yet".to_owned()))).collect();
+        Self(Arc::new(Mutex::new(Inner { worker, neighbours, ..Inner::default() })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A neighbour answered, or is away; said in the log when that changes.
+    pub fn neighbour(&self, name: &str, answer: Result<(), String>) {
+        let why = answer.err();
+        let mut inner = self.lock();
+        let before = inner.neighbours.get(name);
+        let changed = before.is_none_or(|before| before.is_some() != why.is_some());
+        if changed {
+            match &why {
+                None => tracing::info!(neighbour = name, "answers"),
+                Some(why) => tracing::warn!(neighbour = name, why, "does not answer; trying again with back-off"),
+            }
+            metrics::neighbour(name, why.is_none());
+        }
+        inner.neighbours.insert(name.to_owned(), why);
+    }
+
+    /// A batch became durable; `counts` are records written, dead-lettered and skipped in it.
+    pub fn position(&self, at: &TopicPartition, next: NextOffset, counts: [u64; 3]) {
+        metrics::position(&at.topic, at.partition, next.raw());
+        let mut inner = self.lock();
+        let partition = inner.partitions.entry(at.clone()).or_default();
+        partition.next = Some(next);
+        partition.written += counts[0];
+        partition.dead_lettered += counts[1];
+        partition.skipped += counts[2];
+        partition.stalled = 0;
+    }
+
+    /// A partition stands still; how many times in a row it has.
+    pub fn stalled(&self, at: &TopicPartition) -> u32 {
+        let mut inner = self.lock();
+        let partition = inner.partitions.entry(at.clone()).or_default();
+        partition.stalled += 1;
+        partition.stalled
+    }
+
+    /// A partition is no longer ours.
+    pub fn released(&self, at: &TopicPartition) {
+        self.lock().partitions.remove(at);
+    }
+
+    /// Shows `value` under `key` at `/status`.
+    pub fn note(&self, key: &'static str, value: Value) {
+        self.lock().notes.insert(key, value);
+    }
+
+    /// From now on not ready: traffic goes elsewhere while what is in flight ends.
+    pub fn draining(&self) {
+        self.lock().draining = true;
+    }
+
+    /// Ready: every neighbour answers, no partition stands still, not draining.
+    pub fn is_ready(&self) -> bool {
+        let inner = self.lock();
+        !inner.draining && inner.neighbours.values().all(Option::is_none) && inner.partitions.values().all(|p| p.stalled == 0)
+    }
+
+    /// The page at `/status`.
+    pub fn page(&self) -> Value {
+        let ready = self.is_ready();
+        let inner = self.lock();
+        let partitions: Vec<_> = inner
+            .partitions
+            .iter()
+            .map(|(at, partition)| {
+                json!({
+                    "topic": &*at.topic, "partition": at.partition, "next_offset": partition.next.map(NextOffset::raw),
+                    "written": partition.written, "dead_lettered": partition.dead_lettered, "skipped": partition.skipped,
+                    "stalled": partition.stalled > 0,
+                })
+            })
+            .collect();
+        let neighbours: BTreeMap<_, _> =
+            inner.neighbours.iter().map(|(name, why)| (name, why.as_deref().map_or_else(|| json!("ok"), |why| json!(why)))).collect();
+        json!({
+            "worker": inner.worker, "version": dead_letter::VERSION, "ready": ready, "draining": inner.draining,
+            "neighbours": neighbours, "partitions": partitions, "notes": inner.notes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_only_when_every_neighbour_answered() {
+        let status = Status::new("masker", &["kafka", "registry"]);
+        assert!(!status.is_ready());
+        status.neighbour("kafka", Ok(()));
+        assert!(!status.is_ready());
+        status.neighbour("registry", Ok(()));
+        assert!(status.is_ready());
+        status.neighbour("registry", Err("connection refused".into()));
+        assert!(!status.is_ready());
+        assert_eq!(status.page()["neighbours"]["registry"], "connection refused");
+    }
+
+    #[test]
+    fn a_partition_that_stands_still_is_not_ready_until_it_moves() {
+        let status = Status::new("masker", &[]);
+        let at = TopicPartition::new("t", 0);
+        assert_eq!(status.stalled(&at), 1);
+        assert!(!status.is_ready());
+        status.position(&at, NextOffset::new(5).unwrap(), [1, 0, 0]);
+        assert!(status.is_ready());
+        status.draining();
+        assert!(!status.is_ready());
+    }
+}
