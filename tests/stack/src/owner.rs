@@ -7,9 +7,31 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::unistd::{Uid, User};
-
 use crate::{StackError, process};
+
+/// A line of the system's user database.
+#[derive(Debug, Clone)]
+struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    fn from_name(name: &str) -> Option<Self> {
+        let output = Command::new("getent").args(["passwd", name]).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let mut fields = text.trim_end().split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+        let mut ids = fields.skip(1);
+        Some(Self { name, uid: ids.next()?.parse().ok()?, gid: ids.next()?.parse().ok()? })
+    }
+}
+
+/// Who we are: the owner of our own entry under /proc.
+fn our_uid() -> u32 {
+    std::fs::metadata("/proc/self").map_or(u32::MAX, |meta| meta.uid())
+}
 
 /// The user a server's processes run as; `None` = the one who started the stack.
 #[derive(Debug, Clone, Default)]
@@ -18,12 +40,12 @@ pub(crate) struct Owner(Option<User>);
 impl Owner {
     /// As root: the first of `names` that exists here. Else: whoever we are.
     pub(crate) fn choose(names: &[&str]) -> Result<Self, StackError> {
-        if !Uid::effective().is_root() {
+        if our_uid() != 0 {
             return Ok(Self(None));
         }
         names
             .iter()
-            .find_map(|name| User::from_name(name).ok().flatten())
+            .find_map(|name| User::from_name(name))
             .map(|user| Self(Some(user)))
             .ok_or_else(|| StackError::NotInstalled {
                 what: "a user for the database server",
@@ -34,7 +56,7 @@ impl Owner {
     /// A command that runs `program` as this user and ends with us.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         match &self.0 {
-            Some(user) => process::guarded_as(&user.name, user.gid.as_raw(), program),
+            Some(user) => process::guarded_as(&user.name, user.gid, program),
             None => process::guarded(program),
         }
     }
@@ -48,7 +70,7 @@ impl Owner {
     /// Makes one file or folder this user's.
     pub(crate) fn hand_over(&self, path: &Path) -> Result<(), StackError> {
         match &self.0 {
-            Some(user) => chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+            Some(user) => chown(path, Some(user.uid), Some(user.gid))
                 .map_err(StackError::io(format!("give {} to {}", path.display(), user.name))),
             None => Ok(()),
         }
@@ -68,7 +90,7 @@ impl Owner {
         // Nobody else may have made that name before us.
         let meta = std::fs::symlink_metadata(parent)
             .map_err(StackError::io(format!("look at {}", parent.display())))?;
-        if !meta.is_dir() || meta.uid() != Uid::effective().as_raw() {
+        if !meta.is_dir() || meta.uid() != our_uid() {
             let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
             return Err(StackError::Io {
                 doing: format!("use {}: it is not ours", parent.display()),

@@ -11,9 +11,6 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
 /// A command that runs `program` and has it killed when this program ends, however it ends.
@@ -69,7 +66,7 @@ pub fn spawn(command: Command) -> io::Result<Child> {
 /// # Errors
 /// What the operating system says.
 pub fn terminate(child: &mut Child) -> io::Result<()> {
-    signal(child, Signal::SIGTERM)
+    signal(child, "TERM")
 }
 
 /// Asks a child to end, waits up to `patience` and then kills it.
@@ -103,13 +100,18 @@ pub fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<Exi
     }
 }
 
-fn signal(child: &mut Child, signal: Signal) -> io::Result<()> {
+fn signal(child: &mut Child, name: &str) -> io::Result<()> {
     // Not reaped yet, so its id cannot have been given to another process.
     if child.try_wait()?.is_some() {
         return Ok(());
     }
-    let id = i32::try_from(child.id()).map_err(io::Error::other)?;
-    kill(Pid::from_raw(id), signal).map_err(io::Error::from)
+    let id = child.id().to_string();
+    let status = Command::new("kill").args(["-s", name, &id]).status()?;
+    if status.success() || child.try_wait()?.is_some() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("kill -s {name} ended with {status}")))
+    }
 }
 
 /// The last `lines` lines of a file; empty if it cannot be read.
