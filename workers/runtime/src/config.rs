@@ -87,6 +87,14 @@ pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Resu
     serde_json::from_value(value).map_err(|error| ConfigErrors::one(name, error.to_string(), None))
 }
 
+/// The name of a process that was not given one: host name and process id. Unique, but new after every restart; a
+/// deployment that wants a restart to take over at once names its instances.
+pub fn default_instance() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    let host = host.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned()));
+    format!("{}-{}", host.unwrap_or_else(|| "host".into()), std::process::id())
+}
+
 /// The JSON schema of a worker's configuration, for editors and for the chart's tests.
 pub fn schema<Raw: JsonSchema>() -> serde_json::Value {
     check::schema_of::<Raw>().to_value()

@@ -1,1 +1,90 @@
-//! Reads the contracts' folder; everything that is decided about them is in `sluice-contract`.
+//! Reads the contracts' folder and the masking keys; everything that is decided about them is in `sluice-contract`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base64::Engine as _;
+use sluice_contract::{Contracts, KeyRing};
+use zeroize::Zeroizing;
+
+use crate::config::{ConfigErrors, Secret};
+
+/// A file of a contract is a page of text; one that is larger is a mistake.
+const FILE_LIMIT: u64 = 4 << 20;
+/// `schemas/<domain>/<topic>/file`: no deeper.
+const DEPTH: usize = 3;
+
+/// Masking keys by name, each with its epochs: `{pseudonym: {1: {file: …}}}`. A key is at least 32 bytes, in base64.
+pub type KeysSection = BTreeMap<String, BTreeMap<u32, Secret>>;
+
+/// Reads every contract under `folder`.
+///
+/// # Errors
+/// Unreadable files, and all findings of all contracts, each with file, line and hint.
+pub fn load(folder: &Path) -> Result<Contracts, ConfigErrors> {
+    let mut files = vec![];
+    read(folder, DEPTH, &mut files).map_err(|(path, message)| {
+        ConfigErrors::one("schemas", format!("{path}: {message}"), Some("`schemas` names the folder that holds <domain>/<topic>/".into()))
+    })?;
+    files.sort();
+    Contracts::parse(&files).map_err(|findings| {
+        let mut errors = ConfigErrors::default();
+        for finding in &findings.0 {
+            let line = finding.line.map_or_else(String::new, |line| format!(":{line}"));
+            let path = if finding.path.is_empty() { String::new() } else { format!(" {}", finding.path) };
+            errors.add(format!("{}{line}{path}", finding.file), finding.message.clone(), finding.hint.clone());
+        }
+        errors
+    })
+}
+
+fn read(folder: &Path, depth: usize, files: &mut Vec<(String, String)>) -> Result<(), (String, String)> {
+    let at = |path: &Path, error: &dyn std::fmt::Display| (path.display().to_string(), error.to_string());
+    for entry in std::fs::read_dir(folder).map_err(|error| at(folder, &error))? {
+        let path = entry.map_err(|error| at(folder, &error))?.path();
+        if path.is_dir() {
+            if depth > 1 {
+                read(&path, depth - 1, files)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "avsc" || extension == "yaml") {
+            let size = path.metadata().map_err(|error| at(&path, &error))?.len();
+            if size > FILE_LIMIT {
+                return Err(at(&path, &format!("is {size} bytes; a contract's file has at most {FILE_LIMIT}")));
+            }
+            let text = std::fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
+            files.push((path.display().to_string(), text));
+        }
+    }
+    Ok(())
+}
+
+/// Reveals the masking keys.
+///
+/// # Errors
+/// Every key that is missing, not base64 or too short, by name; never its content.
+pub fn keys(section: &KeysSection) -> Result<KeyRing, ConfigErrors> {
+    let mut ring = KeyRing::new();
+    let mut errors = ConfigErrors::default();
+    for (name, epochs) in section {
+        for (epoch, secret) in epochs {
+            let path = format!("keys.{name}.{epoch}");
+            let hint = || Some("make one with: head -c 32 /dev/urandom | base64".to_owned());
+            let text = match secret.reveal(&path) {
+                Ok(text) => Zeroizing::new(text),
+                Err(mut missing) => {
+                    errors.0.append(&mut missing.0);
+                    continue;
+                }
+            };
+            match base64::engine::general_purpose::STANDARD.decode(text.trim()) {
+                Err(_) => errors.add(path, "is not base64", hint()),
+                Ok(bytes) => {
+                    if let Err(error) = ring.insert(name, *epoch, Zeroizing::new(bytes)) {
+                        errors.add(path, error.to_string(), hint());
+                    }
+                }
+            }
+        }
+    }
+    errors.or(ring)
+}

@@ -1,0 +1,101 @@
+//! The masker's configuration: raw form, and what it becomes once checked.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sluice_contract::Contracts;
+use sluice_contract::KeyRing;
+use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection, Size};
+use sluice_runtime::contracts::{self, KeysSection};
+use sluice_runtime::kafka;
+use sluice_runtime::lane::Pace;
+
+/// What stands in the file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Kafka: `{brokers: "host:port"}`.
+    #[schemars(description = "Kafka: {brokers: \"host:port\"}.")]
+    pub kafka: KafkaSection,
+    /// The schema registry: `{url: "http://…"}`.
+    pub registry: RegistrySection,
+    /// Folder of the contracts, `schemas/<domain>/<topic>/`.
+    pub schemas: PathBuf,
+    /// Masking keys: `{name: {epoch: {file: path}}}`, base64 of at least 32 bytes.
+    pub keys: KeysSection,
+    /// Admin pages.
+    #[serde(default)]
+    pub admin: AdminSection,
+    /// Consumer group.
+    #[serde(default = "group")]
+    pub group: String,
+    /// This process's name among the group's. A restart under the same name takes over at once; two at a time may not
+    /// share one. Default: host name and process id.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// Memory for buffers and batches.
+    #[serde(default = "memory")]
+    pub memory: Size,
+    /// Lanes: threads, each with a consumer and a producer of its own.
+    #[serde(default = "lanes")]
+    #[schemars(range(min = 1, max = 64))]
+    pub lanes: usize,
+    /// Longest time a record waits for its commit, in milliseconds.
+    #[serde(default = "commit_ms")]
+    #[schemars(range(min = 10, max = 5000))]
+    pub commit_ms: u64,
+}
+
+fn group() -> String {
+    "masker".into()
+}
+
+fn memory() -> Size {
+    Size::mib(128)
+}
+
+fn lanes() -> usize {
+    1
+}
+
+fn commit_ms() -> u64 {
+    250
+}
+
+/// Checked and ready.
+pub struct Config {
+    /// As in the file.
+    pub raw: RawConfig,
+    /// The contracts it names.
+    pub contracts: Contracts,
+    /// The keys it names.
+    pub keys: KeyRing,
+    /// This process's name.
+    pub instance: String,
+    /// When to commit.
+    pub pace: Pace,
+}
+
+impl Config {
+    /// Checks everything that the form alone cannot say.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn check(raw: RawConfig) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
+        kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
+        let keys = contracts::keys(&raw.keys).map_err(&mut note).ok();
+        let loaded = contracts::load(&raw.schemas).map_err(&mut note).ok();
+        let (Some(keys), Some(contracts)) = (keys, loaded) else { return Err(errors) };
+        for contract in contracts.iter() {
+            if let Err(error) = contract.policy(&keys) {
+                errors.add(format!("{} (keys)", contract.folder), error.to_string(), Some("name the key under `keys`".into()));
+            }
+        }
+        let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
+        let pace = Pace { interval: std::time::Duration::from_millis(raw.commit_ms), ..Pace::default() };
+        errors.or(Self { raw, contracts, keys, instance, pace })
+    }
+}

@@ -1,0 +1,31 @@
+//! The normaliser as a process: lanes, registry, admin pages.
+
+use sluice_core::Fault;
+use sluice_runtime::fleet::{self, Lanes};
+use sluice_runtime::status::Status;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::process::Normaliser;
+
+/// Runs until `stop`.
+///
+/// # Errors
+/// A [`Fault`] that no retry can mend.
+pub async fn run(config: Config, status: Status, stop: CancellationToken) -> Result<(), Fault> {
+    let Config { raw, contracts, instance, pace } = config;
+    let build = || Normaliser::new(&contracts).map_err(|error| Fault::user("preparing the facts", error));
+    let topics = build()?.topics();
+    let lanes = Lanes {
+        worker: "normaliser",
+        kafka: raw.kafka,
+        registry: raw.registry,
+        group: raw.group,
+        instance,
+        topics,
+        memory: raw.memory.bytes(),
+        count: raw.lanes,
+        pace,
+    };
+    fleet::transform(lanes, &status, &stop, build).await
+}

@@ -1,0 +1,140 @@
+//! Starting a worker's lanes and waiting for their end.
+
+use sluice_core::{Fault, Processor};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{KafkaSection, RegistrySection};
+use crate::kafka::admin::Admin;
+use crate::lane::Pace;
+use crate::lane::transform::{self, TransformLaneConfig};
+use crate::registry::{BlockingRegistry, Registry};
+use crate::retry;
+use crate::status::Status;
+use crate::store_lane::{Store, StoreLane, StoreLaneConfig};
+
+/// What the lanes of one worker process share.
+pub struct Lanes {
+    /// Worker name.
+    pub worker: &'static str,
+    /// Kafka.
+    pub kafka: KafkaSection,
+    /// Registry.
+    pub registry: RegistrySection,
+    /// Consumer group.
+    pub group: String,
+    /// This process's name among the group's.
+    pub instance: String,
+    /// Topics to read.
+    pub topics: Vec<String>,
+    /// The process's memory setting, in bytes.
+    pub memory: usize,
+    /// How many lanes.
+    pub count: usize,
+    /// When batches are closed.
+    pub pace: Pace,
+}
+
+/// Waits until Kafka and the registry answer, saying so in log and status meanwhile.
+///
+/// # Errors
+/// A [`Fault`] that no retry can mend, or the last one when stopped.
+pub async fn neighbours(kafka: &KafkaSection, registry: &RegistrySection, status: &Status, stop: &CancellationToken) -> Result<Registry, Fault> {
+    let kafka = kafka.clone();
+    retry::until_answered("kafka", status, stop, || {
+        let kafka = kafka.clone();
+        async move {
+            // librdkafka blocks: not on tokio's own threads.
+            let asked = tokio::task::spawn_blocking(move || Admin::new(&kafka)?.brokers().map(|_| ())).await;
+            asked.map_err(|error| Fault::bug("asking Kafka", error))?
+        }
+    })
+    .await?;
+    let registry = Registry::new(registry)?;
+    retry::until_answered("registry", status, stop, || registry.ping()).await?;
+    Ok(registry)
+}
+
+/// Runs `lanes.count` transform lanes until `stop` or until one of them cannot go on; then all of them end.
+///
+/// # Errors
+/// The first lane's [`Fault`].
+pub async fn transform<P: Processor + 'static>(
+    lanes: Lanes,
+    status: &Status,
+    stop: &CancellationToken,
+    build: impl Fn() -> Result<P, Fault>,
+) -> Result<(), Fault> {
+    let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
+    let count = lanes.count.max(1);
+    let mut threads = vec![];
+    for number in 0..count {
+        let config = TransformLaneConfig {
+            worker: lanes.worker,
+            kafka: lanes.kafka.clone(),
+            group: lanes.group.clone(),
+            instance: format!("{}-{number}", lanes.instance),
+            topics: lanes.topics.clone(),
+            memory: lanes.memory / count,
+            pace: lanes.pace,
+        };
+        let registry = BlockingRegistry::new(registry.clone(), Handle::current());
+        let (status, ended) = (status.clone(), stop.clone());
+        let processor = build()?;
+        threads.push(spawn(format!("lane-{number}"), stop, move || transform::run(config, processor, registry, &status, &ended))?);
+    }
+    join(threads).await
+}
+
+/// Runs one lane per store, each with a consumer group of its own (`<group>-<store>`).
+///
+/// # Errors
+/// The first lane's [`Fault`].
+pub async fn stores(lanes: Lanes, stores: Vec<Box<dyn Store>>, status: &Status, stop: &CancellationToken) -> Result<(), Fault> {
+    let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
+    let share = lanes.memory / stores.len().max(1);
+    let mut threads = vec![];
+    for store in stores {
+        let name = store.name();
+        let config = StoreLaneConfig {
+            worker: lanes.worker,
+            kafka: lanes.kafka.clone(),
+            group: format!("{}-{name}", lanes.group),
+            topics: lanes.topics.clone(),
+            memory: share,
+            pace: lanes.pace,
+        };
+        let registry = BlockingRegistry::new(registry.clone(), Handle::current());
+        let (status, ended) = (status.clone(), stop.clone());
+        threads.push(spawn(format!("store-{name}"), stop, move || StoreLane::run(config, store, registry, &status, &ended))?);
+    }
+    join(threads).await
+}
+
+type Lane = tokio::sync::oneshot::Receiver<Result<(), Fault>>;
+
+fn spawn(name: String, stop: &CancellationToken, lane: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<Lane, Fault> {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // One lane's end is every lane's: a worker that limps on half of its partitions looks well and is not.
+    let stop = stop.clone().drop_guard();
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(move || {
+            let result = lane();
+            drop(stop);
+            let _ = ended.send(result);
+        })
+        .map_err(|error| Fault::bug("starting a lane's thread", error))?;
+    Ok(end)
+}
+
+async fn join(lanes: Vec<Lane>) -> Result<(), Fault> {
+    let mut first = Ok(());
+    for lane in lanes {
+        let result = lane.await.unwrap_or_else(|_| Err(Fault::bug("running a lane", "its thread panicked")));
+        if first.is_ok() {
+            first = result;
+        }
+    }
+    first
+}
