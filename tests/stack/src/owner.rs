@@ -43,14 +43,9 @@ impl Owner {
         if our_uid() != 0 {
             return Ok(Self(None));
         }
-        names
-            .iter()
-            .find_map(|name| User::from_name(name))
-            .map(|user| Self(Some(user)))
-            .ok_or_else(|| StackError::NotInstalled {
-                what: "a user for the database server",
-                looked_for: names.join(", "),
-            })
+        names.iter().find_map(|name| User::from_name(name)).map(|user| Self(Some(user))).ok_or_else(|| {
+            StackError::NotInstalled { what: "a user for the database server", looked_for: names.join(", ") }
+        })
     }
 
     /// A command that runs `program` as this user and ends with us.
@@ -70,8 +65,11 @@ impl Owner {
     /// Makes one file or folder this user's.
     pub(crate) fn hand_over(&self, path: &Path) -> Result<(), StackError> {
         match &self.0 {
-            Some(user) => chown(path, Some(user.uid), Some(user.gid))
-                .map_err(StackError::io(format!("give {} to {}", path.display(), user.name))),
+            Some(user) => chown(path, Some(user.uid), Some(user.gid)).map_err(StackError::io(format!(
+                "give {} to {}",
+                path.display(),
+                user.name
+            ))),
             None => Ok(()),
         }
     }

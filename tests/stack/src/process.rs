@@ -106,7 +106,7 @@ fn signal(child: &mut Child, name: &str) -> io::Result<()> {
         return Ok(());
     }
     let id = child.id().to_string();
-    let status = Command::new("kill").args(["-s", name, &id]).status()?;
+    let status = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &id]).status()?;
     if status.success() || child.try_wait()?.is_some() {
         Ok(())
     } else {
@@ -114,11 +114,11 @@ fn signal(child: &mut Child, name: &str) -> io::Result<()> {
     }
 }
 
-/// The last `lines` lines of a file; empty if it cannot be read.
+/// The last `lines` lines of a file, of those after byte `from`; empty if it cannot be read.
 #[must_use]
-pub fn tail(file: &Path, lines: usize) -> String {
+pub fn tail(file: &Path, from: u64, lines: usize) -> String {
     let bytes = std::fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    let text = String::from_utf8_lossy(bytes.get(usize::try_from(from).unwrap_or(0)..).unwrap_or_default());
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
@@ -165,7 +165,8 @@ mod tests {
     fn tail_takes_the_last_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a\nb\nc\n").unwrap();
-        assert_eq!(tail(file.path(), 2), "b\nc");
-        assert_eq!(tail(Path::new("/no/such/file"), 2), "");
+        assert_eq!(tail(file.path(), 0, 2), "b\nc");
+        assert_eq!(tail(file.path(), 4, 2), "c");
+        assert_eq!(tail(Path::new("/no/such/file"), 0, 2), "");
     }
 }

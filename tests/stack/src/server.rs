@@ -12,6 +12,8 @@ use crate::{StackError, process};
 const READY_WITHIN: Duration = Duration::from_secs(180);
 /// How long a server may take to end by itself before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(20);
+/// How long the folder's former holder may take to be gone (its last processes after a SIGKILL).
+const RELEASED_WITHIN: Duration = Duration::from_secs(20);
 /// Lines of a log that go into an error.
 const TAIL: usize = 25;
 
@@ -27,11 +29,13 @@ pub(crate) struct Plan {
 pub(crate) struct Server {
     plan: Plan,
     child: Option<Child>,
+    /// Where this start's part of the log begins.
+    log_from: u64,
 }
 
 impl Server {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan, child: None }
+        Self { plan, child: None, log_from: 0 }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -43,9 +47,25 @@ impl Server {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Starts the process and waits until it answers; again for a while if its folder is still held by what is
+    /// left of a process killed a moment ago.
+    pub(crate) fn start(&mut self) -> Result<(), StackError> {
+        let began = Instant::now();
+        loop {
+            match self.launch().and_then(|()| self.await_ready()) {
+                Err(error) if still_held(&error) && began.elapsed() < RELEASED_WITHIN => {
+                    self.child = None; // it has ended, and is reaped
+                    std::thread::sleep(Duration::from_millis(300)); // nobody tells when the last one is gone
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Starts the process; does not wait for it to be ready.
     pub(crate) fn launch(&mut self) -> Result<(), StackError> {
         let log = open_log(&self.plan.log)?;
+        self.log_from = log.metadata().map_or(0, |meta| meta.len());
         let errors = log.try_clone().map_err(StackError::io("write a log"))?;
         let mut command = (self.plan.command)();
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
@@ -70,7 +90,7 @@ impl Server {
                     seconds: READY_WITHIN.as_secs(),
                     last,
                     log: self.plan.log.clone(),
-                    tail: process::tail(&self.plan.log, TAIL),
+                    tail: self.tail(),
                 });
             }
             std::thread::sleep(Duration::from_millis(50)); // a server does not say when it is ready
@@ -81,15 +101,20 @@ impl Server {
         let Some(child) = self.child.as_mut() else {
             return Err(StackError::Unknown(self.plan.name.clone()));
         };
-        match child.try_wait().map_err(StackError::io(format!("look after {}", self.plan.name)))? {
+        let ended = child.try_wait().map_err(StackError::io(format!("look after {}", self.plan.name)))?;
+        match ended {
             None => Ok(()),
             Some(status) => Err(StackError::Exited {
                 server: self.plan.name.clone(),
                 status: status.to_string(),
                 log: self.plan.log.clone(),
-                tail: process::tail(&self.plan.log, TAIL),
+                tail: self.tail(),
             }),
         }
+    }
+
+    fn tail(&self) -> String {
+        process::tail(&self.plan.log, self.log_from, TAIL)
     }
 
     /// Asks the process to end and waits for it.
@@ -135,6 +160,21 @@ pub(crate) fn port_was_taken(error: &StackError) -> bool {
     ["address already in use", "already bound", "could not bind", "bind on tcp/ip port"]
         .iter()
         .any(|words| tail.contains(words))
+}
+
+/// Whether a start failed because another process still holds the server's folder.
+fn still_held(error: &StackError) -> bool {
+    let StackError::Exited { tail, .. } = error else { return false };
+    [
+        "lock file \"postmaster.pid\" already exists",
+        "pre-existing shared memory block",
+        "Unable to lock",
+        "Can't lock aria control file",
+        "Failed to acquire lock on file",
+        "Database may be already in use",
+    ]
+    .iter()
+    .any(|words| tail.contains(words))
 }
 
 fn open_log(path: &Path) -> Result<File, StackError> {

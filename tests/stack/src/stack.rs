@@ -191,11 +191,7 @@ impl<'a> Builder<'a> {
             self.tell(name, Step::Starting);
             let (plans, address) = plan(tries == 1)?;
             let mut servers: Vec<Server> = plans.into_iter().map(Server::new).collect();
-            let started = servers
-                .iter_mut()
-                .try_for_each(Server::launch)
-                .and_then(|()| servers.iter_mut().try_for_each(Server::await_ready));
-            match started {
+            match start_together(&mut servers) {
                 Ok(()) => {
                     self.tell(name, Step::Ready(began.elapsed()));
                     return Ok(Part { servers, address });
@@ -287,8 +283,7 @@ impl Stack {
         if server.pid().is_some() {
             return Ok(());
         }
-        server.launch()?;
-        server.await_ready()
+        server.start()
     }
 
     /// Ends all servers in good order.
@@ -327,6 +322,15 @@ impl Drop for Stack {
         }
         self.servers.clear(); // ended before their temporary folder goes
     }
+}
+
+/// All at the same time: the nodes of a cluster are ready only together.
+fn start_together(servers: &mut [Server]) -> Result<(), StackError> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = servers.iter_mut().map(|server| scope.spawn(|| server.start())).collect();
+        let panicked = || Err(StackError::Unknown("a thread that panicked".to_owned()));
+        started.into_iter().map(|start| start.join().unwrap_or_else(|_| panicked())).collect()
+    })
 }
 
 fn one((plan, address): (Plan, String)) -> Result<(Vec<Plan>, String), StackError> {

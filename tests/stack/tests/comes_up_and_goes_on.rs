@@ -61,14 +61,16 @@ async fn comes_up_and_goes_on() {
 #[test]
 fn three_nodes_form_one_cluster() {
     let stack = Stack::builder().kafka(3).start().unwrap();
-    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", stack.brokers()).create().unwrap();
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", stack.brokers()).create().unwrap();
     let metadata = client.fetch_metadata(None, Duration::from_secs(10)).unwrap();
     assert_eq!(metadata.brokers().len(), 3);
 }
 
 async fn register(stack: &Stack) -> i64 {
     let url = format!("{}/subjects/{TOPIC}-value/versions", stack.registry_url());
-    let request = reqwest::Client::new().post(url).header("content-type", "application/vnd.schemaregistry.v1+json");
+    let request =
+        reqwest::Client::new().post(url).header("content-type", "application/vnd.schemaregistry.v1+json");
     let answer: serde_json::Value = request.body(SCHEMA).send().await.unwrap().json().await.unwrap();
     answer["id"].as_i64().unwrap()
 }
@@ -82,14 +84,21 @@ async fn write_everywhere(stack: &Stack) {
     producer.send(FutureRecord::to(TOPIC).key("k").payload("v"), Duration::from_secs(10)).await.unwrap();
 
     let mut mariadb = sqlx::MySqlConnection::connect(stack.mariadb_url()).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE kept (id INT PRIMARY KEY); INSERT INTO kept VALUES (1)").execute(&mut mariadb).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE kept (id INT PRIMARY KEY); INSERT INTO kept VALUES (1)")
+        .execute(&mut mariadb)
+        .await
+        .unwrap();
     let mut postgres = sqlx::PgConnection::connect(stack.postgres_url()).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE kept (id INT PRIMARY KEY); INSERT INTO kept VALUES (1)").execute(&mut postgres).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE kept (id INT PRIMARY KEY); INSERT INTO kept VALUES (1)")
+        .execute(&mut postgres)
+        .await
+        .unwrap();
 }
 
 /// Records in the topic, rows in `MariaDB`, rows in `PostgreSQL`.
 async fn found_everywhere(stack: &Stack) -> (i64, i64, i64) {
-    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", stack.brokers()).create().unwrap();
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", stack.brokers()).create().unwrap();
     let (low, high) = client.fetch_watermarks(TOPIC, 0, Duration::from_secs(10)).unwrap();
     let mut mariadb = sqlx::MySqlConnection::connect(stack.mariadb_url()).await.unwrap();
     let in_mariadb = sqlx::query_scalar("SELECT COUNT(*) FROM kept").fetch_one(&mut mariadb).await.unwrap();
