@@ -1,0 +1,236 @@
+//! From files to contracts: one folder, one contract, all findings at once.
+
+use std::collections::BTreeMap;
+
+use sluice_wire::{Patch, PatchError, Schema};
+
+use crate::contract::Contract;
+use crate::coverage;
+use crate::finding::{Finding, Findings, Report, did_you_mean};
+use crate::policy::ShapePolicy;
+use crate::references;
+use crate::settings;
+use crate::{odcs, yaml};
+
+/// Name of the file that makes a folder a contract.
+pub const CONTRACT_FILE: &str = "contract.odcs.yaml";
+/// Name of the value's schema beside it.
+pub const VALUE_FILE: &str = "value.avsc";
+/// Name of the key's schema.
+pub const KEY_FILE: &str = "key.avsc";
+/// Folder of the schemas that are the fleet's own, and of the fact among them.
+const FLEET: &str = "sluice";
+const FACT: &str = "fact";
+
+/// All contracts of a fleet, checked one by one and against each other.
+#[derive(Debug, Clone)]
+pub struct Contracts {
+    contracts: Vec<Contract>,
+    fact: Option<Schema>,
+}
+
+impl Contracts {
+    /// Reads contracts from (path, text) pairs, whatever their order; the paths end in
+    /// `<domain>/<topic>/<one of the three file names>`, other files are let be.
+    ///
+    /// # Errors
+    /// Every mistake in every file, each with file, line and hint.
+    pub fn parse(files: &[(String, String)]) -> Result<Self, Findings> {
+        let mut findings = Vec::new();
+        let mut folders: BTreeMap<&str, Folder<'_>> = BTreeMap::new();
+        for (path, text) in files {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let entry = folders.entry(folder).or_default();
+            match name {
+                CONTRACT_FILE => entry.contract = Some((path, text)),
+                VALUE_FILE => entry.value = Some((path, text)),
+                KEY_FILE => entry.key = Some((path, text)),
+                other => {
+                    let near = did_you_mean(other, [CONTRACT_FILE, VALUE_FILE, KEY_FILE]);
+                    if near.is_some() {
+                        Report::new(path, &mut findings).add(None, "", "not a file of a contract", near);
+                    }
+                }
+            }
+        }
+        let mut contracts = Vec::new();
+        let mut fact = None;
+        for (folder, files) in &folders {
+            if files.contract.is_none() && last_two(folder) == (FLEET, FACT) {
+                fact = files.value.and_then(|(path, text)| schema(path, text, &mut findings));
+            } else {
+                contracts.extend(read(folder, files, &mut findings));
+            }
+        }
+        references::across(&contracts, fact.as_ref(), &mut findings);
+        if contracts.is_empty() && findings.is_empty() {
+            let message = format!("no {CONTRACT_FILE} among the files");
+            Report::new("", &mut findings).add(None, "", message, None);
+        }
+        if findings.is_empty() {
+            return Ok(Self { contracts, fact });
+        }
+        findings.sort();
+        findings.dedup();
+        Err(Findings(findings))
+    }
+
+    /// Every contract, by folder.
+    pub fn iter(&self) -> impl Iterator<Item = &Contract> {
+        self.contracts.iter()
+    }
+
+    /// The contract of a raw topic.
+    pub fn by_raw_topic(&self, topic: &str) -> Option<&Contract> {
+        self.contracts.iter().find(|contract| contract.raw_topic == topic)
+    }
+
+    /// The contract of a masked topic.
+    pub fn by_masked_topic(&self, topic: &str) -> Option<&Contract> {
+        self.contracts.iter().find(|contract| contract.masked_topic == topic)
+    }
+
+    /// The contract of a facts topic.
+    pub fn by_facts_topic(&self, topic: &str) -> Option<&Contract> {
+        self.contracts
+            .iter()
+            .find(|contract| contract.facts.as_ref().is_some_and(|facts| facts.topic == topic))
+    }
+
+    /// Schema of the fleet's facts; there whenever a contract has facts.
+    pub fn fact(&self) -> Option<&Schema> {
+        self.fact.as_ref()
+    }
+}
+
+#[derive(Default)]
+struct Folder<'a> {
+    contract: Option<(&'a String, &'a String)>,
+    value: Option<(&'a String, &'a String)>,
+    key: Option<(&'a String, &'a String)>,
+}
+
+fn last_two(folder: &str) -> (&str, &str) {
+    let mut names = folder.rsplit('/');
+    let last = names.next().unwrap_or_default();
+    (names.next().unwrap_or_default(), last)
+}
+
+fn schema(file: &str, text: &str, findings: &mut Vec<Finding>) -> Option<Schema> {
+    match Schema::parse(text) {
+        Ok(schema) => Some(schema),
+        Err(error) => {
+            let line = serde_json::from_str::<serde_json::Value>(text)
+                .err()
+                .and_then(|error| u32::try_from(error.line()).ok());
+            Report::new(file, findings).add(line, "", error.to_string(), None);
+            None
+        }
+    }
+}
+
+fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option<Contract> {
+    if let Some((file, _)) = files.key {
+        let message = "a key with a schema of its own is not available yet";
+        let hint = "until it is, the key is the text of the contract's `recordKey`".to_owned();
+        Report::new(file, findings).add(None, "", message, Some(hint));
+    }
+    let value =
+        files.value.and_then(|(path, text)| schema(path, text, findings).map(|schema| (path, text, schema)));
+    let Some((file, text)) = files.contract else {
+        if let Some((path, _)) = files.value.or(files.key) {
+            let message = format!("no {CONTRACT_FILE} beside it: what no contract speaks of is not carried");
+            Report::new(path, findings).add(None, "", message, None);
+        }
+        return None;
+    };
+    let mut report = Report::new(file, findings);
+    if files.value.is_none() {
+        report.add(None, "", format!("no {VALUE_FILE} beside it"), None);
+    }
+    let document = match yaml::read(text) {
+        Ok(document) => document,
+        Err((line, message)) => {
+            report.add(line, "", message, None);
+            return None;
+        }
+    };
+    odcs::check(&document, &mut report);
+    let settings = settings::read(&document, &mut report);
+    let domain_folder = last_two(folder).0;
+    if let Some(settings) =
+        settings.as_ref().filter(|s| !domain_folder.is_empty() && s.domain != domain_folder)
+    {
+        let message = format!("the domain is `{}`, the folder is `{domain_folder}`", settings.domain);
+        report.add(document.get("domain").map(|node| node.line), "domain", message, None);
+    }
+    let (value_file, value_text, value) = value?;
+    let object = match &settings {
+        Some(settings) => settings.object,
+        None => document.get("schema")?.items().first()?,
+    };
+    let side = coverage::Value { file: value_file, text: value_text, schema: &value };
+    let covered = coverage::check(&side, object, &mut report);
+    let settings = settings?;
+    references::within(&document, &settings, &covered.fields, &mut report);
+    let before = findings.len();
+    let masked = masked(&value, &covered, file, findings);
+    if findings.len() > before {
+        return None;
+    }
+    Some(Contract {
+        id: settings.id.to_owned(),
+        version: settings.version.to_owned(),
+        status: settings.status.to_owned(),
+        domain: settings.domain.to_owned(),
+        description: settings.description.map(str::to_owned),
+        owner: settings.owner,
+        folder: folder.to_owned(),
+        raw_topic: settings.raw_topic.to_owned(),
+        masked_topic: settings.masked_topic.to_owned(),
+        partitions: settings.partitions,
+        retention: settings.retention,
+        cleanup: settings.cleanup,
+        topic_config: settings.topic_config,
+        compatibility: settings.compatibility,
+        value,
+        record_key: settings.record_key.to_owned(),
+        subject_key: settings.subject_key.map(str::to_owned),
+        headers: settings.headers,
+        fields: covered.fields,
+        facts: settings.facts,
+        warehouse: settings.warehouse,
+        roles: settings.roles,
+        subtrees: covered.subtrees,
+        masked: masked?,
+    })
+}
+
+/// The derived schema; what the walk over bytes cannot do becomes a finding too.
+fn masked(
+    value: &Schema,
+    covered: &coverage::Coverage,
+    file: &str,
+    findings: &mut Vec<Finding>,
+) -> Option<Schema> {
+    if covered.fields.len() != value.leaves().len() {
+        return None; // Some leaf has no policy, which has been reported.
+    }
+    let policy = ShapePolicy::new(&covered.fields, &covered.subtrees);
+    match Patch::compile(value, &policy) {
+        Ok(patch) => Some(patch.derived().clone()),
+        Err(error) => {
+            let mut report = Report::new(file, findings);
+            match error {
+                PatchError::Uncovered(paths) => {
+                    for path in paths {
+                        report.add(None, path, "a leaf of the value without a policy", None);
+                    }
+                }
+                PatchError::Unsupported { path, why } => report.add(None, path, why, None),
+                PatchError::Schema(error) => report.add(None, "", error.to_string(), None),
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Every leaf of the value against every property of the contract: nothing is kept by silence.
+
+use std::collections::BTreeMap;
+
+use sluice_wire::{LeafInfo, LeafKind, Logical, Schema};
+
+use crate::avsc::{self, Entry, Kind};
+use crate::contract::Field;
+use crate::finding::{Report, did_you_mean};
+use crate::masking::{self, Op};
+use crate::odcs::{self, Declared};
+use crate::yaml::Node;
+
+/// Custom properties of a property that mean something here.
+const KNOWN: [&str; 1] = ["masking"];
+const CLASSIFICATIONS: [&str; 4] = ["public", "internal", "confidential", "restricted"];
+
+/// What the contract says of the value, leaf by leaf and, where a whole part goes, part by part.
+pub(crate) struct Coverage {
+    pub(crate) fields: Vec<Field>,
+    pub(crate) subtrees: BTreeMap<String, Op>,
+}
+
+/// The value's side of the comparison.
+pub(crate) struct Value<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) schema: &'a Schema,
+}
+
+/// Compares the two. The coverage is complete only if nothing was reported.
+pub(crate) fn check(value: &Value<'_>, object: &Node, report: &mut Report<'_>) -> Coverage {
+    let leaves = value.schema.leaves();
+    let json = serde_json::from_str(value.text).unwrap_or_default();
+    let entries = avsc::paths(&json);
+    if leaves.is_empty() {
+        report.add(object.line, "", format!("{} has no leaves, or too many to list", value.file), None);
+    }
+    let declared = declared(object, report);
+    let mut check = Check { value, entries, ops: BTreeMap::new(), report };
+    for (path, property) in &declared {
+        check.property(path, property, &leaves);
+    }
+    let mut coverage = Coverage { fields: Vec::new(), subtrees: BTreeMap::new() };
+    for leaf in leaves {
+        if let Some(field) = check.leaf(leaf, &declared, object.line) {
+            coverage.fields.push(field);
+        }
+    }
+    for (path, op) in check.ops {
+        if check.entries.get(&path).is_some_and(|entry| entry.kind != Kind::Leaf) {
+            coverage.subtrees.insert(path, op);
+        }
+    }
+    coverage
+}
+
+fn declared<'n>(object: &'n Node, report: &mut Report<'_>) -> BTreeMap<String, Declared<'n>> {
+    let mut by_path = BTreeMap::new();
+    for property in odcs::properties(object, report) {
+        let (path, line) = (property.path.clone(), property.node.line);
+        if by_path.insert(path.clone(), property).is_some() {
+            report.add(line, path, "this property stands here twice", None);
+        }
+    }
+    by_path
+}
+
+struct Check<'a, 'r, 'f> {
+    value: &'a Value<'a>,
+    entries: BTreeMap<String, Entry>,
+    /// Operations read so far, by path.
+    ops: BTreeMap<String, Op>,
+    report: &'r mut Report<'f>,
+}
+
+impl Check<'_, '_, '_> {
+    /// A property: is there such a path, and does what is said of it fit?
+    fn property(&mut self, path: &str, property: &Declared<'_>, leaves: &[LeafInfo]) {
+        let node = property.node;
+        odcs::check_custom(node, &KNOWN, path, self.report);
+        let Some(entry) = self.entries.get(path).cloned() else {
+            let hint = did_you_mean(path, self.entries.keys().map(String::as_str));
+            let message = format!("there is no such field in {}", self.value.file);
+            self.report.add(node.line, path, message, hint);
+            return;
+        };
+        self.tags(path, node, &entry);
+        self.shape(path, property, &entry, leaves);
+        let Some(masking) = odcs::custom(node, "masking") else { return };
+        let Some(op) = masking::read(masking, path, self.report) else {
+            // Reported; noted as dropped, so that its leaves are not reported again as uncovered.
+            self.ops.insert(path.to_owned(), Op::Drop);
+            return;
+        };
+        if entry.kind != Kind::Leaf {
+            if property.inner {
+                let message = "masking is said of the whole and of its parts";
+                self.report.add(masking.line, path, message, Some("say it of one of them".to_owned()));
+            } else if !matches!(op, Op::Drop | Op::Null) {
+                let message =
+                    format!("`{}` cannot be said of a whole record, array, map or union", op.name());
+                self.report.add(masking.line, path, message, Some("say it of every leaf".to_owned()));
+            }
+        }
+        self.ops.insert(path.to_owned(), op);
+    }
+
+    fn tags(&mut self, path: &str, node: &Node, entry: &Entry) {
+        let mut tags = node.texts_at("tags");
+        tags.sort_unstable();
+        tags.dedup();
+        if tags != entry.tags {
+            let line =
+                avsc::line_of(self.value.text, path).map_or(String::new(), |line| format!(" line {line}"));
+            let message = format!(
+                "tags differ: {} here, {} in {}{line}",
+                listed(&tags),
+                listed(&entry.tags),
+                self.value.file
+            );
+            let line = node.get("tags").unwrap_or(node).line;
+            self.report.add(line, path, message, Some("write the same tags in both".to_owned()));
+        }
+    }
+
+    fn shape(&mut self, path: &str, property: &Declared<'_>, entry: &Entry, leaves: &[LeafInfo]) {
+        let node = property.node;
+        let leaf = leaves.iter().find(|leaf| leaf.path == path);
+        let expected: &[&str] = match (entry.kind, leaf) {
+            (Kind::Record | Kind::Map, _) => &["object"],
+            (Kind::Array, _) => &["array"],
+            (Kind::Union, _) | (Kind::Leaf, None) => &[],
+            (Kind::Leaf, Some(leaf)) => logical_types(leaf),
+        };
+        let logical = node.get("logicalType");
+        if let Some(said) = logical.and_then(Node::text) {
+            if !expected.is_empty() && !expected.contains(&said) {
+                let message = format!("logicalType is `{said}`, the field in {} is not", self.value.file);
+                let hint = format!("`logicalType: {}`", expected[0]);
+                self.report.add(logical.unwrap_or(node).line, path, message, Some(hint));
+            }
+        }
+        let physical = node.text_at("physicalType");
+        for (kind, word) in [(Kind::Map, "map"), (Kind::Union, "union")] {
+            if entry.kind == kind && property.inner && physical != Some(word) {
+                let message = format!("the field in {} is a {word}", self.value.file);
+                self.report.add(node.line, path, message, Some(format!("`physicalType: {word}`")));
+            }
+        }
+        // Map keys, items and branches are there or not with what they stand in.
+        let optional_place = path.ends_with([']', '}', '>']);
+        if !optional_place {
+            let required = node.get("required").map(|node| &node.content);
+            let required = required == Some(&crate::yaml::Content::Boolean(true));
+            if required == entry.nullable {
+                let message = match required {
+                    true => format!("it is required here, and may be null in {}", self.value.file),
+                    false => format!("it is not required here, and may not be null in {}", self.value.file),
+                };
+                let hint = Some(format!("`required: {}`", !entry.nullable));
+                self.report.add(node.get("required").unwrap_or(node).line, path, message, hint);
+            }
+        }
+    }
+
+    /// A leaf: is there a policy, and can it be applied?
+    fn leaf(
+        &mut self,
+        leaf: LeafInfo,
+        declared: &BTreeMap<String, Declared<'_>>,
+        line: u32,
+    ) -> Option<Field> {
+        let path = leaf.path.as_str();
+        let place = ancestors(path).find_map(|place| declared.get(place));
+        let said = place.filter(|place| place.path == path || self.ops.contains_key(&place.path));
+        let Some(said) = said else {
+            let hint = format!(
+                "add `{{name: {}, …, classification: …, customProperties: [{{property: masking, value: {{op: …}}}}]}}`",
+                path.rsplit(['.', '[', '{', '<']).next().unwrap_or(path)
+            );
+            let message = "a leaf of the value without a policy: nothing is kept by silence";
+            self.report.add(place.map_or(line, |place| place.node.line), path, message, Some(hint));
+            return None;
+        };
+        let at = said.node.line;
+        let Some(op) = self.ops.get(&said.path).cloned() else {
+            let hint = "add `customProperties: [{property: masking, value: {op: …}}]`".to_owned();
+            let message = "no masking: nothing is kept by silence";
+            self.report.add(at, path, message, Some(hint));
+            return None;
+        };
+        let classification = said.node.text_at("classification");
+        if classification.is_none() {
+            let hint = Some(format!("one of {}", CLASSIFICATIONS.join(", ")));
+            self.report.add(at, path, "no classification", hint);
+        }
+        let tags = self.entries.get(path).map(|entry| entry.tags.clone()).unwrap_or_default();
+        self.fits(&leaf, &op, classification, &tags, at);
+        Some(Field { classification: classification.unwrap_or_default().to_owned(), leaf, op, tags })
+    }
+
+    fn fits(&mut self, leaf: &LeafInfo, op: &Op, classification: Option<&str>, tags: &[String], line: u32) {
+        let path = leaf.path.as_str();
+        if let Err(why) = op.output(&leaf.leaf) {
+            self.report.add(line, path, format!("`{}` does not fit: {why}", op.name()), None);
+        }
+        if path.ends_with("{key}") && !matches!(op, Op::Keep | Op::Hmac(_) | Op::Drop) {
+            let message = format!("`{}` on the keys of a map could make two of them one", op.name());
+            self.report.add(line, path, message, Some("keep or hmac, or drop the map".to_owned()));
+        }
+        if op.keeps() && !tags.is_empty() {
+            let message = format!("tagged {} and kept as it is", tags.join(", "));
+            self.report.add(
+                line,
+                path,
+                message,
+                Some("mask it, or take the tag away in both files".to_owned()),
+            );
+        }
+        if op.keeps() && classification == Some("restricted") {
+            let hint = Some("mask it, or say another classification".to_owned());
+            self.report.add(line, path, "classified restricted and kept as it is", hint);
+        }
+    }
+}
+
+/// The path itself and every path above it, inner first.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| {
+        let cut = path.rfind(['.', '[', '{', '<'])?;
+        Some(&path[..cut]).filter(|above| !above.is_empty())
+    })
+}
+
+fn logical_types(leaf: &LeafInfo) -> &'static [&'static str] {
+    match (leaf.leaf.kind, leaf.leaf.logical) {
+        (_, Some(Logical::Decimal { .. } | Logical::BigDecimal)) => &["number"],
+        (_, Some(Logical::Uuid)) => &["string"],
+        (_, Some(Logical::Date)) => &["date"],
+        (_, Some(Logical::TimeMillis | Logical::TimeMicros)) => &["time"],
+        (_, Some(Logical::TimestampMillis | Logical::TimestampMicros | Logical::TimestampNanos)) => {
+            &["timestamp"]
+        }
+        (
+            _,
+            Some(
+                Logical::LocalTimestampMillis | Logical::LocalTimestampMicros | Logical::LocalTimestampNanos,
+            ),
+        ) => &["timestamp"],
+        (LeafKind::Boolean, _) => &["boolean"],
+        (LeafKind::Int | LeafKind::Long, _) => &["integer", "number"],
+        (LeafKind::Float | LeafKind::Double, _) => &["number"],
+        (LeafKind::String | LeafKind::Enum, _) => &["string"],
+        // The standard has no word for bytes.
+        (LeafKind::Null | LeafKind::Bytes | LeafKind::Fixed, _) => &[],
+    }
+}
+
+fn listed<T: AsRef<str>>(tags: &[T]) -> String {
+    match tags {
+        [] => "none".to_owned(),
+        tags => tags.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", "),
+    }
+}

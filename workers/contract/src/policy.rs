@@ -1,0 +1,114 @@
+//! A contract's policies in the walk's terms.
+
+use std::collections::BTreeMap;
+
+use sluice_core::{Class, Reason};
+use sluice_wire::{Action, LeafInfo, Policy};
+
+use crate::contract::{Contract, Field};
+use crate::masking::{KeyRing, MaskingError, Op, PseudonymFn};
+
+/// What becomes of every leaf of one contract's value, keys included. Covers exactly the leaves of the contract's
+/// own schema: one that the contract does not know gets no action, and the walk refuses it.
+pub struct ContractPolicy {
+    leaves: BTreeMap<String, (LeafInfo, Action)>,
+    subtrees: BTreeMap<String, Action>,
+}
+
+/// Masks Kafka keys as the field they repeat is masked, so that key and field stay equal.
+pub struct KeyMask {
+    path: String,
+    pseudonym: Option<PseudonymFn>,
+}
+
+impl Contract {
+    /// The policy with its keys, ready to be compiled against the writer schema of a record.
+    ///
+    /// # Errors
+    /// [`MaskingError`]: a key is missing from the ring.
+    pub fn policy(&self, keys: &KeyRing) -> Result<ContractPolicy, MaskingError> {
+        let mut leaves = BTreeMap::new();
+        for field in &self.fields {
+            let action = field.op.action(&field.leaf.path, &field.leaf.leaf, keys)?;
+            leaves.insert(field.leaf.path.clone(), (field.leaf.clone(), action));
+        }
+        let subtrees = self.subtrees.iter().map(|(path, op)| (path.clone(), op.shape())).collect();
+        Ok(ContractPolicy { leaves, subtrees })
+    }
+
+    /// What masks the Kafka key.
+    ///
+    /// # Errors
+    /// [`MaskingError`]: a key is missing from the ring.
+    pub fn key_mask(&self, keys: &KeyRing) -> Result<KeyMask, MaskingError> {
+        let path = self.record_key.clone();
+        let pseudonym = match self.field(&path).map(|field| &field.op) {
+            Some(Op::Keep) => None,
+            Some(Op::Hmac(pseudonym)) => {
+                let primed = PseudonymFn::new(pseudonym, keys)
+                    .map_err(|source| MaskingError::Key { path: path.clone(), source })?;
+                Some(primed)
+            }
+            _ => {
+                let why = "the record key must be kept or hmac".to_owned();
+                return Err(MaskingError::Unsupported { path, why });
+            }
+        };
+        Ok(KeyMask { path, pseudonym })
+    }
+}
+
+impl KeyMask {
+    /// Appends the masked form of a key, the UTF-8 text of the record key's field. On error `out` is as it was.
+    ///
+    /// # Errors
+    /// A [`Reason`] of class masking if the key is not UTF-8.
+    pub fn apply(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+        let refused = |why| Reason::new(Class::Masking, why).at(self.path.clone(), None);
+        if std::str::from_utf8(key).is_err() {
+            return Err(refused("a key of UTF-8 text".into()));
+        }
+        match &self.pseudonym {
+            Some(pseudonym) => pseudonym.append(key, out).map_err(refused),
+            None => {
+                out.extend_from_slice(key);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Policy for ContractPolicy {
+    fn action(&self, leaf: &LeafInfo) -> Option<Action> {
+        let (known, action) = self.leaves.get(&leaf.path)?;
+        // A leaf of another type is another leaf: an operation is made for the type it was checked against.
+        (known.leaf == leaf.leaf).then(|| action.clone())
+    }
+
+    fn subtree(&self, path: &str) -> Option<Action> {
+        self.subtrees.get(path).cloned()
+    }
+}
+
+/// The same without keys, to derive schemas.
+pub(crate) struct ShapePolicy<'a> {
+    fields: BTreeMap<&'a str, &'a Op>,
+    subtrees: &'a BTreeMap<String, Op>,
+}
+
+impl<'a> ShapePolicy<'a> {
+    pub(crate) fn new(fields: &'a [Field], subtrees: &'a BTreeMap<String, Op>) -> Self {
+        let fields = fields.iter().map(|field| (field.leaf.path.as_str(), &field.op)).collect();
+        Self { fields, subtrees }
+    }
+}
+
+impl Policy for ShapePolicy<'_> {
+    fn action(&self, leaf: &LeafInfo) -> Option<Action> {
+        self.fields.get(leaf.path.as_str()).map(|op| op.shape())
+    }
+
+    fn subtree(&self, path: &str) -> Option<Action> {
+        self.subtrees.get(path).map(Op::shape)
+    }
+}

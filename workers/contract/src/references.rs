@@ -1,0 +1,192 @@
+//! Paths that one part of a contract names and another must have, and names that no two contracts may share.
+
+use std::collections::BTreeMap;
+
+use sluice_wire::{LeafKind, Logical, Schema};
+
+use crate::contract::{Contract, Facts, Field, WarehouseMode, dead_letter_topic};
+use crate::contracts::CONTRACT_FILE;
+use crate::finding::{Finding, Report, did_you_mean};
+use crate::masking::Op;
+use crate::odcs;
+use crate::settings::Settings;
+use crate::yaml::Node;
+
+/// Every path that the settings name, against the leaves.
+pub(crate) fn within(document: &Node, settings: &Settings<'_>, fields: &[Field], report: &mut Report<'_>) {
+    let mut check = Check { document, fields, report };
+    check.record_key(settings.record_key);
+    if let Some(path) = settings.subject_key {
+        check.leaf("subjectKey", "subjectKey", path);
+    }
+    let warehouse = &settings.warehouse;
+    if let WarehouseMode::Upsert(key) = &warehouse.mode {
+        key.iter().for_each(|path| check.column("warehouse", "warehouse.key", path));
+    }
+    warehouse.cluster.iter().for_each(|path| check.column("warehouse", "warehouse.cluster", path));
+    if let Some(partition) = &warehouse.partition {
+        check.time("warehouse", "warehouse.partition.field", &partition.field);
+    }
+    if let Some(facts) = &settings.facts {
+        check.facts(facts);
+    }
+}
+
+/// Every name, against those of the other contracts.
+pub(crate) fn across(contracts: &[Contract], fact: Option<&Schema>, findings: &mut Vec<Finding>) {
+    let mut ids: BTreeMap<&str, &Contract> = BTreeMap::new();
+    let mut topics: BTreeMap<String, &Contract> = BTreeMap::new();
+    let mut domains: BTreeMap<&str, (&str, &Contract)> = BTreeMap::new();
+    for contract in contracts {
+        let file = file(contract);
+        let mut report = Report::new(&file, findings);
+        if let Some(other) = ids.insert(&contract.id, contract) {
+            report.add(None, "id", format!("the id `{}` is that of {} too", contract.id, other.folder), None);
+        }
+        let facts = contract.facts.as_ref();
+        let own = [
+            ("schema.0.physicalName", Some(&contract.raw_topic)),
+            ("customProperties.maskedTopic", Some(&contract.masked_topic)),
+            ("customProperties.facts.topic", facts.map(|facts| &facts.topic)),
+        ];
+        for (place, topic) in own.into_iter().filter_map(|(place, topic)| topic.map(|topic| (place, topic))) {
+            for topic in [topic.clone(), dead_letter_topic(topic)] {
+                if let Some(other) = topics.get(&topic) {
+                    report.add(
+                        None,
+                        place,
+                        format!("the topic `{topic}` is that of {} too", other.folder),
+                        None,
+                    );
+                }
+                topics.insert(topic, contract);
+            }
+        }
+        if facts.is_some() && fact.is_none() {
+            let message = "facts need the fleet's own schema";
+            let hint = Some("sluice/fact/value.avsc is missing".to_owned());
+            report.add(None, "customProperties.facts", message, hint);
+        }
+        for field in &contract.fields {
+            let Op::Hmac(pseudonym) = &field.op else { continue };
+            let (key, other) = domains.entry(&pseudonym.domain).or_insert((&pseudonym.key, contract));
+            if *key != pseudonym.key {
+                let message = format!(
+                    "the domain `{}` has the key `{}` here and `{key}` in {}: joins would not survive",
+                    pseudonym.domain, pseudonym.key, other.folder
+                );
+                report.add(None, field.leaf.path.clone(), message, None);
+            }
+        }
+    }
+}
+
+fn file(contract: &Contract) -> String {
+    match contract.folder.as_str() {
+        "" => CONTRACT_FILE.to_owned(),
+        folder => format!("{folder}/{CONTRACT_FILE}"),
+    }
+}
+
+struct Check<'a, 'r, 'f> {
+    document: &'a Node,
+    fields: &'a [Field],
+    report: &'r mut Report<'f>,
+}
+
+impl<'a> Check<'a, '_, '_> {
+    fn refuse(&mut self, property: &str, place: &str, message: String, hint: Option<String>) {
+        let line = odcs::custom(self.document, property).map(|node| node.line);
+        self.report.add(line, format!("customProperties.{place}"), message, hint);
+    }
+
+    /// The leaf of that path, or a finding.
+    fn leaf(&mut self, property: &str, place: &str, path: &str) -> Option<&'a Field> {
+        let fields = self.fields;
+        let found = fields.iter().find(|field| field.leaf.path == path);
+        if found.is_none() && !fields.is_empty() {
+            let hint = did_you_mean(path, fields.iter().map(|field| field.leaf.path.as_str()));
+            self.refuse(property, place, format!("`{path}` is not a leaf of the value"), hint);
+        }
+        found
+    }
+
+    fn record_key(&mut self, path: &str) {
+        let Some(field) = self.leaf("recordKey", "recordKey", path) else { return };
+        let message = match (&field.op, field.leaf.leaf.kind) {
+            _ if field.leaf.nullable => {
+                Some("may be null: a record without a key cannot be ordered or compacted")
+            }
+            _ if repeated(path) => Some("stands in an array, a map or a union"),
+            (Op::Keep | Op::Hmac(_), LeafKind::String | LeafKind::Int | LeafKind::Long) => None,
+            (Op::Keep | Op::Hmac(_), _) => Some("must be a string, an int or a long"),
+            _ => Some("must be kept or hmac: any other masking could make two keys one"),
+        };
+        if let Some(message) = message {
+            self.refuse("recordKey", "recordKey", format!("`{path}` {message}"), None);
+        }
+    }
+
+    /// A leaf that is a column of the masked table.
+    fn column(&mut self, property: &str, place: &str, path: &str) {
+        let Some(field) = self.leaf(property, place, path) else { return };
+        let message = match &field.op {
+            Op::Drop | Op::Null => Some(format!("`{path}` is not there any more in masked records")),
+            _ if repeated(path) => Some(format!("`{path}` stands in an array, a map or a union")),
+            _ => None,
+        };
+        if let Some(message) = message {
+            self.refuse(property, place, message, None);
+        }
+    }
+
+    /// A leaf of masked records that says when.
+    fn time(&mut self, property: &str, place: &str, path: &str) {
+        let before = self.fields.iter().find(|field| field.leaf.path == path);
+        self.column(property, place, path);
+        let Some(field) = before else { return };
+        let instant = matches!(
+            field.leaf.leaf.logical,
+            Some(
+                Logical::Date
+                    | Logical::TimestampMillis
+                    | Logical::TimestampMicros
+                    | Logical::TimestampNanos
+                    | Logical::LocalTimestampMillis
+                    | Logical::LocalTimestampMicros
+                    | Logical::LocalTimestampNanos
+            )
+        );
+        let stays = matches!(field.op, Op::Keep | Op::Generalise(_));
+        if !instant || (!stays && !matches!(field.op, Op::Drop | Op::Null)) {
+            self.refuse(property, place, format!("`{path}` is not a date or a timestamp"), None);
+        }
+    }
+
+    fn facts(&mut self, facts: &Facts) {
+        self.time("facts", "facts.time", &facts.time);
+        let needed = facts.entity.iter().map(|path| ("facts.entity", path));
+        for (place, path) in needed.chain([("facts.time", &facts.time)]) {
+            if place == "facts.entity" {
+                self.column("facts", place, path);
+            }
+            let field = self.fields.iter().find(|field| field.leaf.path == *path);
+            if field.is_some_and(|field| field.leaf.nullable) {
+                self.refuse(
+                    "facts",
+                    place,
+                    format!("`{path}` may be null: no fact could say of what or when"),
+                    None,
+                );
+            }
+        }
+        for path in &facts.attributes {
+            self.column("facts", "facts.attributes", path);
+        }
+    }
+}
+
+/// Stands in something that may hold it more than once, or not at all.
+fn repeated(path: &str) -> bool {
+    path.contains(['[', '{', '<'])
+}

@@ -1,0 +1,403 @@
+//! Everything a contract file says besides the leaves: topic, retention, keys, headers, warehouse, facts, roles.
+
+use std::collections::BTreeMap;
+
+use crate::contract::{
+    Cleanup, Compatibility, Facts, Owner, PartitionBy, Retention, Role, TablePartition, View, Warehouse,
+    WarehouseMode,
+};
+use crate::finding::{Report, did_you_mean};
+use crate::odcs;
+use crate::section::{Place, Section, number};
+use crate::yaml::{Content, Node};
+
+/// Custom properties of a contract that mean something here.
+const KNOWN: [&str; 8] =
+    ["compatibility", "maskedTopic", "subjectKey", "recordKey", "headers", "warehouse", "facts", "topic"];
+/// Partitions unless the contract says otherwise.
+const PARTITIONS: u32 = 4;
+
+/// What was read; `None` where it is missing or wrong, which is then reported.
+pub(crate) struct Settings<'n> {
+    pub(crate) id: &'n str,
+    pub(crate) version: &'n str,
+    pub(crate) status: &'n str,
+    pub(crate) domain: &'n str,
+    pub(crate) description: Option<&'n str>,
+    pub(crate) owner: Owner,
+    pub(crate) raw_topic: &'n str,
+    pub(crate) masked_topic: &'n str,
+    pub(crate) partitions: u32,
+    pub(crate) retention: Retention,
+    pub(crate) cleanup: Cleanup,
+    pub(crate) topic_config: BTreeMap<String, String>,
+    pub(crate) compatibility: Compatibility,
+    pub(crate) record_key: &'n str,
+    pub(crate) subject_key: Option<&'n str>,
+    pub(crate) headers: Vec<String>,
+    pub(crate) facts: Option<Facts>,
+    pub(crate) warehouse: Warehouse,
+    pub(crate) roles: Vec<Role>,
+    /// The schema object that stands for the topic's value.
+    pub(crate) object: &'n Node,
+}
+
+/// Reads them all, so that every mistake is reported, and hands them out if the needed ones are there.
+pub(crate) fn read<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<Settings<'n>> {
+    odcs::check_custom(document, &KNOWN, "customProperties", report);
+    let domain = top(document, "domain", "the business domain, as the folder is called", report);
+    let object = object(document, report);
+    let raw_topic = object.and_then(|object| raw_topic(object, report));
+    let masked_topic = text(document, "maskedTopic", report);
+    let masked_topic = masked_topic.filter(|topic| legal_topic(topic, document.line, "maskedTopic", report));
+    let record_key = text(document, "recordKey", report);
+    let warehouse = warehouse(document, report);
+    let topic = topic(document, &warehouse, report);
+    let retention = retention(document, topic.cleanup, report);
+    let compatibility = compatibility(document, report);
+    let headers = headers(document, report);
+    let facts = facts(document, report);
+    let roles = roles(document, report);
+    Some(Settings {
+        // The standard's JSON schema asks for these three.
+        id: document.text_at("id")?,
+        version: document.text_at("version")?,
+        status: document.text_at("status")?,
+        domain: domain?,
+        description: document.get("description").and_then(|node| node.text_at("purpose")),
+        owner: owner(document),
+        raw_topic: raw_topic?,
+        masked_topic: masked_topic?,
+        partitions: topic.partitions,
+        retention,
+        cleanup: topic.cleanup,
+        topic_config: topic.config,
+        compatibility,
+        record_key: record_key?,
+        subject_key: odcs::custom(document, "subjectKey").and_then(Node::text),
+        headers,
+        facts,
+        warehouse,
+        roles,
+        object: object?,
+    })
+}
+
+fn top<'n>(document: &'n Node, key: &str, what: &str, report: &mut Report<'_>) -> Option<&'n str> {
+    let found = document.text_at(key);
+    if found.is_none() {
+        report.add(document.line, key, format!("`{key}` is missing"), Some(what.to_owned()));
+    }
+    found
+}
+
+/// A custom property that is a text and must be there.
+fn text<'n>(document: &'n Node, name: &str, report: &mut Report<'_>) -> Option<&'n str> {
+    let path = format!("customProperties.{name}");
+    match odcs::custom(document, name) {
+        None => {
+            let hint = format!("add `- {{property: {name}, value: …}}`");
+            report.add(document.line, path, format!("`{name}` is missing"), Some(hint));
+            None
+        }
+        Some(node) => {
+            let text = node.text().filter(|text| !text.is_empty());
+            if text.is_none() {
+                report.add(node.line, path, "must be a text", None);
+            }
+            text
+        }
+    }
+}
+
+fn object<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<&'n Node> {
+    match document.get("schema").map(Node::items) {
+        Some([object]) => Some(object),
+        Some([]) | None => {
+            report.add(document.line, "schema", "`schema` is missing: one object for the value", None);
+            None
+        }
+        Some([_, second, ..]) => {
+            report.add(second.line, "schema", "one contract, one topic: a second object stands here", None);
+            None
+        }
+    }
+}
+
+fn raw_topic<'n>(object: &'n Node, report: &mut Report<'_>) -> Option<&'n str> {
+    if object.text_at("physicalType") != Some("topic") {
+        let hint = Some("`physicalType: topic`".to_owned());
+        report.add(object.line, "schema.0.physicalType", "the object must be a topic", hint);
+    }
+    match object.text_at("physicalName") {
+        None => {
+            let hint = Some("`physicalName: <the raw topic>`".to_owned());
+            report.add(object.line, "schema.0.physicalName", "`physicalName` is missing", hint);
+            None
+        }
+        Some(topic) => legal_topic(topic, object.line, "schema.0.physicalName", report).then_some(topic),
+    }
+}
+
+fn legal_topic(topic: &str, line: u32, path: &str, report: &mut Report<'_>) -> bool {
+    // Kafka's rule, less the twelve characters of `.dead-letter`.
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let ok =
+        !topic.is_empty() && topic.len() <= 237 && topic.chars().all(legal) && !matches!(topic, "." | "..");
+    if !ok {
+        let message = format!("`{topic}` is not a topic's name");
+        let hint = Some("up to 237 of a-z, A-Z, 0-9, dot, underscore, hyphen".to_owned());
+        report.add(line, path, message, hint);
+    }
+    ok
+}
+
+struct TopicSettings {
+    partitions: u32,
+    cleanup: Cleanup,
+    config: BTreeMap<String, String>,
+}
+
+fn topic(document: &Node, warehouse: &Warehouse, report: &mut Report<'_>) -> TopicSettings {
+    let upserts = matches!(warehouse.mode, WarehouseMode::Upsert(_));
+    let cleanup = if upserts { Cleanup::Compact } else { Cleanup::Delete };
+    let mut settings = TopicSettings { partitions: PARTITIONS, cleanup, config: BTreeMap::new() };
+    let Some(node) = odcs::custom(document, "topic") else { return settings };
+    let place = Place::Key("customProperties.topic".to_owned());
+    let Some(section) = Section::open(node, place, &["partitions", "cleanup", "config"], report) else {
+        return settings;
+    };
+    if let Some(partitions) = section.whole("partitions", 1, 10_000, report) {
+        settings.partitions = u32::try_from(partitions).unwrap_or(PARTITIONS);
+    }
+    if let Some(word) = section.text("cleanup", report) {
+        match word {
+            "delete" => settings.cleanup = Cleanup::Delete,
+            "compact" => settings.cleanup = Cleanup::Compact,
+            "compact,delete" | "delete,compact" => settings.cleanup = Cleanup::CompactDelete,
+            other => {
+                let hint = did_you_mean(other, ["delete", "compact", "compact,delete"]);
+                let message = "must be `delete`, `compact` or `compact,delete`";
+                section.refuse("cleanup", section.line(), message, hint, report);
+            }
+        }
+    }
+    if let Some(config) = section.get("config") {
+        settings.config = topic_config(config, report);
+    }
+    settings
+}
+
+fn topic_config(node: &Node, report: &mut Report<'_>) -> BTreeMap<String, String> {
+    let path = "customProperties.topic.config";
+    let mut config = BTreeMap::new();
+    let Content::Map(entries) = &node.content else {
+        report.add(node.line, path, "must be a map", None);
+        return config;
+    };
+    for (key, value) in entries {
+        let text = match &value.content {
+            Content::Text(text) => text.clone(),
+            Content::Integer(number) => number.to_string(),
+            Content::Boolean(value) => value.to_string(),
+            _ => {
+                report.add(
+                    value.line,
+                    format!("{path}.{key}"),
+                    "must be a text, a number or a boolean",
+                    None,
+                );
+                continue;
+            }
+        };
+        let said_elsewhere = match key.as_str() {
+            "retention.ms" => Some("slaProperties: [{property: retention, …}]"),
+            "cleanup.policy" => Some("topic: {cleanup: …}"),
+            _ => None,
+        };
+        match said_elsewhere {
+            Some(place) => {
+                let message = "is said elsewhere in the contract";
+                report.add(value.line, format!("{path}.{key}"), message, Some(format!("`{place}`")));
+            }
+            None => {
+                config.insert(key.clone(), text);
+            }
+        }
+    }
+    config
+}
+
+fn retention(document: &Node, cleanup: Cleanup, report: &mut Report<'_>) -> Retention {
+    let slas = document.get("slaProperties").map(Node::items).unwrap_or_default();
+    let index = slas.iter().position(|sla| sla.text_at("property") == Some("retention"));
+    let Some((index, sla)) = index.and_then(|index| slas.get(index).map(|sla| (index, sla))) else {
+        if cleanup != Cleanup::Compact {
+            let hint = Some("add `- {property: retention, value: 30, unit: d}`".to_owned());
+            report.add(document.line, "slaProperties.retention", "no retention is said", hint);
+        }
+        return Retention::Forever;
+    };
+    let unit = match sla.text_at("unit") {
+        Some("y" | "yr" | "year" | "years") => Some(365 * 86_400_000),
+        Some("w" | "week" | "weeks") => Some(7 * 86_400_000),
+        Some("d" | "day" | "days") => Some(86_400_000),
+        Some("h" | "hour" | "hours") => Some(3_600_000),
+        Some("m" | "min" | "minute" | "minutes") => Some(60_000),
+        Some("s" | "second" | "seconds") => Some(1_000),
+        Some("ms") => Some(1),
+        _ => None,
+    };
+    let path = format!("slaProperties.{index}");
+    let Some(unit) = unit else {
+        let hint = Some("one of y, w, d, h, m, s, ms".to_owned());
+        report.add(sla.line, format!("{path}.unit"), "retention has no unit that is known", hint);
+        return Retention::Forever;
+    };
+    let millis = sla.get("value").and_then(number).map(|value| value * f64::from(unit));
+    match millis {
+        // A century is the most that makes sense, and far from the limits of exact numbers.
+        Some(millis) if (1.0..=100.0 * 365.0 * 86_400_000.0).contains(&millis) => {
+            Retention::Millis(millis as i64)
+        }
+        _ => {
+            let message = "retention must be a number above zero, at most a hundred years";
+            report.add(sla.line, format!("{path}.value"), message, None);
+            Retention::Forever
+        }
+    }
+}
+
+fn compatibility(document: &Node, report: &mut Report<'_>) -> Compatibility {
+    let Some(node) = odcs::custom(document, "compatibility") else { return Compatibility::Backward };
+    let word = node.text().unwrap_or_default();
+    Compatibility::named(word).unwrap_or_else(|| {
+        let words = Compatibility::ALL.map(Compatibility::as_str);
+        let hint = did_you_mean(word, words).unwrap_or_else(|| format!("one of {}", words.join(", ")));
+        let message = format!("`{word}` is not a level of compatibility");
+        report.add(node.line, "customProperties.compatibility", message, Some(hint));
+        Compatibility::Backward
+    })
+}
+
+fn headers(document: &Node, report: &mut Report<'_>) -> Vec<String> {
+    let Some(node) = odcs::custom(document, "headers") else { return Vec::new() };
+    let place = Place::Key("customProperties.headers".to_owned());
+    let Some(section) = Section::open(node, place, &["allow"], report) else { return Vec::new() };
+    let mut allowed = Vec::new();
+    for (name, line) in section.texts("allow", report) {
+        if name.starts_with("sluice.") || name.starts_with("__") {
+            let message = format!("the header `{name}` is the fleet's own, it is never passed on");
+            section.refuse("allow", line, message, None, report);
+        } else if !allowed.iter().any(|earlier| earlier == name) {
+            allowed.push(name.to_owned());
+        }
+    }
+    allowed
+}
+
+fn warehouse(document: &Node, report: &mut Report<'_>) -> Warehouse {
+    let mut warehouse = Warehouse { mode: WarehouseMode::Append, cluster: Vec::new(), partition: None };
+    let Some(node) = odcs::custom(document, "warehouse") else { return warehouse };
+    let place = Place::Key("customProperties.warehouse".to_owned());
+    let Some(section) = Section::open(node, place, &["mode", "key", "cluster", "partition"], report) else {
+        return warehouse;
+    };
+    let owned = |texts: Vec<(&str, u32)>| texts.into_iter().map(|(text, _)| text.to_owned()).collect();
+    let key: Vec<String> = owned(section.texts("key", report));
+    match section.required_text("mode", report) {
+        Some("append") if key.is_empty() => {}
+        Some("append") => section.refuse("key", section.line(), "belongs to `mode: upsert`", None, report),
+        Some("upsert") if key.is_empty() => {
+            section.refuse("key", section.line(), "`mode: upsert` needs a key", None, report);
+        }
+        Some("upsert") => warehouse.mode = WarehouseMode::Upsert(key),
+        Some(other) => {
+            let hint = did_you_mean(other, ["append", "upsert"]);
+            let message = format!("`{other}` is not `append` or `upsert`");
+            section.refuse("mode", section.line(), message, hint, report);
+        }
+        None => {}
+    }
+    warehouse.cluster = owned(section.texts("cluster", report));
+    warehouse.partition = section.get("partition").and_then(|node| table_partition(node, report));
+    warehouse
+}
+
+fn table_partition(node: &Node, report: &mut Report<'_>) -> Option<TablePartition> {
+    let place = Place::Key("customProperties.warehouse.partition".to_owned());
+    let section = Section::open(node, place, &["field", "by", "expireDays"], report)?;
+    let field = section.required_text("field", report);
+    let by = section.required_text("by", report).and_then(|word| match word {
+        "hour" => Some(PartitionBy::Hour),
+        "day" => Some(PartitionBy::Day),
+        "month" => Some(PartitionBy::Month),
+        "year" => Some(PartitionBy::Year),
+        other => {
+            let hint = did_you_mean(other, ["hour", "day", "month", "year"]);
+            section.refuse("by", section.line(), "must be hour, day, month or year", hint, report);
+            None
+        }
+    });
+    let expire_days =
+        section.whole("expireDays", 1, 36_500, report).and_then(|days| u32::try_from(days).ok());
+    Some(TablePartition { field: field?.to_owned(), by: by?, expire_days })
+}
+
+fn facts(document: &Node, report: &mut Report<'_>) -> Option<Facts> {
+    let node = odcs::custom(document, "facts")?;
+    let place = Place::Key("customProperties.facts".to_owned());
+    let known = ["topic", "entity", "entityType", "time", "attributes"];
+    let section = Section::open(node, place, &known, report)?;
+    let topic = section.required_text("topic", report);
+    let topic =
+        topic.filter(|topic| legal_topic(topic, section.line(), "customProperties.facts.topic", report));
+    let entity_type = section.required_text("entityType", report);
+    let time = section.required_text("time", report);
+    let mut paths = |key: &str| -> Vec<String> {
+        let texts = section.texts(key, report);
+        if texts.is_empty() {
+            section.refuse(key, section.line(), format!("`{key}` needs at least one path"), None, report);
+        }
+        texts.into_iter().map(|(text, _)| text.to_owned()).collect()
+    };
+    let (entity, attributes) = (paths("entity"), paths("attributes"));
+    Some(Facts {
+        topic: topic?.to_owned(),
+        entity_type: entity_type?.to_owned(),
+        entity,
+        time: time?.to_owned(),
+        attributes,
+    })
+}
+
+fn roles(document: &Node, report: &mut Report<'_>) -> Vec<Role> {
+    let mut roles = Vec::new();
+    for (index, node) in document.get("roles").map(Node::items).unwrap_or_default().iter().enumerate() {
+        let Some(name) = node.text_at("role") else { continue };
+        let path = format!("roles.{index}");
+        odcs::check_custom(node, &["view"], &path, report);
+        let view = match odcs::custom(node, "view").and_then(Node::text) {
+            Some("raw") => View::Raw,
+            Some("masked") => View::Masked,
+            _ => {
+                let message = format!("the role `{name}` does not say what it sees");
+                let hint = "add `customProperties: [{property: view, value: masked}]` (or raw)".to_owned();
+                report.add(node.line, path, message, Some(hint));
+                continue;
+            }
+        };
+        roles.push(Role { name: name.to_owned(), view });
+    }
+    roles
+}
+
+fn owner(document: &Node) -> Owner {
+    let Some(team) = document.get("team") else { return Owner::default() };
+    let members = team.get("members").map(Node::items).unwrap_or_default();
+    let owners = members.iter().filter(|member| member.text_at("role") == Some("Owner"));
+    Owner {
+        team: team.text_at("name").unwrap_or_default().to_owned(),
+        contacts: owners.filter_map(|member| member.text_at("username")).map(str::to_owned).collect(),
+    }
+}
