@@ -1,8 +1,21 @@
 //! Avro object container files (specification, "Object Container Files").
+//!
+//! ```text
+//!  header │ "Obj" 0x01 │ metadata: map of bytes │ sync marker, 16 bytes │
+//!  block  │ count │ size in bytes │ datums, compressed │ sync marker │      … as many as there are
+//! ```
 
-use std::io;
+use std::io::{self, Write};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 
 use crate::Schema;
+use crate::datum::varint::{write_len, write_long};
+
+const MAGIC: [u8; 4] = *b"Obj\x01";
+/// A good ratio still faster than the disk or the network takes it.
+const ZSTANDARD_LEVEL: i32 = 3;
 
 /// How a block is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,28 +30,83 @@ pub enum Codec {
     Zstandard,
 }
 
-/// A container file in the making.
+impl Codec {
+    /// Name in a file's header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Deflate => "deflate",
+            Self::Snappy => "snappy",
+            Self::Zstandard => "zstandard",
+        }
+    }
+}
+
+/// A container file in the making. It holds no file: header and blocks are appended to the caller's buffer.
 pub struct Container {
-    _codec: Codec,
+    codec: Codec,
+    sync: [u8; 16],
+    packed: Vec<u8>,
 }
 
 impl Container {
-    /// Writes the file's header to `out`. `sync` should differ from file to file.
+    /// Writes the file's header to `out`. `sync` should differ from file to file; `metadata` keys must not
+    /// begin with `avro.`.
     pub fn new(
-        _schema: &Schema,
+        schema: &Schema,
         codec: Codec,
-        _metadata: &[(&str, &[u8])],
-        _sync: [u8; 16],
-        _out: &mut Vec<u8>,
+        metadata: &[(&str, &[u8])],
+        sync: [u8; 16],
+        out: &mut Vec<u8>,
     ) -> Self {
-        Self { _codec: codec }
+        out.extend_from_slice(&MAGIC);
+        let own = [("avro.schema", schema.json().as_bytes()), ("avro.codec", codec.as_str().as_bytes())];
+        write_len(own.len() + metadata.len(), out);
+        for (key, value) in own.iter().chain(metadata) {
+            write_len(key.len(), out);
+            out.extend_from_slice(key.as_bytes());
+            write_len(value.len(), out);
+            out.extend_from_slice(value);
+        }
+        out.push(0);
+        out.extend_from_slice(&sync);
+        Self { codec, sync, packed: Vec::new() }
     }
 
-    /// Appends one block of `count` records whose datums are `raw`.
+    /// Appends one block of `count` records whose datums are `raw`. Nothing is written for no records.
     ///
     /// # Errors
     /// Of the codec.
-    pub fn block(&mut self, _count: u64, _raw: &[u8], _out: &mut Vec<u8>) -> io::Result<()> {
+    pub fn block(&mut self, count: u64, raw: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        let count = i64::try_from(count).map_err(io::Error::other)?;
+        if count == 0 {
+            return Ok(());
+        }
+        self.packed.clear();
+        let packed = match self.codec {
+            Codec::Null => raw,
+            Codec::Deflate => {
+                let mut encoder = DeflateEncoder::new(&mut self.packed, Compression::default());
+                encoder.write_all(raw)?;
+                encoder.finish()?;
+                &self.packed
+            }
+            Codec::Snappy => {
+                self.packed.resize(snap::raw::max_compress_len(raw.len()), 0);
+                let len = snap::raw::Encoder::new().compress(raw, &mut self.packed)?;
+                self.packed.truncate(len);
+                self.packed.extend_from_slice(&crc32fast::hash(raw).to_be_bytes());
+                &self.packed
+            }
+            Codec::Zstandard => {
+                self.packed = zstd::bulk::compress(raw, ZSTANDARD_LEVEL)?;
+                &self.packed
+            }
+        };
+        write_long(count, out);
+        write_len(packed.len(), out);
+        out.extend_from_slice(packed);
+        out.extend_from_slice(&self.sync);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! One leaf's value, read and written.
 
 use crate::datum::varint;
+use crate::schema::{LeafKind, LeafType};
 
 /// A leaf as it stands in the datum; borrowed, never copied.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,4 +108,50 @@ impl<'a> LeafWriter<'a> {
     pub fn enum_index(&mut self, index: u32) {
         varint::write_long(i64::from(index), self.out);
     }
+}
+
+/// Reads and checks one leaf; the position after it.
+#[inline]
+pub(crate) fn read_leaf<'d>(leaf: &'d LeafType, data: &'d [u8], at: usize) -> Option<(Leaf<'d>, usize)> {
+    Some(match leaf.kind {
+        LeafKind::Null => (Leaf::Null, at),
+        LeafKind::Boolean => match *data.get(at)? {
+            byte @ (0 | 1) => (Leaf::Boolean(byte == 1), at + 1),
+            _ => return None,
+        },
+        LeafKind::Int => {
+            let (value, end) = varint::read_int(data, at)?;
+            (Leaf::Int(value), end)
+        }
+        LeafKind::Long => {
+            let (value, end) = varint::read_long(data, at)?;
+            (Leaf::Long(value), end)
+        }
+        LeafKind::Float => {
+            let bytes = data.get(at..)?.first_chunk::<4>()?;
+            (Leaf::Float(f32::from_le_bytes(*bytes)), at + 4)
+        }
+        LeafKind::Double => {
+            let bytes = data.get(at..)?.first_chunk::<8>()?;
+            (Leaf::Double(f64::from_le_bytes(*bytes)), at + 8)
+        }
+        LeafKind::Bytes => {
+            let (len, start) = varint::read_len(data, at)?;
+            let bytes = data.get(start..)?.get(..len)?;
+            (Leaf::Bytes(bytes), start + len)
+        }
+        LeafKind::String => {
+            let (len, start) = varint::read_len(data, at)?;
+            let bytes = data.get(start..)?.get(..len)?;
+            (Leaf::String(simdutf8::basic::from_utf8(bytes).ok()?), start + len)
+        }
+        LeafKind::Fixed => {
+            let bytes = data.get(at..)?.get(..leaf.size)?;
+            (Leaf::Fixed(bytes), at + leaf.size)
+        }
+        LeafKind::Enum => {
+            let (index, end) = varint::read_index(data, at, leaf.symbols.len() as u32)?;
+            (Leaf::Enum { index, symbol: leaf.symbols.get(index as usize)? }, end)
+        }
+    })
 }

@@ -31,6 +31,7 @@ pub mod framing;
 mod from_json;
 mod leaf;
 mod patch;
+mod program;
 mod programs;
 mod project;
 mod schema;

@@ -1,24 +1,35 @@
 //! Validate: the bytes are one datum of the schema, and nothing more.
 
+use crate::program::compile;
+use crate::program::diagnose::diagnose;
+use crate::program::op::Program;
+use crate::program::walk::Nothing;
 use crate::{DatumError, Schema, SchemaError};
 
 /// A compiled validation.
-pub struct Validate;
+pub struct Validate {
+    schema: Schema,
+    program: Program,
+}
 
 impl Validate {
     /// Compiles the walk.
     ///
     /// # Errors
-    /// [`SchemaError`] if the schema is beyond the limits.
-    pub fn compile(_schema: &Schema) -> Result<Self, SchemaError> {
-        Err(SchemaError::TooLarge)
+    /// [`SchemaError::TooLarge`] for a schema beyond the limits.
+    pub fn compile(schema: &Schema) -> Result<Self, SchemaError> {
+        Ok(Self { schema: schema.clone(), program: compile::keep(schema)? })
     }
 
     /// Proves that `datum` is well formed and ends where the record ends.
     ///
     /// # Errors
     /// [`DatumError`] with path, byte position and what was expected.
-    pub fn run(&self, _datum: &[u8]) -> Result<(), DatumError> {
-        Ok(())
+    #[inline]
+    pub fn run(&self, datum: &[u8]) -> Result<(), DatumError> {
+        match self.program.run(datum, &mut Nothing) {
+            Some(()) => Ok(()),
+            None => Err(diagnose(&self.schema, datum)),
+        }
     }
 }

@@ -1,3 +1,4 @@
 //! A datum's bytes: how they are read, bounds first.
 
+pub(crate) mod text;
 pub(crate) mod varint;

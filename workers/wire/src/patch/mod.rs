@@ -3,7 +3,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::program::compile;
+use crate::program::diagnose::diagnose;
+use crate::program::op::Program;
+use crate::schema::print::print;
 use crate::{Leaf, LeafInfo, LeafType, LeafWriter, PatchError, PatchRunError, Schema};
+
+mod decide;
+mod derive;
+mod explain;
+mod run;
 
 /// What a policy says for one leaf, or for a whole subtree where it is [`Action::Drop`] or [`Action::Null`].
 #[derive(Clone)]
@@ -51,17 +60,31 @@ pub trait Policy {
 
 /// A compiled policy: datum of the writer's schema in, datum of the derived schema out.
 pub struct Patch {
+    schema: Schema,
     derived: Schema,
+    program: Program,
+    decided: decide::Decided,
 }
 
 impl Patch {
     /// Compiles a policy against a schema.
     ///
+    /// A part whose every leaf is dropped is dropped itself. In a recursive record the policy of a leaf holds
+    /// at every level. Where one named type is used under different policies, the first form keeps its name and
+    /// each other form gets the name with its path appended.
+    ///
     /// # Errors
     /// [`PatchError::Uncovered`] with every leaf that has no policy, [`PatchError::Unsupported`] where an
     /// action does not fit.
-    pub fn compile(_schema: &Schema, _policy: &dyn Policy) -> Result<Self, PatchError> {
-        Err(PatchError::Schema(crate::SchemaError::TooLarge))
+    pub fn compile(schema: &Schema, policy: &dyn Policy) -> Result<Self, PatchError> {
+        let decided = decide::decide(schema, policy)?;
+        let derived = derive::derive(schema, &decided.plan, &decided.slots);
+        let derived = Schema::parse(&print(&derived)).map_err(|error| PatchError::Unsupported {
+            path: String::new(),
+            why: format!("the policy leads to a schema that is none: {error}"),
+        })?;
+        let program = compile::plan(schema, &decided.plan)?;
+        Ok(Self { schema: schema.clone(), derived, program, decided })
     }
 
     /// Schema of what comes out: dropped fields gone, nulled ones `["null", T]` with default null.
@@ -73,12 +96,32 @@ impl Patch {
     ///
     /// # Errors
     /// [`PatchRunError`]: not a datum, or a leaf that its function refused.
-    pub fn run(&self, _datum: &[u8], _out: &mut Vec<u8>) -> Result<(), PatchRunError> {
-        Ok(())
+    #[inline]
+    pub fn run(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), PatchRunError> {
+        let start = out.len();
+        let mut patching = run::Patching { slots: &self.decided.slots, out, done: 0, refused: None };
+        if self.program.run(datum, &mut patching).is_some() {
+            crate::program::walk::Task::flush(&mut patching, datum, datum.len());
+            return Ok(());
+        }
+        let refused = patching.refused.take();
+        out.truncate(start);
+        Err(self.failure(datum, refused))
     }
 
-    /// One line per leaf and what becomes of it, for people.
+    #[cold]
+    fn failure(&self, datum: &[u8], refused: Option<(u32, Cow<'static, str>)>) -> PatchRunError {
+        match refused {
+            Some((slot, why)) => {
+                let path = self.decided.slots.get(slot as usize).map(|slot| slot.path.clone());
+                PatchRunError::Refused { path: path.unwrap_or_default(), why }
+            }
+            None => PatchRunError::Datum(diagnose(&self.schema, datum)),
+        }
+    }
+
+    /// One line per leaf and what becomes of it, then the program; for people.
     pub fn explain(&self) -> String {
-        String::new()
+        explain::explain(&self.decided, &self.program)
     }
 }

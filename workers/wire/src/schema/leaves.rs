@@ -5,7 +5,7 @@
 //! path of T is the field's own. A branch of a named type goes by its name without namespace.
 
 use super::{Node, NodeId, Schema};
-use crate::{MAX_LEAVES, SchemaError};
+use crate::{MAX_LEAVES, MAX_SCHEMA_DEPTH, SchemaError};
 
 /// Primitive shape of a leaf, as it is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,7 +104,7 @@ pub struct LeafInfo {
 
 /// Every leaf, in schema order.
 pub(crate) fn of(schema: &Schema) -> Result<Vec<LeafInfo>, SchemaError> {
-    let mut walk = Walk { schema, path: String::new(), open: Vec::new(), leaves: Vec::new(), steps: 0 };
+    let mut walk = Walk { schema, path: String::new(), open: Vec::new(), leaves: Vec::new(), steps: 0, depth: 0 };
     walk.node(schema.root(), false)?;
     Ok(walk.leaves)
 }
@@ -151,6 +151,7 @@ struct Walk<'s> {
     open: Vec<NodeId>,
     leaves: Vec<LeafInfo>,
     steps: usize,
+    depth: usize,
 }
 
 impl Walk<'_> {
@@ -202,10 +203,16 @@ impl Walk<'_> {
     }
 
     fn under(&mut self, parts: &[&str], id: NodeId, nullable: bool) -> Result<(), SchemaError> {
+        // Through references back to records that are not open, a path can be longer than the schema is deep.
+        if self.depth >= MAX_SCHEMA_DEPTH {
+            return Err(SchemaError::TooDeep);
+        }
         let len = self.path.len();
+        self.depth += 1;
         parts.iter().for_each(|part| self.path.push_str(part));
         let done = self.node(id, nullable);
         self.path.truncate(len);
+        self.depth -= 1;
         done
     }
 }

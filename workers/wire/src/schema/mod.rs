@@ -3,11 +3,13 @@
 mod leaves;
 mod node;
 mod parse;
+pub(crate) mod print;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use leaves::{LeafInfo, LeafKind, LeafType, Logical};
+pub(crate) use leaves::branch_name;
 pub(crate) use node::{Field, Node, NodeId};
 
 use crate::SchemaError;

@@ -44,3 +44,15 @@ pub(crate) struct Field {
     /// doc, aliases, order and custom attributes.
     pub(crate) attributes: Map<String, Value>,
 }
+
+impl Node {
+    pub(crate) fn each_child(&self, mut visit: impl FnMut(NodeId)) {
+        match self {
+            Self::Leaf { .. } => {}
+            Self::Record { fields, .. } => fields.iter().for_each(|field| visit(field.node)),
+            Self::Array { items, .. } => visit(*items),
+            Self::Map { values, .. } => visit(*values),
+            Self::Union { branches } => branches.iter().for_each(|&branch| visit(branch)),
+        }
+    }
+}

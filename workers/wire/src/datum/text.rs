@@ -1,0 +1,111 @@
+//! UTF-8 checks for short texts: most are ASCII, and most of those are shorter than a cache line.
+
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// High bits of the first `n` of 16 bytes.
+const FIRST: [[u64; 2]; 17] = {
+    let mut masks = [[0; 2]; 17];
+    let mut n = 0;
+    while n <= 16 {
+        let low = if n >= 8 { HIGH } else { HIGH & ((1u64 << (8 * n)) - 1) };
+        let high = if n >= 16 {
+            HIGH
+        } else if n > 8 {
+            HIGH & ((1u64 << (8 * (n - 8))) - 1)
+        } else {
+            0
+        };
+        masks[n] = [low, high];
+        n += 1;
+    }
+    masks
+};
+
+/// Position after `len` bytes of UTF-8 that start at `at`.
+#[inline(always)]
+pub(crate) fn skip_text(data: &[u8], at: usize, len: usize) -> Option<usize> {
+    let rest = data.get(at..)?;
+    if let (Some([low_mask, high_mask]), Some(chunk)) = (FIRST.get(len), rest.first_chunk::<16>()) {
+        // One load whatever the length: no branch on it.
+        let [a, b] = halves(chunk);
+        if (a & low_mask) | (b & high_mask) == 0 {
+            return Some(at + len);
+        }
+    }
+    let text = rest.get(..len)?;
+    if is_ascii(text) || is_utf8(text) { Some(at + len) } else { None }
+}
+
+#[inline(always)]
+fn halves(chunk: &[u8; 16]) -> [u64; 2] {
+    let value = u128::from_le_bytes(*chunk);
+    [value as u64, (value >> 64) as u64]
+}
+
+#[inline(always)]
+fn is_ascii(text: &[u8]) -> bool {
+    let (chunks, rest) = text.as_chunks::<16>();
+    if chunks.is_empty() {
+        return rest.iter().fold(0, |seen, &byte| seen | byte) < 0x80;
+    }
+    let mut seen = [0u64; 2];
+    for chunk in chunks {
+        let [a, b] = halves(chunk);
+        seen[0] |= a;
+        seen[1] |= b;
+    }
+    // The last 16 bytes overlap what was seen; there are at least as many.
+    if let Some(chunk) = text.last_chunk::<16>() {
+        let [a, b] = halves(chunk);
+        seen[0] |= a;
+        seen[1] |= b;
+    }
+    (seen[0] | seen[1]) & HIGH == 0
+}
+
+#[cold]
+#[inline(never)]
+fn is_utf8(text: &[u8]) -> bool {
+    simdutf8::basic::from_utf8(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_the_standard_library_at_every_length_and_place() {
+        for len in 0..70 {
+            for bad in 0..=len {
+                for byte in [0x80u8, 0xff, b'x'] {
+                    let mut text = vec![b'a'; len];
+                    if let Some(place) = text.get_mut(bad) {
+                        *place = byte;
+                    }
+                    for tail in [0, 1, 40] {
+                        // What follows a text is no part of it.
+                        let data = [vec![0xfe; 3], text.clone(), vec![0xfe; tail]].concat();
+                        let expected = std::str::from_utf8(&text).is_ok().then_some(3 + len);
+                        assert_eq!(skip_text(&data, 3, len), expected, "len {len} bad {bad}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn beyond_ascii() {
+        for text in ["é", "naïve café", "日本語テキスト日本語テキスト", "🦀".repeat(30).as_str()] {
+            assert_eq!(skip_text(text.as_bytes(), 0, text.len()), Some(text.len()));
+            assert_eq!(skip_text(text.as_bytes(), 0, text.len() - 1), None);
+        }
+    }
+
+    #[test]
+    fn lengths_beyond_the_data() {
+        assert_eq!(skip_text(b"abc", 0, 4), None);
+        assert_eq!(skip_text(b"abc", 2, usize::MAX), None);
+        assert_eq!(skip_text(b"abc", 4, 0), None);
+        assert_eq!(skip_text(b"abc", 3, 0), Some(3));
+    }
+}

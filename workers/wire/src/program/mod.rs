@@ -1,0 +1,11 @@
+//! Programs: what every task compiles to.
+//!
+//! A [`plan::Plan`] says what happens to each part of a schema; [`compile`] flattens it to [`op::Op`]s; [`walk`]
+//! runs them over a datum; [`diagnose`] finds out, after a failure, where and why.
+
+pub(crate) mod compile;
+pub(crate) mod diagnose;
+pub(crate) mod facts;
+pub(crate) mod op;
+pub(crate) mod plan;
+pub(crate) mod walk;
