@@ -1,0 +1,300 @@
+//! Taking ids: enrolment from the user's table, and the claim transaction.
+
+use std::time::Duration;
+
+use crate::database::{Database, Row, Statement, Transaction};
+use crate::error::transient;
+use crate::{Dialect, LeaseError};
+
+/// How often statements that the server rolled back by itself (deadlock) are sent again before it is an error.
+pub(crate) const RESENDS: u32 = 5;
+
+/// Runs `$op` again after a deadlock; any other error is wrapped with what was being done.
+macro_rules! resent {
+    ($doing:literal, $op:expr) => {{
+        let mut resends = 0;
+        loop {
+            match $op.await {
+                Err(error) if resends < $crate::claims::RESENDS && $crate::error::transient(&error) => {
+                    resends += 1;
+                    tokio::time::sleep(std::time::Duration::from_millis(5 << resends)).await;
+                }
+                other => break other.map_err($crate::LeaseError::while_doing($doing)),
+            }
+        }
+    }};
+}
+pub(crate) use resent;
+
+/// The claims of one job.
+#[derive(Clone)]
+pub struct Claims {
+    pub(crate) database: Database,
+    pub(crate) job: String,
+}
+
+/// Where ids come from: a table of the user's, only ever read.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Table, `schema.table` allowed.
+    pub table: String,
+    /// Column of the id; any type that casts to text of at most 255 characters. Null ids are left out.
+    pub id_column: String,
+    /// An SQL condition on the table's columns, as the operator wrote it.
+    pub condition: Option<String>,
+}
+
+/// On what terms ids are taken.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Who takes them; for the collector the transactional id of its producer.
+    pub holder: String,
+    /// How long a claim lasts without a heartbeat.
+    pub lease: Duration,
+    /// An id that was taken this often without getting a page further is dead.
+    pub attempts: u32,
+}
+
+/// An id that is ours until its lease passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The id, as text.
+    pub id: String,
+    /// Proof of the claim: every write about the id names it.
+    pub fence: i64,
+    /// Which attempt since it last got further, from 1.
+    pub attempt: u32,
+    /// Which round over the id, from 1; grows when a done id becomes due again.
+    pub run: i64,
+    /// Where to go on, as the last holder wrote it; `None` is the beginning. Opaque here.
+    pub next_page: Option<String>,
+    /// What was done for the id in this run so far.
+    pub tally: Tally,
+    /// The holder whose lease had passed, if the id was taken over rather than due: it may still be alive.
+    pub taken_from: Option<String>,
+}
+
+/// What was done for one id in one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Pages published.
+    pub pages: i64,
+    /// Records published.
+    pub records: i64,
+    /// Records that went to the dead-letter topic.
+    pub rejects: i64,
+    /// Bytes of page bodies, decompressed.
+    pub bytes: i64,
+}
+
+const COLUMNS: &str = "id, fence, attempt, run, next_page, pages, records, rejects, bytes, holder";
+
+impl Claims {
+    /// Connects to the database at `url` (`mysql://`, `mariadb://`, `postgres://`) with at most `connections`.
+    pub async fn connect(url: &str, job: &str, connections: u32) -> Result<Self, LeaseError> {
+        Ok(Self { database: Database::connect(url, connections).await?, job: job.to_owned() })
+    }
+
+    /// The server's dialect.
+    pub fn dialect(&self) -> Dialect {
+        self.database.dialect()
+    }
+
+    /// Creates the side table and its index unless they are there; refuses a server without SKIP LOCKED.
+    pub async fn migrate(&self) -> Result<(), LeaseError> {
+        let dialect = self.dialect();
+        let asked = self.database.rows(&self.database.statement("SELECT version()")).await;
+        let rows = asked.map_err(LeaseError::while_doing("asking the database for its version"))?;
+        let found = rows.first().and_then(|row| row.text(0).ok().flatten()).unwrap_or_default();
+        if let Some(needed) = dialect.too_old(&found) {
+            return Err(LeaseError::TooOld { found, needed });
+        }
+        for text in dialect.migration() {
+            let mut resends = 0;
+            loop {
+                match self.database.define(text).await {
+                    Ok(()) => break,
+                    // Two workers that start together: Postgres lets both try to create, and refuses one late.
+                    Err(error) if resends < RESENDS && (transient(&error) || created_meanwhile(&error)) => {
+                        resends += 1;
+                    }
+                    Err(source) => {
+                        return Err(LeaseError::Database {
+                            doing: "creating the table sluice_claims",
+                            source,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds every id of `source` that has no row yet, due now. Answers how many were new.
+    pub async fn enrol(&self, source: &Source) -> Result<u64, LeaseError> {
+        let dialect = self.dialect();
+        let id = dialect.text(&format!("source.{}", dialect.name(&source.id_column)?));
+        let table = dialect.name(&source.table)?;
+        // One of the answers of a table with repeated ids is enough; and a row that is there is not even tried, so
+        // that enrolling again costs reads only.
+        let missing = format!(
+            " FROM {table} source WHERE source.{} IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM sluice_claims there WHERE there.job = ",
+            dialect.name(&source.id_column)?
+        );
+        let statement = self
+            .database
+            .statement("INSERT INTO sluice_claims (job, id, state, due_at, updated_at) SELECT DISTINCT ");
+        // Postgres would take a bare mark in a SELECT list for text only after asking; say it.
+        let statement = statement.text("CAST(").bind(self.job.as_str());
+        let statement = statement.text(match dialect {
+            Dialect::MySql => " AS CHAR CHARACTER SET utf8mb4)",
+            Dialect::Postgres => " AS TEXT)",
+        });
+        let statement = statement.text(&format!(", {id}, 'due', ")).now().text(", ").now().text(&missing);
+        let mut statement = statement.bind(self.job.as_str()).text(&format!(" AND there.id = {id})"));
+        if let Some(condition) = &source.condition {
+            statement = statement.text(&format!(" AND ({condition})"));
+        }
+        let statement = statement.text(dialect.unless_there());
+        resent!("enrolling ids", self.database.execute(&statement))
+    }
+
+    /// Takes at most `most` ids: first those whose holder let its lease pass, then those that are due, oldest first.
+    /// Passed leases beyond the attempt cap become dead instead. One short transaction.
+    pub async fn claim(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, LeaseError> {
+        resent!("claiming ids", self.claim_once(most, terms))
+    }
+
+    /// Takes back ids that are still in the holder's own name from an earlier life, however long their leases run.
+    /// Only before the holder claims anything else in this life. Attempts count, and are capped.
+    pub async fn claim_back(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, LeaseError> {
+        resent!("taking own ids back", self.claim_back_once(most, terms))
+    }
+
+    /// Closes the connections.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    async fn claim_once(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, sqlx::Error> {
+        let mut open = self.database.begin().await?;
+        let passed = self.candidates("claimed").text(" AND due_at <= ").now();
+        let (spent, mut taken) = self.held(&mut open, passed, most, terms).await?;
+        let room = most.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        if room > 0 {
+            let due = self.candidates("due").text(" AND due_at <= ").now();
+            for row in open.rows(&first(due, room)).await? {
+                // A holder's name left on a due row is history: it let go by itself.
+                taken.push(Claim { taken_from: None, ..read(&row)? });
+            }
+        }
+        self.bury(&mut open, spent).await?;
+        self.take(&mut open, &mut taken, terms).await?;
+        open.commit().await?;
+        Ok(taken)
+    }
+
+    async fn claim_back_once(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, sqlx::Error> {
+        let mut open = self.database.begin().await?;
+        let own = self.candidates("claimed").text(" AND holder = ").bind(terms.holder.as_str());
+        let (spent, mut taken) = self.held(&mut open, own, most, terms).await?;
+        self.bury(&mut open, spent).await?;
+        self.take(&mut open, &mut taken, terms).await?;
+        open.commit().await?;
+        Ok(taken)
+    }
+
+    /// Locks rows that someone holds; splits off those that are past the attempt cap.
+    async fn held(
+        &self,
+        open: &mut Transaction,
+        rows: Statement,
+        most: u32,
+        terms: &Terms,
+    ) -> Result<(Vec<Claim>, Vec<Claim>), sqlx::Error> {
+        let rows = open.rows(&first(rows, most)).await?;
+        let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok(rows.into_iter().partition(|claim| claim.attempt >= terms.attempts))
+    }
+
+    fn candidates(&self, state: &str) -> Statement {
+        let statement = self.database.statement(&format!("SELECT {COLUMNS} FROM sluice_claims WHERE job = "));
+        statement.bind(self.job.as_str()).text(&format!(" AND state = '{state}'"))
+    }
+
+    async fn take(
+        &self,
+        open: &mut Transaction,
+        taken: &mut [Claim],
+        terms: &Terms,
+    ) -> Result<(), sqlx::Error> {
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let mut ids: Vec<&str> = taken.iter().map(|claim| claim.id.as_str()).collect();
+        ids.sort_unstable();
+        let lease = millis(terms.lease);
+        let statement =
+            self.database.statement("UPDATE sluice_claims SET state = 'claimed', fence = fence + 1, ");
+        let statement = statement.text("attempt = attempt + 1, holder = ").bind(terms.holder.as_str());
+        let statement = statement.text(", lease_until = ").now().text(" + ").bind(lease);
+        let statement = statement.text(", due_at = ").now().text(" + ").bind(lease);
+        let statement = statement.text(", updated_at = ").now().text(" WHERE job = ").bind(self.job.as_str());
+        let statement = statement.text(" AND id IN (").list(&ids, |s, id| s.bind(*id)).text(")");
+        let marked = open.execute(&statement).await?;
+        if marked != ids.len() as u64 {
+            // We hold the rows' locks: only a trigger or a rule of someone else's can do this.
+            return Err(sqlx::Error::Protocol(format!("{marked} of {} locked rows were marked", ids.len())));
+        }
+        for claim in taken {
+            claim.fence += 1;
+            claim.attempt += 1;
+        }
+        Ok(())
+    }
+
+    async fn bury(&self, open: &mut Transaction, spent: Vec<Claim>) -> Result<(), sqlx::Error> {
+        for claim in spent {
+            let holder = claim.taken_from.as_deref().unwrap_or("?");
+            let reason = format!("no page further in {} attempts, last held by {holder}", claim.attempt);
+            let statement =
+                self.database.statement("UPDATE sluice_claims SET state = 'dead', fence = fence + 1, ");
+            let statement = statement.text("lease_until = NULL, reason = ").bind(reason.as_str());
+            let statement =
+                statement.text(", updated_at = ").now().text(" WHERE job = ").bind(self.job.as_str());
+            let statement = statement.text(" AND id = ").bind(claim.id.as_str());
+            open.execute(&statement).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The first rows by age, locked; rows that another claimer has locked are passed over.
+fn first(statement: Statement, most: u32) -> Statement {
+    statement.text(" ORDER BY due_at, id LIMIT ").bind(i64::from(most)).text(" FOR UPDATE SKIP LOCKED")
+}
+
+/// Milliseconds, as the table keeps times.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+fn read(row: &Row) -> Result<Claim, sqlx::Error> {
+    let int = |at| row.int(at).map(Option::unwrap_or_default);
+    Ok(Claim {
+        id: row.text(0)?.unwrap_or_default(),
+        fence: int(1)?,
+        attempt: u32::try_from(int(2)?).unwrap_or(u32::MAX),
+        run: int(3)?,
+        next_page: row.text(4)?,
+        tally: Tally { pages: int(5)?, records: int(6)?, rejects: int(7)?, bytes: int(8)? },
+        taken_from: row.text(9)?,
+    })
+}
+
+/// Postgres: the relation or its row type was created by another session in the same moment.
+fn created_meanwhile(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().is_some_and(|code| matches!(&*code, "23505" | "42P07"))
+}

@@ -1,0 +1,186 @@
+//! The few words in which the databases differ.
+
+use crate::LeaseError;
+
+/// Which SQL is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// MariaDB 10.6+ and MySQL 8.0.1+.
+    MySql,
+    /// Postgres 9.5+.
+    Postgres,
+}
+
+impl Dialect {
+    /// By the scheme of a connection URL.
+    pub fn of(url: &str) -> Result<Self, LeaseError> {
+        match url.split_once("://").map(|(scheme, _)| scheme) {
+            Some("mysql" | "mariadb") => Ok(Self::MySql),
+            Some("postgres" | "postgresql") => Ok(Self::Postgres),
+            _ => Err(LeaseError::Scheme),
+        }
+    }
+
+    /// The statements that create the side table; safe to run again. For operators whose worker may not create tables.
+    pub fn migration(self) -> &'static [&'static str] {
+        match self {
+            Self::MySql => &[
+                // utf8mb4_bin: ids that differ only in case are different ids.
+                "CREATE TABLE IF NOT EXISTS sluice_claims (
+                    job VARCHAR(120) NOT NULL,
+                    id VARCHAR(255) NOT NULL,
+                    state VARCHAR(8) NOT NULL,
+                    due_at BIGINT NOT NULL,
+                    lease_until BIGINT NULL,
+                    attempt BIGINT NOT NULL DEFAULT 0,
+                    fence BIGINT NOT NULL DEFAULT 0,
+                    run BIGINT NOT NULL DEFAULT 1,
+                    holder VARCHAR(255) NULL,
+                    next_page TEXT NULL,
+                    pages BIGINT NOT NULL DEFAULT 0,
+                    records BIGINT NOT NULL DEFAULT 0,
+                    rejects BIGINT NOT NULL DEFAULT 0,
+                    bytes BIGINT NOT NULL DEFAULT 0,
+                    reason TEXT NULL,
+                    updated_at BIGINT NOT NULL,
+                    PRIMARY KEY (job, id),
+                    KEY sluice_claims_due (job, state, due_at, id)
+                ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            ],
+            Self::Postgres => &[
+                "CREATE TABLE IF NOT EXISTS sluice_claims (
+                    job TEXT COLLATE \"C\" NOT NULL,
+                    id TEXT COLLATE \"C\" NOT NULL,
+                    state TEXT COLLATE \"C\" NOT NULL,
+                    due_at BIGINT NOT NULL,
+                    lease_until BIGINT,
+                    attempt BIGINT NOT NULL DEFAULT 0,
+                    fence BIGINT NOT NULL DEFAULT 0,
+                    run BIGINT NOT NULL DEFAULT 1,
+                    holder TEXT,
+                    next_page TEXT,
+                    pages BIGINT NOT NULL DEFAULT 0,
+                    records BIGINT NOT NULL DEFAULT 0,
+                    rejects BIGINT NOT NULL DEFAULT 0,
+                    bytes BIGINT NOT NULL DEFAULT 0,
+                    reason TEXT,
+                    updated_at BIGINT NOT NULL,
+                    PRIMARY KEY (job, id)
+                )",
+                "CREATE INDEX IF NOT EXISTS sluice_claims_due ON sluice_claims (job, state, due_at, id)",
+            ],
+        }
+    }
+
+    /// The database's clock in milliseconds since the epoch; constant within a statement, so that an index serves a
+    /// comparison with it. (Sessions are in UTC, where MySQL's conversion is unambiguous.)
+    pub(crate) const fn now(self) -> &'static str {
+        match self {
+            Self::MySql => "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+            Self::Postgres => "(EXTRACT(EPOCH FROM statement_timestamp()) * 1000)::bigint",
+        }
+    }
+
+    /// `READ COMMITTED` for every transaction of a session: InnoDB's default locks gaps, and claimers would wait.
+    pub(crate) const fn session(self) -> &'static str {
+        match self {
+            Self::MySql => "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            Self::Postgres => "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        }
+    }
+
+    /// Ends an `INSERT` so that a row that is already there is left alone (and no other error is hidden).
+    pub(crate) const fn unless_there(self) -> &'static str {
+        match self {
+            Self::MySql => " ON DUPLICATE KEY UPDATE id = sluice_claims.id",
+            Self::Postgres => " ON CONFLICT (job, id) DO NOTHING",
+        }
+    }
+
+    /// `column` as text.
+    pub(crate) fn text(self, column: &str) -> String {
+        match self {
+            Self::MySql => format!("CAST({column} AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin"),
+            Self::Postgres => format!("CAST({column} AS TEXT) COLLATE \"C\""),
+        }
+    }
+
+    /// A sum as a whole number.
+    pub(crate) fn whole(self, sum: &str) -> String {
+        match self {
+            Self::MySql => format!("CAST({sum} AS SIGNED)"),
+            Self::Postgres => format!("CAST({sum} AS BIGINT)"),
+        }
+    }
+
+    /// A user's table or column, `schema.table` allowed, quoted.
+    pub(crate) fn name(self, name: &str) -> Result<String, LeaseError> {
+        let plain = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')
+        };
+        if !name.split('.').all(plain) {
+            return Err(LeaseError::Name(name.to_owned()));
+        }
+        let quote = if self == Self::MySql { '`' } else { '"' };
+        Ok(name.split('.').map(|part| format!("{quote}{part}{quote}")).collect::<Vec<_>>().join("."))
+    }
+
+    /// Writes the mark of the `nth` bound value, counted from 1.
+    pub(crate) fn mark(self, nth: usize, out: &mut String) {
+        match self {
+            Self::MySql => out.push('?'),
+            Self::Postgres => {
+                out.push('$');
+                out.push_str(&nth.to_string());
+            }
+        }
+    }
+
+    /// Is a server that calls itself `version` old enough to be refused? Says what is needed.
+    pub(crate) fn too_old(self, version: &str) -> Option<&'static str> {
+        let numbers: Vec<u32> = version
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|part| !part.is_empty())
+            .take(2)
+            .filter_map(|part| part.parse().ok())
+            .collect();
+        let at = (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0));
+        match self {
+            Self::MySql if version.contains("MariaDB") => (at < (10, 6)).then_some("MariaDB 10.6"),
+            Self::MySql => (at < (8, 0)).then_some("MySQL 8.0"),
+            // `SELECT version()` says "PostgreSQL 15.3 (…)".
+            Self::Postgres => (at < (9, 5)).then_some("PostgreSQL 9.5"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_tells_the_dialect() {
+        assert_eq!(Dialect::of("mariadb://u:p@h/db").unwrap(), Dialect::MySql);
+        assert_eq!(Dialect::of("postgresql://h/db").unwrap(), Dialect::Postgres);
+        let error = Dialect::of("oracle://scott:tiger@h/db").unwrap_err().to_string();
+        assert!(!error.contains("tiger"), "a URL may hold a password: {error}");
+    }
+
+    #[test]
+    fn names_are_quoted_and_nothing_else_gets_through() {
+        assert_eq!(Dialect::MySql.name("fleet.aircraft").unwrap(), "`fleet`.`aircraft`");
+        assert_eq!(Dialect::Postgres.name("aircraft").unwrap(), "\"aircraft\"");
+        for bad in ["", "a.", "a b", "a;drop", "a`b", "a\"b", "a--"] {
+            assert!(Dialect::MySql.name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn servers_without_skip_locked_are_refused() {
+        assert!(Dialect::MySql.too_old("10.5.29-MariaDB").is_some());
+        assert!(Dialect::MySql.too_old("10.11.19-MariaDB-0+deb12u1").is_none());
+        assert!(Dialect::MySql.too_old("5.7.44").is_some());
+        assert!(Dialect::MySql.too_old("8.4.2").is_none());
+        assert!(Dialect::Postgres.too_old("PostgreSQL 15.3 (Debian)").is_none());
+    }
+}

@@ -1,0 +1,172 @@
+//! Writes about an id that is held: each names the fence it was given, and matches one row or none.
+
+use std::time::Duration;
+
+use crate::claims::{millis, resent};
+use crate::database::Statement;
+use crate::{Claim, Claims, LeaseError, Tally};
+
+/// The answer to a fenced write.
+#[must_use = "a lost claim must not be worked on any more"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fenced {
+    /// The claim was still ours and the write is durable.
+    Kept,
+    /// Someone else holds the id, or it was ended: nothing was written, let go.
+    Lost,
+}
+
+/// How far an id is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Where to go on; `None` is the beginning.
+    pub next_page: Option<String>,
+    /// What was done so far in this run, in total (not since the last mark: a repeated write changes nothing).
+    pub tally: Tally,
+}
+
+/// Why an id is given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// We stop; the attempt does not count and the id is due at once.
+    Back,
+    /// It failed for now: the attempt counts and the id is due after the pause.
+    Failed {
+        /// How long to leave it alone.
+        pause: Duration,
+        /// In words, without values.
+        reason: String,
+    },
+}
+
+/// Rows named in one statement at most: far below the servers' limits on bound values.
+const CHUNK: usize = 500;
+
+impl Claims {
+    /// Prolongs the leases of `held`, by `(id, fence)`. Answers the ids that are ours no more.
+    pub async fn heartbeat(
+        &self,
+        held: &[(String, i64)],
+        lease: Duration,
+    ) -> Result<Vec<(String, i64)>, LeaseError> {
+        let mut lost = Vec::new();
+        for chunk in held.chunks(CHUNK) {
+            let statement = self.database.statement("UPDATE sluice_claims SET lease_until = ").now();
+            let statement = statement.text(" + ").bind(millis(lease)).text(", due_at = ").now();
+            let statement = statement.text(" + ").bind(millis(lease)).text(", updated_at = ").now();
+            let statement = self.these(statement, chunk);
+            let kept = resent!("prolonging leases", self.database.execute(&statement))?;
+            if kept != chunk.len() as u64 {
+                lost.extend(self.lost_of(chunk).await?);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Gives back ids that were not begun, at once and without counting the attempt. Lost ones are passed over.
+    pub async fn release_untouched(&self, held: &[(String, i64)]) -> Result<u64, LeaseError> {
+        let mut given = 0;
+        for chunk in held.chunks(CHUNK) {
+            let statement =
+                self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
+            let statement = statement.text("attempt = GREATEST(attempt - 1, 0), holder = NULL, ");
+            let statement =
+                statement.text("lease_until = NULL, due_at = ").now().text(", updated_at = ").now();
+            let statement = self.these(statement, chunk);
+            given += resent!("giving ids back", self.database.execute(&statement))?;
+        }
+        Ok(given)
+    }
+
+    /// Records that the id got to `mark`. Its attempts count from here: an id is dead when it gets no further, not
+    /// when it is long.
+    pub async fn checkpoint(&self, claim: &Claim, mark: &Mark) -> Result<Fenced, LeaseError> {
+        let statement = self.database.statement("UPDATE sluice_claims SET attempt = 1, ");
+        let statement = self.this(marked(statement, mark), claim);
+        one(resent!("writing a page checkpoint", self.database.execute(&statement)))
+    }
+
+    /// The id is complete. With `every` it is due again that long after now, as its next run.
+    pub async fn done(
+        &self,
+        claim: &Claim,
+        tally: Tally,
+        every: Option<Duration>,
+    ) -> Result<Fenced, LeaseError> {
+        let statement = self.database.statement("UPDATE sluice_claims SET attempt = 0, fence = fence + 1, ");
+        let statement = statement.text("reason = NULL, holder = NULL, lease_until = NULL, ");
+        let statement = match every {
+            None => statement.text("state = 'done', due_at = ").now(),
+            Some(pause) => statement
+                .text("state = 'due', run = run + 1, due_at = ")
+                .now()
+                .text(" + ")
+                .bind(millis(pause)),
+        };
+        let statement = marked(statement.text(", "), &Mark { next_page: None, tally });
+        let statement = self.this(statement, claim);
+        one(resent!("writing that an id is done", self.database.execute(&statement)))
+    }
+
+    /// The id cannot be completed: kept with the page it fails at and the reason, until [`Claims::revive`].
+    pub async fn dead(&self, claim: &Claim, mark: &Mark, reason: &str) -> Result<Fenced, LeaseError> {
+        let statement =
+            self.database.statement("UPDATE sluice_claims SET state = 'dead', fence = fence + 1, ");
+        let statement = statement.text("lease_until = NULL, reason = ").bind(reason).text(", ");
+        let statement = self.this(marked(statement, mark), claim);
+        one(resent!("writing that an id is dead", self.database.execute(&statement)))
+    }
+
+    /// Gives an id back at `mark`.
+    pub async fn release(&self, claim: &Claim, mark: &Mark, given: &Given) -> Result<Fenced, LeaseError> {
+        let statement =
+            self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
+        let statement = statement.text("holder = NULL, lease_until = NULL, ");
+        let statement = match given {
+            Given::Back => statement.text("attempt = GREATEST(attempt - 1, 0), due_at = ").now(),
+            Given::Failed { pause, reason } => {
+                let statement = statement.text("reason = ").bind(reason.as_str()).text(", due_at = ").now();
+                statement.text(" + ").bind(millis(*pause))
+            }
+        };
+        let statement = self.this(marked(statement.text(", "), mark), claim);
+        one(resent!("giving an id back", self.database.execute(&statement)))
+    }
+
+    /// ` WHERE` this one claim.
+    fn this(&self, statement: Statement, claim: &Claim) -> Statement {
+        let statement = statement.text(" WHERE job = ").bind(self.job.as_str());
+        let statement = statement.text(" AND id = ").bind(claim.id.as_str());
+        statement.text(" AND fence = ").bind(claim.fence)
+    }
+
+    /// ` WHERE` any of these claims. The bare list of ids lets the primary key serve it in every server.
+    fn these(&self, statement: Statement, held: &[(String, i64)]) -> Statement {
+        let statement = statement.text(" WHERE job = ").bind(self.job.as_str());
+        let statement = statement.text(" AND id IN (").list(held, |s, (id, _)| s.bind(id.as_str()));
+        let statement = statement.text(") AND (id, fence) IN (");
+        statement
+            .list(held, |s, (id, fence)| s.text("(").bind(id.as_str()).text(", ").bind(*fence).text(")"))
+            .text(")")
+    }
+
+    async fn lost_of(&self, held: &[(String, i64)]) -> Result<Vec<(String, i64)>, LeaseError> {
+        let statement = self.these(self.database.statement("SELECT id FROM sluice_claims"), held);
+        let rows = resent!("asking which claims are ours", self.database.rows(&statement))?;
+        let ours: std::collections::HashSet<String> =
+            rows.iter().filter_map(|row| row.text(0).ok().flatten()).collect();
+        Ok(held.iter().filter(|(id, _)| !ours.contains(id)).cloned().collect())
+    }
+}
+
+fn marked(statement: Statement, mark: &Mark) -> Statement {
+    let Tally { pages, records, rejects, bytes } = mark.tally;
+    let statement = statement.text("next_page = ").bind(mark.next_page.as_deref());
+    let statement = statement.text(", pages = ").bind(pages).text(", records = ").bind(records);
+    let statement = statement.text(", rejects = ").bind(rejects).text(", bytes = ").bind(bytes);
+    statement.text(", updated_at = ").now()
+}
+
+fn one(matched: Result<u64, LeaseError>) -> Result<Fenced, LeaseError> {
+    matched.map(|rows| if rows == 1 { Fenced::Kept } else { Fenced::Lost })
+}

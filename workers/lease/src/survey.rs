@@ -1,0 +1,125 @@
+//! What stands in the side table: for `status`, for the end of a run, and for the dead.
+
+use crate::claims::resent;
+use crate::{Claims, LeaseError, Tally};
+
+/// Is there anything left to do?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outstanding {
+    /// Milliseconds until the first id that waits is due (0 or less: it is due now); `None` if none waits.
+    pub due_in_ms: Option<i64>,
+    /// Milliseconds until the first lease passes; `None` if no id is claimed by anyone.
+    pub lease_in_ms: Option<i64>,
+}
+
+/// How many ids are in one state, and what was done for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateCount {
+    /// `due`, `claimed`, `done` or `dead`.
+    pub state: String,
+    /// Rows.
+    pub ids: i64,
+    /// Pages, records, rejects and bytes over them all.
+    pub tally: Tally,
+    /// For how long the oldest has been due, in milliseconds; negative if it is due only later.
+    pub oldest_ms: i64,
+}
+
+/// An id that cannot be completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buried {
+    /// The id.
+    pub id: String,
+    /// Attempts since it last got further.
+    pub attempt: i64,
+    /// Where it fails.
+    pub next_page: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Milliseconds since the epoch.
+    pub updated_at: i64,
+}
+
+impl Claims {
+    /// Looks at both ends of the index: cheap, whatever the table's size.
+    pub async fn outstanding(&self) -> Result<Outstanding, LeaseError> {
+        let first = |state: &str| {
+            let statement = self.database.statement("SELECT MIN(due_at) - ").now();
+            let statement = statement.text(" FROM sluice_claims WHERE job = ").bind(self.job.as_str());
+            statement.text(&format!(" AND state = '{state}'"))
+        };
+        let (due, claimed) = (first("due"), first("claimed"));
+        // `claimed` is asked first: an id that is given back in between is then still seen as due.
+        let lease = resent!("looking for claimed ids", self.database.rows(&claimed))?;
+        let due = resent!("looking for due ids", self.database.rows(&due))?;
+        let int = |rows: &[crate::database::Row]| match rows.first() {
+            Some(row) => row.int(0).map_err(LeaseError::while_doing("reading due times")),
+            None => Ok(None),
+        };
+        Ok(Outstanding { due_in_ms: int(&due)?, lease_in_ms: int(&lease)? })
+    }
+
+    /// Counts by state, in the order due, claimed, done, dead; reads every row of the job.
+    pub async fn status(&self) -> Result<Vec<StateCount>, LeaseError> {
+        let dialect = self.dialect();
+        let sum = |column: &str| dialect.whole(&format!("SUM({column})"));
+        let statement = self.database.statement(&format!(
+            "SELECT state, COUNT(*), {}, {}, {}, {}, ",
+            sum("pages"),
+            sum("records"),
+            sum("rejects"),
+            sum("bytes")
+        ));
+        let statement = statement.now().text(" - MIN(due_at) FROM sluice_claims WHERE job = ");
+        let statement = statement.bind(self.job.as_str()).text(" GROUP BY state");
+        let rows = resent!("counting ids", self.database.rows(&statement))?;
+        let read = |row: &crate::database::Row| -> Result<StateCount, sqlx::Error> {
+            let int = |at| row.int(at).map(Option::unwrap_or_default);
+            Ok(StateCount {
+                state: row.text(0)?.unwrap_or_default(),
+                ids: int(1)?,
+                tally: Tally { pages: int(2)?, records: int(3)?, rejects: int(4)?, bytes: int(5)? },
+                oldest_ms: int(6)?,
+            })
+        };
+        let counts: Result<Vec<_>, _> = rows.iter().map(read).collect();
+        let mut counts = counts.map_err(LeaseError::while_doing("reading the counts"))?;
+        let order = ["due", "claimed", "done", "dead"];
+        counts.sort_by_key(|count| order.iter().position(|state| *state == count.state));
+        Ok(counts)
+    }
+
+    /// The dead, oldest first, at most `most`.
+    pub async fn buried(&self, most: u32) -> Result<Vec<Buried>, LeaseError> {
+        let statement = self.database.statement(
+            "SELECT id, attempt, next_page, reason, updated_at FROM sluice_claims WHERE state = 'dead' AND job = ",
+        );
+        let statement = statement.bind(self.job.as_str()).text(" ORDER BY due_at, id LIMIT ");
+        let statement = statement.bind(i64::from(most));
+        let rows = resent!("listing the dead", self.database.rows(&statement))?;
+        let read = |row: &crate::database::Row| -> Result<Buried, sqlx::Error> {
+            Ok(Buried {
+                id: row.text(0)?.unwrap_or_default(),
+                attempt: row.int(1)?.unwrap_or_default(),
+                next_page: row.text(2)?,
+                reason: row.text(3)?.unwrap_or_default(),
+                updated_at: row.int(4)?.unwrap_or_default(),
+            })
+        };
+        let buried: Result<Vec<_>, _> = rows.iter().map(read).collect();
+        buried.map_err(LeaseError::while_doing("reading the dead"))
+    }
+
+    /// Makes the dead due again, from the page they failed at: `id` alone, or all. Answers how many.
+    pub async fn revive(&self, id: Option<&str>) -> Result<u64, LeaseError> {
+        let statement =
+            self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
+        let statement = statement.text("attempt = 0, holder = NULL, due_at = ").now();
+        let statement = statement.text(", updated_at = ").now().text(" WHERE state = 'dead' AND job = ");
+        let mut statement = statement.bind(self.job.as_str());
+        if let Some(id) = id {
+            statement = statement.text(" AND id = ").bind(id);
+        }
+        resent!("reviving the dead", self.database.execute(&statement))
+    }
+}
