@@ -18,7 +18,7 @@ use sluice_core::{
 use sluice_wire::{Patch, PatchError, PatchRunError, Programs, Schema, framing};
 
 /// Header that says where a masked record came from: `topic/partition/offset`.
-pub const SOURCE_HEADER: &str = "sluice.source";
+pub(crate) const SOURCE_HEADER: &str = "sluice.source";
 /// Programs kept per topic: schema versions in use at one time.
 const PROGRAMS: usize = 64;
 

@@ -115,16 +115,20 @@ impl Topic {
             return Ok(Outcome::Skipped(Reason::new(Class::Null, "a value; facts are never taken back by a tombstone")));
         };
         let (id, datum) = framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
-        let Some(program) = self.programs.get(id) else { return Ok(Outcome::NeedsSchema(id)) };
+        let Self { programs, paths, entity_parts, entity_type, route, .. } = self;
+        let (entity_parts, route) = (*entity_parts, *route);
+        let Some(program) = programs.get(id) else { return Ok(Outcome::NeedsSchema(id)) };
         let mut leaves = [Leaf::Null; LEAVES];
         program.project.run(datum, |index, leaf| {
             if let Some(place) = leaves.get_mut(index) {
                 *place = leaf;
             }
         })?;
-        let event_time = self.event_time(program, &leaves)?;
+        let time = leaves.get(entity_parts).copied().unwrap_or(Leaf::Null);
+        let event_time = event_time(time, program.logical.get(entity_parts).and_then(Option::as_ref))
+            .ok_or_else(|| Reason::new(Class::Null, "a time: a fact is always timed").at(paths.get(entity_parts).cloned().unwrap_or_default(), None))?;
         scratch.entity.clear();
-        for (part, logical) in leaves.iter().zip(&program.logical).take(self.entity_parts) {
+        for (part, logical) in leaves.iter().zip(&program.logical).take(entity_parts) {
             if !scratch.entity.is_empty() {
                 scratch.entity.push(b'/');
             }
@@ -132,12 +136,12 @@ impl Topic {
         }
         let source = source_of(record);
         let mut emitted = false;
-        let first = self.entity_parts + 1;
-        for (attribute, leaf) in self.paths.iter().zip(&leaves).skip(first) {
+        let first = entity_parts + 1;
+        for (attribute, leaf) in paths.iter().zip(&leaves).skip(first) {
             scratch.value.clear();
             let Some(kind) = text::value(*leaf, &mut scratch.value) else { continue };
-            let fact = Fact { program, attribute, kind, event_time, source: &source, record, entity_type: &self.entity_type };
-            fact.write(self.route, out, scratch);
+            let fact = Fact { program, attribute, kind, event_time, source: &source, record, entity_type };
+            fact.write(route, out, scratch);
             emitted = true;
         }
         if emitted {
@@ -146,16 +150,14 @@ impl Topic {
             Ok(Outcome::Skipped(Reason::new(Class::Null, "an attribute that is not null")))
         }
     }
+}
 
-    fn event_time(&self, program: &Program, leaves: &[Leaf<'_>]) -> Result<i64, Reason> {
-        let path = || self.paths.get(self.entity_parts).cloned().unwrap_or_default();
-        let logical = program.logical.get(self.entity_parts).and_then(Option::as_ref);
-        match leaves.get(self.entity_parts) {
-            Some(Leaf::Long(count)) => text::micros(*count, logical),
-            Some(Leaf::Int(days)) => Some(i64::from(*days) * 86_400_000_000),
-            _ => None,
-        }
-        .ok_or_else(|| Reason::new(Class::Null, "a time: a fact is always timed").at(path(), None))
+/// Microseconds since the epoch, from a timestamp or a date.
+fn event_time(leaf: Leaf<'_>, logical: Option<&Logical>) -> Option<i64> {
+    match leaf {
+        Leaf::Long(count) => text::micros(count, logical),
+        Leaf::Int(days) if logical == Some(&Logical::Date) => Some(i64::from(days) * 86_400_000_000),
+        _ => None,
     }
 }
 
@@ -234,7 +236,7 @@ impl Processor for Normaliser {
         let logical = topic
             .paths
             .iter()
-            .map(|path| leaves.iter().find(|leaf| leaf.path == *path).and_then(|leaf| leaf.leaf.logical.clone()))
+            .map(|path| leaves.iter().find(|leaf| leaf.path == *path).and_then(|leaf| leaf.leaf.logical))
             .collect();
         let Some(fact_id) = registry.id_of(&topic.subject, &self.fact_schema)? else {
             let why = format!("the fact schema is not registered under {}: run `sluice apply`", topic.subject);

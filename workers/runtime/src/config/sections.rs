@@ -23,6 +23,14 @@ pub struct KafkaSection {
     pub secrets: BTreeMap<String, Secret>,
 }
 
+impl fmt::Debug for KafkaSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names only: a value may be a secret that was put in the wrong place.
+        let names: Vec<_> = self.properties.keys().chain(self.secrets.keys()).collect();
+        f.debug_struct("KafkaSection").field("brokers", &self.brokers).field("properties", &names).finish()
+    }
+}
+
 /// The schema registry, Confluent-compatible.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,1 @@
+//! `sluice plan` and `sluice apply`: the contracts against the world.

@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::exit::{Ended, Found};
+
+/// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Start here:\n  sluice apply -c apply.yaml            topics and schemas, from the contracts\n  \
+    sluice run masker -c masker.yaml      a worker; one process each\n  \
+    sluice sql --lake lake 'select …'     the warehouse\n\n\
+    Exit codes: 0 done, 1 found something, 64 bad configuration, 70 internal, 75 try again.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a worker until it is told to stop (SIGTERM drains it).
+    Run {
+        #[command(subcommand)]
+        worker: Worker,
+    },
+    /// Show what `apply` would create or change, and what it refuses to.
+    Plan(PlanArgs),
+    /// Create topics and register schemas as the contracts say; safe to repeat.
+    Apply(PlanArgs),
+    /// Ask the warehouse: SQL over the lake's Delta tables.
+    Sql(SqlArgs),
+    /// Look at single records: check, patch, explain.
+    Wire(WireArgs),
+    /// Start a local Kafka, registry, MariaDB and PostgreSQL, without Docker; Ctrl-C ends them.
+    Up(UpArgs),
+    /// Print the JSON schema of a worker's configuration, for editors.
+    ConfigSchema {
+        /// Whose.
+        worker: WorkerName,
+    },
+    /// Print shell completions.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Worker {
+    /// Take ids from a database, ask an API for each, page by page, publish every record.
+    Collector(CollectorArgs),
+    /// Mask raw topics by their contracts' policies.
+    Masker(RunArgs),
+    /// Turn masked records into atomic facts.
+    Normaliser(RunArgs),
+    /// Land topics in the archive and the warehouse.
+    Sink(RunArgs),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum WorkerName {
+    Collector,
+    Masker,
+    Normaliser,
+    Sink,
+    Apply,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The worker's configuration, YAML (`sluice config-schema <worker>` describes it).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CollectorArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// End when no id is due any more, instead of waiting for new ones.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Kafka, registry and contracts, YAML: `{kafka: {brokers: …}, registry: {url: …}, schemas: schemas}`.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+    /// Also do what loses data: a shorter retention.
+    #[arg(long)]
+    pub(crate) allow: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// The statement. Tables are named after their topics: aviation.flight.masked.v1 is aviation_flight_masked_v1.
+    pub(crate) sql: String,
+    /// Folder of the Delta tables.
+    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE")]
+    pub(crate) lake: PathBuf,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) output: SqlOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlOutput {
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WireArgs {
+    #[command(subcommand)]
+    pub(crate) command: WireCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WireCommand {
+    /// Read JSON lines `{"schema": …, "datum": base64}` and answer each: valid, or where it is broken.
+    Check,
+    /// The same lines; answer each with the masked schema and datum.
+    Patch {
+        /// Policy, JSON: `{"path": {"op": "keep" | "drop" | "null" | …}}`.
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+        /// Keys for the operations that need them, `name:epoch=FILE` (base64); may be given several times.
+        #[arg(long = "key", value_name = "NAME:EPOCH=FILE")]
+        keys: Vec<String>,
+    },
+    /// Print what a policy does to every leaf of a schema.
+    Explain {
+        /// Schema, `.avsc`.
+        schema: PathBuf,
+        /// Policy, JSON as for `patch`.
+        policy: PathBuf,
+        /// As for `patch`.
+        #[arg(long = "key", value_name = "NAME:EPOCH=FILE")]
+        keys: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Keep the servers' data here; a temporary folder otherwise.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Kafka nodes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub(crate) kafka: u8,
+}
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Ended {
+    clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut io::stdout());
+    Ok(Found::Nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

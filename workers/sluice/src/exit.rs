@@ -1,0 +1,41 @@
+//! How a command ends: 0 done, 1 found something, 64 bad configuration, 70 internal, 75 try again (sysexits.h).
+
+use std::process::ExitCode;
+
+use sluice_core::{Domain, Fault};
+use sluice_runtime::config::ConfigErrors;
+
+/// A command's end.
+pub(crate) type Ended = anyhow::Result<Found>;
+
+/// Whether a command that looks for something found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// All is well, or done.
+    Nothing,
+    /// Something that the caller must look at: exit code 1.
+    Something,
+}
+
+/// Prints what went wrong and chooses the exit code.
+pub(crate) fn code(ended: Ended) -> ExitCode {
+    match ended {
+        Ok(Found::Nothing) => ExitCode::SUCCESS,
+        Ok(Found::Something) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(of(&error))
+        }
+    }
+}
+
+fn of(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<ConfigErrors>().is_some() {
+        return 64;
+    }
+    match error.downcast_ref::<Fault>().map(|fault| fault.domain) {
+        Some(Domain::User) => 64,
+        Some(Domain::External) => 75,
+        Some(Domain::Internal) | None => 70,
+    }
+}

@@ -1,0 +1,35 @@
+//! `sluice up`: the local stack, until Ctrl-C.
+
+use anyhow::Context as _;
+use sluice_runtime::shutdown;
+use sluice_stack::{Progress, Stack, Step};
+
+use crate::cli::UpArgs;
+use crate::exit::{Ended, Found};
+
+pub(crate) fn up(args: &UpArgs) -> Ended {
+    let mut builder = Stack::builder().kafka(usize::from(args.kafka)).registry().mariadb().postgres().on_progress(|Progress { server, step }| {
+        match step {
+            Step::Starting => eprintln!("{server:<10} starting"),
+            Step::Ready(time) => eprintln!("{server:<10} ready after {:.1} s", time.as_secs_f64()),
+        }
+    });
+    if let Some(dir) = &args.dir {
+        builder = builder.root(dir);
+    }
+    let stack = builder.start()?;
+    // The database URLs hold passwords made for this stack alone, on loopback; whoever started it needs them.
+    println!("brokers   {}", stack.brokers());
+    println!("registry  {}", stack.registry_url());
+    println!("mariadb   {}", stack.mariadb_url());
+    println!("postgres  {}", stack.postgres_url());
+    println!("data      {}", stack.root().display());
+    eprintln!("Ctrl-C ends them{}", if args.dir.is_some() { "; the data stays" } else { " and removes their data" });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    runtime.block_on(async {
+        shutdown::signal_token().context("installing signal handlers")?.cancelled().await;
+        anyhow::Ok(())
+    })?;
+    stack.stop()?;
+    Ok(Found::Nothing)
+}

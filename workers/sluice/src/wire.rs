@@ -1,0 +1,1 @@
+//! `sluice wire`: single records, for whoever holds a poison one.
