@@ -1,0 +1,332 @@
+//! Claims against real servers: MariaDB and Postgres, the same properties on both.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use sluice_lease::{Claim, Claims, Dialect, Fenced, Given, Mark, Source, Tally, Terms};
+use sluice_stack::Stack;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+/// One pair of servers, shared by the tests that run at the same time; ended, and their folder removed, with the last.
+fn servers() -> Arc<Stack> {
+    static STACK: Mutex<Weak<Stack>> = Mutex::new(Weak::new());
+    let mut shared = STACK.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let stack = Stack::builder().mariadb().postgres().start().expect("MariaDB and Postgres start");
+        let stack = Arc::new(stack);
+        *shared = Arc::downgrade(&stack);
+        stack
+    })
+}
+
+/// Runs a test on both databases; `name` keeps tests apart on the shared servers.
+fn on_both<F: Future<Output = ()>>(name: &str, test: impl Fn(Bench) -> F) {
+    let stack = servers();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for url in [stack.mariadb_url(), stack.postgres_url()] {
+        let bench = Bench { url: url.to_owned(), job: name.to_owned(), table: format!("ids_of_{name}") };
+        eprintln!("{name} on {:?}", Dialect::of(url).unwrap());
+        runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(60), test(bench)).await.expect("within a minute");
+        });
+    }
+}
+
+#[derive(Clone)]
+struct Bench {
+    url: String,
+    job: String,
+    table: String,
+}
+
+impl Bench {
+    async fn run(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match Dialect::of(&self.url).unwrap() {
+            Dialect::MySql => {
+                let mut one = sqlx::MySqlConnection::connect(&self.url).await.unwrap();
+                one.execute(sql).await.unwrap();
+            }
+            Dialect::Postgres => {
+                let mut one = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                one.execute(sql).await.unwrap();
+            }
+        }
+    }
+
+    async fn claims(&self) -> Claims {
+        let claims = Claims::connect(&self.url, &self.job, 4).await.unwrap();
+        claims.migrate().await.unwrap();
+        claims
+    }
+
+    fn source(&self) -> Source {
+        Source { table: self.table.clone(), id_column: "id".into(), condition: None }
+    }
+
+    /// A table of `count` ids, enrolled.
+    async fn ids(&self, count: usize) -> Claims {
+        let claims = self.claims().await;
+        self.run(&format!("DROP TABLE IF EXISTS {}", self.table)).await;
+        self.run(&format!("CREATE TABLE {} (id VARCHAR(40), tier INT)", self.table)).await;
+        let rows: Vec<String> = (0..count).map(|n| format!("('id-{n:05}', {})", n % 3)).collect();
+        self.run(&format!("INSERT INTO {} VALUES {}", self.table, rows.join(", "))).await;
+        assert_eq!(claims.enrol(&self.source()).await.unwrap(), count as u64);
+        claims
+    }
+
+    /// As if every lease had run out: the database's clock is not ours to move.
+    async fn let_leases_pass(&self) {
+        let job = &self.job;
+        let sql = format!(
+            "UPDATE sluice_claims SET due_at = 1, lease_until = 1 WHERE job = '{job}' AND state = 'claimed'"
+        );
+        self.run(&sql).await;
+    }
+}
+
+fn terms(holder: &str) -> Terms {
+    Terms { holder: holder.into(), lease: Duration::from_secs(60), attempts: 3 }
+}
+
+fn states(counts: &[sluice_lease::StateCount]) -> HashMap<&str, i64> {
+    counts.iter().map(|count| (count.state.as_str(), count.ids)).collect()
+}
+
+fn mark(pages: i64) -> Mark {
+    Mark {
+        next_page: Some(format!("page {pages}")),
+        tally: Tally { pages, records: 50 * pages, rejects: 0, bytes: 9 },
+    }
+}
+
+#[test]
+fn many_claimers_never_hold_the_same_id_and_leave_none() {
+    let seed: u64 = rand::random();
+    eprintln!("seed {seed}");
+    on_both("disjoint", |bench| async move {
+        const IDS: usize = 600;
+        bench.ids(IDS).await;
+        let held = Arc::new(Mutex::new(BTreeSet::<String>::new()));
+        let finished = Arc::new(Mutex::new(Vec::<String>::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for nth in 0..8 {
+            let (bench, held, finished) = (bench.clone(), Arc::clone(&held), Arc::clone(&finished));
+            let mut random = StdRng::seed_from_u64(seed ^ nth);
+            tasks.spawn(async move {
+                let claims = bench.claims().await;
+                let terms = terms(&format!("holder-{nth}"));
+                loop {
+                    let taken = claims.claim(random.random_range(1..40), &terms).await.unwrap();
+                    if taken.is_empty() {
+                        // SKIP LOCKED passes over rows that are locked just now: look again until none is left.
+                        let left = claims.outstanding().await.unwrap();
+                        if left.due_in_ms.is_none() {
+                            return;
+                        }
+                        continue;
+                    }
+                    for claim in &taken {
+                        assert!(held.lock().unwrap().insert(claim.id.clone()), "{} is held twice", claim.id);
+                    }
+                    for claim in taken {
+                        // Out of the set before the row is given up: afterwards another may take it at any time.
+                        held.lock().unwrap().remove(&claim.id);
+                        if random.random_bool(0.2) {
+                            assert_eq!(
+                                claims.release(&claim, &mark(1), &Given::Back).await.unwrap(),
+                                Fenced::Kept
+                            );
+                        } else {
+                            let tally = Tally { pages: 1, ..Tally::default() };
+                            assert_eq!(claims.done(&claim, tally, None).await.unwrap(), Fenced::Kept);
+                            finished.lock().unwrap().push(claim.id);
+                        }
+                    }
+                }
+            });
+        }
+        while let Some(joined) = tasks.join_next().await {
+            joined.unwrap();
+        }
+        let finished = finished.lock().unwrap();
+        assert_eq!(finished.len(), IDS, "each id is done once");
+        assert_eq!(finished.iter().collect::<BTreeSet<_>>().len(), IDS);
+    });
+}
+
+#[test]
+fn a_passed_lease_is_taken_over_with_a_higher_fence_and_the_zombie_writes_nothing() {
+    on_both("zombie", |bench| async move {
+        let claims = bench.ids(3).await;
+        let old = claims.claim(3, &terms("old")).await.unwrap();
+        assert_eq!(old.len(), 3);
+        assert!(old.iter().all(|claim| claim.taken_from.is_none() && claim.attempt == 1 && claim.fence == 1));
+        assert_eq!(claims.checkpoint(&old[0], &mark(2)).await.unwrap(), Fenced::Kept);
+        assert!(claims.claim(3, &terms("new")).await.unwrap().is_empty(), "leases run");
+
+        bench.let_leases_pass().await;
+        let new = claims.claim(3, &terms("new")).await.unwrap();
+        assert_eq!(new.len(), 3);
+        for claim in &new {
+            assert_eq!(claim.taken_from.as_deref(), Some("old"));
+            let before = old.iter().find(|before| before.id == claim.id).unwrap();
+            assert!(claim.fence > before.fence);
+        }
+        let resumed = new.iter().find(|claim| claim.id == old[0].id).unwrap();
+        assert_eq!((resumed.next_page.as_deref(), resumed.tally), (Some("page 2"), mark(2).tally));
+
+        let held: Vec<_> = old.iter().map(|claim| (claim.id.clone(), claim.fence)).collect();
+        assert_eq!(claims.heartbeat(&held, Duration::from_secs(60)).await.unwrap(), held, "all are lost");
+        assert_eq!(claims.checkpoint(&old[0], &mark(9)).await.unwrap(), Fenced::Lost);
+        assert_eq!(claims.done(&old[1], Tally::default(), None).await.unwrap(), Fenced::Lost);
+        assert_eq!(claims.dead(&old[2], &mark(9), "zombie").await.unwrap(), Fenced::Lost);
+        assert_eq!(claims.release(&old[0], &mark(9), &Given::Back).await.unwrap(), Fenced::Lost);
+        assert_eq!(claims.release_untouched(&held).await.unwrap(), 0);
+        assert_eq!(states(&claims.status().await.unwrap()), HashMap::from([("claimed", 3)]));
+
+        let held: Vec<_> = new.iter().map(|claim| (claim.id.clone(), claim.fence)).collect();
+        assert!(claims.heartbeat(&held, Duration::from_secs(60)).await.unwrap().is_empty());
+        for claim in &new {
+            assert_eq!(claims.done(claim, mark(3).tally, None).await.unwrap(), Fenced::Kept);
+            assert_eq!(claims.done(claim, mark(3).tally, None).await.unwrap(), Fenced::Lost, "done is done");
+        }
+    });
+}
+
+#[test]
+fn an_id_that_gets_no_further_is_dead_and_can_be_revived() {
+    on_both("dead", |bench| async move {
+        let claims = bench.ids(1).await;
+        for attempt in 1..=3 {
+            let taken = claims.claim(1, &terms("crashing")).await.unwrap();
+            assert_eq!(taken[0].attempt, attempt);
+            if attempt == 2 {
+                // Got a page further: the attempts count anew.
+                assert_eq!(claims.checkpoint(&taken[0], &mark(1)).await.unwrap(), Fenced::Kept);
+                bench.let_leases_pass().await;
+                assert_eq!(claims.claim(1, &terms("crashing")).await.unwrap()[0].attempt, 2);
+            }
+            bench.let_leases_pass().await;
+        }
+        assert!(claims.claim(1, &terms("crashing")).await.unwrap().is_empty(), "the cap is 3");
+        let buried = claims.buried(10).await.unwrap();
+        assert_eq!((buried[0].id.as_str(), buried[0].next_page.as_deref()), ("id-00000", Some("page 1")));
+        assert!(buried[0].reason.contains("3 attempts") && buried[0].reason.contains("crashing"));
+        assert_eq!(claims.revive(Some("id-00000")).await.unwrap(), 1);
+        let again = claims.claim(1, &terms("new")).await.unwrap();
+        assert_eq!((again[0].attempt, again[0].taken_from.as_deref()), (1, None));
+        assert_eq!(again[0].next_page.as_deref(), Some("page 1"));
+        assert!(again[0].fence > 3, "fences never go back: {}", again[0].fence);
+    });
+}
+
+#[test]
+fn enrolment_takes_each_id_once_and_only_those_that_are_wanted() {
+    on_both("enrol", |bench| async move {
+        let claims = bench.ids(5).await;
+        assert_eq!(claims.enrol(&bench.source()).await.unwrap(), 0, "again changes nothing");
+        let rows = "('Ab', 9), ('aB', 9), ('ab', 9), ('ab', 9), ('Zürich/№ 7', 9), (NULL, 9), ('no', 1)";
+        bench.run(&format!("INSERT INTO {} VALUES {rows}", bench.table)).await;
+        let source = Source { condition: Some("tier = 9".into()), ..bench.source() };
+        assert_eq!(claims.enrol(&source).await.unwrap(), 4);
+        let ids: BTreeSet<String> =
+            claims.claim(100, &terms("h")).await.unwrap().into_iter().map(|claim| claim.id).collect();
+        for id in ["Ab", "aB", "ab", "Zürich/№ 7", "id-00004"] {
+            assert!(ids.contains(id), "{id}");
+        }
+        assert_eq!(ids.len(), 9);
+        let bad = Source { id_column: "id`; DROP TABLE x".into(), ..bench.source() };
+        assert!(claims.enrol(&bad).await.is_err());
+        // Two workers that start together.
+        let (one, two) = (bench.claims().await, bench.claims().await);
+        let (source, all) = (bench.source(), bench.source());
+        let (one, two) = tokio::join!(one.enrol(&source), two.enrol(&all));
+        assert_eq!(one.unwrap() + two.unwrap(), 1, "only `no` was missing");
+    });
+}
+
+#[test]
+fn what_is_given_back_keeps_its_place() {
+    on_both("release", |bench| async move {
+        let claims = bench.ids(4).await;
+        let terms = terms("h");
+        let taken = claims.claim(4, &terms).await.unwrap();
+        let [back, failed, one, two] = <[Claim; 4]>::try_from(taken).unwrap();
+        assert_eq!(claims.release(&back, &mark(2), &Given::Back).await.unwrap(), Fenced::Kept);
+        let given = Given::Failed { pause: Duration::from_secs(3_600), reason: "the API says 500".into() };
+        assert_eq!(claims.release(&failed, &mark(1), &given).await.unwrap(), Fenced::Kept);
+        let untouched = [(one.id.clone(), one.fence), (two.id.clone(), two.fence)];
+        assert_eq!(claims.release_untouched(&untouched).await.unwrap(), 2);
+        let again = claims.claim(4, &terms).await.unwrap();
+        assert_eq!(again.len(), 3, "the failed one is not due for an hour");
+        assert!(again.iter().all(|claim| claim.attempt == 1), "giving back does not count");
+        let resumed = again.iter().find(|claim| claim.id == back.id).unwrap();
+        assert_eq!(resumed.next_page.as_deref(), Some("page 2"));
+        let left = claims.outstanding().await.unwrap();
+        assert!(left.due_in_ms.unwrap() > 3_000_000 && left.lease_in_ms.unwrap() > 30_000, "{left:?}");
+    });
+}
+
+#[test]
+fn a_done_id_comes_round_as_its_next_run() {
+    on_both("every", |bench| async move {
+        let claims = bench.ids(1).await;
+        let taken = claims.claim(1, &terms("h")).await.unwrap();
+        assert_eq!(claims.done(&taken[0], mark(4).tally, Some(Duration::ZERO)).await.unwrap(), Fenced::Kept);
+        let again = claims.claim(1, &terms("h")).await.unwrap();
+        assert_eq!((again[0].run, again[0].attempt, &again[0].next_page), (2, 1, &None));
+        assert!(again[0].fence > taken[0].fence);
+        let pause = Some(Duration::from_secs(3_600));
+        assert_eq!(claims.done(&again[0], mark(4).tally, pause).await.unwrap(), Fenced::Kept);
+        assert!(claims.claim(1, &terms("h")).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_instance_takes_its_own_ids_back_at_once() {
+    on_both("own", |bench| async move {
+        let claims = bench.ids(4).await;
+        let mine = claims.claim(2, &terms("me")).await.unwrap();
+        let others = claims.claim(2, &terms("other")).await.unwrap();
+        assert_eq!((mine.len(), others.len()), (2, 2));
+        let back = claims.claim_back(10, &terms("me")).await.unwrap();
+        let ids = |claims: &[Claim]| claims.iter().map(|claim| claim.id.clone()).collect::<BTreeSet<_>>();
+        assert_eq!(ids(&back), ids(&mine));
+        assert!(back.iter().all(|claim| claim.taken_from.as_deref() == Some("me") && claim.attempt == 2));
+        assert_eq!(claims.done(&mine[0], Tally::default(), None).await.unwrap(), Fenced::Lost);
+    });
+}
+
+#[test]
+fn a_claimer_does_not_wait_for_rows_that_another_has_locked() {
+    on_both("skip", |bench| async move {
+        let claims = bench.ids(10).await;
+        let sql =
+            AssertSqlSafe("SELECT id FROM sluice_claims WHERE job = 'skip' AND id < 'id-00004' FOR UPDATE");
+        let begin = "BEGIN";
+        // Held open over the claim, as by a claimer that is slow to commit.
+        let (mut mysql, mut postgres) = (None, None);
+        match Dialect::of(&bench.url).unwrap() {
+            Dialect::MySql => {
+                let one = mysql.insert(sqlx::MySqlConnection::connect(&bench.url).await.unwrap());
+                one.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await.unwrap();
+                one.execute(begin).await.unwrap();
+                one.execute(sql).await.unwrap();
+            }
+            Dialect::Postgres => {
+                let one = postgres.insert(sqlx::PgConnection::connect(&bench.url).await.unwrap());
+                one.execute(begin).await.unwrap();
+                one.execute(sql).await.unwrap();
+            }
+        }
+        let terms = terms("h");
+        let claim = tokio::time::timeout(Duration::from_secs(5), claims.claim(10, &terms));
+        let taken = claim.await.expect("the claim does not wait").unwrap();
+        let ids: Vec<_> = taken.iter().map(|claim| claim.id.as_str()).collect();
+        assert_eq!(ids, ["id-00004", "id-00005", "id-00006", "id-00007", "id-00008", "id-00009"]);
+    });
+}
