@@ -1,0 +1,235 @@
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use apache_avro::Reader;
+use apache_avro::types::Value;
+use object_store::local::LocalFileSystem;
+use object_store::{ObjectStoreExt, PutMode};
+use sluice_core::{Class, Outcome, Retry, SchemaId};
+use sluice_runtime::store_lane::{Pending, Store};
+use sluice_wire::Codec;
+
+use super::Archive;
+use crate::fixture::{FLIGHT, ID, TOPIC, at, feed, flight, framed, give, resume, runtime};
+
+fn archive(folder: &FilePath, codec: Codec) -> Archive {
+    Archive::new(Arc::new(LocalFileSystem::new_with_prefix(folder).unwrap()), codec, runtime())
+}
+
+fn objects(folder: &FilePath, partition: i32) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder.join(TOPIC).join(format!("partition={partition}"))) else {
+        return vec![];
+    };
+    let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+fn names(folder: &FilePath, partition: i32) -> Vec<String> {
+    objects(folder, partition)
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+/// (offset, flight number) of every record of an object, read by apache-avro.
+fn read(object: &FilePath) -> Vec<(i64, i32)> {
+    let bytes = std::fs::read(object).unwrap();
+    let field = |record: &Value, name: &str| match record {
+        Value::Record(fields) => fields.iter().find(|(field, _)| field == name).unwrap().1.clone(),
+        other => panic!("{other:?}"),
+    };
+    Reader::new(&bytes[..])
+        .unwrap()
+        .map(|record| {
+            let record = record.unwrap();
+            assert_eq!(field(&record, "_topic"), Value::String(TOPIC.into()));
+            match (field(&record, "_offset"), field(&record, "flight")) {
+                (Value::Long(offset), Value::Int(flight)) => (offset, flight),
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect()
+}
+
+fn metadata(object: &FilePath, key: &str) -> String {
+    let bytes = std::fs::read(object).unwrap();
+    let reader = Reader::new(&bytes[..]).unwrap();
+    String::from_utf8(reader.user_metadata()[key].clone()).unwrap()
+}
+
+#[test]
+fn objects_are_avro_with_lineage_and_form_a_chain() {
+    for codec in [Codec::Zstandard, Codec::Deflate, Codec::Snappy] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = archive(folder.path(), codec);
+        assert_eq!(resume(&mut store, 2), None);
+        feed(&mut store, 2, 0..5000);
+        assert_eq!(store.pending().records, 5000);
+        store.flush().unwrap();
+        assert_eq!(store.pending(), Pending::default());
+        feed(&mut store, 2, 5000..5003);
+        store.flush().unwrap();
+        store.flush().unwrap();
+
+        assert_eq!(names(folder.path(), 2), ["00000000000000000000.avro", "00000000000000005000.avro"]);
+        let [first, second] = &objects(folder.path(), 2)[..] else { panic!("two objects") };
+        let expected: Vec<_> = (0..5000).map(|offset| (offset, offset as i32)).collect();
+        assert_eq!(read(first), expected, "{codec:?}");
+        assert_eq!(read(second), [(5000, 5000), (5001, 5001), (5002, 5002)]);
+        for (key, value) in [
+            ("sluice.topic", TOPIC),
+            ("sluice.partition", "2"),
+            ("sluice.from", "5000"),
+            ("sluice.first", "5000"),
+            ("sluice.last", "5002"),
+            ("sluice.count", "3"),
+            ("sluice.schema.id", "7"),
+        ] {
+            assert_eq!(metadata(second, key), value, "{key}");
+        }
+        assert_eq!(resume(&mut archive(folder.path(), codec), 2), Some(5003));
+        assert_eq!(resume(&mut archive(folder.path(), codec), 3), None);
+    }
+}
+
+#[test]
+fn gaps_in_the_log_leave_no_gap_in_the_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = archive(folder.path(), Codec::Zstandard);
+    resume(&mut store, 0);
+    feed(&mut store, 0, 3..6);
+    store.flush().unwrap();
+    feed(&mut store, 0, 9..11);
+    store.flush().unwrap();
+    assert_eq!(names(folder.path(), 0), ["00000000000000000000.avro", "00000000000000000006.avro"]);
+    let second = &objects(folder.path(), 0)[1];
+    assert_eq!((metadata(second, "sluice.from"), metadata(second, "sluice.first")), ("6".into(), "9".into()));
+    assert_eq!(read(second), [(9, 9), (10, 10)]);
+}
+
+#[test]
+fn a_schema_is_an_object_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = archive(folder.path(), Codec::Zstandard);
+    resume(&mut store, 0);
+    feed(&mut store, 0, 0..3);
+    let newer = SchemaId(8);
+    let value = framed(FLIGHT, newer, flight(3));
+    assert_eq!(give(&mut store, FLIGHT, 0, 3, Some(&value)), Outcome::Emitted);
+    feed(&mut store, 0, 4..6);
+    store.flush().unwrap();
+    let ids: Vec<_> = objects(folder.path(), 0).iter().map(|o| metadata(o, "sluice.schema.id")).collect();
+    assert_eq!(ids, ["7", "8", "7"]);
+    assert_eq!(names(folder.path(), 0)[1..], ["00000000000000000003.avro", "00000000000000000004.avro"]);
+    assert_eq!(resume(&mut store, 0), Some(6));
+}
+
+#[test]
+fn what_cannot_be_archived_leaves_its_neighbours_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = archive(folder.path(), Codec::Zstandard);
+    resume(&mut store, 0);
+    feed(&mut store, 0, 0..2);
+    let good = framed(FLIGHT, ID, flight(2));
+    let class = |outcome| match outcome {
+        Outcome::DeadLetter(reason) | Outcome::Skipped(reason) => reason.class,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(class(give(&mut store, FLIGHT, 0, 2, Some(&good[..good.len() - 1]))), Class::Datum);
+    assert_eq!(class(give(&mut store, FLIGHT, 0, 3, Some(b"\x01\0\0\0\x07"))), Class::Framing);
+    assert_eq!(class(give(&mut store, FLIGHT, 0, 4, None)), Class::Null);
+    // The first record of another schema is bad: no empty object may come of it.
+    let other = framed(FLIGHT, SchemaId(8), flight(5));
+    assert_eq!(class(give(&mut store, FLIGHT, 0, 5, Some(&other[..other.len() - 1]))), Class::Datum);
+    feed(&mut store, 0, 6..7);
+    store.flush().unwrap();
+    assert_eq!(objects(folder.path(), 0).len(), 1);
+    assert_eq!(read(&objects(folder.path(), 0)[0]), [(0, 0), (1, 1), (6, 6)]);
+}
+
+#[test]
+fn the_local_object_store_refuses_to_create_what_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let path = object_store::path::Path::from("a/b.avro");
+    let create = |text: &'static str| runtime().block_on(super::put_new(&store, &path, text.into()));
+    create("first").unwrap();
+    assert!(matches!(create("second"), Err(object_store::Error::AlreadyExists { .. })));
+    let kept = runtime().block_on(async { store.get(&path).await.unwrap().bytes().await.unwrap() });
+    assert_eq!(&kept[..], b"first");
+    // The control: a store that overwrites would have let the second one through.
+    let overwrite = object_store::PutOptions { mode: PutMode::Overwrite, ..Default::default() };
+    runtime()
+        .block_on(object_store::ObjectStore::put_opts(&store, &path, "third".into(), overwrite))
+        .unwrap();
+}
+
+#[test]
+fn a_zombie_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut zombie = archive(folder.path(), Codec::Zstandard);
+    let mut owner = archive(folder.path(), Codec::Zstandard);
+    for partition in [0, 1] {
+        resume(&mut zombie, partition);
+    }
+    feed(&mut zombie, 0, 0..4);
+    // The partition goes to another worker, which reads further before it writes, and more often.
+    assert_eq!(resume(&mut owner, 0), None);
+    feed(&mut owner, 0, 0..6);
+    owner.flush().unwrap();
+    feed(&mut owner, 0, 6..9);
+    owner.flush().unwrap();
+    let before: Vec<_> =
+        objects(folder.path(), 0).iter().map(|object| std::fs::read(object).unwrap()).collect();
+
+    assert_eq!(zombie.flush().unwrap_err().retry, Retry::Rewind);
+    assert_eq!(zombie.flush().unwrap_err().retry, Retry::Rewind, "and again, if nobody listens");
+    let after: Vec<_> =
+        objects(folder.path(), 0).iter().map(|object| std::fs::read(object).unwrap()).collect();
+    assert_eq!(before, after);
+
+    // Rewound, it learns where the archive stands and can take part again.
+    zombie.forget(&at(0));
+    assert_eq!(resume(&mut zombie, 0), Some(9));
+    feed(&mut zombie, 0, 9..10);
+    zombie.flush().unwrap();
+    assert_eq!(names(folder.path(), 0).last().unwrap(), "00000000000000000009.avro");
+    feed(&mut owner, 0, 9..12);
+    assert_eq!(owner.flush().unwrap_err().retry, Retry::Rewind);
+}
+
+#[test]
+fn records_read_again_are_not_archived_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = archive(folder.path(), Codec::Zstandard);
+    resume(&mut store, 0);
+    feed(&mut store, 0, 0..4);
+    store.flush().unwrap();
+    drop(store);
+    // Killed before the group's offset was committed: everything comes again.
+    let mut store = archive(folder.path(), Codec::Zstandard);
+    assert_eq!(resume(&mut store, 0), Some(4));
+    feed(&mut store, 0, 0..6);
+    store.flush().unwrap();
+    let all: Vec<_> =
+        objects(folder.path(), 0).iter().flat_map(|object| read(object)).map(|(o, _)| o).collect();
+    assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_store_that_is_away_keeps_the_buffers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = archive(folder.path(), Codec::Zstandard);
+    resume(&mut store, 0);
+    feed(&mut store, 0, 0..3);
+    // A file where the topic's folder should be: nothing can be created below it.
+    let obstacle = folder.path().join(TOPIC);
+    std::fs::write(&obstacle, b"in the way").unwrap();
+    assert_eq!(store.flush().unwrap_err().retry, Retry::Later);
+    assert_eq!(store.pending().records, 3);
+    feed(&mut store, 0, 3..5);
+    std::fs::remove_file(&obstacle).unwrap();
+    store.flush().unwrap();
+    assert_eq!(read(&objects(folder.path(), 0)[0]).len(), 5);
+}
