@@ -1,0 +1,57 @@
+//! Which attempt at which page meets which fault. A pure decision: the same seed gives the same faults.
+
+use super::mixed;
+
+/// What an attempt meets instead of, or before, its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// 429 with `Retry-After: 1`.
+    TooMany,
+    /// 429 with `Retry-After` as an HTTP date.
+    TooManyUntil,
+    /// 500.
+    Broken,
+    /// The answer comes after this many milliseconds.
+    Slow(u64),
+}
+
+/// The fault of one attempt (from 0) at one page (0 = the aircraft itself), if any.
+///
+/// Of 1,000 pages about 1.5 are refused with 429, 4 with 500 and 6 are slow at the first attempt; of the
+/// refused ones a quarter is refused a second time. A third attempt always gets through.
+pub(crate) fn fault(seed: u64, tail: &str, page: u64, attempt: u32) -> Option<Fault> {
+    let dice = mixed(seed, &[b"fault", tail.as_bytes(), &page.to_be_bytes()]);
+    let kind = match dice % 10_000 {
+        0..11 => Fault::TooMany,
+        11..15 => Fault::TooManyUntil,
+        15..55 => Fault::Broken,
+        55..115 => Fault::Slow(200 + (dice >> 32) % 200),
+        _ => return None,
+    };
+    let again = (dice >> 20).is_multiple_of(4) && !matches!(kind, Fault::Slow(_));
+    (attempt == 0 || (attempt == 1 && again)).then_some(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_occur_and_the_third_attempt_gets_through() {
+        let tails: Vec<String> = (0..4_000).map(|number| format!("N{number}")).collect();
+        let met = |attempt| -> Vec<Fault> {
+            tails
+                .iter()
+                .flat_map(|tail| (0..3).filter_map(move |page| fault(2013, tail, page, attempt)))
+                .collect()
+        };
+        let (first, second) = (met(0), met(1));
+        for kind in [Fault::TooMany, Fault::TooManyUntil, Fault::Broken] {
+            assert!(first.contains(&kind), "{kind:?}");
+        }
+        assert!(first.iter().any(|fault| matches!(fault, Fault::Slow(_))));
+        assert!(!second.is_empty() && second.len() < first.len());
+        assert!(met(2).is_empty());
+        assert_eq!(first, met(0));
+    }
+}

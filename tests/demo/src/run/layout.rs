@@ -1,0 +1,136 @@
+//! Where everything of a run is kept.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// The folders of one run, all under one.
+pub(crate) struct Layout {
+    pub(crate) dir: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn create(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let dir = dir.canonicalize().with_context(|| format!("finding {}", dir.display()))?;
+        let layout = Self { dir };
+        for folder in [layout.logs(), layout.config(), layout.secrets(), layout.lake(), layout.archive()] {
+            std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        }
+        Ok(layout)
+    }
+
+    /// The servers' data.
+    pub(crate) fn servers(&self) -> PathBuf {
+        self.dir.join("servers")
+    }
+
+    /// One log per server and worker.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.dir.join("logs")
+    }
+
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}.log"))
+    }
+
+    /// The workers' YAML files.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("config")
+    }
+
+    /// Key, token and database address; readable by the owner only.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.dir.join("secrets")
+    }
+
+    /// One Delta table per topic.
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.dir.join("lake")
+    }
+
+    /// Avro objects per topic and partition.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.dir.join("archive")
+    }
+
+    pub(crate) fn report(&self) -> PathBuf {
+        self.dir.join("report.json")
+    }
+
+    /// A second run goes on from the first, so it has to be over the same data: what differs is said.
+    pub(crate) fn same_as_before(&self, what: &str) -> Result<()> {
+        let file = self.dir.join("run.txt");
+        match std::fs::read_to_string(&file) {
+            Ok(before) if before.trim() != what => bail!(
+                "{} holds a run over other data ({}; now: {what}): remove it (make demo-clean) or name another --dir",
+                self.dir.display(),
+                before.trim()
+            ),
+            Ok(_) => Ok(()),
+            Err(_) => std::fs::write(&file, what).with_context(|| format!("writing {}", file.display())),
+        }
+    }
+
+    /// A random secret of 32 bytes in base64, made the first time.
+    pub(crate) fn random_secret(&self, name: &str) -> Result<PathBuf> {
+        let file = self.secrets().join(name);
+        if !file.exists() {
+            let mut bytes = [0; 32];
+            let mut source = std::fs::File::open("/dev/urandom").context("reading random bytes")?;
+            source.read_exact(&mut bytes).context("reading random bytes")?;
+            write_private(&file, &STANDARD.encode(bytes))?;
+        }
+        Ok(file)
+    }
+
+    /// A secret whose text is known, written anew.
+    pub(crate) fn known_secret(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let file = self.secrets().join(name);
+        write_private(&file, text)?;
+        Ok(file)
+    }
+}
+
+fn write_private(file: &Path, text: &str) -> Result<()> {
+    let _ = std::fs::remove_file(file); // one with other permissions must not be kept
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(file)
+        .and_then(|mut open| open.write_all(text.as_bytes()))
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_for_the_owner_and_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(dir.path()).unwrap();
+        let file = layout.random_secret("key").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(STANDARD.decode(&text).unwrap().len(), 32);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_to_string(layout.random_secret("key").unwrap()).unwrap(), text);
+    }
+
+    #[test]
+    fn another_run_in_the_same_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(dir.path()).unwrap();
+        layout.same_as_before("months 1").unwrap();
+        layout.same_as_before("months 1").unwrap();
+        assert!(layout.same_as_before("months 2").is_err());
+    }
+}

@@ -1,0 +1,140 @@
+//! What stands in the topics and how far groups have come, seen by a client of its own (`read_committed`).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A scan that sees nothing for so long is given up.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A topic read from its beginning to its end.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Scan {
+    /// Committed records.
+    pub(crate) records: i64,
+    /// Per partition that holds any: the offset after its last record.
+    pub(crate) next: BTreeMap<i32, i64>,
+}
+
+/// Asks Kafka.
+pub(crate) struct Topics {
+    brokers: String,
+    client: BaseConsumer,
+    groups: BTreeMap<String, BaseConsumer>,
+}
+
+impl Topics {
+    pub(crate) fn new(brokers: &str) -> Result<Self> {
+        let client = client(brokers, "demo-onlooker")?;
+        Ok(Self { brokers: brokers.to_owned(), client, groups: BTreeMap::new() })
+    }
+
+    /// About how many records a topic holds: offsets, of which transactions take some for themselves.
+    pub(crate) fn about(&self, topic: &str) -> i64 {
+        let ends = || -> Result<i64> {
+            let mut sum = 0;
+            for partition in self.partitions(topic)? {
+                let (low, high) = self.client.fetch_watermarks(topic, partition, PATIENCE)?;
+                sum += high - low;
+            }
+            Ok(sum)
+        };
+        ends().unwrap_or(0) // for the progress bar only
+    }
+
+    /// How far a group has committed in a topic, summed over partitions; for the progress bar.
+    pub(crate) fn progress(&mut self, group: &str, topic: &str) -> i64 {
+        self.committed(group, topic).map(|offsets| offsets.values().sum()).unwrap_or(0)
+    }
+
+    /// A group's committed offsets.
+    pub(crate) fn committed(&mut self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
+        let partitions = self.partitions(topic)?;
+        if !self.groups.contains_key(group) {
+            self.groups.insert(group.to_owned(), client(&self.brokers, group)?);
+        }
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            asked.add_partition(topic, partition);
+        }
+        let Some(consumer) = self.groups.get(group) else { bail!("no client for group {group}") };
+        let answer = consumer
+            .committed_offsets(asked, PATIENCE)
+            .with_context(|| format!("offsets of group {group}"))?;
+        let known = answer.elements().into_iter().filter_map(|at| match at.offset() {
+            Offset::Offset(next) => Some((at.partition(), next)),
+            _ => None,
+        });
+        Ok(known.collect())
+    }
+
+    /// Whether a group has committed past every record of a scan.
+    pub(crate) fn reached(&mut self, group: &str, topic: &str, scan: &Scan) -> Result<bool> {
+        let committed = self.committed(group, topic)?;
+        Ok(scan.next.iter().all(|(partition, next)| committed.get(partition).is_some_and(|at| at >= next)))
+    }
+
+    /// Reads a whole topic as it stands.
+    pub(crate) fn scan(&self, topic: &str, mut look: impl FnMut(&BorrowedMessage<'_>)) -> Result<Scan> {
+        let consumer = client(&self.brokers, "demo-onlooker")?;
+        let mut assignment = TopicPartitionList::new();
+        let partitions = self.partitions(topic)?;
+        for partition in &partitions {
+            assignment.add_partition_offset(topic, *partition, Offset::Beginning)?;
+        }
+        consumer.assign(&assignment).with_context(|| format!("reading {topic}"))?;
+        let mut scan = Scan::default();
+        let mut open: Vec<i32> = partitions;
+        let mut heard = Instant::now();
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(500)) {
+                Some(Ok(message)) => {
+                    look(&message);
+                    scan.records += 1;
+                    scan.next.insert(message.partition(), message.offset() + 1);
+                    heard = Instant::now();
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
+                Some(Err(error)) => return Err(error).with_context(|| format!("reading {topic}")),
+                None if heard.elapsed() > SILENCE => bail!("{topic}: no end in {} s", SILENCE.as_secs()),
+                None => {}
+            }
+        }
+        Ok(scan)
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Vec<i32>> {
+        let metadata = self
+            .client
+            .fetch_metadata(Some(topic), PATIENCE)
+            .with_context(|| format!("looking for {topic}"))?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()))
+            .collect();
+        if partitions.is_empty() {
+            bail!("topic {topic} is not there");
+        }
+        Ok(partitions)
+    }
+}
+
+fn client(brokers: &str, group: &str) -> Result<BaseConsumer> {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", group) // asked for its offsets; never joined
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("queued.max.messages.kbytes", "32768")
+        .create()
+        .context("making a Kafka client")
+}

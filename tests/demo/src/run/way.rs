@@ -1,0 +1,245 @@
+//! The records' way through the fleet: waiting for each stage by what Kafka says, not by the clock.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rdkafka::message::{Headers, Message};
+
+use super::archive;
+use super::checks::Counts;
+use super::configs::{
+    AIRCRAFT, ARCHIVE, DELTA, FACTS, FLIGHTS, MASKED_AIRCRAFT, MASKED_FLIGHTS, MASKER, Member, NORMALISER,
+};
+use super::fleet::Fleet;
+use super::report::Stage;
+use super::show::Show;
+use super::topics::{Scan, Topics};
+use crate::api::BROKEN;
+use crate::truth::Truth;
+
+/// Between two looks at everything.
+const LOOK: Duration = Duration::from_millis(250);
+/// A run in which nothing moves for so long has failed.
+const STANDSTILL: Duration = Duration::from_secs(180);
+
+/// What is needed to follow the records.
+pub(crate) struct Way<'a> {
+    pub(crate) truth: &'a Truth,
+    pub(crate) kill_each: bool,
+    pub(crate) archive: &'a Path,
+    pub(crate) members: &'a [Member],
+    pub(crate) runtime: &'a tokio::runtime::Runtime,
+}
+
+/// What has arrived where.
+pub(crate) struct Arrived {
+    pub(crate) counts: Counts,
+    lake_rows: i64,
+    /// Worker → records it skipped, as its status page says.
+    skipped: Vec<(String, i64)>,
+}
+
+struct Watch<'a> {
+    way: &'a Way<'a>,
+    topics: Topics,
+    fleet: &'a mut Fleet,
+    api: &'a mut Fleet,
+    show: &'a mut Show,
+    last: [i64; 6],
+    moved: Instant,
+}
+
+impl Way<'_> {
+    /// Follows the records to the end.
+    pub(crate) fn go(
+        &self,
+        brokers: &str,
+        fleet: &mut Fleet,
+        api: &mut Fleet,
+        show: &mut Show,
+    ) -> Result<Arrived> {
+        let topics = Topics::new(brokers)?;
+        let mut watch = Watch { way: self, topics, fleet, api, show, last: [0; 6], moved: Instant::now() };
+        let mut counts = Counts::default();
+
+        watch.until(|watch| {
+            Ok(["collector-1", "collector-2"]
+                .iter()
+                .all(|name| watch.fleet.get(name).is_none_or(|worker| worker.ended())))
+        })?;
+        let flights = watch.topics.scan(FLIGHTS, |_| ())?;
+        let aircraft = watch.topics.scan(AIRCRAFT, |_| ())?;
+        (counts.flights, counts.aircraft) = (flights.records, aircraft.records);
+
+        watch.reached(MASKER, &[(FLIGHTS, &flights), (AIRCRAFT, &aircraft)])?;
+        watch.fleet.done("masker");
+        let masked = watch.topics.scan(MASKED_FLIGHTS, |_| ())?;
+        let masked_aircraft = watch.topics.scan(MASKED_AIRCRAFT, |_| ())?;
+        (counts.masked_flights, counts.masked_aircraft) = (masked.records, masked_aircraft.records);
+
+        watch.reached(NORMALISER, &[(MASKED_FLIGHTS, &masked)])?;
+        watch.fleet.done("normaliser");
+        let facts = watch.topics.scan(FACTS, |_| ())?;
+        counts.facts = facts.records;
+
+        let landed = [(MASKED_FLIGHTS, &masked), (MASKED_AIRCRAFT, &masked_aircraft), (FACTS, &facts)];
+        watch.reached(&format!("{ARCHIVE}-archive"), &landed)?;
+        watch.fleet.done("archive");
+        watch.reached(&format!("{DELTA}-delta"), &landed)?;
+        watch.fleet.done("delta");
+
+        for topic in [FLIGHTS, AIRCRAFT, MASKED_FLIGHTS, MASKED_AIRCRAFT, FACTS] {
+            dead_letters(&watch.topics, topic, &mut counts)?;
+        }
+        counts.archived = archive::records_under(self.archive)?;
+        let skipped = self
+            .members
+            .iter()
+            .map(|member| (member.name.to_owned(), self.runtime.block_on(skipped(&member.admin))));
+        Ok(Arrived { counts, lake_rows: 0, skipped: skipped.collect() })
+    }
+}
+
+impl Watch<'_> {
+    fn reached(&mut self, group: &str, scans: &[(&str, &Scan)]) -> Result<()> {
+        self.until(|watch| {
+            for (topic, scan) in scans {
+                if !watch.topics.reached(group, topic, scan)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// Looks after everything until `done`.
+    fn until(&mut self, mut done: impl FnMut(&mut Self) -> Result<bool>) -> Result<()> {
+        loop {
+            self.fleet.watch()?;
+            self.api.watch()?;
+            self.look()?;
+            if done(self)? {
+                return Ok(());
+            }
+            if self.moved.elapsed() > STANDSTILL {
+                bail!("nothing has moved for {} s; the logs say why", STANDSTILL.as_secs());
+            }
+            std::thread::sleep(LOOK); // Kafka tells nobody that a group has committed
+        }
+    }
+
+    /// How far every stage is: for the one who watches, for the standstill, and for the kills that were asked for.
+    fn look(&mut self) -> Result<()> {
+        let truth = self.way.truth;
+        let raw = truth.flights + truth.aircraft;
+        let facts = truth.facts_in_all();
+        let landed = raw + facts;
+        let groups = [format!("{ARCHIVE}-archive"), format!("{DELTA}-delta")];
+        let mut landing = |group: &str| -> i64 {
+            [MASKED_FLIGHTS, MASKED_AIRCRAFT, FACTS]
+                .iter()
+                .map(|topic| self.topics.progress(group, topic))
+                .sum()
+        };
+        let (archived, in_lake) = (landing(&groups[0]), landing(&groups[1]));
+        let now = [
+            self.topics.about(FLIGHTS) + self.topics.about(AIRCRAFT),
+            self.topics.about(MASKED_FLIGHTS) + self.topics.about(MASKED_AIRCRAFT),
+            self.topics.about(FACTS),
+            archived,
+            in_lake,
+            self.fleet.workers.iter().map(|worker| i64::from(worker.starts)).sum(),
+        ];
+        if now != self.last {
+            self.moved = Instant::now();
+            self.last = now;
+        }
+        self.show.progress(&[
+            ("collected", now[0], raw),
+            ("masked", now[1], raw),
+            ("facts", now[2], facts),
+            ("archived", now[3], landed),
+            ("in the lake", now[4], landed),
+        ]);
+        if self.way.kill_each {
+            let due = [
+                ("collector-1", now[0], raw * 3 / 10),
+                ("collector-2", now[0], raw * 5 / 10),
+                ("masker", now[1], raw * 4 / 10),
+                ("normaliser", now[2], facts * 4 / 10),
+                ("archive", now[3], landed / 10),
+                ("delta", now[4], landed / 10),
+            ];
+            for (name, done, when) in due {
+                if done >= when && self.fleet.kill(name)? {
+                    self.show.say(&format!("{name} was killed with SIGKILL; it is started again"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts a topic's dead letters by worker, and those that do not say why or where from.
+fn dead_letters(topics: &Topics, topic: &str, counts: &mut Counts) -> Result<()> {
+    topics.scan(&format!("{topic}.dead-letter"), |message| {
+        let header = |name: &str| {
+            let headers = message.headers()?;
+            let found = headers.iter().find(|header| header.key == name)?;
+            Some(String::from_utf8_lossy(found.value?).into_owned())
+        };
+        let told = ["reason", "source.topic", "source.partition", "source.offset"];
+        if told.iter().any(|name| header(&format!("sluice.dlq.{name}")).is_none_or(|text| text.is_empty())) {
+            counts.mute_dead_letters += 1;
+        }
+        let worker = header("sluice.dlq.worker").unwrap_or_else(|| "unknown".to_owned());
+        *counts.dead_letters.entry(worker).or_default() += 1;
+    })?;
+    Ok(())
+}
+
+/// Records that a worker's status page says it skipped; 0 if it has ended.
+async fn skipped(admin: &str) -> i64 {
+    let Ok(answer) = reqwest::get(format!("http://{admin}/status")).await else { return 0 };
+    let Ok(page) = answer.json::<serde_json::Value>().await else { return 0 };
+    let partitions = page["partitions"].as_array().cloned().unwrap_or_default();
+    partitions.iter().filter_map(|partition| partition["skipped"].as_i64()).sum()
+}
+
+impl Arrived {
+    /// Rows of the lake's tables, counted by SQL.
+    pub(crate) fn set_lake_rows(&mut self, rows: i64) {
+        self.lake_rows = rows;
+    }
+
+    /// One line per stage.
+    pub(crate) fn stages(&self, truth: &Truth, fleet: &Fleet) -> Vec<Stage> {
+        let counts = &self.counts;
+        let raw = counts.flights + counts.aircraft;
+        let served = truth.flights + truth.aircraft + i64::try_from(BROKEN).unwrap_or(0);
+        let stage = |name: &str, members: &[&str], taken: i64, out: i64| {
+            let workers: Vec<_> = members.iter().filter_map(|member| fleet.get(member)).collect();
+            let of = |member: &str| {
+                self.skipped.iter().filter(|(name, _)| name == member).map(|(_, count)| count).sum::<i64>()
+            };
+            Stage {
+                name: name.to_owned(),
+                taken,
+                out,
+                dead_letters: counts.dead(name),
+                skipped: members.iter().map(|member| of(member)).sum(),
+                seconds: workers.iter().map(|worker| worker.seconds()).fold(0.0, f64::max),
+                peak_rss_bytes: workers.iter().map(|worker| worker.peak).max().unwrap_or(0),
+                starts: workers.iter().map(|worker| worker.starts).sum(),
+            }
+        };
+        vec![
+            stage("collector", &["collector-1", "collector-2"], served, raw),
+            stage("masker", &["masker"], raw, counts.masked_flights + counts.masked_aircraft),
+            stage("normaliser", &["normaliser"], counts.masked_flights, counts.facts),
+            stage("archive", &["archive"], counts.landed(), counts.archived),
+            stage("delta", &["delta"], counts.landed(), self.lake_rows),
+        ]
+    }
+}

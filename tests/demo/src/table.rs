@@ -1,0 +1,125 @@
+//! A CSV file in memory: its text once, rows as ranges of it.
+
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How the data set writes a value that is not there.
+pub(crate) const NOT_AVAILABLE: &str = "NA";
+
+/// A CSV file without quotes, as all files of the data set are.
+pub(crate) struct Table {
+    text: String,
+    header: Vec<String>,
+    rows: Vec<Range<usize>>,
+}
+
+/// One row: its columns in the header's order.
+#[derive(Clone, Copy)]
+pub(crate) struct Row<'a> {
+    table: &'a Table,
+    line: &'a str,
+}
+
+impl Table {
+    /// Reads `<name>.csv` or `<name>.csv.gz` of a folder.
+    pub(crate) fn read(dir: &Path, name: &str) -> Result<Self> {
+        let plain = dir.join(format!("{name}.csv"));
+        let packed = dir.join(format!("{name}.csv.gz"));
+        let mut text = String::new();
+        let file = if plain.exists() { &plain } else { &packed };
+        let open = std::fs::File::open(file).with_context(|| format!("reading {}", file.display()))?;
+        let read = if plain.exists() {
+            std::io::BufReader::new(open).read_to_string(&mut text)
+        } else {
+            flate2::read::GzDecoder::new(open).read_to_string(&mut text)
+        };
+        read.with_context(|| format!("reading {}", file.display()))?;
+        Self::parse(text).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// Takes a CSV text apart.
+    pub(crate) fn parse(text: String) -> Result<Self> {
+        ensure!(!text.contains('"'), "a quoted field: the data set has none, so this is not the data set");
+        let mut lines = text.lines();
+        let header: Vec<String> = lines.next().unwrap_or_default().split(',').map(str::to_owned).collect();
+        let begin = text.as_ptr() as usize;
+        let mut rows = Vec::new();
+        for (number, line) in lines.enumerate() {
+            let fields = line.bytes().filter(|byte| *byte == b',').count() + 1;
+            if fields != header.len() {
+                bail!("line {} has {fields} fields, not {}", number + 2, header.len());
+            }
+            let start = line.as_ptr() as usize - begin;
+            rows.push(start..start + line.len());
+        }
+        Ok(Self { text, header, rows })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// A row by its number, from 0.
+    pub(crate) fn row(&self, number: usize) -> Row<'_> {
+        let line = self.rows.get(number).and_then(|range| self.text.get(range.clone())).unwrap_or_default();
+        Row { table: self, line }
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        (0..self.len()).map(|number| self.row(number))
+    }
+
+    /// Keeps the rows that `wanted` says yes to.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(Row<'_>) -> bool) {
+        let kept = (0..self.len()).filter(|number| wanted(self.row(*number)));
+        let kept: Vec<Range<usize>> = kept.map(|number| self.rows[number].clone()).collect();
+        self.rows = kept;
+    }
+}
+
+impl<'a> Row<'a> {
+    /// The fields in order.
+    pub(crate) fn fields(self) -> impl Iterator<Item = &'a str> {
+        self.line.split(',')
+    }
+
+    /// A field by its column's name; `NA` and unknown columns are `None`.
+    pub(crate) fn get(self, column: &str) -> Option<&'a str> {
+        let index = self.table.header.iter().position(|name| name == column)?;
+        self.fields().nth(index).filter(|value| *value != NOT_AVAILABLE)
+    }
+
+    /// A field as a whole number.
+    pub(crate) fn number(self, column: &str) -> Option<i64> {
+        self.get(column)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_and_na_is_nothing() {
+        let mut table = Table::parse("a,b\n1,x\nNA,y\n".to_owned()).unwrap();
+        assert_eq!((table.len(), table.header().len()), (2, 2));
+        assert_eq!((table.row(0).number("a"), table.row(1).number("a")), (Some(1), None));
+        assert_eq!((table.row(1).get("b"), table.row(1).get("c")), (Some("y"), None));
+        table.retain(|row| row.get("b") == Some("y"));
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.row(0).get("b"), Some("y"));
+    }
+
+    #[test]
+    fn ragged_and_quoted_files_are_refused() {
+        assert!(Table::parse("a,b\n1\n".to_owned()).is_err());
+        assert!(Table::parse("a,b\n\"1\",2\n".to_owned()).is_err());
+    }
+}
