@@ -1,0 +1,70 @@
+# make demo   runs the whole thing on this machine       make test   passes its tests
+# Needs make, bash and Rust's toolchain; setup/setup.sh brings the rest or says what is missing.
+
+export SLUICE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sluicegate
+# Compiled crates are kept with the other downloads, so that a fresh clone does not compile them again.
+export CARGO_TARGET_DIR ?= $(SLUICE_CACHE)/target
+
+BIN := $(CARGO_TARGET_DIR)/debug
+# sluice-tests is built with them for its dependencies: the features of all crates are then those of the whole
+# workspace, and nothing heavy is compiled twice.
+BINARIES := -p sluice -p sluice-demo -p sluice-tests
+DEMO_DIR ?= target/demo
+DATABASE ?= mariadb
+TEST_DIR := target/test-demo
+MONTH := --data tests/data
+PYTHON := $(SLUICE_CACHE)/venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo demo-clean test test-rust test-demo lint fuzz bench-wire
+
+help: ## say what there is
+	@echo "Sluicegate. make <target>:"; echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
+	@echo; echo "settings: KEEP=1 (demo stays up until Ctrl-C), DATABASE=mariadb|postgres, DEMO_DIR=target/demo"
+
+setup: ## bring servers, data and Python packages onto this machine, or say what is missing
+	@setup/setup.sh
+
+build: setup ## compile the binaries sluice and sluice-demo
+	@echo "make: compiling (the first time all dependencies: about a quarter of an hour on two cores)"
+	cargo build --locked $(BINARIES)
+
+demo: build ## the main job on a year of flights: API, collectors, masker, normaliser, sinks, SQL
+	$(BIN)/sluice-demo run --dir $(DEMO_DIR) --database $(DATABASE) $(if $(KEEP),--keep)
+
+demo-clean: ## remove what the demo has left
+	@if [ -f $(DEMO_DIR)/servers/stack.id ]; then rm -rf "/var/tmp/sluicegate-$$(cat $(DEMO_DIR)/servers/stack.id)"; fi
+	rm -rf $(DEMO_DIR)
+
+test: setup ## everything that has to hold: format, tests on real servers, the demo on a month, other readers
+	cargo fmt --all --check
+	$(MAKE) --no-print-directory test-rust
+	$(MAKE) --no-print-directory test-demo
+	@echo "make: all tests passed"
+
+test-rust: setup ## all tests of all crates
+	cargo test --locked --workspace
+
+test-demo: build ## the demo on one month: workers killed on the way, a second run, both databases, Python's opinion
+	$(MAKE) --no-print-directory demo-clean DEMO_DIR=$(TEST_DIR)/mariadb
+	$(MAKE) --no-print-directory demo-clean DEMO_DIR=$(TEST_DIR)/postgres
+	$(BIN)/sluice-demo run $(MONTH) --dir $(TEST_DIR)/mariadb --database mariadb --kill-each
+	$(PYTHON) tests/truth/truth.py $(TEST_DIR)/mariadb tests/data
+	$(BIN)/sluice-demo run $(MONTH) --dir $(TEST_DIR)/mariadb --database mariadb
+	$(PYTHON) tests/truth/truth.py $(TEST_DIR)/mariadb tests/data
+	$(BIN)/sluice-demo run $(MONTH) --dir $(TEST_DIR)/postgres --database postgres
+	$(PYTHON) tests/truth/truth.py $(TEST_DIR)/postgres tests/data
+
+lint: setup ## clippy with warnings as errors, and the dependencies' licences and advisories
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; \
+	 else echo "make: cargo-deny is not installed (cargo install --locked cargo-deny): licences and advisories not checked"; fi
+
+fuzz: ## fuzz the readers of foreign bytes for a minute each (needs nightly and cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || { echo "make: cargo-fuzz is missing: cargo install --locked cargo-fuzz"; exit 1; }
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+
+bench-wire: ## how fast wire programs validate and patch Avro, beside other implementations
+	cargo run --release --manifest-path benches/wire/Cargo.toml
