@@ -161,10 +161,7 @@ fn namespace_of(full: &str) -> &str {
 fn branch_name(branch: &Value) -> &str {
     let name = match branch {
         Value::String(name) => name,
-        _ => match branch.get("name").or_else(|| branch.get("type")).and_then(Value::as_str) {
-            Some(name) => name,
-            None => "union",
-        },
+        _ => branch.get("name").or_else(|| branch.get("type")).and_then(Value::as_str).unwrap_or("union"),
     };
     name.rsplit('.').next().unwrap_or(name)
 }

@@ -130,6 +130,7 @@ fn schema(file: &str, text: &str, findings: &mut Vec<Finding>) -> Option<Schema>
 }
 
 fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option<Contract> {
+    let before = findings.len();
     if let Some((file, _)) = files.key {
         let message = "a key with a schema of its own is not available yet";
         let hint = "until it is, the key is the text of the contract's `recordKey`".to_owned();
@@ -173,11 +174,10 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
     let covered = coverage::check(&side, object, &mut report);
     let settings = settings?;
     references::within(&document, &settings, &covered.fields, &mut report);
-    let before = findings.len();
-    let masked = masked(&value, &covered, file, findings);
     if findings.len() > before {
-        return None;
+        return None; // What the walk would say of it has been said already, with a line.
     }
+    let masked = masked(&value, &covered, file, findings)?;
     Some(Contract {
         id: settings.id.to_owned(),
         version: settings.version.to_owned(),
@@ -202,7 +202,7 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
         warehouse: settings.warehouse,
         roles: settings.roles,
         subtrees: covered.subtrees,
-        masked: masked?,
+        masked,
     })
 }
 
@@ -213,9 +213,6 @@ fn masked(
     file: &str,
     findings: &mut Vec<Finding>,
 ) -> Option<Schema> {
-    if covered.fields.len() != value.leaves().len() {
-        return None; // Some leaf has no policy, which has been reported.
-    }
     let policy = ShapePolicy::new(&covered.fields, &covered.subtrees);
     match Patch::compile(value, &policy) {
         Ok(patch) => Some(patch.derived().clone()),

@@ -1,6 +1,6 @@
 //! Every leaf of the value against every property of the contract: nothing is kept by silence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_wire::{LeafInfo, LeafKind, Logical, Schema};
 
@@ -37,7 +37,7 @@ pub(crate) fn check(value: &Value<'_>, object: &Node, report: &mut Report<'_>) -
         report.add(object.line, "", format!("{} has no leaves, or too many to list", value.file), None);
     }
     let declared = declared(object, report);
-    let mut check = Check { value, entries, ops: BTreeMap::new(), report };
+    let mut check = Check { value, entries, ops: BTreeMap::new(), misread: BTreeSet::new(), report };
     for (path, property) in &declared {
         check.property(path, property, &leaves);
     }
@@ -71,6 +71,8 @@ struct Check<'a, 'r, 'f> {
     entries: BTreeMap<String, Entry>,
     /// Operations read so far, by path.
     ops: BTreeMap<String, Op>,
+    /// Paths whose operation could not be read.
+    misread: BTreeSet<String>,
     report: &'r mut Report<'f>,
 }
 
@@ -89,8 +91,9 @@ impl Check<'_, '_, '_> {
         self.shape(path, property, &entry, leaves);
         let Some(masking) = odcs::custom(node, "masking") else { return };
         let Some(op) = masking::read(masking, path, self.report) else {
-            // Reported; noted as dropped, so that its leaves are not reported again as uncovered.
-            self.ops.insert(path.to_owned(), Op::Drop);
+            // Reported; noted, so that nothing is reported that only follows from it. No contract comes of it.
+            self.misread.insert(path.to_owned());
+            self.ops.insert(path.to_owned(), Op::Keep);
             return;
         };
         if entry.kind != Kind::Leaf {
@@ -134,12 +137,13 @@ impl Check<'_, '_, '_> {
             (Kind::Leaf, Some(leaf)) => logical_types(leaf),
         };
         let logical = node.get("logicalType");
-        if let Some(said) = logical.and_then(Node::text) {
-            if !expected.is_empty() && !expected.contains(&said) {
-                let message = format!("logicalType is `{said}`, the field in {} is not", self.value.file);
-                let hint = format!("`logicalType: {}`", expected[0]);
-                self.report.add(logical.unwrap_or(node).line, path, message, Some(hint));
-            }
+        if let Some(said) = logical.and_then(Node::text)
+            && let Some(first) = expected.first()
+            && !expected.contains(&said)
+        {
+            let message = format!("logicalType is `{said}`, the field in {} is not", self.value.file);
+            let hint = format!("`logicalType: {first}`");
+            self.report.add(logical.unwrap_or(node).line, path, message, Some(hint));
         }
         let physical = node.text_at("physicalType");
         for (kind, word) in [(Kind::Map, "map"), (Kind::Union, "union")] {
@@ -196,7 +200,9 @@ impl Check<'_, '_, '_> {
             self.report.add(at, path, "no classification", hint);
         }
         let tags = self.entries.get(path).map(|entry| entry.tags.clone()).unwrap_or_default();
-        self.fits(&leaf, &op, classification, &tags, at);
+        if !self.misread.contains(&said.path) {
+            self.fits(&leaf, &op, classification, &tags, at);
+        }
         Some(Field { classification: classification.unwrap_or_default().to_owned(), leaf, op, tags })
     }
 

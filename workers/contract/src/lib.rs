@@ -25,6 +25,7 @@ mod coverage;
 mod finding;
 mod masking;
 mod odcs;
+pub mod plan;
 mod policy;
 mod references;
 mod section;

@@ -96,7 +96,8 @@ struct Check<'a, 'r, 'f> {
 
 impl<'a> Check<'a, '_, '_> {
     fn refuse(&mut self, property: &str, place: &str, message: String, hint: Option<String>) {
-        let line = odcs::custom(self.document, property).map(|node| node.line);
+        let keys = place.split('.').skip(1);
+        let line = odcs::custom(self.document, property).map(|node| node.descend(keys).line);
         self.report.add(line, format!("customProperties.{place}"), message, hint);
     }
 

@@ -49,7 +49,9 @@ pub(crate) fn read<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<Se
     let object = object(document, report);
     let raw_topic = object.and_then(|object| raw_topic(object, report));
     let masked_topic = text(document, "maskedTopic", report);
-    let masked_topic = masked_topic.filter(|topic| legal_topic(topic, document.line, "maskedTopic", report));
+    let line = odcs::custom(document, "maskedTopic").map_or(document.line, |node| node.line);
+    let masked_topic =
+        masked_topic.filter(|topic| legal_topic(topic, line, "customProperties.maskedTopic", report));
     let record_key = text(document, "recordKey", report);
     let warehouse = warehouse(document, report);
     let topic = topic(document, &warehouse, report);
@@ -127,7 +129,8 @@ fn object<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<&'n Node> {
 fn raw_topic<'n>(object: &'n Node, report: &mut Report<'_>) -> Option<&'n str> {
     if object.text_at("physicalType") != Some("topic") {
         let hint = Some("`physicalType: topic`".to_owned());
-        report.add(object.line, "schema.0.physicalType", "the object must be a topic", hint);
+        let line = object.get("physicalType").unwrap_or(object).line;
+        report.add(line, "schema.0.physicalType", "the object must be a topic", hint);
     }
     match object.text_at("physicalName") {
         None => {
@@ -135,7 +138,10 @@ fn raw_topic<'n>(object: &'n Node, report: &mut Report<'_>) -> Option<&'n str> {
             report.add(object.line, "schema.0.physicalName", "`physicalName` is missing", hint);
             None
         }
-        Some(topic) => legal_topic(topic, object.line, "schema.0.physicalName", report).then_some(topic),
+        Some(topic) => {
+            let line = object.get("physicalName").unwrap_or(object).line;
+            legal_topic(topic, line, "schema.0.physicalName", report).then_some(topic)
+        }
     }
 }
 
@@ -239,13 +245,13 @@ fn retention(document: &Node, cleanup: Cleanup, report: &mut Report<'_>) -> Rete
         return Retention::Forever;
     };
     let unit = match sla.text_at("unit") {
-        Some("y" | "yr" | "year" | "years") => Some(365 * 86_400_000),
-        Some("w" | "week" | "weeks") => Some(7 * 86_400_000),
-        Some("d" | "day" | "days") => Some(86_400_000),
-        Some("h" | "hour" | "hours") => Some(3_600_000),
-        Some("m" | "min" | "minute" | "minutes") => Some(60_000),
-        Some("s" | "second" | "seconds") => Some(1_000),
-        Some("ms") => Some(1),
+        Some("y" | "yr" | "year" | "years") => Some(365.0 * 86_400_000.0),
+        Some("w" | "week" | "weeks") => Some(7.0 * 86_400_000.0),
+        Some("d" | "day" | "days") => Some(86_400_000.0),
+        Some("h" | "hour" | "hours") => Some(3_600_000.0),
+        Some("m" | "min" | "minute" | "minutes") => Some(60_000.0),
+        Some("s" | "second" | "seconds") => Some(1_000.0),
+        Some("ms") => Some(1.0),
         _ => None,
     };
     let path = format!("slaProperties.{index}");
@@ -254,7 +260,7 @@ fn retention(document: &Node, cleanup: Cleanup, report: &mut Report<'_>) -> Rete
         report.add(sla.line, format!("{path}.unit"), "retention has no unit that is known", hint);
         return Retention::Forever;
     };
-    let millis = sla.get("value").and_then(number).map(|value| value * f64::from(unit));
+    let millis = sla.get("value").and_then(number).map(|value| value * unit);
     match millis {
         // A century is the most that makes sense, and far from the limits of exact numbers.
         Some(millis) if (1.0..=100.0 * 365.0 * 86_400_000.0).contains(&millis) => {

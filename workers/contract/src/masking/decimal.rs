@@ -8,7 +8,7 @@ pub(crate) fn units(step: f64, scale: u32) -> Option<i128> {
     // 10^18 is the largest power whose multiples up to the steps of a contract stay in range.
     let factor = 10_i64.checked_pow(scale)? as f64;
     let units = step * factor;
-    let whole = (units - units.round()).abs() < 1e-6 && units >= 0.5 && units < 9.0e15;
+    let whole = (units - units.round()).abs() < 1e-6 && (0.5..9.0e15).contains(&units);
     whole.then(|| units.round() as i128)
 }
 

@@ -28,7 +28,7 @@ pub enum Generalise {
 impl Generalise {
     pub(crate) fn output(&self, input: &LeafType) -> Result<Value, String> {
         self.scale(input).map(|_| match self {
-            Self::Buckets(_) | Self::Outward => json!({"type": "string"}),
+            Self::Buckets(_) | Self::Outward => json!("string"),
             Self::Date(_) | Self::Step(_) | Self::Grid(_) => types::same(input),
         })
     }

@@ -47,7 +47,7 @@ impl Pseudonym {
             }
         };
         match refused {
-            None => Ok(json!({"type": "string"})),
+            None => Ok(json!("string")),
             Some(what) => Err(format!("hmac cannot be applied to {what}: use drop, null or generalise")),
         }
     }
@@ -96,7 +96,7 @@ impl PseudonymFn {
 impl LeafFn for PseudonymFn {
     fn output(&self, _input: &LeafType) -> Result<Value, String> {
         // What may be masked so is checked by `Op::output`, before there are keys.
-        Ok(json!({"type": "string"}))
+        Ok(json!("string"))
     }
 
     fn apply(&self, leaf: Leaf<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {

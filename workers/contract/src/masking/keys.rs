@@ -9,10 +9,13 @@ use zeroize::Zeroizing;
 /// Fewest bytes of a key: as many as SHA-256 puts out (RFC 2104, section 3).
 pub const KEY_BYTES_MIN: usize = 32;
 
+/// One key's secret; wiped when the last ring that holds it goes.
+type Secret = Arc<Zeroizing<Vec<u8>>>;
+
 /// Named keys, each in one or more epochs. Cloning shares the secrets; dropping the last clone wipes them.
 #[derive(Clone, Default)]
 pub struct KeyRing {
-    keys: BTreeMap<String, BTreeMap<u32, Arc<Zeroizing<Vec<u8>>>>>,
+    keys: BTreeMap<String, BTreeMap<u32, Secret>>,
 }
 
 /// Why a key was not taken, or not found. Never holds key bytes.

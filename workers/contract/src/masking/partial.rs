@@ -39,7 +39,7 @@ impl Partial {
 
     pub(crate) fn output(self, input: &LeafType) -> Result<Value, String> {
         match input.kind {
-            LeafKind::String => Ok(json!({"type": "string"})),
+            LeafKind::String => Ok(json!("string")),
             _ => Err("partial needs a string".to_owned()),
         }
     }

@@ -29,7 +29,7 @@ impl Constant {
             return Err("redact has no constant for a logical type: use null, drop or generalise".to_owned());
         }
         match (input.kind, self) {
-            (LeafKind::String | LeafKind::Enum, Self::Text(_)) => Ok(json!({"type": "string"})),
+            (LeafKind::String | LeafKind::Enum, Self::Text(_)) => Ok(json!("string")),
             (LeafKind::Bytes, Self::Text(_)) => Ok(json!("bytes")),
             (LeafKind::Boolean, Self::Boolean(_)) => Ok(json!("boolean")),
             (LeafKind::Int, Self::Number(n)) if whole(*n, f64::from(i32::MIN), f64::from(i32::MAX)) => {

@@ -1,0 +1,305 @@
+//! The plan: what the contracts ask of the world, against what is there. Pure; whoever may do I/O looks at the world
+//! and carries the changes out, in order.
+//!
+//! ```text
+//!  Contracts ─► Desired ─┐
+//!                        ├─► diff ─► Plan { changes (ordered), refusals }
+//!  servers ──► World ────┘
+//! ```
+//!
+//! The order is one that can be broken off anywhere and begun again: topics before what is said about them, levels of
+//! compatibility before schemas, masked schemas before the raw ones that lead to them. What destroys is no change but
+//! a refusal, unless it is allowed by name.
+
+mod desired;
+mod diff;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::contract::Compatibility;
+
+/// Kafka's name of the setting that says how long records stay.
+pub const RETENTION: &str = "retention.ms";
+/// Kafka's name of the setting that says what happens to old records.
+pub const CLEANUP: &str = "cleanup.policy";
+
+/// Everything the contracts ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Desired {
+    /// Topics, by contract: raw, masked, facts and the dead letters of each.
+    pub topics: Vec<Topic>,
+    /// Subjects, masked and facts before raw.
+    pub subjects: Vec<Subject>,
+}
+
+/// A topic as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Id of the contract that asks for it.
+    pub contract: String,
+    /// What it holds.
+    pub purpose: Purpose,
+    /// Who may read it.
+    pub access: Access,
+    /// Partitions, at least 1.
+    pub partitions: u32,
+    /// Settings by Kafka's names, `retention.ms` and `cleanup.policy` among them.
+    pub config: BTreeMap<String, String>,
+}
+
+/// What a topic holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Records as the producer wrote them.
+    Raw,
+    /// Records as the masker wrote them.
+    Masked,
+    /// Facts taken from masked records.
+    Facts,
+    /// Records that could not be handled, as they came.
+    DeadLetter,
+}
+
+/// Who may read a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Only roles that the contract gives `view: raw`, and the workers that need it.
+    Restricted,
+    /// Every role of the contract.
+    Open,
+}
+
+/// A subject of the registry as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Subject {
+    /// Its name.
+    pub subject: String,
+    /// Id of the contract that asks for it.
+    pub contract: String,
+    /// The schema that must be registered under it, as JSON text.
+    pub schema: String,
+    /// How its schemas may change.
+    pub compatibility: Compatibility,
+}
+
+/// What is there, as far as the plan asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct World {
+    /// Topics that exist.
+    pub topics: BTreeMap<String, TopicState>,
+    /// Subjects that exist, or have a level of their own.
+    pub subjects: BTreeMap<String, SubjectState>,
+}
+
+/// A topic as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicState {
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Settings as the broker reports them, defaults included.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A subject as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubjectState {
+    /// The wanted schema is registered under it, in whatever version.
+    pub registered: bool,
+    /// It has a version, so that another one must be compatible.
+    pub has_versions: bool,
+    /// Its own level, if it has one.
+    pub compatibility: Option<Compatibility>,
+    /// What the registry says against the wanted schema at the wanted level; empty if nothing.
+    pub incompatible: Vec<String>,
+}
+
+/// What destroys, allowed by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// A shorter retention: records go that are there now.
+    pub shorter_retention: bool,
+    /// Another cleanup policy: compaction removes earlier records of a key, deletion removes keys.
+    pub other_cleanup: bool,
+}
+
+/// What would be done, and what will not be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// In the order in which they are to be carried out.
+    pub changes: Vec<Change>,
+    /// Nothing is carried out while there is one.
+    pub refusals: Vec<Refusal>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "change")]
+pub enum Change {
+    /// The topic is not there.
+    CreateTopic {
+        /// As it should be.
+        topic: Topic,
+    },
+    /// It has fewer partitions than it should. Keys that are new go to other partitions from then on.
+    RaisePartitions {
+        /// Name of the topic.
+        topic: String,
+        /// As it is.
+        from: u32,
+        /// As it should be.
+        to: u32,
+    },
+    /// A setting differs.
+    AlterConfig {
+        /// Name of the topic.
+        topic: String,
+        /// Name of the setting.
+        key: String,
+        /// As it is, if the broker says.
+        from: Option<String>,
+        /// As it should be.
+        to: String,
+    },
+    /// The subject's level differs, or it has none of its own.
+    SetCompatibility {
+        /// Name of the subject.
+        subject: String,
+        /// As it is.
+        from: Option<Compatibility>,
+        /// As it should be.
+        to: Compatibility,
+    },
+    /// The schema is not registered under the subject.
+    RegisterSchema {
+        /// Name of the subject.
+        subject: String,
+        /// The schema, as JSON text.
+        schema: String,
+        /// No schema was registered before.
+        first: bool,
+    },
+}
+
+/// What the plan does not do, because it destroys or breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "refusal")]
+pub enum Refusal {
+    /// Kafka cannot take partitions away.
+    FewerPartitions {
+        /// Name of the topic.
+        topic: String,
+        /// As it is.
+        is: u32,
+        /// As the contract has it.
+        wanted: u32,
+    },
+    /// Records would go that are there now.
+    ShorterRetention {
+        /// Name of the topic.
+        topic: String,
+        /// Milliseconds, -1 for ever.
+        is: i64,
+        /// Milliseconds.
+        wanted: i64,
+    },
+    /// Another cleanup policy.
+    OtherCleanup {
+        /// Name of the topic.
+        topic: String,
+        /// As it is.
+        is: String,
+        /// As the contract has it.
+        wanted: String,
+    },
+    /// Readers or writers of the subject would break.
+    Incompatible {
+        /// Name of the subject.
+        subject: String,
+        /// The registry's words.
+        why: Vec<String>,
+    },
+}
+
+impl Plan {
+    /// Compares the two.
+    pub fn diff(desired: &Desired, world: &World, allow: Allow) -> Self {
+        diff::diff(desired, world, allow)
+    }
+
+    /// The world is as the contracts have it.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.refusals.is_empty()
+    }
+}
+
+impl Access {
+    /// The word people read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restricted => "restricted",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateTopic { topic } => {
+                let Topic { name, partitions, access, config, .. } = topic;
+                let access = access.as_str();
+                write!(f, "create topic {name} ({access}, {partitions} partitions")?;
+                config.iter().try_for_each(|(key, value)| write!(f, ", {key}={value}"))?;
+                f.write_str(")")
+            }
+            Self::RaisePartitions { topic, from, to } => {
+                write!(f, "topic {topic}: partitions {from} -> {to}")
+            }
+            Self::AlterConfig { topic, key, from: Some(from), to } => {
+                write!(f, "topic {topic}: {key} {from} -> {to}")
+            }
+            Self::AlterConfig { topic, key, from: None, to } => write!(f, "topic {topic}: {key} -> {to}"),
+            Self::SetCompatibility { subject, from: Some(from), to } => {
+                write!(f, "subject {subject}: compatibility {from} -> {to}")
+            }
+            Self::SetCompatibility { subject, from: None, to } => {
+                write!(f, "subject {subject}: compatibility -> {to}")
+            }
+            Self::RegisterSchema { subject, first: true, .. } => {
+                write!(f, "subject {subject}: register the first schema")
+            }
+            Self::RegisterSchema { subject, first: false, .. } => {
+                write!(f, "subject {subject}: register a new version")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FewerPartitions { topic, is, wanted } => {
+                write!(
+                    f,
+                    "topic {topic} has {is} partitions, the contract {wanted}: Kafka cannot take any away"
+                )
+            }
+            Self::ShorterRetention { topic, is, wanted } => {
+                write!(f, "topic {topic}: {RETENTION} {is} -> {wanted} would delete records")
+            }
+            Self::OtherCleanup { topic, is, wanted } => {
+                write!(f, "topic {topic}: {CLEANUP} {is} -> {wanted} would delete records")
+            }
+            Self::Incompatible { subject, why } => {
+                write!(f, "subject {subject}: the schema is not compatible: {}", why.join("; "))
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! From contracts to topics and subjects.
+
+use std::collections::BTreeMap;
+
+use super::{Access, CLEANUP, Desired, Purpose, RETENTION, Subject, Topic};
+use crate::contract::{Cleanup, Contract, Retention, dead_letter_topic, value_subject};
+use crate::contracts::Contracts;
+
+/// How long dead letters stay where the topic's own records stay for ever, in milliseconds: 30 days.
+const DEAD_LETTERS: i64 = 30 * 86_400_000;
+
+impl Desired {
+    /// Everything these contracts ask for; the same contracts give the same, in the same order.
+    pub fn of(contracts: &Contracts) -> Self {
+        let mut desired = Self { topics: Vec::new(), subjects: Vec::new() };
+        let mut raw = Vec::new();
+        for contract in contracts.iter() {
+            topics(contract, &mut desired.topics);
+            let subject = |topic: &str, schema: &str| Subject {
+                subject: value_subject(topic),
+                contract: contract.id.clone(),
+                schema: schema.to_owned(),
+                compatibility: contract.compatibility,
+            };
+            desired.subjects.push(subject(&contract.masked_topic, contract.masked_schema().json()));
+            if let (Some(facts), Some(fact)) = (&contract.facts, contracts.fact()) {
+                desired.subjects.push(subject(&facts.topic, fact.json()));
+            }
+            raw.push(subject(&contract.raw_topic, contract.value.json()));
+        }
+        desired.subjects.append(&mut raw);
+        desired
+    }
+}
+
+fn topics(contract: &Contract, topics: &mut Vec<Topic>) {
+    use Access::{Open, Restricted};
+    let facts = contract.facts.as_ref().map(|facts| (&facts.topic, Purpose::Facts, Open));
+    let own =
+        [(&contract.raw_topic, Purpose::Raw, Restricted), (&contract.masked_topic, Purpose::Masked, Open)];
+    for (name, purpose, access) in own.into_iter().chain(facts) {
+        // Facts are a history: an entity has many, so that compaction would lose all but one.
+        let (cleanup, retention) = match (purpose, contract.retention) {
+            (Purpose::Facts, retention) => (Cleanup::Delete, retention),
+            (_, retention) => (contract.cleanup, retention),
+        };
+        let mut config = contract.topic_config.clone();
+        config.extend(settings(cleanup, retention.millis()));
+        let topic = |name: String, purpose, partitions, config| Topic {
+            name,
+            contract: contract.id.clone(),
+            purpose,
+            access,
+            partitions,
+            config,
+        };
+        topics.push(topic(name.clone(), purpose, contract.partitions, config));
+        let letters = match contract.retention {
+            Retention::Millis(millis) => millis,
+            Retention::Forever => DEAD_LETTERS,
+        };
+        let config = BTreeMap::from(settings(Cleanup::Delete, letters));
+        topics.push(topic(dead_letter_topic(name), Purpose::DeadLetter, 1, config));
+    }
+}
+
+fn settings(cleanup: Cleanup, retention: i64) -> [(String, String); 2] {
+    [(RETENTION.to_owned(), retention.to_string()), (CLEANUP.to_owned(), cleanup.as_str().to_owned())]
+}

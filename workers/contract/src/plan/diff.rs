@@ -1,0 +1,81 @@
+//! What is wanted against what is there.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Allow, CLEANUP, Change, Desired, Plan, RETENTION, Refusal, Subject, SubjectState, Topic, TopicState,
+    World,
+};
+
+pub(super) fn diff(desired: &Desired, world: &World, allow: Allow) -> Plan {
+    let mut plan = Plan::default();
+    for topic in &desired.topics {
+        match world.topics.get(&topic.name) {
+            None => plan.changes.push(Change::CreateTopic { topic: topic.clone() }),
+            Some(state) => alter(topic, state, allow, &mut plan),
+        }
+    }
+    let absent = SubjectState::default();
+    let state = |subject: &Subject| world.subjects.get(&subject.subject).unwrap_or(&absent);
+    for subject in &desired.subjects {
+        let is = state(subject).compatibility;
+        if is != Some(subject.compatibility) {
+            let (subject, to) = (subject.subject.clone(), subject.compatibility);
+            plan.changes.push(Change::SetCompatibility { subject, from: is, to });
+        }
+    }
+    for wanted in &desired.subjects {
+        let state = state(wanted);
+        let (subject, schema) = (wanted.subject.clone(), wanted.schema.clone());
+        if !state.incompatible.is_empty() {
+            plan.refusals.push(Refusal::Incompatible { subject, why: state.incompatible.clone() });
+        } else if !state.registered {
+            plan.changes.push(Change::RegisterSchema { subject, schema, first: !state.has_versions });
+        }
+    }
+    plan
+}
+
+fn alter(topic: &Topic, state: &TopicState, allow: Allow, plan: &mut Plan) {
+    let (from, to) = (state.partitions, topic.partitions);
+    let name = || topic.name.clone();
+    if from < to {
+        plan.changes.push(Change::RaisePartitions { topic: name(), from, to });
+    } else if from > to {
+        plan.refusals.push(Refusal::FewerPartitions { topic: name(), is: from, wanted: to });
+    }
+    for (key, to) in &topic.config {
+        let from = state.config.get(key);
+        if from.is_some_and(|from| same(key, from, to)) {
+            continue;
+        }
+        let refusal = match (key.as_str(), from) {
+            (RETENTION, Some(from)) if !allow.shorter_retention => shorter(&topic.name, from, to),
+            (CLEANUP, Some(from)) if !allow.other_cleanup => {
+                Some(Refusal::OtherCleanup { topic: name(), is: from.clone(), wanted: to.clone() })
+            }
+            _ => None,
+        };
+        match refusal {
+            Some(refusal) => plan.refusals.push(refusal),
+            None => plan.changes.push(Change::AlterConfig {
+                topic: name(),
+                key: key.clone(),
+                from: from.cloned(),
+                to: to.clone(),
+            }),
+        }
+    }
+}
+
+fn same(key: &str, one: &str, other: &str) -> bool {
+    let set = |text: &str| text.split(',').map(|word| word.trim().to_owned()).collect::<BTreeSet<_>>();
+    one == other || (key == CLEANUP && set(one) == set(other))
+}
+
+/// A refusal if `to` is shorter than `from`; -1 is for ever.
+fn shorter(topic: &str, from: &str, to: &str) -> Option<Refusal> {
+    let (is, wanted) = (from.parse::<i64>().ok()?, to.parse::<i64>().ok()?);
+    let is_shorter = wanted >= 0 && (is < 0 || wanted < is);
+    is_shorter.then(|| Refusal::ShorterRetention { topic: topic.to_owned(), is, wanted })
+}

@@ -1,0 +1,9 @@
+//! The repository's own contracts: what they say, what they do to records, and twenty and more ways to break them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod examples;
+mod files;
+mod masking;
+mod mutations;
+mod plan;

@@ -1,0 +1,151 @@
+//! The plan against worlds that are empty, as wanted, behind, and in the way.
+
+use std::collections::BTreeMap;
+
+use sluice_contract::Compatibility;
+use sluice_contract::plan::{
+    Access, Allow, Change, Desired, Plan, Purpose, Refusal, SubjectState, TopicState, World,
+};
+
+use crate::files;
+
+fn desired() -> Desired {
+    Desired::of(files::contracts())
+}
+
+/// A world in which everything is as wanted.
+fn as_wanted(desired: &Desired) -> World {
+    let topics = desired.topics.iter().map(|topic| {
+        (topic.name.clone(), TopicState { partitions: topic.partitions, config: topic.config.clone() })
+    });
+    let subjects = desired.subjects.iter().map(|subject| {
+        let state = SubjectState {
+            registered: true,
+            has_versions: true,
+            compatibility: Some(subject.compatibility),
+            incompatible: Vec::new(),
+        };
+        (subject.subject.clone(), state)
+    });
+    World { topics: topics.collect(), subjects: subjects.collect() }
+}
+
+const RAW: &str = "aviation.flight.v1";
+
+fn with(change: impl FnOnce(&mut World), allow: Allow) -> Plan {
+    let desired = desired();
+    let mut world = as_wanted(&desired);
+    change(&mut world);
+    Plan::diff(&desired, &world, allow)
+}
+
+fn raw_topic(change: impl FnOnce(&mut TopicState)) -> Plan {
+    with(|world| change(world.topics.get_mut(RAW).unwrap()), Allow::default())
+}
+
+#[test]
+fn every_contract_has_its_topics_and_what_is_raw_is_restricted() {
+    let desired = desired();
+    let names: Vec<&str> = desired.topics.iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(names.len(), 18);
+    for flight in ["", ".masked", ".facts"] {
+        for letters in ["", ".dead-letter"] {
+            assert!(names.contains(&format!("aviation.flight{flight}.v1{letters}").as_str()));
+        }
+    }
+    for topic in &desired.topics {
+        let open = topic.name.contains(".masked.") || topic.name.contains(".facts.");
+        assert_eq!(topic.access, if open { Access::Open } else { Access::Restricted }, "{}", topic.name);
+        assert_eq!(topic.purpose == Purpose::DeadLetter, topic.name.ends_with(".dead-letter"));
+    }
+    let config = |name: &str| desired.topics.iter().find(|topic| topic.name == name).unwrap().config.clone();
+    let setting = |retention: &str, cleanup: &str| {
+        BTreeMap::from([("retention.ms".into(), retention.into()), ("cleanup.policy".into(), cleanup.into())])
+    };
+    assert_eq!(config(RAW), setting("2592000000", "delete"));
+    assert_eq!(config("metering.account-profile.masked.v1"), setting("-1", "compact"));
+    assert_eq!(config("metering.account-profile.v1.dead-letter"), setting("2592000000", "delete"));
+}
+
+#[test]
+fn masked_schemas_come_before_raw_ones() {
+    let subjects: Vec<String> = desired().subjects.into_iter().map(|subject| subject.subject).collect();
+    let at = |name: &str| subjects.iter().position(|subject| subject == name).unwrap();
+    assert!(at("aviation.flight.masked.v1-value") < at("aviation.flight.v1-value"));
+    assert!(at("aviation.flight.facts.v1-value") < at("aviation.flight.v1-value"));
+    assert_eq!(subjects.len(), 9);
+}
+
+#[test]
+fn in_an_empty_world_everything_is_made_and_in_the_wanted_one_nothing() {
+    let desired = desired();
+    let plan = Plan::diff(&desired, &World::default(), Allow::default());
+    assert!(plan.refusals.is_empty());
+    let count = |kind: fn(&Change) -> bool| plan.changes.iter().filter(|change| kind(change)).count();
+    assert_eq!(count(|change| matches!(change, Change::CreateTopic { .. })), 18);
+    assert_eq!(count(|change| matches!(change, Change::SetCompatibility { from: None, .. })), 9);
+    assert_eq!(count(|change| matches!(change, Change::RegisterSchema { first: true, .. })), 9);
+    assert!(Plan::diff(&desired, &as_wanted(&desired), Allow::default()).is_empty());
+}
+
+#[test]
+fn what_is_behind_is_brought_on() {
+    let plan = raw_topic(|topic| topic.partitions = 2);
+    assert_eq!(plan.changes, [Change::RaisePartitions { topic: RAW.into(), from: 2, to: 4 }]);
+    let plan = raw_topic(|topic| drop(topic.config.insert("retention.ms".into(), "1000".into())));
+    assert_eq!(plan.changes[0].to_string(), "topic aviation.flight.v1: retention.ms 1000 -> 2592000000");
+    let subject = "aviation.flight.v1-value";
+    let plan = with(
+        |world| {
+            let state = world.subjects.get_mut(subject).unwrap();
+            state.registered = false;
+            state.compatibility = Some(Compatibility::Backward);
+        },
+        Allow::default(),
+    );
+    let [set, register] = &plan.changes[..] else { panic!("{plan:?}") };
+    assert_eq!(set.to_string(), format!("subject {subject}: compatibility BACKWARD -> FULL_TRANSITIVE"));
+    assert!(
+        matches!(register, Change::RegisterSchema { first: false, schema, .. } if schema.contains("tailnum"))
+    );
+}
+
+#[test]
+fn what_destroys_is_refused() {
+    let plan = raw_topic(|topic| topic.partitions = 8);
+    assert_eq!(plan.refusals, [Refusal::FewerPartitions { topic: RAW.into(), is: 8, wanted: 4 }]);
+    assert!(plan.changes.is_empty());
+    for is in [-1, 2_592_000_001] {
+        let plan = raw_topic(|topic| drop(topic.config.insert("retention.ms".into(), is.to_string())));
+        let refusal = Refusal::ShorterRetention { topic: RAW.into(), is, wanted: 2_592_000_000 };
+        assert_eq!(plan.refusals, [refusal]);
+        assert!(plan.changes.is_empty());
+    }
+    let plan = raw_topic(|topic| drop(topic.config.insert("cleanup.policy".into(), "compact".into())));
+    assert!(matches!(&plan.refusals[..], [Refusal::OtherCleanup { .. }]));
+    let plan = with(
+        |world| {
+            let state = world.subjects.get_mut("aviation.flight.masked.v1-value").unwrap();
+            state.registered = false;
+            state.incompatible = vec!["reader field missing".into()];
+        },
+        Allow::default(),
+    );
+    assert!(matches!(&plan.refusals[..], [Refusal::Incompatible { .. }]));
+    assert!(plan.changes.is_empty());
+}
+
+#[test]
+fn what_destroys_is_done_if_it_is_allowed_by_name() {
+    let allow = Allow { shorter_retention: true, other_cleanup: true };
+    let plan = with(
+        |world| {
+            let topic = world.topics.get_mut(RAW).unwrap();
+            topic.config.insert("retention.ms".into(), "-1".into());
+            topic.config.insert("cleanup.policy".into(), "compact".into());
+        },
+        allow,
+    );
+    assert!(plan.refusals.is_empty());
+    assert_eq!(plan.changes.len(), 2);
+}
