@@ -1,1 +1,37 @@
-//! TODO
+//! The collector: every id of a table is asked for at a paginated API, every page is published to Kafka, once.
+//!
+//! ```text
+//!  database ──claim 500, fenced──► waiting ids ──► task per id (bounded) ──page──► publisher thread ──► Kafka
+//!     ▲                                              │  ▲    │                      one transaction for all
+//!     │ heartbeat every third of a lease             │  └────┘ HTTP, next page      pages that wait: records,
+//!     └──── done | dead | released, fenced ──────────┘                              letters, checkpoints
+//! ```
+//!
+//! Memory holds one page per id in flight. What is exactly once and why stands in `checkpoints.rs` and in
+//! `session.rs`; the pure parts are `process.rs` (page → records), `page.rs`, `pagination.rs`, `retry_after.rs` and
+//! `template.rs`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod checkpoints;
+mod client;
+mod collect;
+pub mod config;
+mod held;
+mod job;
+pub mod operate;
+mod page;
+mod pagination;
+mod process;
+mod progress;
+mod publisher;
+mod retry_after;
+mod run;
+mod session;
+mod takeover;
+mod tally;
+mod template;
+
+pub use config::{Config, RawConfig};
+pub use run::{RunOptions, run};
+pub use tally::Summary;

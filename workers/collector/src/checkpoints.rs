@@ -1,0 +1,236 @@
+//! Page checkpoints in Kafka: what makes a page and the memory of it one thing.
+//!
+//! In transactional mode every page is published together with a record in the job's compacted checkpoint topic:
+//! key `<id>/<endpoint>`, value JSON ([`Checkpoint`]). Who takes an id over from a holder that may be dead, slow or
+//! only cut off from the database does this, in this order:
+//!
+//! ```text
+//!  1. the database gives it the id and a higher fence       (the old holder's database writes match no row)
+//!  2. it takes the old holder's transactional id            (the old holder's open transaction is aborted, and
+//!                                                            nothing it sends from now on becomes visible: KIP-98)
+//!  3. under that id it writes a barrier to every partition  (in log order behind all that the old holder committed)
+//!  4. it reads the topic until it has seen the barriers     (a read_committed reader stops at the first transaction
+//!                                                            still open, anyone's; "the end" alone proves nothing)
+//!  5. it goes on behind the newest checkpoint of the run
+//! ```
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sluice_core::{Fault, NextOffset, RecordRef};
+use sluice_lease::{Claim, Tally};
+use sluice_runtime::config::KafkaSection;
+use sluice_runtime::kafka::{self, Outgoing, Producer};
+
+/// Where an id goes on: before this page. The text of it stands in the claim's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    pub(crate) endpoint: String,
+    /// 0-based.
+    pub(crate) page: u64,
+    /// What to ask the page with; nothing for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+}
+
+/// The value of a checkpoint record: how far the id is, behind the page that it was written with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checkpoint {
+    pub(crate) run: i64,
+    /// Where to go on; nothing if every endpoint is complete.
+    pub(crate) at: Option<Position>,
+    pub(crate) pages: i64,
+    pub(crate) records: i64,
+    pub(crate) rejects: i64,
+    pub(crate) bytes: i64,
+}
+
+/// The checkpoint topic as far as it was read: the newest checkpoint per id. Filled only when an id is taken over.
+#[derive(Default)]
+pub(crate) struct CheckpointLog {
+    from: BTreeMap<i32, NextOffset>,
+    newest: HashMap<String, Checkpoint>,
+    barriers: HashSet<(i32, Vec<u8>)>,
+}
+
+/// Keys of barriers hold no `/`, those of checkpoints always do.
+const BARRIER: &str = "barrier";
+/// Longer than any transaction may stay open.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+impl Position {
+    pub(crate) fn first(endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), page: 0, token: None }
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        // A struct of text and a number always has a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+impl Checkpoint {
+    pub(crate) fn new(run: i64, at: Option<Position>, tally: Tally) -> Self {
+        let Tally { pages, records, rejects, bytes } = tally;
+        Self { run, at, pages, records, rejects, bytes }
+    }
+
+    pub(crate) const fn tally(&self) -> Tally {
+        Tally { pages: self.pages, records: self.records, rejects: self.rejects, bytes: self.bytes }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// The key of a checkpoint record.
+pub(crate) fn key(id: &str, endpoint: &str) -> String {
+    format!("{id}/{endpoint}")
+}
+
+impl CheckpointLog {
+    /// The checkpoint to go on from, if Kafka knows more of this run than the claim's row does.
+    pub(crate) fn ahead_of(&self, claim: &Claim) -> Option<&Checkpoint> {
+        let newest = self.newest.get(&claim.id)?;
+        (newest.run == claim.run && newest.pages > claim.tally.pages).then_some(newest)
+    }
+
+    /// Reads on until the barriers marked `nonce` were seen in all of `partitions`. Blocks.
+    pub(crate) fn read_behind(
+        &mut self,
+        kafka: &KafkaSection,
+        topic: &str,
+        partitions: &[i32],
+        nonce: &[u8],
+    ) -> Result<(), Fault> {
+        let started = Instant::now();
+        loop {
+            let mut from = std::mem::take(&mut self.from);
+            let read = kafka::read_to_end(kafka, topic, &mut from, |record| self.take(record));
+            self.from = from;
+            read?;
+            if partitions.iter().all(|&partition| self.barriers.contains(&(partition, nonce.to_vec()))) {
+                self.barriers.clear();
+                return Ok(());
+            }
+            if started.elapsed() > PATIENCE {
+                let why = "a transaction of another producer stays open in it";
+                return Err(Fault::outage(format!("reading {topic} to a barrier"), why));
+            }
+            // Someone's transaction is open in front of the barrier; they last milliseconds. This thread is ours.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn take(&mut self, record: &RecordRef<'_>) {
+        let Some(key) = record.key.and_then(|key| std::str::from_utf8(key).ok()) else { return };
+        if key.starts_with(BARRIER) && !key.contains('/') {
+            self.barriers.insert((record.partition, record.value.unwrap_or_default().to_vec()));
+            return;
+        }
+        let Some((id, _)) = key.rsplit_once('/') else { return };
+        let Some(value) = record.value.and_then(|value| serde_json::from_slice::<Checkpoint>(value).ok()) else {
+            return;
+        };
+        let newer =
+            |old: &Checkpoint| (value.run, value.pages) >= (old.run, old.pages);
+        if self.newest.get(id).is_none_or(newer) {
+            self.newest.insert(id.to_owned(), value);
+        }
+    }
+}
+
+/// The partitions of the checkpoint topic.
+pub(crate) fn partitions(kafka: &KafkaSection, topic: &str) -> Result<Vec<i32>, Fault> {
+    Ok(kafka::ends(kafka, topic)?.into_keys().map(|at| at.partition).collect())
+}
+
+/// Takes a holder's transactional id away from it and leaves barriers in its name. Blocks.
+pub(crate) fn fence(
+    kafka: &KafkaSection,
+    holder: &str,
+    topic: &str,
+    partitions: &[i32],
+    nonce: &[u8],
+) -> Result<(), Fault> {
+    let mut producer = Producer::transactional(kafka, holder, 8 << 20)?;
+    producer.begin()?;
+    for &partition in partitions {
+        producer.send(&barrier(topic, partition, &barrier_key(partition), nonce))?;
+    }
+    producer.commit()
+}
+
+/// The key under which compaction keeps one barrier per partition.
+pub(crate) fn barrier_key(partition: i32) -> String {
+    format!("{BARRIER}-{partition}")
+}
+
+pub(crate) fn barrier<'a>(topic: &'a str, partition: i32, key: &'a str, nonce: &'a [u8]) -> Outgoing<'a> {
+    Outgoing {
+        topic,
+        partition: Some(partition),
+        key: Some(key.as_bytes()),
+        value: Some(nonce),
+        timestamp_ms: None,
+        headers: &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_core::Offset;
+
+    fn tally(pages: i64) -> Tally {
+        Tally { pages, records: pages * 50, rejects: 0, bytes: 0 }
+    }
+
+    fn give(log: &mut CheckpointLog, key: &str, value: &[u8]) {
+        let offset = Offset::new(0).unwrap();
+        let (key, value) = (Some(key.as_bytes()), Some(value));
+        log.take(&RecordRef { topic: "t", partition: 0, offset, timestamp_ms: None, key, value, headers: &[] });
+    }
+
+    fn claim(run: i64, pages: i64) -> Claim {
+        let id = "a/b".to_owned();
+        let tally = tally(pages);
+        Claim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from: Some("x".into()) }
+    }
+
+    #[test]
+    fn the_newest_checkpoint_of_the_run_wins_over_the_row() {
+        let mut log = CheckpointLog::default();
+        let at = Position { endpoint: "flights".into(), page: 2, token: Some("t".into()) };
+        // Ids may hold slashes, endpoints not.
+        give(&mut log, &key("a/b", "aircraft"), &Checkpoint::new(1, Some(Position::first("flights")), tally(1)).to_bytes());
+        give(&mut log, &key("a/b", "flights"), &Checkpoint::new(1, Some(at.clone()), tally(3)).to_bytes());
+        // Compaction may leave an older one of another key behind a newer one.
+        give(&mut log, &key("a/b", "aircraft"), &Checkpoint::new(1, None, tally(1)).to_bytes());
+        assert_eq!(log.ahead_of(&claim(1, 2)).unwrap().at, Some(at));
+        assert_eq!(log.ahead_of(&claim(1, 3)), None, "the row is as far");
+        assert_eq!(log.ahead_of(&claim(2, 0)), None, "another run");
+    }
+
+    #[test]
+    fn barriers_and_foreign_records_are_no_checkpoints() {
+        let mut log = CheckpointLog::default();
+        give(&mut log, &barrier_key(0), b"nonce");
+        give(&mut log, "a/flights", b"not json");
+        assert!(log.newest.is_empty());
+        assert!(log.barriers.contains(&(0, b"nonce".to_vec())));
+    }
+
+    #[test]
+    fn positions_come_back_from_their_text() {
+        let at = Position { endpoint: "flights".into(), page: 7, token: None };
+        assert_eq!(Position::parse(&at.to_text()), Some(at));
+        assert_eq!(Position::parse("{}"), None);
+    }
+}

@@ -1,0 +1,330 @@
+//! What an operator writes. The JSON schema for editors is derived from these types.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sluice_runtime::config::{AdminSection, KafkaSection, RegistrySection, Secret, Size};
+
+/// A collector job.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Name of the job: part of its claims' rows and of its checkpoint topic. All replicas of a job share it.
+    pub job: String,
+    /// Prefix of the transactional ids.
+    pub group: String,
+    /// Name of this replica, unique among those that run; left out, it is made from host name, process id and a random number.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// `transactional` (each page once for read_committed readers) or `idempotent` (at most one page twice per crash).
+    #[serde(default)]
+    pub mode: RawMode,
+    /// Kafka.
+    pub kafka: KafkaSection,
+    /// The schema registry.
+    pub registry: RegistrySection,
+    /// Folder of the contracts.
+    pub schemas: PathBuf,
+    /// Where the admin pages listen.
+    #[serde(default)]
+    pub admin: AdminSection,
+    /// Memory of this process, from which buffers are derived.
+    #[serde(default = "memory")]
+    pub memory: Size,
+    /// The table of ids.
+    pub database: RawDatabase,
+    /// The API.
+    pub api: RawApi,
+    /// What is asked for every id, in this order.
+    pub endpoints: Vec<RawEndpoint>,
+    /// Politeness.
+    #[serde(default)]
+    pub limits: RawLimits,
+    /// What happens after a failed request.
+    #[serde(default)]
+    pub retry: RawRetry,
+}
+
+/// How pages get to Kafka.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawMode {
+    /// Page and checkpoint in one Kafka transaction.
+    #[default]
+    Transactional,
+    /// Page, its acknowledgement, then a fenced checkpoint in the database.
+    Idempotent,
+}
+
+/// The table of ids, only read; claims live in the table `sluice_claims` beside it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawDatabase {
+    /// `mysql://`, `mariadb://` or `postgres://` URL, by reference: {env: NAME} or {file: path}.
+    pub url: Secret,
+    /// Table (or schema.table) of the ids.
+    pub table: String,
+    /// Its id column.
+    pub id_column: String,
+    /// SQL condition on the table's columns; ids that do not meet it are not enrolled.
+    #[serde(default, rename = "where")]
+    pub condition: Option<String>,
+    /// Ids taken at once.
+    #[serde(default = "claim")]
+    pub claim: u32,
+    /// How long a claim lasts without a heartbeat.
+    #[serde(default = "lease_seconds")]
+    pub lease_seconds: u64,
+    /// An id that got no page further in so many attempts is dead.
+    #[serde(default = "attempts")]
+    pub attempts: u32,
+    /// A done id is due again after so many seconds; left out, it is collected once.
+    #[serde(default)]
+    pub every_seconds: Option<u64>,
+    /// Connections at most.
+    #[serde(default = "connections")]
+    pub connections: u32,
+    /// May the worker create `sluice_claims`?
+    #[serde(default = "yes")]
+    pub migrate: bool,
+}
+
+/// The API.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawApi {
+    /// Scheme, host, port and a common path.
+    pub base_url: String,
+    /// Credentials; they go to the base URL's own origin only, redirects and next pages elsewhere do not get them.
+    #[serde(default)]
+    pub auth: Option<RawAuth>,
+    /// Further headers of every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Seconds until a connection must stand.
+    #[serde(default = "connect_timeout_seconds")]
+    pub connect_timeout_seconds: u64,
+    /// Seconds for a whole answer.
+    #[serde(default = "timeout_seconds")]
+    pub timeout_seconds: u64,
+    /// Largest page after decompression.
+    #[serde(default = "max_page")]
+    pub max_page: Size,
+}
+
+/// Credentials.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RawAuth {
+    /// `Authorization: Bearer …`
+    Bearer(Secret),
+    /// `Authorization: Basic …`
+    Basic(RawBasic),
+    /// A header of the API's own.
+    Header(RawKeyHeader),
+}
+
+/// Name and password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawBasic {
+    /// User name.
+    pub user: String,
+    /// Password, by reference.
+    pub password: Secret,
+}
+
+/// An API key in a header.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawKeyHeader {
+    /// Header name.
+    pub name: String,
+    /// Key, by reference.
+    pub value: Secret,
+}
+
+/// One resource that is asked for every id.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawEndpoint {
+    /// Name, unique in the job.
+    pub name: String,
+    /// Path below the base URL, `{id}` stands for the id (percent-encoded): /v1/aircraft/{id}/flights
+    pub path: String,
+    /// How pages follow one another.
+    #[serde(default)]
+    pub pagination: RawPagination,
+    /// Where the records stand in a page (`data`, `result.items`; empty for the page itself): an array, or one object.
+    #[serde(default)]
+    pub record_path: String,
+    /// Topic of the contract that the records follow.
+    pub topic: String,
+    /// What an HTTP status means here: none (no records, go on), dead (the id is dead), retry.
+    #[serde(default)]
+    pub on_status: BTreeMap<String, RawOnStatus>,
+}
+
+/// How pages follow one another.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RawPagination {
+    /// One page.
+    #[default]
+    None,
+    /// The page holds the next one's URL; null, empty or missing ends.
+    NextUrl {
+        /// Where it stands: `meta.next`
+        at: String,
+    },
+    /// The next page's URL stands in the `Link` header (RFC 8288, rel="next").
+    LinkHeader {},
+    /// A page number in the query; ends with the first page without records, or when `more_at` is false.
+    Page {
+        /// Query parameter.
+        #[serde(default = "page_parameter")]
+        parameter: String,
+        /// Number of the first page.
+        #[serde(default = "one")]
+        first: u64,
+        /// Where the page says whether there are more: `meta.has_more`
+        #[serde(default)]
+        more_at: Option<String>,
+    },
+    /// A record offset in the query; ends with the first page without records, or when `more_at` is false.
+    Offset {
+        /// Query parameter.
+        #[serde(default = "offset_parameter")]
+        parameter: String,
+        /// Where the page says whether there are more.
+        #[serde(default)]
+        more_at: Option<String>,
+    },
+    /// The page holds a token for the next one; null, empty or missing ends.
+    Cursor {
+        /// Where it stands: `meta.cursor`
+        at: String,
+        /// Query parameter that takes it.
+        #[serde(default = "cursor_parameter")]
+        parameter: String,
+    },
+}
+
+/// What an HTTP status means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawOnStatus {
+    /// No records; the endpoint is complete for this id.
+    None,
+    /// The id is dead.
+    Dead,
+    /// Ask again.
+    Retry,
+}
+
+/// Politeness.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLimits {
+    /// Requests per second of this process at most.
+    pub requests_per_second: Option<f64>,
+    /// Ids that are worked on at once.
+    pub concurrency: usize,
+    /// Whom a Retry-After holds back: every request of this process (host), or only the one that was told.
+    pub retry_after: RawScope,
+    /// Pages of one endpoint and id at most; more is taken for an API that never ends.
+    pub max_pages: u64,
+}
+
+/// Whom a Retry-After holds back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawScope {
+    /// Every request of this process.
+    #[default]
+    Host,
+    /// Only the one that was told.
+    Request,
+}
+
+/// What happens after a failed request.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRetry {
+    /// Requests per page at most; then the id is given back for later.
+    pub attempts: u32,
+    /// Upper bound of the first wait; doubles each time, with full jitter.
+    pub base_ms: u64,
+    /// Upper bound of every wait.
+    pub cap_ms: u64,
+    /// A Retry-After beyond this gives the id back until then.
+    pub longest_wait_seconds: u64,
+    /// Retries per hundred requests at most, over the whole process.
+    pub budget_percent: u32,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self { requests_per_second: None, concurrency: 32, retry_after: RawScope::default(), max_pages: 100_000 }
+    }
+}
+
+impl Default for RawRetry {
+    fn default() -> Self {
+        Self { attempts: 6, base_ms: 200, cap_ms: 30_000, longest_wait_seconds: 120, budget_percent: 50 }
+    }
+}
+
+fn memory() -> Size {
+    Size::mib(64)
+}
+
+const fn claim() -> u32 {
+    500
+}
+
+const fn lease_seconds() -> u64 {
+    60
+}
+
+const fn attempts() -> u32 {
+    5
+}
+
+const fn connections() -> u32 {
+    8
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn connect_timeout_seconds() -> u64 {
+    10
+}
+
+const fn timeout_seconds() -> u64 {
+    60
+}
+
+fn max_page() -> Size {
+    Size::mib(16)
+}
+
+const fn one() -> u64 {
+    1
+}
+
+fn page_parameter() -> String {
+    "page".into()
+}
+
+fn offset_parameter() -> String {
+    "offset".into()
+}
+
+fn cursor_parameter() -> String {
+    "cursor".into()
+}

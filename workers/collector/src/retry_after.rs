@@ -1,0 +1,58 @@
+//! `Retry-After` (RFC 9110, 10.2.3), as servers really send it.
+
+use std::time::{Duration, SystemTime};
+
+/// How long to wait, or `None` where the header says nothing sound (then the usual back-off holds).
+///
+/// Both forms are read: seconds (fractions are seen in the wild and rounded up) and an HTTP date. A date is compared
+/// with the answer's own `Date` where there is one, so that a clock that is wrong here undercuts nothing; a date that
+/// has passed is no wait. NaN, infinities and negative numbers say nothing.
+pub(crate) fn wait(header: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse::<f64>() {
+        if !seconds.is_finite() || seconds < 0.0 {
+            return None;
+        }
+        return Duration::try_from_secs_f64((seconds * 1000.0).ceil() / 1000.0).ok();
+    }
+    let until = httpdate::parse_http_date(header).ok()?;
+    let servers_now = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(now);
+    // Dates have whole seconds: the server's "now" may be up to one second later than its `Date` says, never earlier,
+    // so the difference is an upper bound of what it asked for.
+    Some(until.duration_since(servers_now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(header: &str) -> Option<f64> {
+        wait(header, None, SystemTime::UNIX_EPOCH).map(|wait| wait.as_secs_f64())
+    }
+
+    #[test]
+    fn seconds_are_never_undercut() {
+        assert_eq!(seconds("120"), Some(120.0));
+        assert_eq!(seconds(" 0 "), Some(0.0));
+        assert_eq!(seconds("1.5"), Some(1.5));
+        assert_eq!(seconds("0.0001"), Some(0.001));
+    }
+
+    #[test]
+    fn nonsense_says_nothing() {
+        for header in ["NaN", "-1", "inf", "-inf", "", "soon", "1e400", "1e300", "12 seconds"] {
+            assert_eq!(seconds(header), None, "{header}");
+        }
+    }
+
+    #[test]
+    fn dates_are_read_on_the_servers_clock() {
+        let (later, date) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:07 GMT");
+        // Our clock is a quarter of a century ahead; the server's Date says that 30 s are meant.
+        let ours = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        assert_eq!(wait(later, Some(date), ours), Some(Duration::from_secs(30)));
+        assert_eq!(wait(later, None, ours), Some(Duration::ZERO));
+        assert_eq!(wait("Sunday, 06-Nov-94 08:49:37 GMT", Some(date), ours), Some(Duration::from_secs(30)));
+        assert_eq!(wait("Sun Nov  6 08:49:37 1994", Some(date), ours), Some(Duration::from_secs(30)));
+    }
+}

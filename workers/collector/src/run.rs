@@ -1,0 +1,162 @@
+//! A run of the worker: neighbours, then sessions until the work is done or the process is told to stop.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use sluice_core::{Backoff, Fault};
+use sluice_lease::{Claims, Terms};
+use sluice_runtime::kafka::admin::Admin;
+use sluice_runtime::retry::until_answered;
+use sluice_runtime::status::Status;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoints::CheckpointLog;
+use crate::config::Config;
+use crate::job::Job;
+use crate::progress;
+use crate::publisher::Publisher;
+use crate::session::{Over, Session};
+use crate::takeover::Takeover;
+use crate::tally::{Counters, Summary};
+
+/// How to run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// End when every id is done or dead; otherwise go on until told to stop.
+    pub once: bool,
+    /// Show a bar if standard error is a terminal.
+    pub progress: bool,
+}
+
+/// Collects until everything is done (`once`) or `shutdown`.
+///
+/// # Errors
+/// A [`Fault`] that no retry mends: configuration, credentials, a missing topic or schema, or that this instance was
+/// fenced because another process took its ids over.
+pub async fn run(
+    config: Config,
+    options: RunOptions,
+    status: Status,
+    shutdown: CancellationToken,
+) -> Result<Summary, Fault> {
+    let holder = holder(&config);
+    let job = Arc::new(Job::new(config, &status, &shutdown).await?);
+    let config = &job.config;
+    let claims = connect(config, &status, &shutdown).await?;
+    let takeover = match config.transactional {
+        true => Some(checkpoints(config, &holder, &status, &shutdown).await?),
+        false => None,
+    };
+    let counters = Arc::new(Counters::default());
+    let database = &config.database;
+    let terms = Terms { holder: holder.clone(), lease: database.lease, attempts: database.attempts };
+    tracing::info!(job = config.job, holder, once = options.once, "collecting");
+    let shown = progress::show(&claims, Arc::clone(&counters), options.progress).await;
+    let session = Session {
+        job: Arc::clone(&job),
+        claims: claims.clone(),
+        terms,
+        counters: Arc::clone(&counters),
+        takeover,
+        once: options.once,
+        status: status.clone(),
+        stop: shutdown.clone(),
+    };
+    let over = sessions(&session, &holder, &status, &shutdown).await;
+    shown.finish();
+    claims.close().await;
+    over?;
+    let summary = counters.summary();
+    tracing::info!("{summary}");
+    status.note("summary", serde_json::json!(summary.to_string()));
+    Ok(summary)
+}
+
+async fn sessions(
+    session: &Session,
+    holder: &str,
+    status: &Status,
+    shutdown: &CancellationToken,
+) -> Result<(), Fault> {
+    let config = &session.job.config;
+    let mut lives = 0;
+    loop {
+        let started = tokio::time::Instant::now();
+        let (publisher, ended) = until_answered("kafka", status, shutdown, || {
+            let id = config.transactional.then(|| holder.to_owned());
+            let (kafka, topic) = (config.kafka.clone(), config.checkpoint_topic());
+            Publisher::start(kafka, id, topic, config.memory, config.concurrency)
+        })
+        .await?;
+        let fault = match session.run(publisher, ended).await? {
+            Over::Finished => return Ok(()),
+            Over::Again(fault) => fault,
+        };
+        status.neighbour("kafka", Err(fault.to_string()));
+        if shutdown.is_cancelled() {
+            return Err(fault);
+        }
+        // A life that lasted was not the same trouble over again.
+        lives = if started.elapsed() > config.database.lease { 0 } else { lives + 1 };
+        tokio::select! {
+            () = tokio::time::sleep(Backoff::default().wait(lives, rand::random())) => {}
+            () = shutdown.cancelled() => return Err(fault),
+        }
+    }
+}
+
+/// Connects, creates the side table if allowed, enrols new ids.
+pub(crate) async fn connect(
+    config: &Config,
+    status: &Status,
+    stop: &CancellationToken,
+) -> Result<Claims, Fault> {
+    let database = &config.database;
+    until_answered("database", status, stop, || async {
+        let claims = Claims::connect(&database.url, &config.job, database.connections).await?;
+        if database.migrate {
+            claims.migrate().await?;
+        }
+        let new = claims.enrol(&database.source).await?;
+        tracing::info!(new, "ids enrolled");
+        Ok(claims)
+    })
+    .await
+}
+
+/// The job's checkpoint topic, made unless it is there.
+async fn checkpoints(
+    config: &Config,
+    holder: &str,
+    status: &Status,
+    stop: &CancellationToken,
+) -> Result<Takeover, Fault> {
+    let topic = config.checkpoint_topic();
+    until_answered("kafka", status, stop, || async {
+        let admin = Admin::new(&config.kafka)?;
+        if admin.topics(std::slice::from_ref(&topic)).await?.is_empty() {
+            let replication = i32::try_from(admin.brokers()?.clamp(1, 3)).unwrap_or(1);
+            let settings = BTreeMap::from([
+                ("cleanup.policy".to_owned(), "compact".to_owned()),
+                ("segment.ms".to_owned(), "3600000".to_owned()),
+            ]);
+            admin.create(&topic, 1, replication, &settings).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    let log = Arc::new(Mutex::new(CheckpointLog::default()));
+    Ok(Takeover { kafka: config.kafka.clone(), topic, own: holder.to_owned(), log })
+}
+
+/// `<group>-collector-<instance>`: the transactional id, and the name in the rows we hold. Without an instance a name
+/// nobody else has is made; what it leaves behind is fenced by name when its rows are taken over.
+fn holder(config: &Config) -> String {
+    let instance = config.instance.clone().unwrap_or_else(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        let host: String = host.trim().chars().filter(plain).take(40).collect();
+        format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
+    });
+    format!("{}-collector-{instance}", config.group)
+}

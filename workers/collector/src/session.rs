@@ -1,0 +1,284 @@
+//! One life of producer and claims. A session ends when nothing is left to do, when the process stops, or when the
+//! publisher's thread ended: then nobody knows what its last transaction came to, every claim is dropped as it is, and
+//! the next session takes the ids back through the same door as a stranger would (`takeover.rs`).
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_core::{Backoff, Fault, Retry};
+use sluice_lease::{Claim, Claims, Terms};
+use sluice_runtime::metrics::{self, Progress};
+use sluice_runtime::status::Status;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::collect::{End, Progressed, Task};
+use crate::held::{Held, heartbeats};
+use crate::job::Job;
+use crate::publisher::{Ended, Publisher};
+use crate::takeover::{Takeover, from_row};
+use crate::tally::Counters;
+
+/// Between looks at the database when nothing was due.
+const IDLE: Duration = Duration::from_millis(500);
+/// Between enrolments of new ids in a continuous run.
+const ENROL: Duration = Duration::from_secs(60);
+/// While the API is away for everyone, so many ids are claimed at once, to see whether it is back.
+const PROBE: u32 = 1;
+
+/// Everything a session is made of.
+pub(crate) struct Session {
+    pub(crate) job: Arc<Job>,
+    pub(crate) claims: Claims,
+    pub(crate) terms: Terms,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) takeover: Option<Takeover>,
+    pub(crate) once: bool,
+    pub(crate) status: Status,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How a session ended well.
+pub(crate) enum Over {
+    /// Nothing left to do, or told to stop.
+    Finished,
+    /// The producer is gone; a new session may go on.
+    Again(Fault),
+}
+
+/// What changes while a session runs.
+struct State {
+    waiting: VecDeque<Progressed>,
+    tasks: JoinSet<(String, End)>,
+    claim_at: Instant,
+    enrol_at: Instant,
+    failures: u32,
+    away: u32,
+}
+
+impl Session {
+    /// Runs until it is over.
+    pub(crate) async fn run(&self, publisher: Publisher, ended: Ended) -> Result<Over, Fault> {
+        let held = Arc::new(Held::default());
+        let beat = CancellationToken::new();
+        // However this ends, the heartbeat ends with it: a claim that nobody works on must pass.
+        let _guard = beat.clone().drop_guard();
+        let (lease, status) = (self.terms.lease, self.status.clone());
+        tokio::spawn(heartbeats(self.claims.clone(), Arc::clone(&held), lease, status, beat));
+        let mut state = State {
+            waiting: VecDeque::new(),
+            tasks: JoinSet::new(),
+            claim_at: Instant::now(),
+            enrol_at: Instant::now() + ENROL,
+            failures: 0,
+            away: 0,
+        };
+        let mut ended = ended;
+        let worked = {
+            let worked = pin!(self.work(&mut state, &publisher, &held));
+            tokio::select! {
+                biased;
+                fault = &mut ended.fault => Err(fault.unwrap_or_else(|_| {
+                    Fault::bug("publishing", "the publisher's thread ended without a word")
+                })),
+                worked = worked => worked,
+            }
+        };
+        // Tasks that wait for the publisher are dropped with what they know; their rows keep their leases.
+        state.tasks.shutdown().await;
+        drop(publisher);
+        match worked {
+            Ok(()) => Ok(Over::Finished),
+            Err(fault) => {
+                let fault = ended.join().await.unwrap_or(fault);
+                match fault.retry {
+                    Retry::Never => Err(fault),
+                    Retry::Later | Retry::Rewind => Ok(Over::Again(fault)),
+                }
+            }
+        }
+    }
+
+    async fn work(&self, state: &mut State, publisher: &Publisher, held: &Arc<Held>) -> Result<(), Fault> {
+        self.take_back(state, publisher, held).await?;
+        loop {
+            self.start_tasks(state, publisher, held);
+            if self.stop.is_cancelled() {
+                return self.drain(state, held).await;
+            }
+            let hungry = state.waiting.len() < self.job.config.concurrency && !held.is_failing();
+            if hungry && Instant::now() >= state.claim_at {
+                if self.claim(state, publisher, held).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                Some(joined) = state.tasks.join_next() => self.settle(joined, held)?,
+                () = tokio::time::sleep_until(state.claim_at.max(Instant::now() + Duration::from_millis(1))), if hungry => {}
+                // The heartbeat may be well again.
+                () = tokio::time::sleep(IDLE), if !hungry => {}
+            }
+        }
+    }
+
+    /// Ids that an earlier life of ours held.
+    async fn take_back(&self, state: &mut State, publisher: &Publisher, held: &Held) -> Result<(), Fault> {
+        loop {
+            let taken = self.claims.claim_back(self.job.config.database.claim, &self.terms).await?;
+            if taken.is_empty() {
+                return Ok(());
+            }
+            tracing::info!(ids = taken.len(), "taking back ids from an earlier life of this instance");
+            let whole = taken.len() == self.job.config.database.claim as usize;
+            self.admit(state, publisher, held, taken).await?;
+            if !whole {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One claim. `true`: nothing is left to do, and that was the task.
+    async fn claim(&self, state: &mut State, publisher: &Publisher, held: &Held) -> Result<bool, Fault> {
+        if !self.once && Instant::now() >= state.enrol_at {
+            state.enrol_at = Instant::now() + ENROL;
+            if let Err(error) = self.claims.enrol(&self.job.config.database.source).await {
+                return self.unwell(state, error).map(|()| false);
+            }
+        }
+        let away = self.job.api.is_away();
+        self.status.neighbour("api", if away { Err("many requests in a row failed".into()) } else { Ok(()) });
+        state.away = if away { state.away.saturating_add(1) } else { 0 };
+        let most = if away { PROBE } else { self.job.config.database.claim };
+        let taken = match self.claims.claim(most, &self.terms).await {
+            Ok(taken) => taken,
+            Err(error) => return self.unwell(state, error).map(|()| false),
+        };
+        state.failures = 0;
+        self.status.neighbour("database", Ok(()));
+        if away {
+            state.claim_at = Instant::now() + Backoff::default().wait(state.away.min(8), 1.0);
+        }
+        if !taken.is_empty() {
+            self.admit(state, publisher, held, taken).await?;
+            return Ok(false);
+        }
+        state.claim_at = state.claim_at.max(Instant::now() + IDLE);
+        if !self.once || !state.waiting.is_empty() || !state.tasks.is_empty() {
+            return Ok(false);
+        }
+        match self.claims.outstanding().await {
+            // Ids that others hold are waited for: if their holder has died, they are ours to finish.
+            Ok(left) => {
+                let soon = i64::try_from(self.job.config.retry.longest_wait.as_millis()).unwrap_or(i64::MAX);
+                Ok(left.lease_in_ms.is_none() && left.due_in_ms.is_none_or(|due| due > soon))
+            }
+            Err(error) => self.unwell(state, error).map(|()| false),
+        }
+    }
+
+    /// The database is away: said, and tried again later.
+    fn unwell(&self, state: &mut State, error: sluice_lease::LeaseError) -> Result<(), Fault> {
+        if !error.retryable() {
+            return Err(error.into());
+        }
+        self.status.neighbour("database", Err(error.to_string()));
+        state.claim_at = Instant::now() + Backoff::default().wait(state.failures, rand::random());
+        state.failures = state.failures.saturating_add(1);
+        Ok(())
+    }
+
+    /// Makes claims part of the session: heartbeats from now on, and a place to go on from.
+    async fn admit(
+        &self,
+        state: &mut State,
+        publisher: &Publisher,
+        held: &Held,
+        taken: Vec<Claim>,
+    ) -> Result<(), Fault> {
+        metrics::progress(Progress::IdsClaimed, taken.len() as u64);
+        taken.iter().for_each(|claim| held.insert(claim));
+        let first = self.job.config.endpoints.first().map_or("", |endpoint| endpoint.name.as_str());
+        let (over, fresh): (Vec<_>, Vec<_>) = taken.into_iter().partition(|claim| claim.taken_from.is_some());
+        self.counters.taken_over(over.len() as u64);
+        let resumed = match &self.takeover {
+            Some(takeover) if !over.is_empty() => {
+                let ids: Vec<String> = over.iter().map(|claim| claim.id.clone()).collect();
+                let resumed =
+                    takeover.resume(&self.claims, publisher, over, first, &self.status, &self.stop).await?;
+                for id in ids.iter().filter(|id| !resumed.iter().any(|resumed| resumed.claim.id == **id)) {
+                    held.remove(id);
+                    self.counters.lost();
+                }
+                resumed
+            }
+            _ => over.into_iter().map(|claim| from_row(claim, first)).collect(),
+        };
+        state.waiting.extend(resumed);
+        state.waiting.extend(fresh.into_iter().map(|claim| from_row(claim, first)));
+        Ok(())
+    }
+
+    fn start_tasks(&self, state: &mut State, publisher: &Publisher, held: &Held) {
+        while state.tasks.len() < self.job.config.concurrency && !self.stop.is_cancelled() {
+            let Some(id) = state.waiting.pop_front() else { return };
+            let Some(lost) = held.token(&id.claim) else {
+                held.remove(&id.claim.id);
+                self.counters.lost();
+                continue;
+            };
+            let task = Task {
+                job: Arc::clone(&self.job),
+                claims: self.claims.clone(),
+                publisher: publisher.clone(),
+                counters: Arc::clone(&self.counters),
+                stop: self.stop.clone(),
+                lost,
+            };
+            state.tasks.spawn(async move { (id.claim.id.clone(), task.run(id).await) });
+        }
+    }
+
+    fn settle(&self, joined: Result<(String, End), tokio::task::JoinError>, held: &Held) -> Result<(), Fault> {
+        let (id, end) = joined.map_err(|error| Fault::bug("collecting an id", error))?;
+        held.remove(&id);
+        match end {
+            End::Done => {
+                metrics::progress(Progress::IdsDone, 1);
+                self.counters.done();
+            }
+            End::Dead => {
+                metrics::progress(Progress::IdsDead, 1);
+                self.counters.dead();
+            }
+            End::Released => self.counters.released(1),
+            End::Lost => self.counters.lost(),
+            // The publisher's own fault follows on its channel; until then nothing more is started for this id.
+            End::Unknown => {}
+            End::Fatal(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// Finishes the pages in flight and gives everything else back at once.
+    async fn drain(&self, state: &mut State, held: &Held) -> Result<(), Fault> {
+        self.status.draining();
+        let mut untouched: Vec<_> = state.waiting.drain(..).map(|id| (id.claim.id, id.claim.fence)).collect();
+        untouched.sort_unstable();
+        let given = self.claims.release_untouched(&untouched).await;
+        untouched.iter().for_each(|(id, _)| held.remove(id));
+        match given {
+            Ok(given) => self.counters.released(given),
+            // They pass by themselves.
+            Err(error) => tracing::warn!(%error, "ids could not be given back; their leases will pass"),
+        }
+        while let Some(joined) = state.tasks.join_next().await {
+            self.settle(joined, held)?;
+        }
+        Ok(())
+    }
+}

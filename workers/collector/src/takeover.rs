@@ -1,0 +1,114 @@
+//! Ids whose holder let its lease pass: fence the holder, read what it had committed, go on behind it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sluice_core::Fault;
+use sluice_lease::{Claim, Claims, Fenced, Mark};
+use sluice_runtime::config::KafkaSection;
+use sluice_runtime::retry::until_answered;
+use sluice_runtime::status::Status;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoints::{self, CheckpointLog, Position};
+use crate::collect::Progressed;
+use crate::publisher::Publisher;
+
+/// The steps of `checkpoints.rs`, for one session.
+pub(crate) struct Takeover {
+    pub(crate) kafka: KafkaSection,
+    pub(crate) topic: String,
+    /// Our own transactional id.
+    pub(crate) own: String,
+    pub(crate) log: Arc<Mutex<CheckpointLog>>,
+}
+
+impl Takeover {
+    /// Where each claim goes on. Claims that turn out to be lost are left out.
+    pub(crate) async fn resume(
+        &self,
+        claims: &Claims,
+        publisher: &Publisher,
+        taken: Vec<Claim>,
+        first: &str,
+        status: &Status,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Progressed>, Fault> {
+        let holders: BTreeSet<String> = taken.iter().filter_map(|claim| claim.taken_from.clone()).collect();
+        self.read_behind(holders, publisher, status, stop).await?;
+        let mut resumed = Vec::with_capacity(taken.len());
+        for claim in taken {
+            let known = {
+                let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.ahead_of(&claim).cloned()
+            };
+            let Some(known) = known else {
+                resumed.push(from_row(claim, first));
+                continue;
+            };
+            let id = Progressed { tally: known.tally(), at: known.at, claim };
+            // The row is brought up to date before anything else: from now on giving the id back is safe.
+            let mark = Mark { next_page: id.at.as_ref().map(Position::to_text), tally: id.tally };
+            if claims.checkpoint(&id.claim, &mark).await? == Fenced::Kept {
+                resumed.push(id);
+            }
+        }
+        Ok(resumed)
+    }
+
+    async fn read_behind(
+        &self,
+        holders: BTreeSet<String>,
+        publisher: &Publisher,
+        status: &Status,
+        stop: &CancellationToken,
+    ) -> Result<(), Fault> {
+        let partitions = until_answered("kafka", status, stop, || {
+            let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
+            blocking(move || checkpoints::partitions(&kafka, &topic))
+        })
+        .await?;
+        // Barriers are written one holder after the other: in log order the last one is behind what any of them had
+        // committed, so it is the one to wait for.
+        let mut last = Vec::new();
+        for holder in holders {
+            let nonce = hex::encode(rand::random::<[u8; 16]>()).into_bytes();
+            last.clone_from(&nonce);
+            if holder == self.own {
+                let barrier = publisher.barrier(partitions.clone(), nonce).await;
+                barrier.map_err(|_| Fault::outage("writing a barrier", "the publisher has ended"))?;
+                continue;
+            }
+            tracing::info!(holder, "taking ids over from a holder whose lease has passed; fencing it");
+            until_answered("kafka", status, stop, || {
+                let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
+                let (holder, partitions, nonce) = (holder.clone(), partitions.clone(), nonce.clone());
+                blocking(move || checkpoints::fence(&kafka, &holder, &topic, &partitions, &nonce))
+            })
+            .await?;
+        }
+        until_answered("kafka", status, stop, || {
+            let (kafka, topic, log) = (self.kafka.clone(), self.topic.clone(), Arc::clone(&self.log));
+            let (partitions, nonce) = (partitions.clone(), last.clone());
+            blocking(move || {
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.read_behind(&kafka, &topic, &partitions, &nonce)
+            })
+        })
+        .await
+    }
+}
+
+/// Where the claim's row says that it goes on.
+pub(crate) fn from_row(claim: Claim, first: &str) -> Progressed {
+    // A text that is not ours was written by someone else's hand; the beginning is always right, only dearer.
+    let at = claim.next_page.as_deref().and_then(Position::parse).unwrap_or_else(|| Position::first(first));
+    Progressed { tally: claim.tally, at: Some(at), claim }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Fault::bug("waiting for a thread", error)),
+    }
+}

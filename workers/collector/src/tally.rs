@@ -1,0 +1,128 @@
+//! What a run has done so far, and in the end.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Counted by every task.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    started: Instant,
+    done: AtomicU64,
+    dead: AtomicU64,
+    released: AtomicU64,
+    lost: AtomicU64,
+    taken_over: AtomicU64,
+    pages: AtomicU64,
+    records: AtomicU64,
+    rejects: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Ids whose last page is durable.
+    pub done: u64,
+    /// Ids that were given up.
+    pub dead: u64,
+    /// Ids given back for later.
+    pub released: u64,
+    /// Ids that someone else took over.
+    pub lost: u64,
+    /// Ids taken over from a holder whose lease had passed.
+    pub taken_over: u64,
+    /// Pages published by this process.
+    pub pages: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Records that went to a dead-letter topic.
+    pub rejects: u64,
+    /// Bytes of page bodies, decompressed.
+    pub bytes: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            done: AtomicU64::default(),
+            dead: AtomicU64::default(),
+            released: AtomicU64::default(),
+            lost: AtomicU64::default(),
+            taken_over: AtomicU64::default(),
+            pages: AtomicU64::default(),
+            records: AtomicU64::default(),
+            rejects: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn page(&self, records: u64, rejects: u64, bytes: u64) {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.rejects.fetch_add(rejects, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn done(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dead(&self) {
+        self.dead.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn released(&self, ids: u64) {
+        self.released.fetch_add(ids, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn taken_over(&self, ids: u64) {
+        self.taken_over.fetch_add(ids, Ordering::Relaxed);
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Summary {
+            done: read(&self.done),
+            dead: read(&self.dead),
+            released: read(&self.released),
+            lost: read(&self.lost),
+            taken_over: read(&self.taken_over),
+            pages: read(&self.pages),
+            records: read(&self.records),
+            rejects: read(&self.rejects),
+            bytes: read(&self.bytes),
+            time: self.started.elapsed(),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.time.as_secs_f64();
+        let rate = self.records as f64 / seconds.max(0.001);
+        write!(
+            f,
+            "{} ids done, {} dead, {} given back, {} lost, {} taken over; {} pages, {} records, {} rejects, \
+             {:.1} MB in {seconds:.1} s ({rate:.0} records/s)",
+            self.done,
+            self.dead,
+            self.released,
+            self.lost,
+            self.taken_over,
+            self.pages,
+            self.records,
+            self.rejects,
+            self.bytes as f64 / 1e6,
+        )
+    }
+}
