@@ -16,6 +16,44 @@
 //! tagged or restricted leaf that is kept, tags that differ between the two files, an operation that does not fit the
 //! type or is not built yet, a setting that names a path that is not there, two contracts with one topic.
 
+//! # The contract file
+//! Open Data Contract Standard 3.1, checked against the standard's JSON schema. What the fleet reads besides it:
+//!
+//! | place | what it says |
+//! |---|---|
+//! | `domain`, `id`, `version`, `status`, `team` | what it is called and who answers for it |
+//! | `schema[0].physicalName` | the raw topic |
+//! | `slaProperties`: `retention` | value and unit (`y w d h m s ms`); needed unless the topic is compacted |
+//! | `roles[].customProperties`: `view` | `raw` or `masked` |
+//! | `customProperties`: `maskedTopic` | the masked topic |
+//! | `recordKey` | the leaf whose text is the Kafka key; kept or hmac, never null |
+//! | `subjectKey` | the leaf that says whose data it is |
+//! | `compatibility` | the registry's level, `BACKWARD` if not said |
+//! | `topic` | `{partitions: 4, cleanup: delete, config: {…}}`; `compact` if the warehouse upserts |
+//! | `headers` | `{allow: […]}`; every other header stays behind |
+//! | `warehouse` | `{mode: append}` or `{mode: upsert, key: […]}`, `cluster`, `partition: {field, by, expireDays}` |
+//! | `facts` | `{topic, entityType, entity: […], time, attributes: […]}` |
+//!
+//! Each leaf has a property with `classification`, the same `tags` as `confluent:tags` in the `.avsc`, and a custom
+//! property `masking`. Properties nest as the value does: `properties` under `logicalType: object`, `items` under
+//! `array`; a map says `physicalType: map` and has the properties `key` and `value`, a union of several types says
+//! `physicalType: union` and has one property per branch. A whole part can be dropped or nulled by saying so once.
+//!
+//! | `masking` | what it does |
+//! |---|---|
+//! | `{op: keep}` | as it is; refused for a leaf that is tagged or restricted |
+//! | `{op: drop}`, `{op: "null"}` | gone; null |
+//! | `{op: redact, with: REDACTED}` | a constant of the leaf's type |
+//! | `{op: partial, keepFirst: 4, keepLast: 0, length: 8, fill: "*"}` | the ends, always at that length; nothing of a text that would be shown whole |
+//! | `{op: hmac, key: pseudonym, domain: account, epoch: 2}` | `2:` and 22 characters; the latest epoch if not said |
+//! | `{op: generalise, date: 30m}` | down to `s m h d w mo q y`, for dates, times and timestamps |
+//! | `{op: generalise, number: 50}` | down to a multiple |
+//! | `{op: generalise, number: [18, 65]}` | the bucket as text: `<18`, `18..65`, `>=65` |
+//! | `{op: generalise, geo: outward}` | a UK postcode's outward part |
+//! | `{op: generalise, geo: grid, degrees: 0.1}` | a coordinate, down to the grid |
+//!
+//! `encrypt`, `fpe` and `scan` are designed and not built: refused, with those words.
+
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod avsc;

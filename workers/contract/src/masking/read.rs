@@ -29,7 +29,7 @@ pub(crate) fn read(node: &Node, path: &str, report: &mut Report<'_>) -> Option<O
         "redact" => &["op", "with"],
         "partial" => &["op", "keepFirst", "keepLast", "length", "fill"],
         "hmac" => &["op", "key", "domain", "epoch"],
-        "generalise" => &["op", "date", "step", "buckets", "geo", "degrees"],
+        "generalise" => &["op", "date", "number", "geo", "degrees"],
         later if LATER.contains(&later) => {
             let hint = format!("until it is: {}", OPS.join(", "));
             report.add(
@@ -123,11 +123,11 @@ fn hmac(section: &Section<'_>, report: &mut Report<'_>) -> Option<Pseudonym> {
 
 fn generalise(section: &Section<'_>, report: &mut Report<'_>) -> Option<Generalise> {
     let ways: Vec<&str> =
-        ["date", "step", "buckets", "geo"].into_iter().filter(|key| section.get(key).is_some()).collect();
+        ["date", "number", "geo"].into_iter().filter(|key| section.get(key).is_some()).collect();
     let line = section.line();
     let [way] = ways[..] else {
-        let hint = Some("date: 30m, step: 50, buckets: [18, 65], geo: outward or geo: grid".to_owned());
-        let message = "generalise needs exactly one of date, step, buckets, geo";
+        let hint = Some("date: 30m, number: 50, number: [18, 65], geo: outward or geo: grid".to_owned());
+        let message = "generalise needs exactly one of date, number, geo";
         section.refuse("op", line, message, hint, report);
         return None;
     };
@@ -143,19 +143,21 @@ fn generalise(section: &Section<'_>, report: &mut Report<'_>) -> Option<Generali
                 .ok()
                 .map(Generalise::Date)
         }
-        "step" => section.positive("step", report).map(Generalise::Step),
-        "buckets" => buckets(section, report).map(Generalise::Buckets),
+        "number" => match section.get("number").map(|node| &node.content) {
+            Some(Content::List(_)) => buckets(section, report).map(Generalise::Buckets),
+            _ => section.positive("number", report).map(Generalise::Step),
+        },
         _ => geo(section, report),
     }
 }
 
 fn buckets(section: &Section<'_>, report: &mut Report<'_>) -> Option<Vec<f64>> {
-    let node = section.get("buckets")?;
+    let node = section.get("number")?;
     let bounds: Option<Vec<f64>> = node.items().iter().map(number).collect();
     match bounds {
         Some(bounds) if !bounds.is_empty() && bounds.windows(2).all(|pair| pair[0] < pair[1]) => Some(bounds),
         _ => {
-            section.refuse("buckets", node.line, "must be a list of ascending numbers", None, report);
+            section.refuse("number", node.line, "must be a list of ascending numbers", None, report);
             None
         }
     }

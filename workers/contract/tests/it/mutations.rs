@@ -150,11 +150,11 @@ fn of_masking() {
         change(METER_READING, outward, "{op: generalise}").refused("postcode", "exactly one of"),
         change(METER_READING, outward, "{op: generalise, date: 1d}").refused("postcode", "does not fit"),
         change(METER_READING, "date: 30m", "date: 30 fortnights").refused("read_at", "is not a step"),
-        change(METER_READING, "{op: generalise, date: 30m}", "{op: generalise, step: 50}").refused("read_at", "does not fit"),
+        change(METER_READING, "{op: generalise, date: 30m}", "{op: generalise, number: 50}").refused("read_at", "does not fit"),
         change(ACCOUNT_PROFILE, "{op: generalise, date: 1mo}", "{op: partial, keepFirst: 4}")
             .refused("meters[].installed", "needs a string"),
         change(ACCOUNT_PROFILE, "date: 1y", "date: 30m").refused("born", "whole days"),
-        change(ACCOUNT_PROFILE, "step: 500", "step: 0.5").refused("annual_kwh", "does not fit"),
+        change(ACCOUNT_PROFILE, "number: 500", "number: 0.5").refused("annual_kwh", "does not fit"),
         change(ACCOUNT_PROFILE, "{name: key, logicalType: string, required: true, classification: internal, customProperties: [{property: masking, value: {op: keep}}]}", "{name: key, logicalType: string, required: true, classification: internal, customProperties: [{property: masking, value: {op: redact}}]}")
             .refused("preferences{key}", "could make two of them one"),
     ];
@@ -318,4 +318,26 @@ fn what_the_standard_does_not_know_is_refused_with_the_name_it_knows() {
         .iter()
         .find_map(|finding| finding.hint.as_deref().filter(|hint| hint.contains("slaProperties`")));
     assert_eq!(hint, Some("did you mean `slaProperties`?"), "{}", Findings(findings.clone()));
+}
+
+/// Five hundred contracts are read in seconds, unoptimised; a mistake that makes reading quadratic would show.
+#[test]
+fn five_hundred_contracts_are_read_and_planned() {
+    let source = files::all();
+    let mut many: Vec<(String, String)> =
+        source.iter().filter(|(path, _)| path.contains("sluice/fact")).cloned().collect();
+    for n in 0..500 {
+        for (path, text) in source.iter().filter(|(path, _)| path.starts_with(ACCOUNT_PROFILE)) {
+            let path = path.replace("account-profile", &format!("account-profile-{n}"));
+            many.push((path, text.replace("account-profile", &format!("account-profile-{n}"))));
+        }
+    }
+    let started = std::time::Instant::now();
+    let contracts = Contracts::parse(&many).unwrap_or_else(|findings| panic!("{findings}"));
+    let desired = sluice_contract::plan::Desired::of(&contracts);
+    let plan = sluice_contract::plan::Plan::diff(&desired, &Default::default(), Default::default());
+    println!("500 contracts in {:?}", started.elapsed());
+    assert_eq!(contracts.iter().count(), 500);
+    assert_eq!(plan.changes.len(), 500 * (4 + 2 + 2));
+    assert!(started.elapsed().as_secs() < 60);
 }
