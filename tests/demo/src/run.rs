@@ -7,6 +7,7 @@ mod fleet;
 mod ids;
 mod lake;
 mod layout;
+mod leak;
 mod report;
 mod show;
 mod topics;
@@ -130,7 +131,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         "the fleet is started: two collectors, masker, normaliser, a sink to the archive, a sink to the lake",
     );
 
+    let raw = leak::Tails::new(tails.iter().copied());
     let way = way::Way {
+        raw: &raw,
         truth: &truth,
         kill_each: options.kill_each,
         archive: &layout.archive(),
@@ -151,6 +154,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !options.keep {
         fleet.stop()?;
     }
+    found.extend(checks::of_leaks(&arrived.leaks, raw.found_in_files(&layout.logs())?));
     let stages = arrived.stages(&truth, &fleet);
     found.extend(checks::of_memory(fleet.workers.iter().map(|worker| (worker.name.as_str(), worker.peak))));
     let question = lake::delay_by_manufacturer_and_age((truth.flights / 200).max(1));

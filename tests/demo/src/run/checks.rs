@@ -113,6 +113,16 @@ pub(crate) fn of_lake(truth: &Truth, counts: &Counts, lake: &Lake) -> Result<(Ve
     Ok((checks, flights + aircraft + facts))
 }
 
+/// Raw tail numbers where there must be none: topic → hits in keys, values and headers; hits in the logs.
+pub(crate) fn of_leaks(leaks: &BTreeMap<String, i64>, in_logs: i64) -> Vec<Check> {
+    let mut checks: Vec<Check> = leaks
+        .iter()
+        .map(|(place, hits)| Check::equal(format!("raw tail numbers in {place}"), 0, *hits))
+        .collect();
+    checks.push(Check::equal("raw tail numbers in the logs", 0, in_logs));
+    checks
+}
+
 /// Memory of every worker.
 pub(crate) fn of_memory<'a>(peaks: impl Iterator<Item = (&'a str, u64)>) -> Vec<Check> {
     peaks

@@ -1,10 +1,11 @@
 //! The records' way through the fleet: waiting for each stage by what Kafka says, not by the clock.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::archive;
 use super::checks::Counts;
@@ -12,6 +13,7 @@ use super::configs::{
     AIRCRAFT, ARCHIVE, DELTA, FACTS, FLIGHTS, MASKED_AIRCRAFT, MASKED_FLIGHTS, MASKER, Member, NORMALISER,
 };
 use super::fleet::Fleet;
+use super::leak::Tails;
 use super::report::Stage;
 use super::show::Show;
 use super::topics::{Scan, Topics};
@@ -30,11 +32,14 @@ pub(crate) struct Way<'a> {
     pub(crate) archive: &'a Path,
     pub(crate) members: &'a [Member],
     pub(crate) runtime: &'a tokio::runtime::Runtime,
+    pub(crate) raw: &'a Tails,
 }
 
 /// What has arrived where.
 pub(crate) struct Arrived {
     pub(crate) counts: Counts,
+    /// Open topic or page → raw tail numbers found in it.
+    pub(crate) leaks: BTreeMap<String, i64>,
     lake_rows: i64,
     /// Worker → records it skipped, as its status page says.
     skipped: Vec<(String, i64)>,
@@ -61,12 +66,17 @@ impl Way<'_> {
     ) -> Result<Arrived> {
         let topics = Topics::new(brokers)?;
         let mut watch = Watch { way: self, topics, fleet, api, show, last: [0; 6], moved: Instant::now() };
-        let mut counts = Counts::default();
+        let (mut counts, mut leaks) = (Counts::default(), BTreeMap::new());
 
+        let collectors = || self.members.iter().filter(|member| member.name.starts_with("collector"));
         watch.until(|watch| {
-            Ok(["collector-1", "collector-2"]
-                .iter()
-                .all(|name| watch.fleet.get(name).is_none_or(|worker| worker.ended())))
+            for member in collectors() {
+                // They end by themselves, so their pages are read while they work.
+                let text = self.runtime.block_on(page_text(&member.admin, "metrics")).unwrap_or_default();
+                let hits = leaks.entry(format!("/metrics of {}", member.name)).or_default();
+                *hits += self.raw.found_in(text.as_bytes());
+            }
+            Ok(collectors().all(|member| watch.fleet.get(member.name).is_none_or(|worker| worker.ended())))
         })?;
         let flights = watch.topics.scan(FLIGHTS, |_| ())?;
         let aircraft = watch.topics.scan(AIRCRAFT, |_| ())?;
@@ -74,13 +84,13 @@ impl Way<'_> {
 
         watch.reached(MASKER, &[(FLIGHTS, &flights), (AIRCRAFT, &aircraft)])?;
         watch.fleet.done("masker");
-        let masked = watch.topics.scan(MASKED_FLIGHTS, |_| ())?;
-        let masked_aircraft = watch.topics.scan(MASKED_AIRCRAFT, |_| ())?;
+        let masked = searched(&watch.topics, MASKED_FLIGHTS, self.raw, &mut leaks)?;
+        let masked_aircraft = searched(&watch.topics, MASKED_AIRCRAFT, self.raw, &mut leaks)?;
         (counts.masked_flights, counts.masked_aircraft) = (masked.records, masked_aircraft.records);
 
         watch.reached(NORMALISER, &[(MASKED_FLIGHTS, &masked)])?;
         watch.fleet.done("normaliser");
-        let facts = watch.topics.scan(FACTS, |_| ())?;
+        let facts = searched(&watch.topics, FACTS, self.raw, &mut leaks)?;
         counts.facts = facts.records;
 
         let landed = [(MASKED_FLIGHTS, &masked), (MASKED_AIRCRAFT, &masked_aircraft), (FACTS, &facts)];
@@ -93,11 +103,20 @@ impl Way<'_> {
             dead_letters(&watch.topics, topic, &mut counts)?;
         }
         counts.archived = archive::records_under(self.archive)?;
+        for topic in [MASKED_FLIGHTS, MASKED_AIRCRAFT, FACTS] {
+            searched(&watch.topics, &format!("{topic}.dead-letter"), self.raw, &mut leaks)?;
+        }
+        for member in self.members.iter().filter(|member| !member.name.starts_with("collector")) {
+            for page in ["metrics", "status"] {
+                let text = self.runtime.block_on(page_text(&member.admin, page)).unwrap_or_default();
+                leaks.insert(format!("/{page} of {}", member.name), self.raw.found_in(text.as_bytes()));
+            }
+        }
         let skipped = self
             .members
             .iter()
             .map(|member| (member.name.to_owned(), self.runtime.block_on(skipped(&member.admin))));
-        Ok(Arrived { counts, lake_rows: 0, skipped: skipped.collect() })
+        Ok(Arrived { counts, leaks, lake_rows: 0, skipped: skipped.collect() })
     }
 }
 
@@ -199,12 +218,30 @@ fn dead_letters(topics: &Topics, topic: &str, counts: &mut Counts) -> Result<()>
     Ok(())
 }
 
+/// Scans a topic that analysts may read, and looks for raw tail numbers in every byte of it.
+fn searched(topics: &Topics, topic: &str, raw: &Tails, leaks: &mut BTreeMap<String, i64>) -> Result<Scan> {
+    let mut hits = 0;
+    let scan = topics.scan(topic, |message: &BorrowedMessage<'_>| {
+        hits += raw.found_in(message.key().unwrap_or_default())
+            + raw.found_in(message.payload().unwrap_or_default());
+        for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+            hits += raw.found_in(header.value.unwrap_or_default());
+        }
+    })?;
+    leaks.insert(topic.to_owned(), hits);
+    Ok(scan)
+}
+
 /// Records that a worker's status page says it skipped; 0 if it has ended.
 async fn skipped(admin: &str) -> i64 {
-    let Ok(answer) = reqwest::get(format!("http://{admin}/status")).await else { return 0 };
-    let Ok(page) = answer.json::<serde_json::Value>().await else { return 0 };
+    let text = page_text(admin, "status").await.unwrap_or_default();
+    let page: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let partitions = page["partitions"].as_array().cloned().unwrap_or_default();
     partitions.iter().filter_map(|partition| partition["skipped"].as_i64()).sum()
+}
+
+async fn page_text(admin: &str, page: &str) -> Result<String> {
+    Ok(reqwest::get(format!("http://{admin}/{page}")).await?.text().await?)
 }
 
 impl Arrived {
