@@ -104,6 +104,12 @@ install_packages() {
     esac
     wanted+=("$package")
   done
+  # The stack starts servers of its own: Debian's packages must not start system services beside them.
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
   persist "apt-get install" apt-get install -q -y --no-install-recommends "${wanted[@]}"
   MISSING=() WHY=()
   check_packages
