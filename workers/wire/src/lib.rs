@@ -8,7 +8,7 @@
 //! | patch | [`Patch`] | the datum of the derived schema: leaves kept, dropped, nulled or replaced |
 //! | project | [`Project`] | typed leaves in one pass |
 //! | frame | [`Frame`], [`Container`] | the datum with its lineage in an Avro object container block |
-//! | transcode | `Transcode` | protobuf wire bytes for a given descriptor |
+//! | transcode | [`Transcode`] | protobuf wire bytes for a given descriptor |
 //! | columns | [`columns::Columns`] | Arrow record batches that no bad record can spoil |
 //! | from JSON | [`FromJson`] | the datum for a JSON record, read as a stream |
 //!
@@ -23,6 +23,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod console;
 mod container;
 mod datum;
 mod error;
@@ -35,6 +36,7 @@ mod program;
 mod programs;
 mod project;
 mod schema;
+mod transcode;
 mod validate;
 
 #[cfg(feature = "columns")]
@@ -50,6 +52,7 @@ pub use patch::{Action, LeafFn, Patch, Policy};
 pub use programs::Programs;
 pub use project::Project;
 pub use schema::{LeafInfo, LeafKind, LeafType, Logical, Schema};
+pub use transcode::{DescriptorProto, Transcode};
 pub use validate::Validate;
 
 /// Levels of records, arrays and maps in one datum; a deeper one is refused.

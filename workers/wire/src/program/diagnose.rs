@@ -20,7 +20,7 @@ pub(crate) fn diagnose(schema: &Schema, data: &[u8]) -> DatumError {
 
 /// The same for any datum.
 pub(crate) fn check(schema: &Schema, data: &[u8]) -> Result<(), DatumError> {
-    let mut walk = Walk { schema, data, path: Vec::new(), empty: EMPTY_ITEMS + data.len() as u64 };
+    let mut walk = Walk { schema, data, path: Vec::new(), empty: EMPTY_ITEMS + data.len() as u64, wanted: None };
     let end = walk.node(schema.root(), 0, 0)?;
     if end != data.len() {
         return Err(walk.error(end, "the end of the datum"));
@@ -28,11 +28,21 @@ pub(crate) fn check(schema: &Schema, data: &[u8]) -> Result<(), DatumError> {
     Ok(())
 }
 
+/// Path of the leaf that begins at a byte of a valid datum; empty if none does.
+#[cold]
+pub(crate) fn leaf_at(schema: &Schema, data: &[u8], at: usize) -> String {
+    let empty = EMPTY_ITEMS + data.len() as u64;
+    let mut walk = Walk { schema, data, path: Vec::new(), empty, wanted: Some(at) };
+    walk.node(schema.root(), 0, 0).err().map(|found| found.path).unwrap_or_default()
+}
+
 struct Walk<'s> {
     schema: &'s Schema,
     data: &'s [u8],
     path: Vec<Step<'s>>,
     empty: u64,
+    /// Stop at the leaf that begins here.
+    wanted: Option<usize>,
 }
 
 /// A step of a path; text is made of it only for the error.
@@ -144,6 +154,9 @@ impl<'s> Walk<'s> {
     }
 
     fn leaf(&self, leaf: &LeafType, at: usize) -> Result<usize, DatumError> {
+        if self.wanted == Some(at) && leaf.kind != LeafKind::Null {
+            return Err(self.error(at, ""));
+        }
         let (end, expected) = match leaf.kind {
             LeafKind::Null => (Some(at), ""),
             LeafKind::Boolean => {

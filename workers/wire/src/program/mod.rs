@@ -9,3 +9,6 @@ pub(crate) mod facts;
 pub(crate) mod op;
 pub(crate) mod plan;
 pub(crate) mod walk;
+
+#[cfg(test)]
+mod tests;

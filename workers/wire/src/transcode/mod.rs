@@ -1,0 +1,180 @@
+//! Transcode: Avro bytes to protobuf wire bytes for a given descriptor; no reflection at run time, no JSON.
+//!
+//! Fields meet by name. What the two formats both have goes over as it is:
+//!
+//! | Avro | protobuf |
+//! |---|---|
+//! | boolean | bool |
+//! | int, date, time-millis | int32, sint32, sfixed32, and the 64-bit ones |
+//! | long, time-*, timestamp-* | int64, sint64, sfixed64 |
+//! | float, double | float, double (never narrower) |
+//! | string, bytes, fixed | string, bytes; uuid on fixed also string |
+//! | decimal | string, its digits; bytes as they are |
+//! | enum | string, its symbol; an enum with the same names |
+//! | record | message |
+//! | array, map | repeated, map or repeated message of key and value |
+//! | `["null", T]` | T, left out if null |
+//!
+//! Nothing is lost in silence: an Avro field that the descriptor lacks, or a required one that Avro lacks, is an
+//! error when the program is compiled.
+
+mod compile;
+mod wire;
+
+use crate::datum::varint::{read_index, read_len, read_long};
+use crate::leaf::{Leaf, read_leaf};
+use crate::program::diagnose::{diagnose, leaf_at};
+use crate::program::walk::EMPTY_ITEMS;
+use crate::schema::LeafType;
+use crate::{DatumError, MAX_NESTING, Schema, SchemaError};
+
+pub use prost_types::DescriptorProto;
+
+/// A compiled transcoding.
+pub struct Transcode {
+    schema: Schema,
+    messages: Vec<Vec<Step>>,
+}
+
+/// One Avro value on its way.
+enum Step {
+    /// `tag` is the field's key on the wire, `to` how the value is written.
+    Leaf { tag: u64, leaf: LeafType, to: wire::To },
+    /// A null: no bytes on either side.
+    Nothing,
+    Message { tag: u64, message: usize },
+    Repeated { min: u64, items: Box<Step> },
+    Map { tag: u64, min: u64, value: Box<Step> },
+    Optional { null: u32, other: Box<Step> },
+}
+
+impl Transcode {
+    /// Compiles for a message type; types nested in it are found by name.
+    ///
+    /// # Errors
+    /// [`SchemaError::Unsupported`] where the two do not fit.
+    pub fn compile(schema: &Schema, descriptor: &DescriptorProto) -> Result<Self, SchemaError> {
+        let messages = compile::messages(schema, descriptor)?;
+        Ok(Self { schema: schema.clone(), messages })
+    }
+
+    /// Appends the message's bytes to `out`; on error `out` is as it was.
+    ///
+    /// # Errors
+    /// [`DatumError`].
+    pub fn run(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), DatumError> {
+        let start = out.len();
+        let empty = EMPTY_ITEMS + datum.len() as u64;
+        let mut walk = Walk { messages: &self.messages, data: datum, out, empty, refused: None };
+        if walk.message(0, 0, 1) == Some(datum.len()) {
+            return Ok(());
+        }
+        let refused = walk.refused;
+        out.truncate(start);
+        Err(match refused {
+            Some((at, expected)) => {
+                DatumError { path: leaf_at(&self.schema, datum, at), position: at, expected: expected.into() }
+            }
+            None => diagnose(&self.schema, datum),
+        })
+    }
+}
+
+struct Walk<'w> {
+    messages: &'w [Vec<Step>],
+    data: &'w [u8],
+    out: &'w mut Vec<u8>,
+    empty: u64,
+    refused: Option<(usize, &'static str)>,
+}
+
+impl<'w> Walk<'w> {
+    fn message(&mut self, message: usize, at: usize, depth: usize) -> Option<usize> {
+        if depth > MAX_NESTING {
+            return None;
+        }
+        let messages = self.messages;
+        messages.get(message)?.iter().try_fold(at, |at, step| self.step(step, at, depth))
+    }
+
+    fn step(&mut self, step: &'w Step, at: usize, depth: usize) -> Option<usize> {
+        match step {
+            Step::Leaf { tag, leaf, to } => self.leaf(*tag, leaf, to, at),
+            Step::Nothing => Some(at),
+            Step::Message { tag, message } => {
+                wire::varint(*tag, self.out);
+                let start = self.out.len();
+                let at = self.message(*message, at, depth + 1)?;
+                wire::close(self.out, start);
+                Some(at)
+            }
+            Step::Optional { null, other } => {
+                let (index, at) = read_index(self.data, at, 2)?;
+                if index == *null { Some(at) } else { self.step(other, at, depth) }
+            }
+            Step::Repeated { min, items } => self.blocks(*min, at, depth, |walk, at, depth| walk.step(items, at, depth)),
+            Step::Map { tag, min, value } => self.blocks(*min, at, depth, |walk, at, depth| {
+                wire::varint(*tag, walk.out);
+                let start = walk.out.len();
+                let (len, from) = read_len(walk.data, at)?;
+                let key = simdutf8::basic::from_utf8(walk.data.get(from..)?.get(..len)?).ok()?;
+                // An entry's key is field 1, length-delimited.
+                wire::varint(1 << 3 | 2, walk.out);
+                wire::bytes(key.as_bytes(), walk.out);
+                let at = walk.step(value, from + len, depth)?;
+                wire::close(walk.out, start);
+                Some(at)
+            }),
+        }
+    }
+
+    fn blocks(
+        &mut self,
+        min: u64,
+        mut at: usize,
+        depth: usize,
+        item: impl Fn(&mut Self, usize, usize) -> Option<usize>,
+    ) -> Option<usize> {
+        let depth = depth + 1;
+        if depth > MAX_NESTING {
+            return None;
+        }
+        loop {
+            let (count, after) = read_long(self.data, at)?;
+            at = after;
+            if count == 0 {
+                return Some(at);
+            }
+            let mut end = None;
+            if count < 0 {
+                let (size, after) = read_len(self.data, at)?;
+                at = after;
+                end = Some(at.checked_add(size)?);
+            }
+            let count = count.unsigned_abs();
+            if min == 0 {
+                self.empty = self.empty.checked_sub(count)?;
+            } else if count > (self.data.len() - at) as u64 / min {
+                return None;
+            }
+            for _ in 0..count {
+                at = item(self, at, depth)?;
+            }
+            if end.is_some_and(|end| end != at) {
+                return None;
+            }
+        }
+    }
+
+    #[inline]
+    fn leaf(&mut self, tag: u64, leaf: &'w LeafType, to: &wire::To, at: usize) -> Option<usize> {
+        let (value, end): (Leaf<'w>, usize) = read_leaf(leaf, self.data, at)?;
+        match wire::write(tag, value, leaf, to, self.out) {
+            Ok(()) => Some(end),
+            Err(expected) => {
+                self.refused = Some((at, expected));
+                None
+            }
+        }
+    }
+}

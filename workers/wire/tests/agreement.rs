@@ -1,0 +1,304 @@
+//! The programs against apache-avro, over generated schemas and values.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod generate;
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use apache_avro::types::Value;
+use generate::{Shape, decode, encode, record};
+use proptest::prelude::*;
+use sluice_wire::{
+    Action, Frame, Leaf, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, Lineage, Patch, Policy, Project, Schema,
+    Validate,
+};
+
+/// Every leaf becomes this text.
+struct Redact;
+
+impl LeafFn for Redact {
+    fn output(&self, _input: &LeafType) -> Result<serde_json::Value, String> {
+        Ok("string".into())
+    }
+
+    fn apply(&self, leaf: Leaf<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
+        assert_ne!(leaf, Leaf::Null, "null stays null");
+        out.string_parts(&[b"red", b"acted"]);
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        "redact"
+    }
+}
+
+/// One of four fates by the path's hash.
+struct ByHash(u64);
+
+#[derive(Debug, PartialEq, Clone, Copy)]
+enum Fate {
+    Keep,
+    Drop,
+    Null,
+    Redact,
+}
+
+impl ByHash {
+    fn fate(&self, path: &str, null: bool) -> Fate {
+        let mut hasher = DefaultHasher::new();
+        (self.0, path).hash(&mut hasher);
+        let fates = [Fate::Keep, Fate::Drop, Fate::Null, Fate::Redact];
+        let fate = fates[(hasher.finish() % 4) as usize];
+        match fate {
+            // What one branch of a union, or the values of a map without its keys, cannot be.
+            _ if path.contains('<') => Fate::Keep,
+            Fate::Drop if path.contains('{') => Fate::Keep,
+            Fate::Null if path.contains("{key}") => Fate::Keep,
+            Fate::Redact if path.ends_with("{key}") => Fate::Keep,
+            Fate::Redact | Fate::Null if null => Fate::Keep,
+            fate => fate,
+        }
+    }
+}
+
+impl Policy for ByHash {
+    fn action(&self, leaf: &LeafInfo) -> Option<Action> {
+        Some(match self.fate(&leaf.path, leaf.leaf.kind == LeafKind::Null) {
+            Fate::Keep => Action::Keep,
+            Fate::Drop => Action::Drop,
+            Fate::Null => Action::Null,
+            Fate::Redact => Action::Replace(Arc::new(Redact)),
+        })
+    }
+}
+
+/// What the policy should do to a value, said a second time and another way; `None` is dropped.
+fn mask(policy: &ByHash, shape: &Shape, value: Value, path: &str) -> Option<Value> {
+    match (shape, value) {
+        (Shape::Record(fields), Value::Record(values)) => {
+            let mut kept = Vec::new();
+            for (field, (name, value)) in fields.iter().zip(values) {
+                let dot = if path.is_empty() { "" } else { "." };
+                if let Some(value) = mask(policy, field, value, &format!("{path}{dot}{name}")) {
+                    kept.push((name, value));
+                }
+            }
+            let gone = !fields.is_empty() && !path.is_empty() && all_dropped(policy, shape, path);
+            if gone { None } else { Some(Value::Record(kept)) }
+        }
+        (Shape::Array(items), Value::Array(values)) => {
+            let path = format!("{path}[]");
+            if all_dropped(policy, items, &path) {
+                return None;
+            }
+            Some(Value::Array(values.into_iter().filter_map(|value| mask(policy, items, value, &path)).collect()))
+        }
+        (Shape::Map(inner), Value::Map(values)) => {
+            let path = format!("{path}{{}}");
+            let values = values.into_iter().filter_map(|(key, value)| Some((key, mask(policy, inner, value, &path)?)));
+            Some(Value::Map(values.collect()))
+        }
+        (Shape::Optional(null_first, inner), Value::Union(place, value)) => {
+            if all_dropped(policy, inner, path) {
+                return None;
+            }
+            if is_leaf(inner) && policy.fate(path, false) == Fate::Null {
+                return Some(Value::Union(0, Box::new(Value::Null)));
+            }
+            let is_null = (place == 0) == *null_first;
+            let value = if is_null { *value } else { mask(policy, inner, *value, path)? };
+            Some(Value::Union(place, Box::new(value)))
+        }
+        (Shape::Union(_), value) => Some(value),
+        (_, value) => match policy.fate(path, *shape == Shape::Null) {
+            Fate::Keep => Some(value),
+            Fate::Drop => None,
+            Fate::Null => Some(Value::Union(0, Box::new(Value::Null))),
+            Fate::Redact => Some(Value::String("redacted".into())),
+        },
+    }
+}
+
+fn is_leaf(shape: &Shape) -> bool {
+    !matches!(
+        shape,
+        Shape::Record(_) | Shape::Array(_) | Shape::Map(_) | Shape::Optional(..) | Shape::Union(_)
+    )
+}
+
+/// Whether the schema of what comes out has no place for it.
+fn all_dropped(policy: &ByHash, shape: &Shape, path: &str) -> bool {
+    match shape {
+        Shape::Record(fields) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            let mut fields = fields.iter().enumerate();
+            fields.len() > 0 && fields.all(|(n, field)| all_dropped(policy, field, &format!("{path}{dot}f{n}")))
+        }
+        Shape::Array(items) => all_dropped(policy, items, &format!("{path}[]")),
+        Shape::Optional(_, inner) => all_dropped(policy, inner, path),
+        Shape::Map(_) | Shape::Union(_) => false,
+        leaf => policy.fate(path, *leaf == Shape::Null) == Fate::Drop,
+    }
+}
+
+/// Wanted leaves outside arrays, maps and unions, with the values they should have.
+fn wanted(shape: &Shape, value: Option<&Value>, path: &str, found: &mut Vec<(String, Option<Value>)>) {
+    match (shape, value) {
+        (Shape::Record(fields), value) => {
+            for (n, field) in fields.iter().enumerate() {
+                let dot = if path.is_empty() { "" } else { "." };
+                let inner = match value {
+                    Some(Value::Record(values)) => Some(&values[n].1),
+                    _ => None,
+                };
+                wanted(field, inner, &format!("{path}{dot}f{n}"), found);
+            }
+        }
+        (Shape::Optional(_, inner), Some(Value::Union(_, value))) => {
+            let value = if **value == Value::Null { None } else { Some(&**value) };
+            wanted(inner, value, path, found);
+        }
+        (Shape::Optional(_, inner), _) => wanted(inner, None, path, found),
+        (Shape::Array(_) | Shape::Map(_) | Shape::Union(_), _) => {}
+        (_, value) => found.push((path.to_owned(), value.cloned())),
+    }
+}
+
+fn same(leaf: Leaf<'_>, value: &Option<Value>) -> bool {
+    match (leaf, value) {
+        (Leaf::Null, None | Some(Value::Null)) => true,
+        (Leaf::Boolean(a), Some(Value::Boolean(b))) => a == *b,
+        (Leaf::Int(a), Some(Value::Int(b) | Value::Date(b) | Value::TimeMillis(b))) => a == *b,
+        (Leaf::Long(a), Some(value)) => match value {
+            Value::Long(b) | Value::TimeMicros(b) | Value::TimestampMillis(b) | Value::TimestampMicros(b) => a == *b,
+            Value::TimestampNanos(b) | Value::LocalTimestampMillis(b) => a == *b,
+            Value::LocalTimestampMicros(b) | Value::LocalTimestampNanos(b) => a == *b,
+            _ => false,
+        },
+        (Leaf::Float(a), Some(Value::Float(b))) => a == *b,
+        (Leaf::Double(a), Some(Value::Double(b))) => a == *b,
+        (Leaf::Bytes(a), Some(Value::Bytes(b))) => a == b,
+        (Leaf::Bytes(a) | Leaf::Fixed(a), Some(Value::Decimal(b))) => {
+            Vec::<u8>::try_from(b).is_ok_and(|b| a.ends_with(&b))
+        }
+        (Leaf::String(a), Some(Value::String(b))) => a == b,
+        (Leaf::String(a), Some(Value::Uuid(b))) => a == b.to_string(),
+        (Leaf::Fixed(a), Some(Value::Uuid(b))) => a == b.as_bytes(),
+        (Leaf::Fixed(a), Some(Value::Fixed(_, b))) => a == b,
+        (Leaf::Fixed(a), Some(Value::Duration(b))) => a == <[u8; 12]>::from(*b),
+        (Leaf::Enum { index, symbol }, Some(Value::Enum(b, name))) => index == *b && symbol == name,
+        _ => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn validate_takes_what_apache_avro_writes_and_no_truncation_of_it((shape, value) in record()) {
+        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let validate = Validate::compile(&schema).unwrap();
+        let datum = encode(schema.avro(), value);
+        prop_assert_eq!(validate.run(&datum), Ok(()));
+        for cut in 0..datum.len() {
+            prop_assert!(validate.run(&datum[..cut]).is_err(), "cut at {}", cut);
+        }
+        let more = [&datum[..], &[0]].concat();
+        let refused = validate.run(&more).unwrap_err();
+        prop_assert_eq!((refused.position, refused.path.as_str()), (datum.len(), ""));
+    }
+
+    #[test]
+    fn patch_then_decode_is_decode_then_mask((shape, value) in record(), seed in any::<u64>()) {
+        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let policy = ByHash(seed);
+        let patch = Patch::compile(&schema, &policy).unwrap();
+        let datum = encode(schema.avro(), value.clone());
+        let mut out = b"before".to_vec();
+        patch.run(&datum, &mut out).unwrap();
+        prop_assert_eq!(&out[..6], b"before");
+        Validate::compile(patch.derived()).unwrap().run(&out[6..]).unwrap();
+        let expected = mask(&policy, &shape, value, "").unwrap_or(Value::Record(Vec::new()));
+        prop_assert_eq!(decode(patch.derived().avro(), &out[6..]), expected, "{}", patch.explain());
+        for cut in 0..datum.len() {
+            out.truncate(6);
+            prop_assert!(patch.run(&datum[..cut], &mut out).is_err());
+            prop_assert_eq!(&out[..], b"before");
+        }
+    }
+
+    #[test]
+    fn project_hands_out_what_apache_avro_decodes((shape, value) in record()) {
+        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let datum = encode(schema.avro(), value.clone());
+        let mut found = Vec::new();
+        wanted(&shape, Some(&value), "", &mut found);
+        let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
+        let project = Project::compile(&schema, &paths).unwrap();
+        let mut seen = Vec::new();
+        project.run(&datum, |place, leaf| seen.push((place, leaf))).unwrap();
+        prop_assert_eq!(seen.iter().map(|(place, _)| *place).collect::<Vec<_>>(), (0..paths.len()).collect::<Vec<_>>());
+        for (place, leaf) in seen {
+            prop_assert!(same(leaf, &found[place].1), "{}: {:?} {:?}", found[place].0, leaf, found[place].1);
+        }
+    }
+
+    #[test]
+    fn frame_is_the_datum_and_its_lineage((shape, value) in record(), offset in any::<i64>(), at in any::<Option<i64>>()) {
+        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let frame = Frame::compile(&schema, true, &[("f0".into(), "renamed".into())]).unwrap();
+        let datum = encode(schema.avro(), value.clone());
+        let lineage = Lineage { topic: "t", partition: 3, offset, timestamp_ms: at, schema_id: 9 };
+        let mut block = Vec::new();
+        frame.append(&datum, &lineage, &mut block).unwrap();
+        let Value::Record(mut fields) = value else { unreachable!() };
+        fields[0].0 = "renamed".into();
+        let at = match at {
+            Some(at) => Value::Union(1, Box::new(Value::TimestampMillis(at))),
+            None => Value::Union(0, Box::new(Value::Null)),
+        };
+        let lineage = [("_topic", Value::String("t".into())), ("_partition", Value::Int(3)), ("_offset", Value::Long(offset)),
+            ("_timestamp", at), ("_schema_id", Value::Int(9))];
+        fields.extend(lineage.map(|(name, value)| (name.to_owned(), value)));
+        prop_assert_eq!(decode(frame.extended().avro(), &block), Value::Record(fields));
+    }
+
+    #[test]
+    fn every_path_listed_is_distinct_and_a_leaf(shape in generate::root()) {
+        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let mut paths: Vec<String> = schema.leaves().into_iter().map(|leaf| leaf.path).collect();
+        let count = paths.len();
+        paths.sort();
+        paths.dedup();
+        prop_assert_eq!(paths.len(), count);
+    }
+}
+
+/// A property test is worth what its generator makes.
+#[test]
+fn the_generator_makes_deep_and_varied_data() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let (mut deepest, mut bytes, mut text) = (0, 0, String::new());
+    for _ in 0..400 {
+        let (shape, value) = record().new_tree(&mut runner).unwrap().current();
+        let json = generate::schema(&shape).to_string();
+        bytes += encode(Schema::parse(&json).unwrap().avro(), value).len();
+        let depth = format!("{shape:?}").chars().fold((0, 0), |(open, most): (i32, i32), c| match c {
+            '(' => (open + 1, most.max(open + 1)),
+            ')' => (open - 1, most),
+            _ => (open, most),
+        });
+        deepest = deepest.max(depth.1);
+        text.push_str(&json);
+    }
+    assert!(deepest >= 5, "{deepest}");
+    assert!(bytes > 400 * 40, "{bytes}");
+    for kind in ["\"array\"", "\"map\"", "\"enum\"", "\"fixed\"", "\"uuid\"", "\"decimal\"", "\"duration\"", "\"null\""] {
+        assert!(text.matches(kind).count() > 10, "{kind}");
+    }
+}
