@@ -148,3 +148,6 @@ impl Processor for Masker {
         &self.routes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,9 +45,12 @@ pub enum NormaliserError {
 struct Topic {
     masked: String,
     entity_type: String,
-    /// What the projection asks for: the entity's parts, then the time, then the attributes.
+    /// What the projection asks for, each once.
     paths: Vec<String>,
-    entity_parts: usize,
+    /// Places in `paths`: the parts of the entity's name, the time, the attributes.
+    entity: Vec<usize>,
+    time: usize,
+    attributes: Vec<usize>,
     subject: String,
     route: Route,
     programs: Programs<Program>,
@@ -80,8 +83,16 @@ impl Normaliser {
         let mut routes: Vec<String> = vec![];
         for contract in contracts.iter() {
             let Some(facts) = &contract.facts else { continue };
-            let paths: Vec<_> =
-                facts.entity.iter().chain([&facts.time]).chain(&facts.attributes).cloned().collect();
+            let mut paths: Vec<String> = vec![];
+            let mut place = |path: &String| {
+                paths.iter().position(|known| known == path).unwrap_or_else(|| {
+                    paths.push(path.clone());
+                    paths.len() - 1
+                })
+            };
+            let entity = facts.entity.iter().map(&mut place).collect();
+            let time = place(&facts.time);
+            let attributes = facts.attributes.iter().map(&mut place).collect();
             if paths.len() > LEAVES {
                 return Err(NormaliserError::TooMany(contract.id.clone()));
             }
@@ -93,8 +104,10 @@ impl Normaliser {
             topics.push(Topic {
                 masked: contract.masked_topic.clone(),
                 entity_type: facts.entity_type.clone(),
-                entity_parts: facts.entity.len(),
                 paths,
+                entity,
+                time,
+                attributes,
                 subject: value_subject(&facts.topic),
                 route: Route(u16::try_from(index).unwrap_or(u16::MAX)),
                 programs: Programs::new(PROGRAMS),
@@ -115,8 +128,7 @@ impl Topic {
             return Ok(Outcome::Skipped(Reason::new(Class::Null, "a value; facts are never taken back by a tombstone")));
         };
         let (id, datum) = framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
-        let Self { programs, paths, entity_parts, entity_type, route, .. } = self;
-        let (entity_parts, route) = (*entity_parts, *route);
+        let Self { programs, paths, entity, time, attributes, entity_type, route, .. } = self;
         let Some(program) = programs.get(id) else { return Ok(Outcome::NeedsSchema(id)) };
         let mut leaves = [Leaf::Null; LEAVES];
         program.project.run(datum, |index, leaf| {
@@ -124,24 +136,26 @@ impl Topic {
                 *place = leaf;
             }
         })?;
-        let time = leaves.get(entity_parts).copied().unwrap_or(Leaf::Null);
-        let event_time = event_time(time, program.logical.get(entity_parts).and_then(Option::as_ref))
-            .ok_or_else(|| Reason::new(Class::Null, "a time: a fact is always timed").at(paths.get(entity_parts).cloned().unwrap_or_default(), None))?;
+        let leaf = |place: usize| leaves.get(place).copied().unwrap_or(Leaf::Null);
+        let logical = |place: usize| program.logical.get(place).and_then(Option::as_ref);
+        let path = |place: usize| paths.get(place).map_or("", String::as_str);
+        let event_time = event_time(leaf(*time), logical(*time))
+            .ok_or_else(|| Reason::new(Class::Null, "a time: a fact is always timed").at(path(*time), None))?;
         scratch.entity.clear();
-        for (part, logical) in leaves.iter().zip(&program.logical).take(entity_parts) {
-            if !scratch.entity.is_empty() {
+        for (number, part) in entity.iter().enumerate() {
+            if number > 0 {
                 scratch.entity.push(b'/');
             }
-            text::name(*part, logical.as_ref(), &mut scratch.entity);
+            text::name(leaf(*part), logical(*part), &mut scratch.entity);
         }
         let source = source_of(record);
         let mut emitted = false;
-        let first = entity_parts + 1;
-        for (attribute, leaf) in paths.iter().zip(&leaves).skip(first) {
+        for place in attributes.iter() {
             scratch.value.clear();
-            let Some(kind) = text::value(*leaf, &mut scratch.value) else { continue };
+            let Some(kind) = text::value(leaf(*place), &mut scratch.value) else { continue };
+            let attribute = path(*place);
             let fact = Fact { program, attribute, kind, event_time, source: &source, record, entity_type };
-            fact.write(route, out, scratch);
+            fact.write(*route, out, scratch);
             emitted = true;
         }
         if emitted {
@@ -250,3 +264,6 @@ impl Processor for Normaliser {
         &self.routes
     }
 }
+
+#[cfg(test)]
+mod tests;

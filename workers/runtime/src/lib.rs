@@ -26,6 +26,7 @@ pub mod retry;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;
+pub mod world;
 
 /// What a sink's store implements, under the name that stores know it by.
 pub mod store_lane {

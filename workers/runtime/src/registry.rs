@@ -90,18 +90,24 @@ impl Registry {
     /// # Errors
     /// A [`Fault`] of the user if the registry refuses it as incompatible, otherwise of an outage.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, Fault> {
-        let supplied = || SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned());
-        if self.latest(subject).await?.is_some() {
-            let fits = is_compatible_schema(&self.settings, subject.to_owned(), supplied()).await;
-            if matches!(fits, Ok(false)) {
-                let why = "the registry refuses it as incompatible with an earlier version";
-                return Err(Fault::user(format!("registering a schema for {subject}"), why));
-            }
+        if self.latest(subject).await?.is_some() && !self.accepts(subject, schema).await? {
+            let why = "the registry refuses it as incompatible with an earlier version";
+            return Err(Fault::user(format!("registering a schema for {subject}"), why));
         }
-        post_schema(&self.settings, subject.to_owned(), supplied())
+        post_schema(&self.settings, subject.to_owned(), supplied(schema))
             .await
             .map(|registered| SchemaId(registered.id))
             .map_err(|error| Fault::outage(format!("registering a schema for {subject}"), error))
+    }
+
+    /// Would the registry take this schema as the next version of a subject that has one?
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn accepts(&self, subject: &str, schema: &str) -> Result<bool, Fault> {
+        is_compatible_schema(&self.settings, subject.to_owned(), supplied(schema))
+            .await
+            .map_err(|error| Fault::outage(format!("trying a schema for {subject}"), error))
     }
 
     /// The subject's own compatibility level; `None` if it follows the registry's.
@@ -152,6 +158,10 @@ impl Registry {
             None => request,
         }
     }
+}
+
+fn supplied(schema: &str) -> SuppliedSchema {
+    SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned())
 }
 
 fn says_not_found(error: &SRCError) -> bool {

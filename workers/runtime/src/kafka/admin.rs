@@ -18,8 +18,10 @@ const CALL: Duration = Duration::from_secs(15);
 pub struct Topic {
     /// Number of partitions.
     pub partitions: i32,
-    /// Settings that were set for this topic (not the brokers' defaults).
+    /// Every setting, the brokers' defaults included.
     pub config: BTreeMap<String, String>,
+    /// Those that were set for this topic.
+    pub own: BTreeMap<String, String>,
 }
 
 /// The cluster's administration.
@@ -57,7 +59,7 @@ impl Admin {
             .topics()
             .iter()
             .filter(|topic| topic.error().is_none() && names.iter().any(|name| name == topic.name()))
-            .map(|topic| (topic.name().to_owned(), Topic { partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX), config: BTreeMap::new() }))
+            .map(|topic| (topic.name().to_owned(), Topic { partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX), ..Topic::default() }))
             .collect();
         let resources: Vec<String> = found.keys().cloned().collect();
         if resources.is_empty() {
@@ -68,12 +70,13 @@ impl Admin {
         for (name, described) in resources.iter().zip(described) {
             let described = described.map_err(|code| Fault::outage(format!("asking for the settings of {name}"), code))?;
             if let Some(topic) = found.get_mut(name) {
-                topic.config = described
-                    .entries
-                    .iter()
-                    .filter(|entry| entry.source == ConfigSource::DynamicTopic)
-                    .filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?)))
-                    .collect();
+                for entry in &described.entries {
+                    let Some(value) = &entry.value else { continue };
+                    topic.config.insert(entry.name.clone(), value.clone());
+                    if entry.source == ConfigSource::DynamicTopic {
+                        topic.own.insert(entry.name.clone(), value.clone());
+                    }
+                }
             }
         }
         Ok(found)
