@@ -79,4 +79,4 @@ pub use finding::{Finding, Findings};
 pub use masking::{
     Constant, DateStep, Generalise, KEY_BYTES_MIN, KeyError, KeyRing, MaskingError, Op, Partial, Pseudonym,
 };
-pub use policy::{ContractPolicy, KeyMask};
+pub use policy::{ContractPolicy, KeyMask, operation};

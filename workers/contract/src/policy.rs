@@ -6,7 +6,9 @@ use sluice_core::{Class, Reason};
 use sluice_wire::{Action, LeafInfo, Policy};
 
 use crate::contract::{Contract, Field};
-use crate::masking::{KeyRing, MaskingError, Op, PseudonymFn};
+use crate::finding::Report;
+use crate::masking::{self, KeyRing, MaskingError, Op, PseudonymFn};
+use crate::yaml;
 
 /// What becomes of every leaf of one contract's value, keys included. Covers exactly the leaves of the contract's
 /// own schema: one that the contract does not know gets no action, and the walk refuses it.
@@ -87,6 +89,24 @@ impl Policy for ContractPolicy {
 
     fn subtree(&self, path: &str) -> Option<Action> {
         self.subtrees.get(path).cloned()
+    }
+}
+
+/// One operation for one leaf, outside any contract: what the command line tries policies with. `operation` is JSON as
+/// it stands under `masking` in a contract.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn operation(operation: &serde_json::Value, leaf: &LeafInfo, keys: &KeyRing) -> Result<Action, String> {
+    // JSON is YAML, so the contracts' own reader reads it.
+    let node = yaml::read(&operation.to_string()).map_err(|(_, message)| message)?;
+    let mut findings = vec![];
+    let op = masking::read(&node, &leaf.path, &mut Report::new("", &mut findings));
+    match op {
+        Some(op) if findings.is_empty() => {
+            op.action(&leaf.path, &leaf.leaf, keys).map_err(|error| error.to_string())
+        }
+        _ => Err(findings.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; ")),
     }
 }
 

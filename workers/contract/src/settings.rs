@@ -1,5 +1,7 @@
 //! Everything a contract file says besides the leaves: topic, retention, keys, headers, warehouse, facts, roles.
 
+mod topic;
+
 use std::collections::BTreeMap;
 
 use crate::contract::{
@@ -8,14 +10,12 @@ use crate::contract::{
 };
 use crate::finding::{Report, did_you_mean};
 use crate::odcs;
-use crate::section::{Place, Section, number};
-use crate::yaml::{Content, Node};
+use crate::section::{Place, Section};
+use crate::yaml::Node;
 
 /// Custom properties of a contract that mean something here.
 const KNOWN: [&str; 8] =
     ["compatibility", "maskedTopic", "subjectKey", "recordKey", "headers", "warehouse", "facts", "topic"];
-/// Partitions unless the contract says otherwise.
-const PARTITIONS: u32 = 4;
 
 /// What was read; `None` where it is missing or wrong, which is then reported.
 pub(crate) struct Settings<'n> {
@@ -51,11 +51,11 @@ pub(crate) fn read<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<Se
     let masked_topic = text(document, "maskedTopic", report);
     let line = odcs::custom(document, "maskedTopic").map_or(document.line, |node| node.line);
     let masked_topic =
-        masked_topic.filter(|topic| legal_topic(topic, line, "customProperties.maskedTopic", report));
+        masked_topic.filter(|topic| topic::legal(topic, line, "customProperties.maskedTopic", report));
     let record_key = text(document, "recordKey", report);
     let warehouse = warehouse(document, report);
-    let topic = topic(document, &warehouse, report);
-    let retention = retention(document, topic.cleanup, report);
+    let of_topic = topic::settings(document, &warehouse, report);
+    let retention = topic::retention(document, of_topic.cleanup, report);
     let compatibility = compatibility(document, report);
     let headers = headers(document, report);
     let facts = facts(document, report);
@@ -70,10 +70,10 @@ pub(crate) fn read<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<Se
         owner: owner(document),
         raw_topic: raw_topic?,
         masked_topic: masked_topic?,
-        partitions: topic.partitions,
+        partitions: of_topic.partitions,
         retention,
-        cleanup: topic.cleanup,
-        topic_config: topic.config,
+        cleanup: of_topic.cleanup,
+        topic_config: of_topic.config,
         compatibility,
         record_key: record_key?,
         subject_key: odcs::custom(document, "subjectKey").and_then(Node::text),
@@ -140,136 +140,7 @@ fn raw_topic<'n>(object: &'n Node, report: &mut Report<'_>) -> Option<&'n str> {
         }
         Some(topic) => {
             let line = object.get("physicalName").unwrap_or(object).line;
-            legal_topic(topic, line, "schema.0.physicalName", report).then_some(topic)
-        }
-    }
-}
-
-fn legal_topic(topic: &str, line: u32, path: &str, report: &mut Report<'_>) -> bool {
-    // Kafka's rule, less the twelve characters of `.dead-letter`.
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let ok =
-        !topic.is_empty() && topic.len() <= 237 && topic.chars().all(legal) && !matches!(topic, "." | "..");
-    if !ok {
-        let message = format!("`{topic}` is not a topic's name");
-        let hint = Some("up to 237 of a-z, A-Z, 0-9, dot, underscore, hyphen".to_owned());
-        report.add(line, path, message, hint);
-    }
-    ok
-}
-
-struct TopicSettings {
-    partitions: u32,
-    cleanup: Cleanup,
-    config: BTreeMap<String, String>,
-}
-
-fn topic(document: &Node, warehouse: &Warehouse, report: &mut Report<'_>) -> TopicSettings {
-    let upserts = matches!(warehouse.mode, WarehouseMode::Upsert(_));
-    let cleanup = if upserts { Cleanup::Compact } else { Cleanup::Delete };
-    let mut settings = TopicSettings { partitions: PARTITIONS, cleanup, config: BTreeMap::new() };
-    let Some(node) = odcs::custom(document, "topic") else { return settings };
-    let place = Place::Key("customProperties.topic".to_owned());
-    let Some(section) = Section::open(node, place, &["partitions", "cleanup", "config"], report) else {
-        return settings;
-    };
-    if let Some(partitions) = section.whole("partitions", 1, 10_000, report) {
-        settings.partitions = u32::try_from(partitions).unwrap_or(PARTITIONS);
-    }
-    if let Some(word) = section.text("cleanup", report) {
-        match word {
-            "delete" => settings.cleanup = Cleanup::Delete,
-            "compact" => settings.cleanup = Cleanup::Compact,
-            "compact,delete" | "delete,compact" => settings.cleanup = Cleanup::CompactDelete,
-            other => {
-                let hint = did_you_mean(other, ["delete", "compact", "compact,delete"]);
-                let message = "must be `delete`, `compact` or `compact,delete`";
-                section.refuse("cleanup", section.line(), message, hint, report);
-            }
-        }
-    }
-    if let Some(config) = section.get("config") {
-        settings.config = topic_config(config, report);
-    }
-    settings
-}
-
-fn topic_config(node: &Node, report: &mut Report<'_>) -> BTreeMap<String, String> {
-    let path = "customProperties.topic.config";
-    let mut config = BTreeMap::new();
-    let Content::Map(entries) = &node.content else {
-        report.add(node.line, path, "must be a map", None);
-        return config;
-    };
-    for (key, value) in entries {
-        let text = match &value.content {
-            Content::Text(text) => text.clone(),
-            Content::Integer(number) => number.to_string(),
-            Content::Boolean(value) => value.to_string(),
-            _ => {
-                report.add(
-                    value.line,
-                    format!("{path}.{key}"),
-                    "must be a text, a number or a boolean",
-                    None,
-                );
-                continue;
-            }
-        };
-        let said_elsewhere = match key.as_str() {
-            "retention.ms" => Some("slaProperties: [{property: retention, …}]"),
-            "cleanup.policy" => Some("topic: {cleanup: …}"),
-            _ => None,
-        };
-        match said_elsewhere {
-            Some(place) => {
-                let message = "is said elsewhere in the contract";
-                report.add(value.line, format!("{path}.{key}"), message, Some(format!("`{place}`")));
-            }
-            None => {
-                config.insert(key.clone(), text);
-            }
-        }
-    }
-    config
-}
-
-fn retention(document: &Node, cleanup: Cleanup, report: &mut Report<'_>) -> Retention {
-    let slas = document.get("slaProperties").map(Node::items).unwrap_or_default();
-    let index = slas.iter().position(|sla| sla.text_at("property") == Some("retention"));
-    let Some((index, sla)) = index.and_then(|index| slas.get(index).map(|sla| (index, sla))) else {
-        if cleanup != Cleanup::Compact {
-            let hint = Some("add `- {property: retention, value: 30, unit: d}`".to_owned());
-            report.add(document.line, "slaProperties.retention", "no retention is said", hint);
-        }
-        return Retention::Forever;
-    };
-    let unit = match sla.text_at("unit") {
-        Some("y" | "yr" | "year" | "years") => Some(365.0 * 86_400_000.0),
-        Some("w" | "week" | "weeks") => Some(7.0 * 86_400_000.0),
-        Some("d" | "day" | "days") => Some(86_400_000.0),
-        Some("h" | "hour" | "hours") => Some(3_600_000.0),
-        Some("m" | "min" | "minute" | "minutes") => Some(60_000.0),
-        Some("s" | "second" | "seconds") => Some(1_000.0),
-        Some("ms") => Some(1.0),
-        _ => None,
-    };
-    let path = format!("slaProperties.{index}");
-    let Some(unit) = unit else {
-        let hint = Some("one of y, w, d, h, m, s, ms".to_owned());
-        report.add(sla.line, format!("{path}.unit"), "retention has no unit that is known", hint);
-        return Retention::Forever;
-    };
-    let millis = sla.get("value").and_then(number).map(|value| value * unit);
-    match millis {
-        // A century is the most that makes sense, and far from the limits of exact numbers.
-        Some(millis) if (1.0..=100.0 * 365.0 * 86_400_000.0).contains(&millis) => {
-            Retention::Millis(millis as i64)
-        }
-        _ => {
-            let message = "retention must be a number above zero, at most a hundred years";
-            report.add(sla.line, format!("{path}.value"), message, None);
-            Retention::Forever
+            topic::legal(topic, line, "schema.0.physicalName", report).then_some(topic)
         }
     }
 }
@@ -357,7 +228,7 @@ fn facts(document: &Node, report: &mut Report<'_>) -> Option<Facts> {
     let section = Section::open(node, place, &known, report)?;
     let topic = section.required_text("topic", report);
     let topic =
-        topic.filter(|topic| legal_topic(topic, section.line(), "customProperties.facts.topic", report));
+        topic.filter(|topic| topic::legal(topic, section.line(), "customProperties.facts.topic", report));
     let entity_type = section.required_text("entityType", report);
     let time = section.required_text("time", report);
     let mut paths = |key: &str| -> Vec<String> {
