@@ -1,13 +1,15 @@
 //! `sluice run <worker>`: configuration, logs, admin pages, signals, then the worker.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use sluice_core::Fault;
-use sluice_runtime::config::{self, AdminSection};
+use sluice_runtime::config::{self, AdminSection, ConfigErrors};
 use sluice_runtime::fleet::{self, Lanes};
 use sluice_runtime::status::Status;
-use sluice_runtime::{admin, shutdown, telemetry};
+use sluice_runtime::{admin, contracts, kafka, shutdown, telemetry};
+use sluice_sink::SinkConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Worker, WorkerName};
@@ -27,34 +29,58 @@ pub(crate) fn run(worker: Worker) -> Ended {
             process("normaliser", &["kafka", "registry"], &admin, |status, stop| sluice_normaliser::run(config, status, stop))
         }
         Worker::Sink(args) => {
-            let config = sluice_sink::Config::check(config::load(&args.config)?)?;
-            let admin = config.admin().clone();
-            process("sink", &["kafka", "registry"], &admin, |status, stop| sink(config, status, stop))
+            let config: SinkConfig = config::load(&args.config)?;
+            let topics = sink_topics(&config)?;
+            let admin = config.admin.clone();
+            process("sink", &["kafka", "registry"], &admin, |status, stop| sink(config, topics, status, stop))
         }
         Worker::Collector(args) => {
-            let config = sluice_collector::Config::check(config::load(&args.run.config)?)?;
+            let config = sluice_collector::Config::load(&args.run.config)?;
             let admin = config.admin().clone();
-            let options = sluice_collector::RunOptions { once: args.once };
+            let options = sluice_collector::RunOptions { once: args.once, progress: std::io::stderr().is_terminal() };
             process("collector", &["kafka", "registry", "database"], &admin, |status, stop| async move {
-                sluice_collector::run(config, options, status, stop).await.map(|_| ())
+                let summary = sluice_collector::run(config, options, status, stop).await?;
+                println!("{summary}");
+                Ok(())
             })
         }
     }
 }
 
-async fn sink(config: sluice_sink::Config, status: Status, stop: CancellationToken) -> Result<(), Fault> {
+/// The topics to land: those named, or every masked and every facts topic of the contracts.
+fn sink_topics(config: &SinkConfig) -> Result<Vec<String>, ConfigErrors> {
+    let mut errors = kafka::check_properties(&config.kafka).err().unwrap_or_default();
+    errors.0.extend(config.validate().err().unwrap_or_default().0);
+    let mut topics = config.topics.clone();
+    if topics.is_empty() {
+        match contracts::load(&config.schemas) {
+            Ok(contracts) => {
+                for contract in contracts.iter() {
+                    topics.push(contract.masked_topic.clone());
+                    topics.extend(contract.facts.as_ref().map(|facts| facts.topic.clone()));
+                }
+            }
+            Err(found) => errors.0.extend(found.0),
+        }
+    }
+    topics.sort();
+    topics.dedup();
+    errors.or(topics)
+}
+
+async fn sink(config: SinkConfig, topics: Vec<String>, status: Status, stop: CancellationToken) -> Result<(), Fault> {
+    let stores = sluice_sink::stores(&config, &tokio::runtime::Handle::current())?;
     let lanes = Lanes {
         worker: "sink",
-        kafka: config.kafka().clone(),
-        registry: config.registry().clone(),
-        group: config.group().to_owned(),
-        instance: String::new(),
-        topics: config.topics().to_vec(),
-        memory: config.memory(),
-        count: 1,
+        memory: config.memory.bytes(),
         pace: config.pace(),
+        kafka: config.kafka,
+        registry: config.registry,
+        group: config.group,
+        instance: String::new(),
+        topics,
+        count: 1,
     };
-    let stores = sluice_sink::stores(&config, tokio::runtime::Handle::current())?;
     fleet::stores(lanes, stores, &status, &stop).await
 }
 
@@ -92,7 +118,7 @@ pub(crate) fn schema(worker: WorkerName) -> Ended {
     let schema = match worker {
         WorkerName::Masker => config::schema::<sluice_masker::RawConfig>(),
         WorkerName::Normaliser => config::schema::<sluice_normaliser::RawConfig>(),
-        WorkerName::Sink => config::schema::<sluice_sink::RawConfig>(),
+        WorkerName::Sink => config::schema::<SinkConfig>(),
         WorkerName::Collector => config::schema::<sluice_collector::RawConfig>(),
         WorkerName::Apply => config::schema::<crate::apply::RawConfig>(),
     };

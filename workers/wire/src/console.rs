@@ -29,38 +29,35 @@ pub struct Answer {
 
 /// Operations by path, as the command line takes them: `{"path": {"op": "keep"}, …}`. A path may be a leaf or,
 /// for `keep`, `drop` and `null`, a whole record, array or map.
-pub struct Operations {
-    actions: BTreeMap<String, Action>,
+pub struct Operations<'r> {
+    operations: BTreeMap<String, Value>,
+    resolve: Resolve<'r>,
     asked: RefCell<BTreeSet<String>>,
+    refused: RefCell<Option<PatchError>>,
 }
 
-/// Resolves an operation that is not `keep`, `drop` or `null`.
-pub type Resolve<'r> = &'r dyn Fn(&Value) -> Result<Action, String>;
+/// Resolves an operation that is not `keep`, `drop` or `null` for the leaf it stands at.
+pub type Resolve<'r> = &'r dyn Fn(&Value, &LeafInfo) -> Result<Action, String>;
 
-impl Operations {
+impl<'r> Operations<'r> {
     /// Reads the operations; `resolve` knows those that need keys or parameters.
     ///
     /// # Errors
-    /// Every operation that is none, each with its path.
-    pub fn read(policy: &Value, resolve: Resolve<'_>) -> Result<Self, Vec<String>> {
+    /// Every entry that is no operation, each with its path.
+    pub fn read(policy: &Value, resolve: Resolve<'r>) -> Result<Self, Vec<String>> {
         let Some(entries) = policy.as_object() else {
             return Err(vec!["a policy is an object of operations by path".to_owned()]);
         };
-        let (mut actions, mut errors) = (BTreeMap::new(), Vec::new());
-        for (path, operation) in entries {
-            let action = match operation.get("op").and_then(Value::as_str) {
-                Some("keep") => Ok(Action::Keep),
-                Some("drop") => Ok(Action::Drop),
-                Some("null") => Ok(Action::Null),
-                Some(_) => resolve(operation),
-                None => Err("an operation has an `op`".to_owned()),
-            };
-            match action {
-                Ok(action) => drop(actions.insert(path.clone(), action)),
-                Err(why) => errors.push(format!("at `{path}`: {why}")),
-            }
+        let errors: Vec<_> = entries
+            .iter()
+            .filter(|(_, operation)| operation.get("op").and_then(Value::as_str).is_none())
+            .map(|(path, _)| format!("at `{path}`: an operation has an `op`"))
+            .collect();
+        if !errors.is_empty() {
+            return Err(errors);
         }
-        if errors.is_empty() { Ok(Self { actions, asked: RefCell::default() }) } else { Err(errors) }
+        let operations = entries.iter().map(|(path, operation)| (path.clone(), operation.clone())).collect();
+        Ok(Self { operations, resolve, asked: RefCell::default(), refused: RefCell::default() })
     }
 
     /// Compiles against a schema; a path that the schema does not have is an error too.
@@ -69,10 +66,14 @@ impl Operations {
     /// [`PatchError`], or every path that is not in the schema.
     pub fn compile(&self, schema: &Schema) -> Result<Patch, PatchError> {
         self.asked.borrow_mut().clear();
-        let patch = Patch::compile(schema, self)?;
+        let compiled = Patch::compile(schema, self);
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
+        let patch = compiled?;
         let asked = self.asked.borrow();
         let unknown: Vec<&str> =
-            self.actions.keys().filter(|path| !asked.contains(*path)).map(String::as_str).collect();
+            self.operations.keys().filter(|path| !asked.contains(*path)).map(String::as_str).collect();
         match unknown.first() {
             None => Ok(patch),
             Some(first) => Err(PatchError::Unsupported {
@@ -82,20 +83,34 @@ impl Operations {
         }
     }
 
-    fn ask(&self, path: &str) -> Option<Action> {
-        let action = self.actions.get(path)?;
+    fn ask(&self, path: &str, leaf: Option<&LeafInfo>) -> Option<Action> {
+        let operation = self.operations.get(path)?;
+        let action = match (operation.get("op").and_then(Value::as_str)?, leaf) {
+            ("keep", _) => Ok(Action::Keep),
+            ("drop", _) => Ok(Action::Drop),
+            ("null", _) => Ok(Action::Null),
+            (_, Some(leaf)) => (self.resolve)(operation, leaf),
+            (op, None) => Err(format!("`{op}` is for leaves")),
+        };
         self.asked.borrow_mut().insert(path.to_owned());
-        Some(action.clone())
+        match action {
+            Ok(action) => Some(action),
+            Err(why) => {
+                let refused = PatchError::Unsupported { path: path.to_owned(), why };
+                self.refused.borrow_mut().get_or_insert(refused);
+                None
+            }
+        }
     }
 }
 
-impl Policy for Operations {
+impl Policy for Operations<'_> {
     fn action(&self, leaf: &LeafInfo) -> Option<Action> {
-        self.ask(&leaf.path)
+        self.ask(&leaf.path, Some(leaf))
     }
 
     fn subtree(&self, path: &str) -> Option<Action> {
-        self.ask(path)
+        self.ask(path, None)
     }
 }
 
@@ -136,7 +151,7 @@ pub fn check(line: &str) -> Answer {
 }
 
 /// `sluice wire patch`: the datum as the policy makes it, under the derived schema.
-pub fn patch(line: &str, operations: &Operations) -> Answer {
+pub fn patch(line: &str, operations: &Operations<'_>) -> Answer {
     let (schema, datum) = match Line::read(line) {
         Ok(read) => read,
         Err(answer) => return answer,
@@ -164,7 +179,7 @@ pub fn patch(line: &str, operations: &Operations) -> Answer {
 ///
 /// # Errors
 /// What is wrong with the schema or the policy, for people.
-pub fn explain(schema: &str, operations: &Operations) -> Result<String, String> {
+pub fn explain(schema: &str, operations: &Operations<'_>) -> Result<String, String> {
     let schema = Schema::parse(schema).map_err(|error| error.to_string())?;
     let patch = operations.compile(&schema).map_err(|error| error.to_string())?;
     Ok(format!("{}\nderived schema:\n{}\n", patch.explain(), patch.derived().json()))
@@ -191,8 +206,8 @@ mod tests {
         format!(r#"{{"schema":{SCHEMA},"datum":"{}"}}"#, STANDARD.encode(datum))
     }
 
-    fn operations(policy: Value) -> Operations {
-        Operations::read(&policy, &|operation| Err(format!("unknown op {}", operation["op"]))).ok().unwrap()
+    fn operations(policy: Value) -> Operations<'static> {
+        Operations::read(&policy, &|operation, _| Err(format!("unknown op {}", operation["op"]))).ok().unwrap()
     }
 
     #[test]
@@ -219,8 +234,10 @@ mod tests {
 
     #[test]
     fn a_policy_that_does_not_fit_says_so() {
-        assert!(Operations::read(&json!({"a": {"op": "hmac"}, "b": {}}), &|_| Err("no".into())).is_err_and(|e| e.len() == 2));
+        assert!(Operations::read(&json!({"a": {}, "b": {}}), &|_, _| Err("no".into())).is_err_and(|e| e.len() == 2));
         let schema = Schema::parse(SCHEMA).unwrap();
+        let unknown = operations(json!({"a": {"op": "hmac"}, "b": {"op": "keep"}})).compile(&schema).err().unwrap();
+        assert!(matches!(unknown, PatchError::Unsupported { path, .. } if path == "a"));
         let error = operations(json!({"a": {"op": "keep"}})).compile(&schema).err().unwrap();
         assert_eq!(error, PatchError::Uncovered(vec!["b".into()]));
         let keep = json!({"op": "keep"});
