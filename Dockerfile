@@ -1,0 +1,27 @@
+# One image for the whole fleet: docker build -t sluicegate .
+# Each container runs one worker: docker run … sluicegate run masker -c /etc/sluicegate/config/worker.yaml
+# This file is not built by `make test`, which needs no container engine.
+
+FROM rust:1.95-bookworm AS build
+# librdkafka is compiled by its own configure (no cmake) and links the system's OpenSSL.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libssl-dev pkg-config \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY . .
+RUN cargo build --release --locked -p sluice \
+ && strip --strip-debug target/release/sluice
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+ && rm -rf /var/lib/apt/lists/* \
+ && groupadd --gid 65532 sluice \
+ && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin sluice
+COPY --from=build /build/target/release/sluice /usr/local/bin/sluice
+COPY schemas /usr/share/sluicegate/schemas
+USER 65532:65532
+# `sluice` is process 1 and takes SIGTERM itself: no init in between, and the default instance name
+# (host name and process id) stays the same over restarts of a pod.
+ENTRYPOINT ["sluice"]
+CMD ["--help"]
