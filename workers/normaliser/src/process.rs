@@ -205,7 +205,8 @@ impl Fact<'_> {
         let _ = hex::encode_to_slice(&digest[..16], &mut id);
         let mut draft = out.draft(route);
         draft.key(&scratch.entity);
-        draft.timestamp_ms(Some(self.event_time.div_euclid(1_000)));
+        // The record's own time, not the event's: retention counts from it, and old events are news too.
+        draft.timestamp_ms(self.record.timestamp_ms);
         let written: Result<(), std::convert::Infallible> = draft.value_with(|bytes| {
             framing::write_prefix(self.program.fact_id, bytes);
             let mut writer = LeafWriter::new(bytes);

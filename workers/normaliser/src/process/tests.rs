@@ -59,6 +59,7 @@ fn facts(normaliser: &mut Normaliser, record: &RecordRef<'_>) -> (Outcome, Vec<(
     let all = out
         .iter()
         .map(|fact| {
+            assert_eq!(fact.timestamp_ms, record.timestamp_ms, "retention counts from the record's time, not the event's");
             let (id, datum) = framing::split(fact.value.unwrap()).unwrap();
             assert_eq!(id, SchemaId(77));
             let mut fields = vec![String::new(); FACT_FIELDS.len()];

@@ -12,7 +12,7 @@ pub enum Format {
     /// A table drawn with lines.
     #[default]
     Table,
-    /// One JSON object per line.
+    /// One JSON array of objects.
     Json,
     /// Comma-separated, with a header line.
     Csv,
@@ -31,8 +31,11 @@ pub fn print(batches: &[RecordBatch], format: Format, out: &mut dyn Write) -> io
         Format::Table => writeln!(out, "{}", pretty::pretty_format_batches(batches).map_err(failed)?),
         Format::Json => {
             let batches: Vec<_> = batches.iter().collect();
-            let mut writer = json::LineDelimitedWriter::new(out);
-            writer.write_batches(&batches).and_then(|()| writer.finish()).map_err(failed)
+            // A null is said, not left out: every object has the same keys.
+            let mut writer =
+                json::WriterBuilder::new().with_explicit_nulls(true).build::<_, json::writer::JsonArray>(&mut *out);
+            writer.write_batches(&batches).and_then(|()| writer.finish()).map_err(failed)?;
+            writeln!(out)
         }
         Format::Csv => {
             let mut writer = csv::WriterBuilder::new().with_header(true).build(out);
@@ -59,7 +62,7 @@ mod tests {
     #[test]
     fn every_format_shows_the_rows() {
         assert!(printed(Format::Table).contains("| UA      | 58665   |"));
-        assert_eq!(printed(Format::Json), "{\"carrier\":\"UA\",\"flights\":58665}\n{\"carrier\":\"a,b\"}\n");
+        assert_eq!(printed(Format::Json), "[{\"carrier\":\"UA\",\"flights\":58665},{\"carrier\":\"a,b\",\"flights\":null}]\n");
         assert_eq!(printed(Format::Csv), "carrier,flights\nUA,58665\n\"a,b\",\n");
     }
 }
