@@ -36,7 +36,14 @@ impl Seed {
 
     fn uuid(&mut self) -> String {
         let (a, b) = (self.next(), self.next());
-        format!("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", a >> 32, a & 0xffff, b & 0xfff, (b >> 12) & 0xfff, b >> 16)
+        format!(
+            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+            a >> 32,
+            a & 0xffff,
+            b & 0xfff,
+            (b >> 12) & 0xfff,
+            b >> 16
+        )
     }
 
     fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
@@ -65,15 +72,20 @@ fn meter() -> Case {
     let mut seed = Seed(1);
     let values = (0..50_000).map(|n| {
         let (first, last) = (seed.one(&FIRST), seed.one(&LAST));
-        let email = format!("{}.{}{}@example.org", first.to_lowercase(), last.to_lowercase(), seed.below(1000));
+        let email =
+            format!("{}.{}{}@example.org", first.to_lowercase(), last.to_lowercase(), seed.below(1000));
         let postcode = match seed.below(10) {
             0 => Value::Union(0, Box::new(Value::Null)),
             _ => Value::Union(1, Box::new(text(format!("SW{} {}AB", seed.below(20), seed.below(10))))),
         };
-        let tags = (0..2 + seed.below(2)).map(|tag| (format!("tag{tag}"), text(seed.one(&["gas", "power", "smart", "prepay"]))));
+        let tags = (0..2 + seed.below(2))
+            .map(|tag| (format!("tag{tag}"), text(seed.one(&["gas", "power", "smart", "prepay"]))));
         let tags = tags.collect();
         let registers = (0..2 + seed.below(2)).map(|id| {
-            record(vec![("id", text(format!("R{id}"))), ("value", Value::Double(seed.below(1_000_000) as f64 / 1000.0))])
+            record(vec![
+                ("id", text(format!("R{id}"))),
+                ("value", Value::Double(seed.below(1_000_000) as f64 / 1000.0)),
+            ])
         });
         let registers = registers.collect();
         let quality = seed.below(3) as u32;
@@ -87,14 +99,23 @@ fn meter() -> Case {
             ("postcode", postcode),
             ("read_at", Value::TimestampMicros(1_700_000_000_000_000 + n * 1_000_003)),
             ("register", text(seed.one(&["DAY", "NIGHT", "TOTAL"]))),
-            ("kwh", Value::Decimal(apache_avro::Decimal::from((seed.below(10_000_000) as i64).to_be_bytes()))),
+            (
+                "kwh",
+                Value::Decimal(apache_avro::Decimal::from((seed.below(10_000_000) as i64).to_be_bytes())),
+            ),
             ("quality", Value::Enum(quality, ["ACTUAL", "ESTIMATED", "SMART"][quality as usize].to_owned())),
             ("tags", Value::Map(tags)),
             ("registers", Value::Array(registers)),
         ])
     });
     let data = encode(schema, values);
-    Case { name: "meter", schema, data, dropped: &["phone"], redacted: &["customer_name", "email", "postcode"] }
+    Case {
+        name: "meter",
+        schema,
+        data,
+        dropped: &["phone"],
+        redacted: &["customer_name", "email", "postcode"],
+    }
 }
 
 const FLIGHT: &str = r#"{"type":"record","name":"Flight","namespace":"aviation","fields":[
@@ -119,7 +140,12 @@ fn flight() -> Case {
         let (dep_time, dep_delay, arr_time, arr_delay, air_time) =
             (optional(2400, 0), optional(300, -40), optional(2400, 0), optional(300, -80), optional(600, 20));
         let mut int = |limit: u64, low: i32| Value::Int(seed.below(limit) as i32 + low);
-        let mut fields = vec![("year", Value::Int(2013)), ("month", int(12, 1)), ("day", int(28, 1)), ("dep_time", dep_time)];
+        let mut fields = vec![
+            ("year", Value::Int(2013)),
+            ("month", int(12, 1)),
+            ("day", int(28, 1)),
+            ("dep_time", dep_time),
+        ];
         fields.extend([("sched_dep_time", int(2400, 0)), ("dep_delay", dep_delay), ("arr_time", arr_time)]);
         fields.extend([("sched_arr_time", int(2400, 0)), ("arr_delay", arr_delay)]);
         let (flight, distance, hour, minute) = (int(8000, 1), int(4900, 80), int(24, 0), int(60, 0));
@@ -133,7 +159,10 @@ fn flight() -> Case {
             ("distance", distance),
             ("hour", hour),
             ("minute", minute),
-            ("time_hour", Value::TimestampMicros(1_357_034_400_000_000 + seed.below(8760) as i64 * 3_600_000_000)),
+            (
+                "time_hour",
+                Value::TimestampMicros(1_357_034_400_000_000 + seed.below(8760) as i64 * 3_600_000_000),
+            ),
         ]);
         record(fields)
     });
@@ -173,5 +202,11 @@ fn nested() -> Case {
         record(vec![("id", Value::Long(id)), ("lines", Value::Array(lines))])
     });
     let data = encode(NESTED, values);
-    Case { name: "nested", schema: NESTED, data, dropped: &["lines[].quantity"], redacted: &["lines[].attributes{}[].text"] }
+    Case {
+        name: "nested",
+        schema: NESTED,
+        data,
+        dropped: &["lines[].quantity"],
+        redacted: &["lines[].attributes{}[].text"],
+    }
 }

@@ -7,11 +7,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluice_wire::{Action, Frame, Leaf, LeafFn, LeafInfo, LeafType, LeafWriter, Lineage, Patch, Policy, Schema, Validate};
+use sluice_wire::{
+    Action, Frame, Leaf, LeafFn, LeafInfo, LeafType, LeafWriter, Lineage, Patch, Policy, Schema, Validate,
+};
 
 /// Seconds per pass over the data, the best of many: what the machine can do, not what else it did.
 fn best(mut pass: impl FnMut()) -> f64 {
-    let budget = Duration::from_millis(std::env::var("BENCH_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(700));
+    let budget =
+        Duration::from_millis(std::env::var("BENCH_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(700));
     let begin = Instant::now();
     let mut best = f64::INFINITY;
     let mut passes = 0;
@@ -25,7 +28,10 @@ fn best(mut pass: impl FnMut()) -> f64 {
 }
 
 fn report(name: &str, value: f64, unit: &str, peer: &str, peer_value: f64) {
-    println!("{}", serde_json::json!({"name": name, "value": value, "unit": unit, "peer": peer, "peer_value": peer_value}));
+    println!(
+        "{}",
+        serde_json::json!({"name": name, "value": value, "unit": unit, "peer": peer, "peer_value": peer_value})
+    );
 }
 
 struct Redact;
@@ -73,17 +79,26 @@ fn main() {
             black_box(&out);
         });
         let validate = Validate::compile(&schema).expect("validate");
-        let validated = best(|| case.data.iter().for_each(|datum| validate.run(black_box(datum)).expect("valid")));
+        let validated =
+            best(|| case.data.iter().for_each(|datum| validate.run(black_box(datum)).expect("valid")));
         let sample = &case.data[..case.data.len() / 10];
         let apache = 10.0
             * best(|| {
                 for datum in sample {
-                    black_box(apache_avro::from_avro_datum(schema.avro(), &mut &datum[..], None).expect("value"));
+                    black_box(
+                        apache_avro::from_avro_datum(schema.avro(), &mut &datum[..], None).expect("value"),
+                    );
                 }
             });
         report(&format!("validate.{}", case.name), gb / validated, "GB/s", "apache-avro values", gb / apache);
         report(&format!("validate.{}", case.name), gb / validated, "GB/s", "memcpy", gb / memcpy);
-        report(&format!("validate.{}", case.name), records / validated, "records/s", "apache-avro values", records / apache);
+        report(
+            &format!("validate.{}", case.name),
+            records / validated,
+            "records/s",
+            "apache-avro values",
+            records / apache,
+        );
         let patch = Patch::compile(&schema, &Mixed(case.dropped, case.redacted)).expect("patch");
         let patched = best(|| {
             out.clear();
@@ -92,10 +107,18 @@ fn main() {
         });
         report(&format!("patch.{}", case.name), gb / patched, "GB/s", "memcpy", gb / memcpy);
         let frame = Frame::compile(&schema, true, &[]).expect("frame");
-        let lineage = Lineage { topic: "bench", partition: 3, offset: 1_000_000, timestamp_ms: Some(1_700_000_000_000), schema_id: 7 };
+        let lineage = Lineage {
+            topic: "bench",
+            partition: 3,
+            offset: 1_000_000,
+            timestamp_ms: Some(1_700_000_000_000),
+            schema_id: 7,
+        };
         let framed = best(|| {
             out.clear();
-            case.data.iter().for_each(|datum| frame.append(black_box(datum), &lineage, &mut out).expect("framed"));
+            case.data
+                .iter()
+                .for_each(|datum| frame.append(black_box(datum), &lineage, &mut out).expect("framed"));
             black_box(&out);
         });
         report(&format!("frame.{}", case.name), framed / (validated + memcpy), "x validate+memcpy", "", 1.3);

@@ -13,10 +13,11 @@ use sluice_core::SchemaId;
 
 use crate::framing;
 use crate::leaf::{Leaf, read_leaf};
+use crate::program::choose::choose;
 use crate::program::compile;
 use crate::program::diagnose::{diagnose, leaf_at};
 use crate::program::op::Program;
-use crate::program::plan::{Plan, choose};
+use crate::program::plan::Plan;
 use crate::program::walk::Task;
 use crate::schema::{LeafKind, LeafType, Logical};
 use crate::{DatumError, Schema, SchemaError};
@@ -67,9 +68,11 @@ impl Columns {
         let mut checking = Checking { leaves: &self.checked, refused: None };
         if self.program.run(datum, &mut checking).is_none() {
             return Err(match checking.refused {
-                Some((at, expected)) => {
-                    DatumError { path: leaf_at(&self.writer, datum, at), position: at, expected: expected.into() }
-                }
+                Some((at, expected)) => DatumError {
+                    path: leaf_at(&self.writer, datum, at),
+                    position: at,
+                    expected: expected.into(),
+                },
                 None => diagnose(&self.writer, datum),
             });
         }
@@ -82,8 +85,11 @@ impl Columns {
             return Ok(());
         }
         self.held.truncate(start);
-        let refused =
-            DatumError { path: String::new(), position: 0, expected: "a record that Arrow has columns for".into() };
+        let refused = DatumError {
+            path: String::new(),
+            position: 0,
+            expected: "a record that Arrow has columns for".into(),
+        };
         // The builders hold half a record now; a new decoder reads the good ones again.
         match self.again() {
             Ok(()) => Err(refused),
@@ -98,7 +104,10 @@ impl Columns {
         }
         self.held.clear();
         self.rows = 0;
-        Err(SchemaError::Unsupported { path: String::new(), why: "the batch's records cannot be read again".into() })
+        Err(SchemaError::Unsupported {
+            path: String::new(),
+            why: "the batch's records cannot be read again".into(),
+        })
     }
 
     /// Records in the batch so far.
@@ -138,8 +147,10 @@ impl Columns {
 }
 
 fn decoder(writer: &Schema, reader: Option<&Schema>) -> Result<Decoder, SchemaError> {
-    let unsupported =
-        |error: arrow_schema::ArrowError| SchemaError::Unsupported { path: String::new(), why: error.to_string() };
+    let unsupported = |error: arrow_schema::ArrowError| SchemaError::Unsupported {
+        path: String::new(),
+        why: error.to_string(),
+    };
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     let id = Fingerprint::Id(ID);
     store.set(id, AvroSchema::new(writer.json().to_owned())).map_err(unsupported)?;
@@ -202,7 +213,9 @@ impl Task for Checking<'_> {
 fn is_uuid(text: &str) -> bool {
     let hyphen = |at: usize| matches!(at, 8 | 13 | 18 | 23);
     match text.len() {
-        36 => text.bytes().enumerate().all(|(at, b)| if hyphen(at) { b == b'-' } else { b.is_ascii_hexdigit() }),
+        36 => {
+            text.bytes().enumerate().all(|(at, b)| if hyphen(at) { b == b'-' } else { b.is_ascii_hexdigit() })
+        }
         32 => text.bytes().all(|b| b.is_ascii_hexdigit()),
         _ => false,
     }

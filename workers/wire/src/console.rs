@@ -78,7 +78,10 @@ impl<'r> Operations<'r> {
             None => Ok(patch),
             Some(first) => Err(PatchError::Unsupported {
                 path: (*first).to_owned(),
-                why: format!("not in the schema, or inside what is handled as a whole: {}", unknown.join(", ")),
+                why: format!(
+                    "not in the schema, or inside what is handled as a whole: {}",
+                    unknown.join(", ")
+                ),
             }),
         }
     }
@@ -123,8 +126,9 @@ struct Line {
 
 impl Line {
     fn read(line: &str) -> Result<(Schema, Vec<u8>), Answer> {
-        let line: Self = serde_json::from_str(line)
-            .map_err(|e| broken(&format!("a line of JSON with `schema` and `datum` (column {})", e.column())))?;
+        let line: Self = serde_json::from_str(line).map_err(|e| {
+            broken(&format!("a line of JSON with `schema` and `datum` (column {})", e.column()))
+        })?;
         let text = match line.schema {
             Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => text,
             schema => schema.to_string(),
@@ -200,14 +204,17 @@ fn broken(expected: &str) -> Answer {
 mod tests {
     use super::*;
 
-    const SCHEMA: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"b","type":"string"}]}"#;
+    const SCHEMA: &str =
+        r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"b","type":"string"}]}"#;
 
     fn line(datum: &[u8]) -> String {
         format!(r#"{{"schema":{SCHEMA},"datum":"{}"}}"#, STANDARD.encode(datum))
     }
 
     fn operations(policy: Value) -> Operations<'static> {
-        Operations::read(&policy, &|operation, _| Err(format!("unknown op {}", operation["op"]))).ok().unwrap()
+        Operations::read(&policy, &|operation, _| Err(format!("unknown op {}", operation["op"])))
+            .ok()
+            .unwrap()
     }
 
     #[test]
@@ -226,7 +233,8 @@ mod tests {
 
     #[test]
     fn patch_answers_with_schema_and_datum() {
-        let answer = patch(&line(&[2, 2, b'x']), &operations(json!({"a": {"op": "drop"}, "b": {"op": "null"}})));
+        let answer =
+            patch(&line(&[2, 2, b'x']), &operations(json!({"a": {"op": "drop"}, "b": {"op": "null"}})));
         let read: Value = serde_json::from_str(&answer.json).unwrap();
         assert_eq!(read["datum"], STANDARD.encode([0]));
         assert_eq!(read["schema"]["fields"][0]["type"], json!(["null", "string"]));
@@ -234,9 +242,13 @@ mod tests {
 
     #[test]
     fn a_policy_that_does_not_fit_says_so() {
-        assert!(Operations::read(&json!({"a": {}, "b": {}}), &|_, _| Err("no".into())).is_err_and(|e| e.len() == 2));
+        assert!(
+            Operations::read(&json!({"a": {}, "b": {}}), &|_, _| Err("no".into()))
+                .is_err_and(|e| e.len() == 2)
+        );
         let schema = Schema::parse(SCHEMA).unwrap();
-        let unknown = operations(json!({"a": {"op": "hmac"}, "b": {"op": "keep"}})).compile(&schema).err().unwrap();
+        let unknown =
+            operations(json!({"a": {"op": "hmac"}, "b": {"op": "keep"}})).compile(&schema).err().unwrap();
         assert!(matches!(unknown, PatchError::Unsupported { path, .. } if path == "a"));
         let error = operations(json!({"a": {"op": "keep"}})).compile(&schema).err().unwrap();
         assert_eq!(error, PatchError::Uncovered(vec!["b".into()]));

@@ -6,6 +6,8 @@
 use serde_json::{Value, json};
 
 use crate::datum::varint::{write_len, write_long};
+use crate::patch::derive::wrapped;
+use crate::program::facts::Facts;
 use crate::schema::print::print;
 use crate::{DatumError, Schema, SchemaError, Validate};
 
@@ -34,18 +36,28 @@ pub struct Frame {
 impl Frame {
     /// Compiles; with `lineage` the fields `_topic` string, `_partition` int, `_offset` long, `_timestamp`
     /// `["null", timestamp-millis]` and `_schema_id` int are appended. `renames` are (field path, new name):
-    /// the path goes through records written out in place (`a.b`), and the old name stays as an alias.
+    /// the path goes through records written out in place (`a.b`), and the old name stays as an alias. A root
+    /// record that contains itself gets the name `<name>_framed`, because only the outermost one has lineage.
     ///
     /// # Errors
     /// [`SchemaError`] if the schema is not a record, a path is unknown or a name is taken.
-    pub fn compile(schema: &Schema, lineage: bool, renames: &[(String, String)]) -> Result<Self, SchemaError> {
+    pub fn compile(
+        schema: &Schema,
+        lineage: bool,
+        renames: &[(String, String)],
+    ) -> Result<Self, SchemaError> {
         let mut json: Value =
             serde_json::from_str(schema.json()).map_err(|error| SchemaError::Parse(error.to_string()))?;
+        // Fields appended to a record that contains itself would be expected inside it as well.
+        if lineage && Facts::of(schema).is_cyclic(schema.root()) {
+            json = wrapped(schema);
+        }
         for (path, name) in renames {
             rename(&mut json, path, name)?;
         }
         if lineage {
-            let fields = fields(&mut json).ok_or_else(|| unsupported("", "lineage is appended to a record"))?;
+            let fields =
+                fields(&mut json).ok_or_else(|| unsupported("", "lineage is appended to a record"))?;
             for field in lineage_fields() {
                 if let Some(name) = field["name"].as_str().filter(|&name| has(fields, name)) {
                     return Err(unsupported(name, "the lineage field's name is taken"));
@@ -53,7 +65,8 @@ impl Frame {
                 fields.push(field);
             }
         }
-        let extended = if lineage || !renames.is_empty() { Schema::parse(&print(&json))? } else { schema.clone() };
+        let extended =
+            if lineage || !renames.is_empty() { Schema::parse(&print(&json))? } else { schema.clone() };
         Ok(Self { validate: Validate::compile(schema)?, extended, lineage })
     }
 

@@ -79,9 +79,7 @@ pub fn split_with_header<'v>(
 pub fn read_header(header: &[u8]) -> Result<SchemaRef, FramingError> {
     match *header {
         [MAGIC_ID, a, b, c, d] => Ok(SchemaRef::Id(SchemaId(u32::from_be_bytes([a, b, c, d])))),
-        [MAGIC_GUID, ref guid @ ..] => {
-            guid.try_into().map(SchemaRef::Guid).map_err(|_| FramingError::Header)
-        }
+        [MAGIC_GUID, ref guid @ ..] => guid.try_into().map(SchemaRef::Guid).map_err(|_| FramingError::Header),
         _ => Err(FramingError::Header),
     }
 }

@@ -12,8 +12,8 @@ use apache_avro::types::Value;
 use generate::{Shape, decode, encode, record};
 use proptest::prelude::*;
 use sluice_wire::{
-    Action, Frame, Leaf, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, Lineage, Patch, Policy, Project, Schema,
-    Validate,
+    Action, Frame, Leaf, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, Lineage, Patch, Policy, Project,
+    Schema, Validate,
 };
 
 /// Every leaf becomes this text.
@@ -94,11 +94,14 @@ fn mask(policy: &ByHash, shape: &Shape, value: Value, path: &str) -> Option<Valu
             if all_dropped(policy, items, &path) {
                 return None;
             }
-            Some(Value::Array(values.into_iter().filter_map(|value| mask(policy, items, value, &path)).collect()))
+            Some(Value::Array(
+                values.into_iter().filter_map(|value| mask(policy, items, value, &path)).collect(),
+            ))
         }
         (Shape::Map(inner), Value::Map(values)) => {
             let path = format!("{path}{{}}");
-            let values = values.into_iter().filter_map(|(key, value)| Some((key, mask(policy, inner, value, &path)?)));
+            let values =
+                values.into_iter().filter_map(|(key, value)| Some((key, mask(policy, inner, value, &path)?)));
             Some(Value::Map(values.collect()))
         }
         (Shape::Optional(null_first, inner), Value::Union(place, value)) => {
@@ -135,7 +138,8 @@ fn all_dropped(policy: &ByHash, shape: &Shape, path: &str) -> bool {
         Shape::Record(fields) => {
             let dot = if path.is_empty() { "" } else { "." };
             let mut fields = fields.iter().enumerate();
-            fields.len() > 0 && fields.all(|(n, field)| all_dropped(policy, field, &format!("{path}{dot}f{n}")))
+            fields.len() > 0
+                && fields.all(|(n, field)| all_dropped(policy, field, &format!("{path}{dot}f{n}")))
         }
         Shape::Array(items) => all_dropped(policy, items, &format!("{path}[]")),
         Shape::Optional(_, inner) => all_dropped(policy, inner, path),
@@ -173,7 +177,9 @@ fn same(leaf: Leaf<'_>, value: &Option<Value>) -> bool {
         (Leaf::Boolean(a), Some(Value::Boolean(b))) => a == *b,
         (Leaf::Int(a), Some(Value::Int(b) | Value::Date(b) | Value::TimeMillis(b))) => a == *b,
         (Leaf::Long(a), Some(value)) => match value {
-            Value::Long(b) | Value::TimeMicros(b) | Value::TimestampMillis(b) | Value::TimestampMicros(b) => a == *b,
+            Value::Long(b) | Value::TimeMicros(b) | Value::TimestampMillis(b) | Value::TimestampMicros(b) => {
+                a == *b
+            }
             Value::TimestampNanos(b) | Value::LocalTimestampMillis(b) => a == *b,
             Value::LocalTimestampMicros(b) | Value::LocalTimestampNanos(b) => a == *b,
             _ => false,
@@ -298,7 +304,16 @@ fn the_generator_makes_deep_and_varied_data() {
     }
     assert!(deepest >= 5, "{deepest}");
     assert!(bytes > 400 * 40, "{bytes}");
-    for kind in ["\"array\"", "\"map\"", "\"enum\"", "\"fixed\"", "\"uuid\"", "\"decimal\"", "\"duration\"", "\"null\""] {
+    for kind in [
+        "\"array\"",
+        "\"map\"",
+        "\"enum\"",
+        "\"fixed\"",
+        "\"uuid\"",
+        "\"decimal\"",
+        "\"duration\"",
+        "\"null\"",
+    ] {
         assert!(text.matches(kind).count() > 10, "{kind}");
     }
 }

@@ -52,7 +52,10 @@ fn counts_of_any_size_and_sign_allocate_nothing_and_end_at_once() {
 #[test]
 fn items_without_bytes_are_bounded_by_the_datum() {
     accepted(NULLS, &[long(1000), vec![0]].concat());
-    assert_eq!(refused(NULLS, &[long(1_000_000), vec![0]].concat()).expected, "no more items than the datum has bytes");
+    assert_eq!(
+        refused(NULLS, &[long(1_000_000), vec![0]].concat()).expected,
+        "no more items than the datum has bytes"
+    );
     // Many blocks, each within the bound, do not get around it.
     let blocks = [long(1000).repeat(40), vec![0]].concat();
     refused(NULLS, &blocks);
@@ -139,7 +142,8 @@ fn recursion_ends_at_the_limit() {
     refused(list, &vec![2; 10_000_000]);
     let endless = r#"{"type":"record","name":"E","fields":[{"name":"self","type":"E"}]}"#;
     refused(endless, &[]);
-    let arrays = r#"{"type":"record","name":"T","fields":[{"name":"t","type":{"type":"array","items":"T"}}]}"#;
+    let arrays =
+        r#"{"type":"record","name":"T","fields":[{"name":"t","type":{"type":"array","items":"T"}}]}"#;
     refused(arrays, &vec![2; 1_000_000]);
     let wide = r#"{"type":"record","name":"W","fields":[{"name":"a","type":"W"},{"name":"b","type":"W"}]}"#;
     refused(wide, &[0; 100]);
@@ -157,7 +161,10 @@ fn a_blocks_size_must_be_what_its_items_take() {
     accepted(STRINGS, &[long(-1), long(4), entries.clone(), vec![0]].concat());
     refused(STRINGS, &[long(-1), long(3), entries, vec![0]].concat());
     // Several blocks, mixed forms.
-    accepted(LONGS, &[long(1), long(9), long(-1), long(1), long(8), long(2), long(1), long(2), vec![0]].concat());
+    accepted(
+        LONGS,
+        &[long(1), long(9), long(-1), long(1), long(8), long(2), long(1), long(2), vec![0]].concat(),
+    );
 }
 
 #[test]
@@ -196,7 +203,10 @@ fn schemas_that_are_deep_or_explode() {
     assert!(Schema::parse(&chain(60)).is_ok());
     assert_eq!(Schema::parse(&chain(3000)).unwrap_err(), SchemaError::TooDeep);
 
-    let mut fields = vec![r#"{"name":"f0","type":{"type":"record","name":"D0","fields":[{"name":"x","type":"int"}]}}"#.to_owned()];
+    let mut fields = vec![
+        r#"{"name":"f0","type":{"type":"record","name":"D0","fields":[{"name":"x","type":"int"}]}}"#
+            .to_owned(),
+    ];
     for n in 1..60 {
         let below = n - 1;
         fields.push(format!(
@@ -224,7 +234,9 @@ fn what_is_no_schema() {
 fn the_wrong_schema_for_a_valid_datum() {
     let meter = r#"{"type":"record","name":"M","fields":[{"name":"id","type":"string"},{"name":"n","type":"long"},
         {"name":"tags","type":{"type":"map","values":"string"}}]}"#;
-    let datum = [long(3), b"abc".to_vec(), long(7), long(1), long(1), b"k".to_vec(), long(1), b"v".to_vec(), vec![0]].concat();
+    let datum =
+        [long(3), b"abc".to_vec(), long(7), long(1), long(1), b"k".to_vec(), long(1), b"v".to_vec(), vec![0]]
+            .concat();
     accepted(meter, &datum);
     for other in [LONGS, NULLS, STRINGS, r#""double""#, r#""string""#, r#"["null","string"]"#] {
         refused(other, &datum);

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn beyond_ascii() {
-        for text in ["é", "naïve café", "日本語テキスト日本語テキスト", "🦀".repeat(30).as_str()] {
+        for text in ["é", "naïve café", "日本語テキスト日本語テキスト", "🦀".repeat(30).as_str()]
+        {
             assert_eq!(skip_text(text.as_bytes(), 0, text.len()), Some(text.len()));
             assert_eq!(skip_text(text.as_bytes(), 0, text.len() - 1), None);
         }

@@ -152,7 +152,9 @@ mod tests {
     #[test]
     fn edges_round_trip_at_every_distance_from_the_end() {
         for shift in 0..64 {
-            for value in [1i64 << shift, -(1i64 << shift.min(62)), (1i64 << shift).wrapping_sub(1), i64::MIN, i64::MAX] {
+            for value in
+                [1i64 << shift, -(1i64 << shift.min(62)), (1i64 << shift).wrapping_sub(1), i64::MIN, i64::MAX]
+            {
                 let mut bytes = Vec::new();
                 write_long(value, &mut bytes);
                 for data in [bytes.clone(), padded(&bytes)] {

@@ -23,18 +23,22 @@ pub(super) fn missing(schema: &Schema, field: &Field) -> Result<Option<Vec<u8>>,
     // Without a default, a missing field is null where null is allowed: that is how APIs leave things out.
     Ok(match schema.node(field.node) {
         Node::Leaf { leaf, .. } if leaf.kind == LeafKind::Null => Some(out),
-        Node::Union { branches } => {
-            branches.iter().position(|&branch| schema.is_null(branch)).map(|place| {
-                write_long(place as i64, &mut out);
-                out
-            })
-        }
+        Node::Union { branches } => branches.iter().position(|&branch| schema.is_null(branch)).map(|place| {
+            write_long(place as i64, &mut out);
+            out
+        }),
         _ => None,
     })
 }
 
 /// Appends a default's encoding.
-pub(crate) fn write(schema: &Schema, id: NodeId, value: &Value, depth: usize, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn write(
+    schema: &Schema,
+    id: NodeId,
+    value: &Value,
+    depth: usize,
+    out: &mut Vec<u8>,
+) -> Option<()> {
     // A record whose default leaves out a field of its own type would never end.
     if depth > MAX_NESTING {
         return None;
@@ -80,7 +84,8 @@ pub(crate) fn write(schema: &Schema, id: NodeId, value: &Value, depth: usize, ou
 fn leaf_default(leaf: &LeafType, value: &Value, out: &mut Vec<u8>) -> Option<()> {
     match (leaf.kind, value) {
         (LeafKind::Bytes | LeafKind::Fixed, Value::String(text)) => {
-            let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<_>>()?;
+            let bytes: Vec<u8> =
+                text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<_>>()?;
             let mut writer = LeafWriter::new(out);
             match leaf.kind {
                 LeafKind::Bytes => writer.bytes(&bytes),

@@ -17,6 +17,8 @@ mod default;
 mod read;
 mod scalar;
 
+pub(crate) use default::write as encode_default;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -75,8 +77,10 @@ impl FromJson {
         let mut records = HashMap::new();
         for (place, node) in schema.nodes().iter().enumerate() {
             let Node::Record { fields, .. } = node else { continue };
-            let places = fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
-            let missing = fields.iter().map(|field| default::missing(schema, field)).collect::<Result<_, _>>()?;
+            let places =
+                fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
+            let missing =
+                fields.iter().map(|field| default::missing(schema, field)).collect::<Result<_, _>>()?;
             records.insert(NodeId(place as u32), Fields { places, missing });
         }
         let scratch = read::Scratch::default();

@@ -98,7 +98,12 @@ impl Reading<'_> {
     }
 
     /// The node that takes a JSON array or object; for a union the index of its branch is written.
-    fn branch<E: Error>(&mut self, id: NodeId, expected: &'static str, fits: fn(&Node) -> bool) -> Result<NodeId, E> {
+    fn branch<E: Error>(
+        &mut self,
+        id: NodeId,
+        expected: &'static str,
+        fits: fn(&Node) -> bool,
+    ) -> Result<NodeId, E> {
         let schema = self.schema;
         match schema.node(id) {
             node if fits(node) => Ok(id),
@@ -116,7 +121,8 @@ impl Reading<'_> {
 }
 
 fn name_of_union(schema: &Schema, branches: &[NodeId]) -> Cow<'static, str> {
-    let mut others = branches.iter().filter(|&&branch| !schema.is_null(branch)).map(|&branch| schema.node(branch));
+    let mut others =
+        branches.iter().filter(|&&branch| !schema.is_null(branch)).map(|&branch| schema.node(branch));
     match (others.next(), others.next()) {
         (Some(Node::Leaf { leaf, .. }), None) => super::scalar::expected(leaf),
         _ => Cow::Borrowed("a value of one of the union's types"),
@@ -196,7 +202,11 @@ impl<'de> Visitor<'de> for At<'_, '_> {
     }
 }
 
-fn map<'de, A: MapAccess<'de>>(reading: &mut Reading<'_>, values: NodeId, mut entries: A) -> Result<(), A::Error> {
+fn map<'de, A: MapAccess<'de>>(
+    reading: &mut Reading<'_>,
+    values: NodeId,
+    mut entries: A,
+) -> Result<(), A::Error> {
     let start = reading.out.len();
     let mut count = 0;
     while entries.next_key_seed(Key { out: &mut *reading.out })?.is_some() {
@@ -249,10 +259,16 @@ fn close_block(out: &mut Vec<u8>, start: usize, count: usize) {
     out.push(0);
 }
 
-fn record<'de, A: MapAccess<'de>>(reading: &mut Reading<'_>, node: NodeId, mut entries: A) -> Result<(), A::Error> {
+fn record<'de, A: MapAccess<'de>>(
+    reading: &mut Reading<'_>,
+    node: NodeId,
+    mut entries: A,
+) -> Result<(), A::Error> {
     let schema = reading.schema;
     let records = reading.records;
-    let (Node::Record { fields, .. }, Some(known)) = (schema.node(node), records.get(&node)) else { return Ok(()) };
+    let (Node::Record { fields, .. }, Some(known)) = (schema.node(node), records.get(&node)) else {
+        return Ok(());
+    };
     let start = reading.out.len();
     let first_span = reading.scratch.spans.len();
     let mut next = 0;

@@ -22,7 +22,8 @@ pub(super) enum Scalar<'a> {
 pub(super) fn expected(leaf: &LeafType) -> Cow<'static, str> {
     let text = match (leaf.logical, leaf.kind) {
         (Some(Logical::Decimal { precision, scale }), _) => {
-            return format!("a decimal of at most {precision} digits, {scale} of them after the point").into();
+            return format!("a decimal of at most {precision} digits, {scale} of them after the point")
+                .into();
         }
         (Some(Logical::Date), _) => "a date (2013-01-31), or its days since 1970-01-01",
         (Some(Logical::TimeMillis | Logical::TimeMicros), _) => "a time of day (05:15:00), or its number",
@@ -50,7 +51,11 @@ pub(super) fn expected(leaf: &LeafType) -> Cow<'static, str> {
 }
 
 /// Appends the leaf; on error there may be bytes to take back.
-pub(super) fn write_scalar(leaf: &LeafType, value: &Scalar<'_>, out: &mut Vec<u8>) -> Result<(), Cow<'static, str>> {
+pub(super) fn write_scalar(
+    leaf: &LeafType,
+    value: &Scalar<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Cow<'static, str>> {
     write(leaf, value, &mut LeafWriter::new(out)).ok_or_else(|| expected(leaf))
 }
 
@@ -87,7 +92,9 @@ fn integer(leaf: &LeafType, value: &Scalar<'_>) -> Option<i128> {
     match value {
         Scalar::Integer(value) => Some(*value),
         // JSON writers that know only doubles: 5.0 is 5. Beyond 2⁵³ a double may stand for several integers.
-        Scalar::Real(value) if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 => Some(*value as i128),
+        Scalar::Real(value) if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 => {
+            Some(*value as i128)
+        }
         Scalar::Text(text) => moment(leaf.logical?, text),
         _ => None,
     }
@@ -97,7 +104,8 @@ fn integer(leaf: &LeafType, value: &Scalar<'_>) -> Option<i128> {
 fn moment(logical: Logical, text: &str) -> Option<i128> {
     Some(match logical {
         Logical::Date => {
-            let days = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.signed_duration_since(NaiveDate::default());
+            let days =
+                NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.signed_duration_since(NaiveDate::default());
             days.num_days().into()
         }
         Logical::TimeMillis => i128::from(time(text, 1_000_000)?),
@@ -180,7 +188,8 @@ fn fixed(leaf: &LeafType, value: &Scalar<'_>, out: &mut LeafWriter<'_>) -> Optio
 fn uuid(value: &Scalar<'_>) -> Option<[u8; 16]> {
     let Scalar::Text(text) = value else { return None };
     let hyphens = [8, 13, 18, 23];
-    if text.len() != 36 || !text.bytes().enumerate().all(|(at, byte)| (byte == b'-') == hyphens.contains(&at)) {
+    if text.len() != 36 || !text.bytes().enumerate().all(|(at, byte)| (byte == b'-') == hyphens.contains(&at))
+    {
         return None;
     }
     let mut digits = text.chars().filter(|&c| c != '-').map(|c| c.to_digit(16));
@@ -261,7 +270,10 @@ mod tests {
     fn moments() {
         assert_eq!(moment(Logical::Date, "1970-01-02"), Some(1));
         assert_eq!(moment(Logical::TimestampMicros, "2013-01-01T10:00:00Z"), Some(1_357_034_400_000_000));
-        assert_eq!(moment(Logical::TimestampMicros, "2013-01-01T05:00:00-05:00"), Some(1_357_034_400_000_000));
+        assert_eq!(
+            moment(Logical::TimestampMicros, "2013-01-01T05:00:00-05:00"),
+            Some(1_357_034_400_000_000)
+        );
         assert_eq!(moment(Logical::TimestampMicros, "2013-01-01T05:00:00"), None);
         assert_eq!(moment(Logical::TimestampMillis, "1969-12-31T23:59:59.999Z"), Some(-1));
         assert_eq!(moment(Logical::TimestampMillis, "1970-01-01T00:00:00.0001Z"), None);

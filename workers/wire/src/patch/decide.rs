@@ -113,7 +113,9 @@ impl Asking<'_> {
                     (Plan::Drop(_), _) | (_, Plan::Drop(_)) => {
                         Err(self.unsupported("a map's keys and values are dropped together or not at all"))
                     }
-                    (Plan::Keep(_), values) => Ok(Plan::Map { node: id, key: None, values: Box::new(values) }),
+                    (Plan::Keep(_), values) => {
+                        Ok(Plan::Map { node: id, key: None, values: Box::new(values) })
+                    }
                     (Plan::Leaf { slot, .. }, values) => {
                         Ok(Plan::Map { node: id, key: Some(slot), values: Box::new(values) })
                     }
@@ -127,7 +129,8 @@ impl Asking<'_> {
     fn union(&mut self, id: NodeId, branches: &[NodeId]) -> Result<Plan, PatchError> {
         let schema = self.schema;
         let nullable = branches.iter().any(|&branch| schema.is_null(branch));
-        let others: Vec<NodeId> = branches.iter().copied().filter(|&branch| !schema.is_null(branch)).collect();
+        let others: Vec<NodeId> =
+            branches.iter().copied().filter(|&branch| !schema.is_null(branch)).collect();
         if others.is_empty() {
             // A union of null alone is a null leaf.
             return match branches.first() {
@@ -157,7 +160,9 @@ impl Asking<'_> {
             return Ok(Plan::Null(id));
         }
         if of_others().any(|(plan, _)| matches!(plan, Plan::Drop(_) | Plan::Null(_))) {
-            return Err(self.unsupported("the branches of a union are dropped or nulled together or not at all"));
+            return Err(
+                self.unsupported("the branches of a union are dropped or nulled together or not at all")
+            );
         }
         Ok(match plans.iter().all(|plan| matches!(plan, Plan::Keep(_))) {
             true => Plan::Keep(id),
@@ -171,10 +176,14 @@ impl Asking<'_> {
             Action::Keep => (Plan::Keep(id), "keep, all of it"),
             Action::Drop => (Plan::Drop(id), "drop, all of it"),
             Action::Null => (Plan::Null(id), "null, all of it"),
-            Action::Replace(_) => return Err(self.unsupported("a function takes one leaf, not a whole subtree")),
+            Action::Replace(_) => {
+                return Err(self.unsupported("a function takes one leaf, not a whole subtree"));
+            }
         };
         if !self.open.is_empty() && action_reaches_back(self.schema, id, &self.open) {
-            return Err(self.unsupported("a part that refers back to a record above it is handled leaf by leaf"));
+            return Err(
+                self.unsupported("a part that refers back to a record above it is handled leaf by leaf")
+            );
         }
         if self.path.is_empty() && !matches!(plan, Plan::Keep(_)) {
             return Err(self.unsupported("the datum as a whole cannot be dropped or nulled"));
@@ -205,7 +214,9 @@ impl Asking<'_> {
         let (plan, fate) = match action {
             Action::Keep => (Plan::Keep(node), "keep".to_owned()),
             Action::Drop => (Plan::Drop(node), "drop".to_owned()),
-            Action::Null if leaf.kind == LeafKind::Null => (Plan::Keep(node), "keep (always null)".to_owned()),
+            Action::Null if leaf.kind == LeafKind::Null => {
+                (Plan::Keep(node), "keep (always null)".to_owned())
+            }
             Action::Null => (Plan::Null(node), "null".to_owned()),
             Action::Replace(function) => {
                 let output = function.output(leaf).map_err(|why| self.unsupported(why))?;

@@ -15,8 +15,30 @@ use crate::schema::{Field, Node, NodeId, Schema};
 /// Writes the derived schema, as JSON.
 pub(super) fn derive(schema: &Schema, plan: &Plan, slots: &[Slot]) -> Value {
     let names = HashMap::new();
-    let mut deriving = Deriving { schema, slots, names, taken: HashSet::new(), open: Vec::new(), path: Vec::new() };
+    let mut deriving =
+        Deriving { schema, slots, names, taken: HashSet::new(), open: Vec::new(), path: Vec::new() };
     deriving.plan(plan, "")
+}
+
+/// The root record under another name, around itself as it was: for a record that contains itself, and whose
+/// outermost level is to have fields that the inner ones have not.
+pub(crate) fn wrapped(schema: &Schema) -> Value {
+    let names = HashMap::new();
+    let mut deriving =
+        Deriving { schema, slots: &[], names, taken: HashSet::new(), open: Vec::new(), path: Vec::new() };
+    let Node::Record { name, fields, attributes } = schema.node(schema.root()) else { return Value::Null };
+    let outer = format!("{name}_framed");
+    deriving.taken.insert(outer.clone());
+    let mut record = definition("record", &outer, "", attributes);
+    let mut written = Vec::new();
+    for original in fields {
+        deriving.path.push(&original.name);
+        let schema = deriving.keep(original.node, namespace_of(&outer));
+        deriving.path.pop();
+        written.push(field(original, &Plan::Keep(original.node), schema, false));
+    }
+    record.insert("fields".into(), Value::Array(written));
+    Value::Object(record)
 }
 
 struct Deriving<'s> {
@@ -79,7 +101,8 @@ impl<'s> Deriving<'s> {
                 Value::Array(branches.iter().map(|branch| self.plan(branch, namespace)).collect())
             }
             Plan::Back { node } => {
-                let name = self.open.iter().rev().find(|(open, _)| open == node).map(|(_, name)| name.clone());
+                let name =
+                    self.open.iter().rev().find(|(open, _)| open == node).map(|(_, name)| name.clone());
                 Value::String(name.unwrap_or_default())
             }
         }
@@ -229,7 +252,9 @@ impl<'s> Deriving<'s> {
     fn null_first(&self, plan: &Plan) -> bool {
         match plan {
             Plan::Union { node, .. } => match self.schema.node(*node) {
-                Node::Union { branches } => branches.first().is_some_and(|&branch| self.schema.is_null(branch)),
+                Node::Union { branches } => {
+                    branches.first().is_some_and(|&branch| self.schema.is_null(branch))
+                }
                 _ => false,
             },
             _ => false,
@@ -256,7 +281,12 @@ fn field(original: &Field, plan: &Plan, schema: Value, null_first: bool) -> Valu
     Value::Object(written)
 }
 
-fn definition(kind: &str, name: &str, namespace: &str, attributes: &Map<String, Value>) -> Map<String, Value> {
+fn definition(
+    kind: &str,
+    name: &str,
+    namespace: &str,
+    attributes: &Map<String, Value>,
+) -> Map<String, Value> {
     let mut written = attributes.clone();
     written.insert("type".into(), kind.into());
     written.insert("name".into(), local(name).into());

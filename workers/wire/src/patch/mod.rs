@@ -10,7 +10,7 @@ use crate::schema::print::print;
 use crate::{Leaf, LeafInfo, LeafType, LeafWriter, PatchError, PatchRunError, Schema};
 
 mod decide;
-mod derive;
+pub(crate) mod derive;
 mod explain;
 mod run;
 

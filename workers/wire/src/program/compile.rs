@@ -97,7 +97,9 @@ impl Compiler<'_> {
             Plan::Null(node) => self.passed_over(*node, Op::DiscardToNull),
             Plan::Leaf { slot, .. } => self.push(Op::Leaf(*slot)).map(drop),
             Plan::Record { node, fields } if self.facts.is_cyclic(*node) => self.recursive(*node, fields),
-            Plan::Record { fields, .. } => self.record(|this| fields.iter().try_for_each(|field| this.plan(field))),
+            Plan::Record { fields, .. } => {
+                self.record(|this| fields.iter().try_for_each(|field| this.plan(field)))
+            }
             Plan::Array { node, items } => {
                 let min = self.facts.min(self.item(*node));
                 self.blocks(min, true, |this| this.plan(items))
@@ -157,9 +159,7 @@ impl Compiler<'_> {
             Node::Record { fields, .. } => {
                 self.record(|this| fields.iter().try_for_each(|field| this.keep(field.node)))
             }
-            Node::Array { items, .. } => {
-                self.blocks(self.facts.min(*items), false, |this| this.keep(*items))
-            }
+            Node::Array { items, .. } => self.blocks(self.facts.min(*items), false, |this| this.keep(*items)),
             Node::Map { values, .. } => {
                 self.blocks(self.facts.min(*values).saturating_add(1), false, |this| {
                     this.push(Op::Strings(1))?;
@@ -174,7 +174,10 @@ impl Compiler<'_> {
     }
 
     /// A record written out in place.
-    fn record(&mut self, fields: impl FnOnce(&mut Self) -> Result<(), SchemaError>) -> Result<(), SchemaError> {
+    fn record(
+        &mut self,
+        fields: impl FnOnce(&mut Self) -> Result<(), SchemaError>,
+    ) -> Result<(), SchemaError> {
         let outer = self.level;
         self.level = outer.saturating_add(1);
         if self.facts.can_be_too_deep {

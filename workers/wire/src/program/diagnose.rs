@@ -20,7 +20,8 @@ pub(crate) fn diagnose(schema: &Schema, data: &[u8]) -> DatumError {
 
 /// The same for any datum.
 pub(crate) fn check(schema: &Schema, data: &[u8]) -> Result<(), DatumError> {
-    let mut walk = Walk { schema, data, path: Vec::new(), empty: EMPTY_ITEMS + data.len() as u64, wanted: None };
+    let mut walk =
+        Walk { schema, data, path: Vec::new(), empty: EMPTY_ITEMS + data.len() as u64, wanted: None };
     let end = walk.node(schema.root(), 0, 0)?;
     if end != data.len() {
         return Err(walk.error(end, "the end of the datum"));
@@ -83,7 +84,9 @@ impl<'s> Walk<'s> {
             Node::Leaf { leaf, .. } => self.leaf(leaf, at),
             Node::Record { fields, .. } => {
                 let depth = self.enter(at, depth)?;
-                fields.iter().try_fold(at, |at, field| self.under(Step::Field(&field.name), field.node, at, depth))
+                fields
+                    .iter()
+                    .try_fold(at, |at, field| self.under(Step::Field(&field.name), field.node, at, depth))
             }
             Node::Array { items, .. } => self.blocks(None, *items, at, depth),
             Node::Map { values, .. } => self.blocks(Some(()), *values, at, depth),
@@ -110,7 +113,13 @@ impl<'s> Walk<'s> {
         Ok(depth + 1)
     }
 
-    fn blocks(&mut self, key: Option<()>, id: NodeId, mut at: usize, depth: usize) -> Result<usize, DatumError> {
+    fn blocks(
+        &mut self,
+        key: Option<()>,
+        id: NodeId,
+        mut at: usize,
+        depth: usize,
+    ) -> Result<usize, DatumError> {
         let depth = self.enter(at, depth)?;
         loop {
             let header = at;

@@ -22,7 +22,15 @@ impl Facts {
         for node in schema.nodes() {
             node.each_child(|child| uses[child.0 as usize] += 1);
         }
-        let mut cycles = Cycles { schema, order: vec![0; count], low: vec![0; count], next: 1, open: Vec::new(), is_open: vec![false; count], cyclic: vec![false; count] };
+        let mut cycles = Cycles {
+            schema,
+            order: vec![0; count],
+            low: vec![0; count],
+            next: 1,
+            open: Vec::new(),
+            is_open: vec![false; count],
+            cyclic: vec![false; count],
+        };
         cycles.visit(schema.root());
         let cyclic = cycles.cyclic;
         let recursive = cyclic.iter().any(|&cyclic| cyclic);
@@ -51,7 +59,8 @@ fn depth(schema: &Schema, id: NodeId, known: &mut Vec<Option<usize>>) -> usize {
     }
     let mut deepest = 0;
     schema.node(id).each_child(|child| deepest = deepest.max(depth(schema, child, known)));
-    let own = usize::from(matches!(schema.node(id), Node::Record { .. } | Node::Array { .. } | Node::Map { .. }));
+    let own =
+        usize::from(matches!(schema.node(id), Node::Record { .. } | Node::Array { .. } | Node::Map { .. }));
     known[id.0 as usize] = Some(deepest + own);
     deepest + own
 }

@@ -3,6 +3,8 @@
 //! A [`plan::Plan`] says what happens to each part of a schema; [`compile`] flattens it to [`op::Op`]s; [`walk`]
 //! runs them over a datum; [`diagnose`] finds out, after a failure, where and why.
 
+#[cfg(feature = "columns")]
+pub(crate) mod choose;
 pub(crate) mod compile;
 pub(crate) mod diagnose;
 pub(crate) mod facts;

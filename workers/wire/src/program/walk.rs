@@ -52,7 +52,14 @@ struct Walk<'p, 't, T> {
 
 impl<T: Task> Walk<'_, '_, T> {
     /// Runs the body at `start` so many times.
-    fn body(&mut self, data: &[u8], mut at: usize, start: usize, mut times: u64, depth: usize) -> Option<usize> {
+    fn body(
+        &mut self,
+        data: &[u8],
+        mut at: usize,
+        start: usize,
+        mut times: u64,
+        depth: usize,
+    ) -> Option<usize> {
         let ops = self.ops;
         let mut pc = start;
         loop {
@@ -144,7 +151,15 @@ impl<T: Task> Walk<'_, '_, T> {
 
     /// Blocks of items up to the empty one. A negative count comes with the block's size in bytes, which must
     /// be what the items really take: readers that skip by it would otherwise see another datum than we do.
-    fn blocks(&mut self, data: &[u8], mut at: usize, body: usize, min: u32, depth: usize, rewrite: bool) -> Option<usize> {
+    fn blocks(
+        &mut self,
+        data: &[u8],
+        mut at: usize,
+        body: usize,
+        min: u32,
+        depth: usize,
+        rewrite: bool,
+    ) -> Option<usize> {
         if depth > MAX_NESTING {
             return None;
         }

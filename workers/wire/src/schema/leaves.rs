@@ -104,7 +104,8 @@ pub struct LeafInfo {
 
 /// Every leaf, in schema order.
 pub(crate) fn of(schema: &Schema) -> Result<Vec<LeafInfo>, SchemaError> {
-    let mut walk = Walk { schema, path: String::new(), open: Vec::new(), leaves: Vec::new(), steps: 0, depth: 0 };
+    let mut walk =
+        Walk { schema, path: String::new(), open: Vec::new(), leaves: Vec::new(), steps: 0, depth: 0 };
     walk.node(schema.root(), false)?;
     Ok(walk.leaves)
 }

@@ -8,8 +8,8 @@ pub(crate) mod print;
 use std::fmt;
 use std::sync::Arc;
 
-pub use leaves::{LeafInfo, LeafKind, LeafType, Logical};
 pub(crate) use leaves::branch_name;
+pub use leaves::{LeafInfo, LeafKind, LeafType, Logical};
 pub(crate) use node::{Field, Node, NodeId};
 
 use crate::SchemaError;

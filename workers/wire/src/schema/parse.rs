@@ -9,8 +9,7 @@ use super::{Field, LeafKind, LeafType, Logical, Node, NodeId};
 use crate::{MAX_SCHEMA_DEPTH, SchemaError};
 
 /// Keys that say what a definition is; the rest are its attributes.
-const STRUCTURE: [&str; 8] =
-    ["type", "name", "namespace", "fields", "items", "values", "symbols", "size"];
+const STRUCTURE: [&str; 8] = ["type", "name", "namespace", "fields", "items", "values", "symbols", "size"];
 const FIELD_STRUCTURE: [&str; 3] = ["name", "type", "default"];
 
 pub(super) fn nodes(schema: &Value) -> Result<(Vec<Node>, NodeId), SchemaError> {
@@ -35,8 +34,10 @@ impl Table {
         match schema {
             Value::String(name) => self.by_name(name, namespace, &Map::new()),
             Value::Array(branches) => {
-                let branches =
-                    branches.iter().map(|branch| self.read(branch, namespace, depth + 1)).collect::<Result<_, _>>()?;
+                let branches = branches
+                    .iter()
+                    .map(|branch| self.read(branch, namespace, depth + 1))
+                    .collect::<Result<_, _>>()?;
                 self.push(Node::Union { branches })
             }
             Value::Object(definition) => self.definition(definition, namespace, depth),
@@ -52,7 +53,9 @@ impl Table {
     ) -> Result<NodeId, SchemaError> {
         let kind = match definition.get("type") {
             Some(Value::String(kind)) => kind.as_str(),
-            Some(nested @ (Value::Object(_) | Value::Array(_))) => return self.read(nested, namespace, depth + 1),
+            Some(nested @ (Value::Object(_) | Value::Array(_))) => {
+                return self.read(nested, namespace, depth + 1);
+            }
             _ => return Err(broken("a definition has a `type`")),
         };
         match kind {
@@ -233,5 +236,6 @@ fn decimal(leaf: &LeafType, definition: &Map<String, Value>) -> Option<Logical> 
         LeafKind::Fixed => ((8.0 * leaf.size as f64 - 1.0) * std::f64::consts::LOG10_2).floor() as u32,
         _ => u32::MAX,
     };
-    (precision > 0 && scale <= precision && precision <= digits).then_some(Logical::Decimal { precision, scale })
+    (precision > 0 && scale <= precision && precision <= digits)
+        .then_some(Logical::Decimal { precision, scale })
 }

@@ -5,8 +5,20 @@ use serde_json::Value;
 
 /// Keys in the order people write them; others follow by name.
 const ORDER: [&str; 14] = [
-    "type", "name", "namespace", "doc", "aliases", "logicalType", "precision", "scale", "size", "symbols", "items",
-    "values", "default", "fields",
+    "type",
+    "name",
+    "namespace",
+    "doc",
+    "aliases",
+    "logicalType",
+    "precision",
+    "scale",
+    "size",
+    "symbols",
+    "items",
+    "values",
+    "default",
+    "fields",
 ];
 
 /// Prints a schema.

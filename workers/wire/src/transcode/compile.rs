@@ -13,8 +13,14 @@ use crate::{MAX_LEAVES, MAX_SCHEMA_DEPTH, SchemaError};
 
 pub(super) fn messages(schema: &Schema, descriptor: &DescriptorProto) -> Result<Vec<Vec<Step>>, SchemaError> {
     let facts = Facts::of(schema);
-    let mut compiler =
-        Compiler { schema, facts: &facts, root: descriptor, messages: Vec::new(), known: HashMap::new(), path: String::new() };
+    let mut compiler = Compiler {
+        schema,
+        facts: &facts,
+        root: descriptor,
+        messages: Vec::new(),
+        known: HashMap::new(),
+        path: String::new(),
+    };
     if !matches!(schema.node(schema.root()), Node::Record { .. }) {
         return Err(compiler.unsupported("a message is made of a record"));
     }
@@ -116,7 +122,9 @@ impl<'c> Compiler<'c> {
                 _ => Err(self.unsupported("a union of several types has no one protobuf type")),
             },
             _ if repeated => Err(self.unsupported("the descriptor's field is repeated")),
-            Node::Array { .. } | Node::Map { .. } => Err(self.unsupported("the descriptor's field is not repeated")),
+            Node::Array { .. } | Node::Map { .. } => {
+                Err(self.unsupported("the descriptor's field is not repeated"))
+            }
             Node::Record { .. } => {
                 let inner = self.enter(target, scope)?;
                 Ok(Step::Message { tag: tag(2), message: self.message(id, &inner)? })
@@ -170,7 +178,11 @@ impl<'c> Compiler<'c> {
             (LeafKind::Enum, Type::String) => To::Symbol,
             (LeafKind::Enum, Type::Enum) => self.numbers(leaf, target, scope)?,
             (kind, to) => {
-                return Err(self.unsupported(format!("{} does not become {}", kind.as_str(), to.as_str_name())));
+                return Err(self.unsupported(format!(
+                    "{} does not become {}",
+                    kind.as_str(),
+                    to.as_str_name()
+                )));
             }
         })
     }
@@ -184,10 +196,13 @@ impl<'c> Compiler<'c> {
         let name = last(target.type_name());
         let mut types = scope.iter().rev().flat_map(|message| &message.enum_type);
         let found: Option<&EnumDescriptorProto> = types.find(|found| found.name() == name);
-        let found = found.ok_or_else(|| self.unsupported(format!("the descriptor has no enum type `{name}`")))?;
+        let found =
+            found.ok_or_else(|| self.unsupported(format!("the descriptor has no enum type `{name}`")))?;
         let number = |symbol: &String| {
             let value = found.value.iter().find(|value| value.name() == symbol);
-            value.map(|value| value.number()).ok_or_else(|| self.unsupported(format!("no enum value `{symbol}`")))
+            value
+                .map(|value| value.number())
+                .ok_or_else(|| self.unsupported(format!("no enum value `{symbol}`")))
         };
         leaf.symbols.iter().map(number).collect::<Result<_, _>>().map(To::Numbers)
     }

@@ -39,13 +39,30 @@ pub struct Transcode {
 /// One Avro value on its way.
 enum Step {
     /// `tag` is the field's key on the wire, `to` how the value is written.
-    Leaf { tag: u64, leaf: LeafType, to: wire::To },
+    Leaf {
+        tag: u64,
+        leaf: LeafType,
+        to: wire::To,
+    },
     /// A null: no bytes on either side.
     Nothing,
-    Message { tag: u64, message: usize },
-    Repeated { min: u64, items: Box<Step> },
-    Map { tag: u64, min: u64, value: Box<Step> },
-    Optional { null: u32, other: Box<Step> },
+    Message {
+        tag: u64,
+        message: usize,
+    },
+    Repeated {
+        min: u64,
+        items: Box<Step>,
+    },
+    Map {
+        tag: u64,
+        min: u64,
+        value: Box<Step>,
+    },
+    Optional {
+        null: u32,
+        other: Box<Step>,
+    },
 }
 
 impl Transcode {
@@ -112,7 +129,9 @@ impl<'w> Walk<'w> {
                 let (index, at) = read_index(self.data, at, 2)?;
                 if index == *null { Some(at) } else { self.step(other, at, depth) }
             }
-            Step::Repeated { min, items } => self.blocks(*min, at, depth, |walk, at, depth| walk.step(items, at, depth)),
+            Step::Repeated { min, items } => {
+                self.blocks(*min, at, depth, |walk, at, depth| walk.step(items, at, depth))
+            }
             Step::Map { tag, min, value } => self.blocks(*min, at, depth, |walk, at, depth| {
                 wire::varint(*tag, walk.out);
                 let start = walk.out.len();

@@ -123,7 +123,9 @@ fn digits(bytes: &[u8], leaf: &LeafType, out: &mut Vec<u8>) -> Result<(), &'stat
     let fill = if sign { 0xff } else { 0 };
     let lead = bytes.len().saturating_sub(16);
     let (extra, low) = bytes.split_at(lead);
-    if extra.iter().any(|&byte| byte != fill) || (lead > 0 && low.first().is_some_and(|b| (*b >= 0x80) != sign)) {
+    if extra.iter().any(|&byte| byte != fill)
+        || (lead > 0 && low.first().is_some_and(|b| (*b >= 0x80) != sign))
+    {
         return Err("a decimal of at most 16 bytes");
     }
     let mut padded = [fill; 16];

@@ -158,9 +158,11 @@ fn render(shape: &Shape, names: &mut usize) -> serde_json::Value {
         S::Map(values) => json!({"type": "map", "values": render(values, names)}),
         S::Record(fields) => {
             let name = name();
-            let fields: Vec<_> = fields.iter().enumerate().map(|(place, field)| {
-                json!({"name": format!("f{place}"), "type": render(field, names)})
-            }).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .enumerate()
+                .map(|(place, field)| json!({"name": format!("f{place}"), "type": render(field, names)}))
+                .collect();
             json!({"type": "record", "name": name, "fields": fields})
         }
         S::Optional(true, other) => json!(["null", render(other, names)]),
@@ -175,10 +177,14 @@ fn symbols(count: u32) -> Vec<String> {
 }
 
 fn long() -> impl Strategy<Value = i64> {
-    prop_oneof![-100i64..100, any::<i64>(), (0u32..63, any::<bool>()).prop_map(|(bits, minus)| {
-        let edge = 1i64 << bits;
-        if minus { -edge } else { edge }
-    })]
+    prop_oneof![
+        -100i64..100,
+        any::<i64>(),
+        (0u32..63, any::<bool>()).prop_map(|(bits, minus)| {
+            let edge = 1i64 << bits;
+            if minus { -edge } else { edge }
+        })
+    ]
 }
 
 fn int() -> impl Strategy<Value = i32> {
@@ -215,14 +221,16 @@ pub fn value(shape: &Shape) -> BoxedStrategy<Value> {
         S::LocalTimestampMillis => long().prop_map(Value::LocalTimestampMillis).boxed(),
         S::LocalTimestampMicros => long().prop_map(Value::LocalTimestampMicros).boxed(),
         S::LocalTimestampNanos => long().prop_map(Value::LocalTimestampNanos).boxed(),
-        S::DecimalBytes | S::DecimalFixed => {
-            (-99_999_999_999i64..99_999_999_999)
-                .prop_map(|value| Value::Decimal(Decimal::from(value.to_be_bytes())))
-                .boxed()
+        S::DecimalBytes | S::DecimalFixed => (-99_999_999_999i64..99_999_999_999)
+            .prop_map(|value| Value::Decimal(Decimal::from(value.to_be_bytes())))
+            .boxed(),
+        S::Uuid | S::UuidFixed => {
+            any::<u128>().prop_map(|bits| Value::Uuid(uuid::Uuid::from_u128(bits))).boxed()
         }
-        S::Uuid | S::UuidFixed => any::<u128>().prop_map(|bits| Value::Uuid(uuid::Uuid::from_u128(bits))).boxed(),
         S::Duration => any::<[u32; 3]>()
-            .prop_map(|[a, b, c]| Value::Duration(Duration::new(Months::new(a), Days::new(b), Millis::new(c))))
+            .prop_map(|[a, b, c]| {
+                Value::Duration(Duration::new(Months::new(a), Days::new(b), Millis::new(c)))
+            })
             .boxed(),
         S::Array(items) => prop::collection::vec(value(items), 0..4).prop_map(Value::Array).boxed(),
         S::Map(values) => {
@@ -232,7 +240,8 @@ pub fn value(shape: &Shape) -> BoxedStrategy<Value> {
             let fields: Vec<_> = fields.iter().map(value).collect();
             fields
                 .prop_map(|values| {
-                    let named = values.into_iter().enumerate().map(|(place, value)| (format!("f{place}"), value));
+                    let named =
+                        values.into_iter().enumerate().map(|(place, value)| (format!("f{place}"), value));
                     Value::Record(named.collect())
                 })
                 .boxed()

@@ -1,8 +1,12 @@
 //! Project: typed leaves in one pass over a validated datum.
 
+mod resolve;
+
+use std::borrow::Cow;
+
 use crate::leaf::read_leaf;
 use crate::program::compile;
-use crate::program::diagnose::diagnose;
+use crate::program::diagnose::{diagnose, leaf_at};
 use crate::program::op::Program;
 use crate::program::plan::Plan;
 use crate::program::walk::Task;
@@ -16,6 +20,10 @@ pub struct Project {
     leaves: Vec<LeafType>,
     /// By slot: the place in the caller's paths.
     places: Vec<usize>,
+    /// By slot: what makes the writer's leaf the reader's.
+    promotions: Vec<resolve::Promotion>,
+    /// Fields that the writer does not have: the place in the caller's paths and the reader's default.
+    defaults: Vec<resolve::Default>,
 }
 
 impl Project {
@@ -32,13 +40,28 @@ impl Project {
             }
             steps.push(path.split('.').collect::<Vec<_>>());
         }
-        let wants: Vec<Want<'_>> =
-            steps.iter().enumerate().map(|(place, steps)| Want { place, path: paths[place], steps }).collect();
+        let wants: Vec<Want<'_>> = steps
+            .iter()
+            .enumerate()
+            .map(|(place, steps)| Want { place, path: paths[place], steps })
+            .collect();
         let mut choosing = Choosing { schema, leaves: Vec::new(), places: Vec::new() };
         let plan = choosing.node(schema.root(), &wants)?;
         let program = compile::plan_with_absent(schema, &plan)?;
         let Choosing { leaves, places, .. } = choosing;
-        Ok(Self { schema: schema.clone(), program, leaves, places })
+        let promotions = leaves.iter().map(|_| resolve::Promotion::None).collect();
+        Ok(Self { schema: schema.clone(), program, leaves, places, promotions, defaults: Vec::new() })
+    }
+
+    /// Compiles paths of a reader's schema for data of a writer's: fields meet by name or alias, narrower types
+    /// are promoted (specification, "Schema Resolution"), and what the writer lacks takes the reader's default,
+    /// handed out after the rest.
+    ///
+    /// # Errors
+    /// The same as [`Project::compile`], and [`SchemaError::Unsupported`] where the two do not resolve for every
+    /// datum: a writer's null or symbol that the reader has no place for is found here rather than later.
+    pub fn compile_resolved(writer: &Schema, reader: &Schema, paths: &[&str]) -> Result<Self, SchemaError> {
+        resolve::compile(writer, reader, paths)
     }
 
     /// Calls `leaf(index in paths, leaf)` for each wanted leaf in datum order, [`Leaf::Null`] for an absent
@@ -48,10 +71,24 @@ impl Project {
     /// [`DatumError`].
     #[inline]
     pub fn run<'d>(&'d self, datum: &'d [u8], leaf: impl FnMut(usize, Leaf<'d>)) -> Result<(), DatumError> {
-        let mut reading = Reading { project: self, datum, leaf };
-        match self.program.run(datum, &mut reading) {
-            Some(()) => Ok(()),
-            None => Err(diagnose(&self.schema, datum)),
+        let mut reading = Reading { project: self, datum, leaf, refused: None };
+        if self.program.run(datum, &mut reading).is_none() {
+            return Err(self.failure(datum, reading.refused));
+        }
+        for default in &self.defaults {
+            (reading.leaf)(default.place, default.leaf());
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn failure(&self, datum: &[u8], refused: Option<usize>) -> DatumError {
+        match refused {
+            Some(at) => {
+                let expected = Cow::Borrowed("UTF-8, because the reader has a string");
+                DatumError { path: leaf_at(&self.schema, datum, at), position: at, expected }
+            }
+            None => diagnose(&self.schema, datum),
         }
     }
 }
@@ -60,6 +97,8 @@ struct Reading<'d, F> {
     project: &'d Project,
     datum: &'d [u8],
     leaf: F,
+    /// A leaf that could not be promoted begins here.
+    refused: Option<usize>,
 }
 
 impl<'d, F: FnMut(usize, Leaf<'d>)> Task for Reading<'d, F> {
@@ -67,6 +106,10 @@ impl<'d, F: FnMut(usize, Leaf<'d>)> Task for Reading<'d, F> {
     fn leaf(&mut self, slot: u32, _data: &[u8], at: usize) -> Option<usize> {
         let slot = slot as usize;
         let (leaf, end) = read_leaf(self.project.leaves.get(slot)?, self.datum, at)?;
+        let Some(leaf) = self.project.promotions.get(slot)?.apply(leaf) else {
+            self.refused = Some(at);
+            return None;
+        };
         (self.leaf)(*self.project.places.get(slot)?, leaf);
         Some(end)
     }
