@@ -173,6 +173,14 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.as_mut() {
+            let _ = child.kill().and_then(|()| child.wait()); // a run that failed: nothing is left to save
+        }
+    }
+}
+
 /// Highest resident memory of a process so far, in bytes: `VmHWM` of proc(5), which counts in kB.
 fn peak_of(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -29,10 +29,7 @@ impl Lake {
     /// Rows as JSON objects.
     pub(crate) fn rows(&self, sql: &str) -> Result<Vec<Value>> {
         let text = self.ask(sql, "json")?;
-        if text.trim().is_empty() {
-            return Ok(Vec::new());
-        }
-        serde_json::from_str(&text).with_context(|| format!("`sluice sql` did not answer with JSON: {sql}"))
+        serde_json::from_str(&text).with_context(|| format!("`sluice sql` did not answer with an array of JSON: {sql}"))
     }
 
     /// One number.
