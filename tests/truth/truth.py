@@ -56,7 +56,7 @@ def check_lake(db, demo, masked):
     """Counts and sums of the Delta tables; the CSV is in the views flights and planes."""
     for view, topic in (("lake_flights", FLIGHTS), ("lake_aircraft", AIRCRAFT), ("lake_facts", FACTS)):
         db.register(view, DeltaTable(str(demo / "lake" / topic)).to_pyarrow_dataset())
-    one = lambda sql: db.sql(sql).fetchone()[0]
+    one = lambda sql: db.sql(sql).fetchall()[0][0]
     groups = lambda sql: {row[0]: row[1:] for row in db.sql(sql).fetchall()}
 
     check("flights", one("SELECT count(*) FROM flights"), one("SELECT count(*) FROM lake_flights"))
@@ -101,7 +101,7 @@ def check_lake(db, demo, masked):
 
 def check_archive(db, demo, raw):
     """Every Avro object read with fastavro: as many records as rows in the lake, and no raw tail number in any text."""
-    rows = {topic: db.sql(f"SELECT count(*) FROM {view}").fetchone()[0]
+    rows = {topic: db.sql(f"SELECT count(*) FROM {view}").fetchall()[0][0]
             for topic, view in ((FLIGHTS, "lake_flights"), (AIRCRAFT, "lake_aircraft"), (FACTS, "lake_facts"))}
     seen, leaks, distance = collections.Counter(), 0, 0
     positions = set()
@@ -115,7 +115,7 @@ def check_archive(db, demo, raw):
                 leaks += any(value in raw for value in record.values() if isinstance(value, str))
     check("archive: records by topic", rows, dict(seen))
     check("archive: positions that differ", sum(seen.values()), len(positions))
-    check("archive: sum of distance", db.sql("SELECT sum(distance)::BIGINT FROM flights").fetchone()[0], distance)
+    check("archive: sum of distance", db.sql("SELECT sum(distance)::BIGINT FROM flights").fetchall()[0][0], distance)
     check("archive: records with a raw tail number", 0, leaks)
 
 
