@@ -8,6 +8,7 @@ pub struct Case {
     pub data: Vec<Vec<u8>>,
     pub dropped: &'static [&'static str],
     pub redacted: &'static [&'static str],
+    pub projected: &'static [&'static str],
 }
 
 pub fn cases() -> Vec<Case> {
@@ -53,7 +54,8 @@ impl Seed {
 
 fn encode(schema: &str, values: impl Iterator<Item = Value>) -> Vec<Vec<u8>> {
     let schema = apache_avro::Schema::parse_str(schema).expect("schema");
-    values.map(|value| apache_avro::to_avro_datum(&schema, value).expect("datum")).collect()
+    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().expect("writer");
+    values.map(|value| writer.write_value_to_vec(value).expect("datum")).collect()
 }
 
 fn text(text: impl Into<String>) -> Value {
@@ -115,6 +117,7 @@ fn meter() -> Case {
         data,
         dropped: &["phone"],
         redacted: &["customer_name", "email", "postcode"],
+        projected: &["mpan", "postcode", "read_at", "kwh"],
     }
 }
 
@@ -167,7 +170,14 @@ fn flight() -> Case {
         record(fields)
     });
     let data = encode(FLIGHT, values);
-    Case { name: "flight", schema: FLIGHT, data, dropped: &["hour", "minute"], redacted: &["tailnum"] }
+    Case {
+        name: "flight",
+        schema: FLIGHT,
+        data,
+        dropped: &["hour", "minute"],
+        redacted: &["tailnum"],
+        projected: &["dep_time", "dep_delay", "arr_time", "tailnum", "air_time", "time_hour"],
+    }
 }
 
 const NESTED: &str = r#"{"type":"record","name":"Order","namespace":"bench","fields":[
@@ -208,5 +218,6 @@ fn nested() -> Case {
         data,
         dropped: &["lines[].quantity"],
         redacted: &["lines[].attributes{}[].text"],
+        projected: &["id"],
     }
 }

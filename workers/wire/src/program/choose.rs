@@ -43,18 +43,28 @@ impl<W: Fn(&LeafType) -> bool> Choosing<'_, W> {
             Node::Record { .. } if self.open.contains(&id) => Plan::Back { node: id },
             Node::Record { fields, .. } => {
                 self.open.push(id);
-                let fields = fields.iter().map(|field| self.node(field.node)).collect::<Result<_, _>>()?;
+                let fields =
+                    fields.iter().map(|field| self.node(field.node)).collect::<Result<Vec<_>, _>>()?;
                 self.open.pop();
-                Plan::Record { node: id, fields }
+                if fields.iter().all(is_kept) { Plan::Keep(id) } else { Plan::Record { node: id, fields } }
             }
-            Node::Array { items, .. } => Plan::Array { node: id, items: Box::new(self.node(*items)?) },
-            Node::Map { values, .. } => {
-                Plan::Map { node: id, key: None, values: Box::new(self.node(*values)?) }
-            }
+            Node::Array { items, .. } => match self.node(*items)? {
+                Plan::Keep(_) => Plan::Keep(id),
+                items => Plan::Array { node: id, items: Box::new(items) },
+            },
+            Node::Map { values, .. } => match self.node(*values)? {
+                Plan::Keep(_) => Plan::Keep(id),
+                values => Plan::Map { node: id, key: None, values: Box::new(values) },
+            },
             Node::Union { branches } => {
-                let branches = branches.iter().map(|&branch| self.node(branch)).collect::<Result<_, _>>()?;
-                Plan::Union { node: id, branches }
+                let branches =
+                    branches.iter().map(|&branch| self.node(branch)).collect::<Result<Vec<_>, _>>()?;
+                if branches.iter().all(is_kept) { Plan::Keep(id) } else { Plan::Union { node: id, branches } }
             }
         })
     }
+}
+
+fn is_kept(plan: &Plan) -> bool {
+    matches!(plan, Plan::Keep(_))
 }

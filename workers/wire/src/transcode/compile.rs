@@ -131,7 +131,14 @@ impl<'c> Compiler<'c> {
             }
             Node::Leaf { leaf, .. } => {
                 let to = self.leaf(leaf, target, scope)?;
-                Ok(Step::Leaf { tag: tag(to.wire_type()), leaf: leaf.clone(), to })
+                let tag = tag(to.wire_type());
+                Ok(match (leaf.kind, &to) {
+                    (LeafKind::String, To::Bytes) => Step::Text { tag },
+                    (LeafKind::Bytes, To::Bytes) => Step::Blob { tag },
+                    (LeafKind::Int, To::Varint) => Step::Int { tag },
+                    (LeafKind::Long, To::Varint) => Step::Long { tag },
+                    _ => Step::Leaf { tag, leaf: leaf.clone(), to },
+                })
             }
         }
     }

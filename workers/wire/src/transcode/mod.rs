@@ -21,7 +21,8 @@
 mod compile;
 mod wire;
 
-use crate::datum::varint::{read_index, read_len, read_long};
+use crate::datum::text::skip_text;
+use crate::datum::varint::{read_index, read_int, read_len, read_long};
 use crate::leaf::{Leaf, read_leaf};
 use crate::program::diagnose::{diagnose, leaf_at};
 use crate::program::walk::EMPTY_ITEMS;
@@ -43,6 +44,19 @@ enum Step {
         tag: u64,
         leaf: LeafType,
         to: wire::To,
+    },
+    /// The commonest leaves without a detour: text, bytes, and integers that stay varints.
+    Text {
+        tag: u64,
+    },
+    Blob {
+        tag: u64,
+    },
+    Int {
+        tag: u64,
+    },
+    Long {
+        tag: u64,
     },
     /// A null: no bytes on either side.
     Nothing,
@@ -81,6 +95,7 @@ impl Transcode {
     /// [`DatumError`].
     pub fn run(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), DatumError> {
         let start = out.len();
+        out.reserve(datum.len() + datum.len() / 2);
         let empty = EMPTY_ITEMS + datum.len() as u64;
         let mut walk = Walk { messages: &self.messages, data: datum, out, empty, refused: None };
         if walk.message(0, 0, 1) == Some(datum.len()) {
@@ -117,10 +132,36 @@ impl<'w> Walk<'w> {
     fn step(&mut self, step: &'w Step, at: usize, depth: usize) -> Option<usize> {
         match step {
             Step::Leaf { tag, leaf, to } => self.leaf(*tag, leaf, to, at),
+            Step::Text { tag } => {
+                let (len, from) = read_len(self.data, at)?;
+                let end = skip_text(self.data, from, len)?;
+                wire::varint(*tag, self.out);
+                wire::bytes(self.data.get(from..end)?, self.out);
+                Some(end)
+            }
+            Step::Blob { tag } => {
+                let (len, from) = read_len(self.data, at)?;
+                let bytes = self.data.get(from..)?.get(..len)?;
+                wire::varint(*tag, self.out);
+                wire::bytes(bytes, self.out);
+                Some(from + len)
+            }
+            Step::Int { tag } => {
+                let (value, end) = read_int(self.data, at)?;
+                wire::varint(*tag, self.out);
+                wire::varint(i64::from(value).cast_unsigned(), self.out);
+                Some(end)
+            }
+            Step::Long { tag } => {
+                let (value, end) = read_long(self.data, at)?;
+                wire::varint(*tag, self.out);
+                wire::varint(value.cast_unsigned(), self.out);
+                Some(end)
+            }
             Step::Nothing => Some(at),
             Step::Message { tag, message } => {
                 wire::varint(*tag, self.out);
-                let start = self.out.len();
+                let start = wire::open(self.out);
                 let at = self.message(*message, at, depth + 1)?;
                 wire::close(self.out, start);
                 Some(at)
@@ -134,7 +175,7 @@ impl<'w> Walk<'w> {
             }
             Step::Map { tag, min, value } => self.blocks(*min, at, depth, |walk, at, depth| {
                 wire::varint(*tag, walk.out);
-                let start = walk.out.len();
+                let start = wire::open(walk.out);
                 let (len, from) = read_len(walk.data, at)?;
                 let key = simdutf8::basic::from_utf8(walk.data.get(from..)?.get(..len)?).ok()?;
                 // An entry's key is field 1, length-delimited.

@@ -68,7 +68,7 @@ pub(super) fn write(
             varint(i64::from(*number).cast_unsigned(), out);
         }
         (To::Digits, Leaf::Bytes(value) | Leaf::Fixed(value)) => {
-            let start = out.len();
+            let start = open(out);
             digits(value, leaf, out)?;
             close(out, start);
         }
@@ -105,15 +105,32 @@ pub(super) fn bytes(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-/// Puts the length before what stands behind `start`.
+/// Begins something with a length before it; one byte is left for the length, which mostly is enough.
+#[inline]
+pub(super) fn open(out: &mut Vec<u8>) -> usize {
+    out.push(0);
+    out.len()
+}
+
+/// Writes the length of what stands behind `start`, which [`open`] gave.
 #[inline]
 pub(super) fn close(out: &mut Vec<u8>, start: usize) {
-    let end = out.len();
-    varint((end - start) as u64, out);
-    let prefix = out.len() - end;
-    if let Some(message) = out.get_mut(start..) {
-        message.rotate_right(prefix);
+    let len = out.len() - start;
+    if len < 0x80 {
+        if let Some(place) = out.get_mut(start - 1) {
+            *place = len as u8;
+        }
+        return;
     }
+    let end = out.len();
+    varint(len as u64, out);
+    let prefix = out.len() - end;
+    if let Some(message) = out.get_mut(start - 1..) {
+        // [0 message length] → [length message 0]
+        message.rotate_right(prefix);
+        message[prefix..].rotate_left(1);
+    }
+    out.pop();
 }
 
 /// A two's complement number as decimal text.
