@@ -135,11 +135,11 @@ impl CheckpointLog {
             return;
         }
         let Some((id, _)) = key.rsplit_once('/') else { return };
-        let Some(value) = record.value.and_then(|value| serde_json::from_slice::<Checkpoint>(value).ok()) else {
+        let Some(value) = record.value.and_then(|value| serde_json::from_slice::<Checkpoint>(value).ok())
+        else {
             return;
         };
-        let newer =
-            |old: &Checkpoint| (value.run, value.pages) >= (old.run, old.pages);
+        let newer = |old: &Checkpoint| (value.run, value.pages) >= (old.run, old.pages);
         if self.newest.get(id).is_none_or(newer) {
             self.newest.insert(id.to_owned(), value);
         }
@@ -195,7 +195,15 @@ mod tests {
     fn give(log: &mut CheckpointLog, key: &str, value: &[u8]) {
         let offset = Offset::new(0).unwrap();
         let (key, value) = (Some(key.as_bytes()), Some(value));
-        log.take(&RecordRef { topic: "t", partition: 0, offset, timestamp_ms: None, key, value, headers: &[] });
+        log.take(&RecordRef {
+            topic: "t",
+            partition: 0,
+            offset,
+            timestamp_ms: None,
+            key,
+            value,
+            headers: &[],
+        });
     }
 
     fn claim(run: i64, pages: i64) -> Claim {
@@ -209,7 +217,11 @@ mod tests {
         let mut log = CheckpointLog::default();
         let at = Position { endpoint: "flights".into(), page: 2, token: Some("t".into()) };
         // Ids may hold slashes, endpoints not.
-        give(&mut log, &key("a/b", "aircraft"), &Checkpoint::new(1, Some(Position::first("flights")), tally(1)).to_bytes());
+        give(
+            &mut log,
+            &key("a/b", "aircraft"),
+            &Checkpoint::new(1, Some(Position::first("flights")), tally(1)).to_bytes(),
+        );
         give(&mut log, &key("a/b", "flights"), &Checkpoint::new(1, Some(at.clone()), tally(3)).to_bytes());
         // Compaction may leave an older one of another key behind a newer one.
         give(&mut log, &key("a/b", "aircraft"), &Checkpoint::new(1, None, tally(1)).to_bytes());

@@ -98,10 +98,11 @@ impl Api {
             }
             self.polite.request();
             let answered = self.once(&url).await;
-            let taken = answered.and_then(|answer| self.judge(endpoint, answer)).and_then(|answer| match answer {
-                None => Ok(None),
-                Some(answer) => accept(&answer).map(Some),
-            });
+            let taken =
+                answered.and_then(|answer| self.judge(endpoint, answer)).and_then(|answer| match answer {
+                    None => Ok(None),
+                    Some(answer) => accept(&answer).map(Some),
+                });
             let trouble = match taken {
                 Ok(taken) => {
                     self.polite.success();
@@ -125,7 +126,9 @@ impl Api {
         match trouble {
             Trouble::Hopeless(why) => return Err(Refusal::Dead(why.clone())),
             Trouble::Denied(status) => {
-                let why = format!("the API says {status}; nothing was skipped, mend the credentials and start again");
+                let why = format!(
+                    "the API says {status}; nothing was skipped, mend the credentials and start again"
+                );
                 return Err(Refusal::Fatal(Fault::user("asking the API", why)));
             }
             Trouble::Passing { asked, outage, .. } => {
@@ -205,7 +208,10 @@ impl Api {
         let asked = headers.get(RETRY_AFTER).and_then(text);
         let asked = asked.and_then(|asked| retry_after::wait(&asked, date.as_deref(), SystemTime::now()));
         let links = headers.get_all(LINK).iter().filter_map(text).collect();
-        let html = headers.get(reqwest::header::CONTENT_TYPE).and_then(text).is_some_and(|kind| kind.contains("html"));
+        let html = headers
+            .get(reqwest::header::CONTENT_TYPE)
+            .and_then(text)
+            .is_some_and(|kind| kind.contains("html"));
         let mut body = Vec::new();
         if status.is_success() {
             while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {

@@ -84,7 +84,8 @@ impl Task {
         while let Some(at) = id.at.clone() {
             let endpoints = &self.job.config.endpoints;
             let Some(nth) = endpoints.iter().position(|endpoint| endpoint.name == at.endpoint) else {
-                let why = format!("its checkpoint names endpoint `{}`, which the job no longer has", at.endpoint);
+                let why =
+                    format!("its checkpoint names endpoint `{}`, which the job no longer has", at.endpoint);
                 return Err(Halt::Refused(Refusal::Dead(why)));
             };
             let after = endpoints.get(nth + 1).map(|next| Position::first(&next.name));
@@ -242,7 +243,8 @@ impl Task {
                 if spent {
                     return Ok(kept(self.claims.dead(claim, &mark, &reason).await?, End::Dead));
                 }
-                if progressed && transactional && self.claims.checkpoint(claim, &mark).await? == Fenced::Lost {
+                if progressed && transactional && self.claims.checkpoint(claim, &mark).await? == Fenced::Lost
+                {
                     // It got further: its attempts count from here.
                     return Ok(End::Lost);
                 }

@@ -11,15 +11,15 @@ use sluice_lease::{Dialect, Source};
 use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection};
 
 pub use raw::{
-    RawApi, RawAuth, RawBasic, RawConfig, RawDatabase, RawEndpoint, RawKeyHeader, RawLimits, RawMode, RawOnStatus,
-    RawPagination, RawRetry, RawScope,
+    RawApi, RawAuth, RawBasic, RawConfig, RawDatabase, RawEndpoint, RawKeyHeader, RawLimits, RawMode,
+    RawOnStatus, RawPagination, RawRetry, RawScope,
 };
 
 use crate::page::{PathError, Paths};
 use crate::pagination::Pagination;
 use crate::template::Template;
 
-/// A collector's configuration after every check that needs no neighbour. The only way to one is [`Config::new`].
+/// A collector's configuration after every check that needs no neighbour. The only way to one is [`Config::check`].
 pub struct Config {
     pub(crate) job: String,
     pub(crate) group: String,
@@ -86,14 +86,14 @@ impl Config {
     /// # Errors
     /// Every mistake at once.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::new(sluice_runtime::config::load::<RawConfig>(path)?)
+        Self::check(sluice_runtime::config::load::<RawConfig>(path)?)
     }
 
     /// Checks what an operator wrote; reveals the secrets.
     ///
     /// # Errors
     /// Every mistake at once, with path and hint; never a value that may be secret.
-    pub fn new(raw: RawConfig) -> Result<Self, ConfigErrors> {
+    pub fn check(raw: RawConfig) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         name("job", &raw.job, &mut errors);
         name("group", &raw.group, &mut errors);
@@ -193,7 +193,11 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
         errors.add("database.attempts", "must be at least 1", None);
     }
     if raw.connections < 2 {
-        errors.add("database.connections", "must be at least 2", Some("heartbeats need one of their own".into()));
+        errors.add(
+            "database.connections",
+            "must be at least 2",
+            Some("heartbeats need one of their own".into()),
+        );
     }
     let url = merge(raw.url.reveal("database.url"), errors)?;
     if let Err(error) = Dialect::of(&url) {
@@ -225,7 +229,8 @@ fn api(raw: &RawApi, errors: &mut ConfigErrors) -> Option<ApiConfig> {
         }
         Some(RawAuth::Basic(basic)) => {
             let password = merge(basic.password.reveal("api.auth.basic.password"), errors);
-            password.map(|password| ("authorization".to_owned(), crate::client::basic(&basic.user, &password)))
+            password
+                .map(|password| ("authorization".to_owned(), crate::client::basic(&basic.user, &password)))
         }
         Some(RawAuth::Header(header)) => {
             let value = merge(header.value.reveal("api.auth.header.value"), errors);
@@ -336,8 +341,9 @@ endpoints:
     fn with_url(text: &str) -> Result<Config, ConfigErrors> {
         let file = std::env::temp_dir().join(format!("sluice-collector-url-{}", std::process::id()));
         std::fs::write(&file, "mysql://u:hunter2@127.0.0.1/db\n").unwrap();
-        let raw = sluice_runtime::config::parse::<RawConfig>(&text.replace("URL", file.to_str().unwrap()), "f");
-        raw.and_then(Config::new)
+        let raw =
+            sluice_runtime::config::parse::<RawConfig>(&text.replace("URL", file.to_str().unwrap()), "f");
+        raw.and_then(Config::check)
     }
 
     #[test]
@@ -351,9 +357,11 @@ endpoints:
 
     #[test]
     fn unknown_keys_are_refused_at_every_level() {
-        for (good, bad) in
-            [("job: flights", "job: flights\ncolour: red"), ("at: next", "at: next, colour: red"), ("{404: none}", "{404: maybe}")]
-        {
+        for (good, bad) in [
+            ("job: flights", "job: flights\ncolour: red"),
+            ("at: next", "at: next, colour: red"),
+            ("{404: none}", "{404: maybe}"),
+        ] {
             assert!(with_url(&GOOD.replace(good, bad)).is_err(), "{bad}");
         }
     }

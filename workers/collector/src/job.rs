@@ -42,7 +42,11 @@ struct Wanted {
 
 impl Job {
     /// Compiles everything; waits for the registry for as long as it is away.
-    pub(crate) async fn new(config: Config, status: &Status, stop: &CancellationToken) -> Result<Self, Fault> {
+    pub(crate) async fn new(
+        config: Config,
+        status: &Status,
+        stop: &CancellationToken,
+    ) -> Result<Self, Fault> {
         let api = Api::new(&config)?;
         let wanted = contracts(&config).map_err(|errors| Fault::user("reading the contracts", errors))?;
         let registry = Registry::new(&config.registry)?;

@@ -50,7 +50,8 @@ impl Paths {
             "" => Vec::new(),
             path => path.split('.').map(str::to_owned).collect::<Vec<_>>(),
         };
-        let all: Vec<Vec<String>> = std::iter::once(records).chain(wanted.iter().copied()).map(split).collect();
+        let all: Vec<Vec<String>> =
+            std::iter::once(records).chain(wanted.iter().copied()).map(split).collect();
         for (nth, path) in all.iter().enumerate() {
             let error = |why| PathError { path: path.join("."), why };
             if path.iter().any(String::is_empty) || (nth > 0 && path.is_empty()) {
@@ -160,7 +161,12 @@ impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
                 }
                 _ => {
                     let depth = self.depth + 1;
-                    map.next_value_seed(Level { paths: self.paths, open: here, depth, hits: &mut *self.hits })?;
+                    map.next_value_seed(Level {
+                        paths: self.paths,
+                        open: here,
+                        depth,
+                        hits: &mut *self.hits,
+                    })?;
                 }
             }
         }
@@ -248,7 +254,10 @@ mod tests {
     fn tokens_of_any_plain_type() {
         let paths = Paths::compile("d", &["n", "m", "k.l"]).unwrap();
         let values = |body| records(&paths, body).unwrap().1;
-        assert_eq!(values(r#"{"d":[],"n":12,"m":false,"k":null}"#), [Some("12".into()), Some("false".into()), None]);
+        assert_eq!(
+            values(r#"{"d":[],"n":12,"m":false,"k":null}"#),
+            [Some("12".into()), Some("false".into()), None]
+        );
         assert_eq!(values(r#"{"d":[],"n":null}"#), [None, None, None]);
         assert_eq!(records(&paths, r#"{"d":[],"n":[1]}"#).unwrap_err(), PageError::NotToken);
     }

@@ -76,9 +76,10 @@ impl Pagination {
             }
             (_, None) | (RawPagination::None, _) => Ask::Plain,
             (RawPagination::NextUrl { .. } | RawPagination::LinkHeader {}, Some(url)) => Ask::Url(url),
-            (RawPagination::Offset { parameter, .. } | RawPagination::Cursor { parameter, .. }, Some(token)) => {
-                Ask::Query(parameter, token.to_owned())
-            }
+            (
+                RawPagination::Offset { parameter, .. } | RawPagination::Cursor { parameter, .. },
+                Some(token),
+            ) => Ask::Query(parameter, token.to_owned()),
         }
     }
 
@@ -210,7 +211,10 @@ mod tests {
     fn has_more_is_believed_when_false() {
         let kind = RawPagination::Offset { parameter: "offset".into(), more_at: Some("more".into()) };
         let pagination = Pagination::new(&kind);
-        assert_eq!(pagination.next(&seen(&[Some("true".into())], 50, Some("100"))), Next::Token("150".into()));
+        assert_eq!(
+            pagination.next(&seen(&[Some("true".into())], 50, Some("100"))),
+            Next::Token("150".into())
+        );
         assert_eq!(pagination.next(&seen(&[Some("false".into())], 50, None)), Next::End);
         assert_eq!(pagination.next(&seen(&[None], 50, None)), Next::End);
     }

@@ -108,7 +108,9 @@ fn encode(
     datum.clear();
     key_text.clear();
     framing::write_prefix(schema_id, datum);
-    from_json.run(json, datum).map_err(|error| Reason::new(Class::Shape, error.expected).at(error.path, None))?;
+    from_json
+        .run(json, datum)
+        .map_err(|error| Reason::new(Class::Shape, error.expected).at(error.path, None))?;
     if datum.len() > MAX_RECORD {
         return Err(Reason::new(Class::TooLarge, "at most 900 KiB"));
     }

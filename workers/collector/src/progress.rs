@@ -31,10 +31,16 @@ pub(crate) async fn show(claims: &Claims, counters: Arc<Counters>, wanted: bool)
     if let Some(bar) = &bar {
         // Counted once: with replicas the bar of each shows its own part of the whole.
         let open = claims.status().await.map(|counts| {
-            counts.iter().filter(|count| matches!(count.state.as_str(), "due" | "claimed")).map(|count| count.ids).sum()
+            counts
+                .iter()
+                .filter(|count| matches!(count.state.as_str(), "due" | "claimed"))
+                .map(|count| count.ids)
+                .sum()
         });
         bar.set_length(open.map_or(0, |open: i64| u64::try_from(open).unwrap_or(0)));
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} ids  {msg}  {elapsed} (eta {eta})") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} ids  {msg}  {elapsed} (eta {eta})")
+        {
             bar.set_style(style);
         }
     }
@@ -51,7 +57,10 @@ async fn tell(counters: Arc<Counters>, bar: Option<ProgressBar>) {
         match &bar {
             Some(bar) => {
                 bar.set_position(now.done + now.dead);
-                bar.set_message(format!("{} pages  {} records  {} rejects", now.pages, now.records, now.rejects));
+                bar.set_message(format!(
+                    "{} pages  {} records  {} rejects",
+                    now.pages, now.records, now.rejects
+                ));
             }
             None => tracing::info!("{now}"),
         }

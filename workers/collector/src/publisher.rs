@@ -349,7 +349,8 @@ mod tests {
 
     #[test]
     fn an_aborted_group_is_sent_again_whole() {
-        let mut fake = Fake { faults: vec![Some(Fault::rewind("committing", "abortable")), None], ..Fake::default() };
+        let mut fake =
+            Fake { faults: vec![Some(Fault::rewind("committing", "abortable")), None], ..Fake::default() };
         let (ended, answered) = pages(&mut fake, 2);
         ended.unwrap();
         assert_eq!((fake.aborts, fake.committed.len(), answered), (1, 1, vec![true, true]));
@@ -357,7 +358,8 @@ mod tests {
 
     #[test]
     fn when_the_outcome_is_unknown_nobody_is_answered_and_nothing_is_sent_again() {
-        let mut fake = Fake { faults: vec![Some(Fault::outage("committing", "timed out"))], ..Fake::default() };
+        let mut fake =
+            Fake { faults: vec![Some(Fault::outage("committing", "timed out"))], ..Fake::default() };
         let (ended, answered) = pages(&mut fake, 2);
         assert_eq!(ended.unwrap_err().retry, Retry::Later);
         assert_eq!((fake.aborts, fake.committed.len(), answered), (0, 0, vec![false, false]));

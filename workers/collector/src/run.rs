@@ -60,7 +60,8 @@ pub async fn run(
         takeover,
         once: options.once,
         status: status.clone(),
-        stop: shutdown.clone(),
+        // Its own: trouble that concerns every id stops the session, not the process's other parts.
+        stop: shutdown.child_token(),
     };
     let over = sessions(&session, &holder, &status, &shutdown).await;
     shown.finish();

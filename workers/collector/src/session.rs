@@ -118,7 +118,16 @@ impl Session {
             }
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                Some(joined) = state.tasks.join_next() => self.settle(joined, held)?,
+                Some(joined) = state.tasks.join_next() => {
+                    if let Err(fault) = self.settle(joined, held) {
+                        // It concerns every id: what is in flight ends, the rest is given back, then we say why.
+                        self.stop.cancel();
+                        if let Err(more) = self.drain(state, held).await {
+                            tracing::debug!(%more, "and again");
+                        }
+                        return Err(fault);
+                    }
+                }
                 () = tokio::time::sleep_until(state.claim_at.max(Instant::now() + Duration::from_millis(1))), if hungry => {}
                 // The heartbeat may be well again.
                 () = tokio::time::sleep(IDLE), if !hungry => {}
@@ -243,7 +252,11 @@ impl Session {
         }
     }
 
-    fn settle(&self, joined: Result<(String, End), tokio::task::JoinError>, held: &Held) -> Result<(), Fault> {
+    fn settle(
+        &self,
+        joined: Result<(String, End), tokio::task::JoinError>,
+        held: &Held,
+    ) -> Result<(), Fault> {
         let (id, end) = joined.map_err(|error| Fault::bug("collecting an id", error))?;
         held.remove(&id);
         match end {
@@ -276,9 +289,10 @@ impl Session {
             // They pass by themselves.
             Err(error) => tracing::warn!(%error, "ids could not be given back; their leases will pass"),
         }
+        let mut fault = Ok(());
         while let Some(joined) = state.tasks.join_next().await {
-            self.settle(joined, held)?;
+            fault = fault.and(self.settle(joined, held));
         }
-        Ok(())
+        fault
     }
 }

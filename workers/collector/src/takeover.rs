@@ -106,7 +106,9 @@ pub(crate) fn from_row(claim: Claim, first: &str) -> Progressed {
     Progressed { tally: claim.tally, at: Some(at), claim }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Fault::bug("waiting for a thread", error)),

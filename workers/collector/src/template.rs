@@ -95,7 +95,8 @@ mod tests {
         let template = Template::parse("/v1/{id}").unwrap();
         assert_eq!(template.fill("../admin?x=1#y"), "/v1/..%2Fadmin%3Fx%3D1%23y");
         assert_eq!(template.fill("ü %"), "/v1/%C3%BC%20%25");
-        let url = |id| reqwest::Url::parse(&format!("http://h{}", template.fill(id))).unwrap().path().to_owned();
+        let url =
+            |id| reqwest::Url::parse(&format!("http://h{}", template.fill(id))).unwrap().path().to_owned();
         assert_ne!(url(".."), "/");
         assert_ne!(url("."), "/v1/");
     }

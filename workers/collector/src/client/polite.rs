@@ -142,7 +142,10 @@ mod tests {
         polite.hold_back(start + Duration::from_millis(120));
         polite.hold_back(start + Duration::from_millis(30));
         polite.permit().await;
-        assert!(start.elapsed() >= Duration::from_millis(120), "a shorter wish must not undercut a longer one");
+        assert!(
+            start.elapsed() >= Duration::from_millis(120),
+            "a shorter wish must not undercut a longer one"
+        );
     }
 
     #[tokio::test]

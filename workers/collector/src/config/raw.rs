@@ -267,7 +267,12 @@ pub struct RawRetry {
 
 impl Default for RawLimits {
     fn default() -> Self {
-        Self { requests_per_second: None, concurrency: 32, retry_after: RawScope::default(), max_pages: 100_000 }
+        Self {
+            requests_per_second: None,
+            concurrency: 32,
+            retry_after: RawScope::default(),
+            max_pages: 100_000,
+        }
     }
 }
 
