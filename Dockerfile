@@ -2,6 +2,7 @@
 # Each container runs one worker: docker run … sluicegate run masker -c /etc/sluicegate/config/worker.yaml
 # This file is not built by `make test`, which needs no container engine.
 
+# The image's own toolchain: rust-toolchain.toml is left out of the context.
 FROM rust:1.95-bookworm AS build
 # librdkafka is compiled by its own configure (no cmake) and links the system's OpenSSL.
 RUN apt-get update \
