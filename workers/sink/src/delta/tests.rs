@@ -66,8 +66,8 @@ fn rows_and_positions_arrive_together_and_are_read_back() {
     assert_eq!(offsets(lake.path(), 1), [5, 6, 7, 8, 9]);
     // Every column agrees with the offset that the row was made from.
     let wrong = "SELECT count(*) FROM aviation_flight_masked_v1 WHERE flight <> _offset
-        OR arr_delay IS DISTINCT FROM CASE WHEN _offset % 7 = 0 THEN NULL ELSE _offset % 50 END
-        OR carrier <> CASE _offset % 3 WHEN 0 THEN 'UA' WHEN 1 THEN 'B6' ELSE 'EV' END
+        OR (arr_delay IS DISTINCT FROM (CASE WHEN _offset % 7 = 0 THEN NULL ELSE _offset % 50 END))
+        OR carrier <> (CASE _offset % 3 WHEN 0 THEN 'UA' WHEN 1 THEN 'B6' ELSE 'EV' END)
         OR _topic <> 'aviation.flight.masked.v1' OR _schema_id <> 7
         OR arrow_cast(time_hour, 'Int64') <> 1357034400000000 + _offset
         OR arrow_cast(_timestamp, 'Int64') <> (1700000000000 + _offset) * 1000";

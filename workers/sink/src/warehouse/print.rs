@@ -32,8 +32,9 @@ pub fn print(batches: &[RecordBatch], format: Format, out: &mut dyn Write) -> io
         Format::Json => {
             let batches: Vec<_> = batches.iter().collect();
             // A null is said, not left out: every object has the same keys.
-            let mut writer =
-                json::WriterBuilder::new().with_explicit_nulls(true).build::<_, json::writer::JsonArray>(&mut *out);
+            let mut writer = json::WriterBuilder::new()
+                .with_explicit_nulls(true)
+                .build::<_, json::writer::JsonArray>(&mut *out);
             writer.write_batches(&batches).and_then(|()| writer.finish()).map_err(failed)?;
             writeln!(out)
         }
@@ -62,7 +63,10 @@ mod tests {
     #[test]
     fn every_format_shows_the_rows() {
         assert!(printed(Format::Table).contains("| UA      | 58665   |"));
-        assert_eq!(printed(Format::Json), "[{\"carrier\":\"UA\",\"flights\":58665},{\"carrier\":\"a,b\",\"flights\":null}]\n");
+        assert_eq!(
+            printed(Format::Json),
+            "[{\"carrier\":\"UA\",\"flights\":58665},{\"carrier\":\"a,b\",\"flights\":null}]\n"
+        );
         assert_eq!(printed(Format::Csv), "carrier,flights\nUA,58665\n\"a,b\",\n");
     }
 }

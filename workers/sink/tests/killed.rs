@@ -1,0 +1,182 @@
+//! SIGKILL at any moment, again and again: every record ends up in each store exactly once.
+//!
+//! The parent starts this very test as a child that writes to both stores, kills it around its flushes, and starts it
+//! again until it gets through. What the child did is then read back from the stores alone.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use apache_avro::types::Value;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use sluice_core::{Offset, Outcome, RecordRef, SchemaId, TopicPartition};
+use sluice_runtime::store_lane::Store;
+use sluice_sink::config::{ArchiveSection, BlockCodec, DeltaSection, TableCodec};
+use sluice_sink::{StoreConfig, warehouse};
+
+const FOLDER: &str = "SLUICE_TEST_KILLED_FOLDER";
+const TOPIC: &str = "kill.me.v1";
+const SCHEMA: &str = r#"{"type":"record","name":"Number","fields":[{"name":"n","type":"long"}]}"#;
+const LAST: i64 = 2000;
+/// Records a flush, so that there are many flushes to be killed in.
+const STEP: i64 = 20;
+const KILLS: usize = 25;
+
+fn configs(folder: &Path) -> [StoreConfig; 2] {
+    [
+        StoreConfig::Archive(ArchiveSection { path: folder.join("archive"), codec: BlockCodec::default() }),
+        StoreConfig::Delta(DeltaSection {
+            path: folder.join("lake"),
+            codec: TableCodec::default(),
+            checkpoint_every: 5,
+        }),
+    ]
+}
+
+/// The child: writes what each store does not have yet, and says so before and after each flush.
+#[test]
+#[ignore = "the other test's child"]
+fn child() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for config in configs(&folder) {
+        let mut store = config.build(runtime.handle()).unwrap();
+        let at = TopicPartition::new(TOPIC, 0);
+        let from = store.resume(&at).unwrap().map_or(0, |next| next.raw());
+        for offset in from..LAST {
+            take(store.as_mut(), offset);
+            if (offset + 1) % STEP == 0 {
+                say("flushing");
+                store.flush().unwrap();
+                say("flushed");
+            }
+        }
+    }
+    say("done");
+}
+
+/// Past the test harness, which would keep it back.
+fn say(text: &str) {
+    let mut out = std::io::stderr().lock();
+    writeln!(out, "{text}").unwrap();
+    out.flush().unwrap();
+}
+
+fn take(store: &mut dyn Store, offset: i64) {
+    let mut value = vec![0, 0, 0, 0, 1];
+    // Zigzag varint, as Avro writes a long.
+    let mut rest = (offset as u64) << 1;
+    while rest >= 0x80 {
+        value.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    value.push(rest as u8);
+    let record = RecordRef {
+        topic: TOPIC,
+        partition: 0,
+        offset: Offset::new(offset).unwrap(),
+        timestamp_ms: None,
+        key: None,
+        value: Some(&value),
+        headers: &[],
+    };
+    if store.append(&record) == Outcome::NeedsSchema(SchemaId(1)) {
+        store.learn(TOPIC, SchemaId(1), SCHEMA).unwrap();
+        assert_eq!(store.append(&record), Outcome::Emitted);
+    }
+}
+
+/// Starts the child; kills it `after` it has said so many lines and so long has passed. Did it get through?
+fn run(folder: &Path, after: Option<(usize, Duration)>) -> bool {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = 0;
+    let mut seen = String::new();
+    loop {
+        let mut line = String::new();
+        if said.read_line(&mut line).unwrap() == 0 {
+            break;
+        }
+        lines += usize::from(line.starts_with("flush"));
+        seen.push_str(&line);
+        if let Some((count, pause)) = after
+            && lines == count
+        {
+            // Not a wait for anything: the kill is to land anywhere in a flush.
+            let began = Instant::now();
+            while began.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+            child.kill().unwrap();
+            said.read_to_string(&mut seen).unwrap();
+            break;
+        }
+    }
+    let through = child.wait().unwrap().success();
+    assert!(through || after.is_some(), "{seen}");
+    through && seen.contains("done")
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_or_repeated() {
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let mut state = seed;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut kills = 0;
+    for _ in 0..KILLS {
+        // An odd line is "flushing": most kills land inside a flush, which takes a millisecond or a few.
+        let line = 1 + 2 * random(3) as usize + usize::from(random(5) == 0);
+        if run(folder.path(), Some((line, Duration::from_micros(random(6000))))) {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(run(folder.path(), None), "it gets through in the end");
+    println!("killed {kills} times");
+    assert!(kills >= 5, "hardly ever killed: this proves nothing");
+
+    let expected: Vec<i64> = (0..LAST).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let sql = format!("SELECT n, _offset FROM \"{TOPIC}\" ORDER BY _offset");
+    let rows = runtime.block_on(warehouse::query(&folder.path().join("lake"), &sql)).unwrap();
+    let column = |index: usize| -> Vec<i64> {
+        let values = |batch: &RecordBatch| batch.column(index).as_primitive::<Int64Type>().values().to_vec();
+        rows.iter().flat_map(values).collect()
+    };
+    assert_eq!(column(0), expected, "delta");
+    assert_eq!(column(1), expected, "delta's lineage");
+    assert_eq!(archived(&folder.path().join("archive")), expected, "archive");
+}
+
+fn archived(archive: &Path) -> Vec<i64> {
+    let mut objects: Vec<_> = std::fs::read_dir(archive.join(TOPIC).join("partition=0"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        // What a killed process left half written has another name, and is no object.
+        .filter(|path| path.extension().is_some_and(|extension| extension == "avro"))
+        .collect();
+    objects.sort();
+    let mut numbers = Vec::new();
+    for object in objects {
+        for record in apache_avro::Reader::new(&std::fs::read(object).unwrap()[..]).unwrap() {
+            let Value::Record(fields) = record.unwrap() else { panic!("no record") };
+            let Value::Long(n) = fields[0].1 else { panic!("no long") };
+            numbers.push(n);
+        }
+    }
+    numbers
+}
