@@ -329,7 +329,7 @@ fn start_together(servers: &mut [Server]) -> Result<(), StackError> {
     std::thread::scope(|scope| {
         let started: Vec<_> = servers.iter_mut().map(|server| scope.spawn(|| server.start())).collect();
         let panicked = || Err(StackError::Unknown("a thread that panicked".to_owned()));
-        started.into_iter().map(|start| start.join().unwrap_or_else(|_| panicked())).collect()
+        started.into_iter().try_for_each(|start| start.join().unwrap_or_else(|_| panicked()))
     })
 }
 

@@ -29,7 +29,8 @@ impl Lake {
     /// Rows as JSON objects.
     pub(crate) fn rows(&self, sql: &str) -> Result<Vec<Value>> {
         let text = self.ask(sql, "json")?;
-        serde_json::from_str(&text).with_context(|| format!("`sluice sql` did not answer with an array of JSON: {sql}"))
+        serde_json::from_str(&text)
+            .with_context(|| format!("`sluice sql` did not answer with an array of JSON: {sql}"))
     }
 
     /// One number.
