@@ -43,7 +43,7 @@ test: setup ## everything that has to hold: format, tests on real servers, the d
 	$(MAKE) --no-print-directory test-demo
 	@echo "make: all tests passed"
 
-test-rust: setup ## all tests of all crates
+test-rust: build ## all tests of all crates, on real servers
 	cargo test --locked --workspace
 
 test-demo: build ## the demo on one month: workers killed on the way, a second run, both databases, Python's opinion

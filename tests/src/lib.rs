@@ -1,1 +1,61 @@
-//! Tests.
+//! What the integration tests share: the stack, a contract of their own each, workers as child processes, and plain
+//! Kafka clients that know nothing of Sluicegate.
+//!
+//! A test drives the binary as a user would: by configuration files, topics and signals.
+
+pub mod clients;
+pub mod contract;
+pub mod worker;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use sluice_stack::Stack;
+
+/// Where Kafka and the registry of this test binary are.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    /// Bootstrap servers.
+    pub brokers: String,
+    /// Base URL of the registry.
+    pub registry: String,
+}
+
+/// One Kafka and one registry for all tests of a binary, started by the first that asks. They end with the process:
+/// the kernel ends each server when its parent is gone.
+pub fn servers() -> Servers {
+    static SERVERS: OnceLock<Servers> = OnceLock::new();
+    SERVERS
+        .get_or_init(|| {
+            let started = Stack::builder().kafka(1).registry().start();
+            let stack = started.unwrap_or_else(|error| panic!("the stack does not start: {error}"));
+            let servers = Servers { brokers: stack.brokers().to_owned(), registry: stack.registry_url().to_owned() };
+            std::mem::forget(stack); // it lives as long as the process
+            servers
+        })
+        .clone()
+}
+
+/// The binary under test: `$SLUICE_BIN`, or `sluice` beside the test's own directory.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("SLUICE_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap_or_default();
+    let beside = test.ancestors().nth(2).map(|target| target.join("sluice")).unwrap_or_default();
+    assert!(beside.is_file(), "{} is not there: `make build` makes it", beside.display());
+    beside
+}
+
+/// Waits until `ready` has an answer, looking again every 50 ms; there is no event to wait for in another process.
+pub fn eventually<T>(what: &str, within: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -8,6 +8,9 @@ use sluice_core::{NextOffset, TopicPartition};
 
 use crate::{dead_letter, metrics};
 
+/// What stands at a neighbour's place before it was asked.
+const NOT_ASKED: &str = "not asked yet";
+
 /// Shared by everything in one process; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Status(Arc<Mutex<Inner>>);
@@ -35,7 +38,7 @@ struct Partition {
 impl Status {
     /// Nothing known yet: not ready until every neighbour that `expects` names has answered.
     pub fn new(worker: &'static str, expects: &[&str]) -> Self {
-        let neighbours = expects.iter().map(|name| ((*name).to_owned(), Some("not asked yet".to_owned()))).collect();
+        let neighbours = expects.iter().map(|name| ((*name).to_owned(), Some(NOT_ASKED.to_owned()))).collect();
         Self(Arc::new(Mutex::new(Inner { worker, neighbours, ..Inner::default() })))
     }
 
@@ -48,7 +51,7 @@ impl Status {
         let why = answer.err();
         let mut inner = self.lock();
         let before = inner.neighbours.get(name);
-        let changed = before.is_none_or(|before| before.is_some() != why.is_some());
+        let changed = before.is_none_or(|before| before.is_some() != why.is_some() || before.as_deref() == Some(NOT_ASKED));
         if changed {
             match &why {
                 None => tracing::info!(neighbour = name, "answers"),

@@ -64,8 +64,11 @@ fn record<'a>(topic: &'a str, key: Option<&'a [u8]>, value: Option<&'a [u8]>, he
     RecordRef { topic, partition: 3, offset: Offset::new(42).unwrap(), timestamp_ms: Some(7), key, value, headers }
 }
 
-/// Masks one record; the outcome, and key, value and headers of what came out.
-fn mask(masker: &mut Masker, record: &RecordRef<'_>) -> (Outcome, Vec<(Vec<u8>, Option<Vec<u8>>, Vec<String>)>) {
+/// Key, value and headers of an output.
+type Out = (Vec<u8>, Option<Vec<u8>>, Vec<String>);
+
+/// Masks one record; the outcome, and what came out.
+fn mask(masker: &mut Masker, record: &RecordRef<'_>) -> (Outcome, Vec<Out>) {
     let mut out = Outputs::new();
     let outcome = masker.process(record, &mut out);
     let all = out

@@ -1,0 +1,8 @@
+//! Integration tests on real servers. `cargo test -p sluice-tests --test it`; needs what `setup/setup.sh` brings.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod configuration;
+mod delivery;
+mod foreign;
+mod outage;
+mod wire;

@@ -1,0 +1,75 @@
+//! An outage is not poison: the worker stands still, keeps its place, and goes on when the neighbour is back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::IntoResponse;
+use sluice_tests::clients::{self, Sender, count, event};
+use sluice_tests::contract::Contract;
+use sluice_tests::worker::Worker;
+use sluice_tests::{Servers, eventually, servers};
+
+/// Stands before the real registry and answers 500 while it is `ill`.
+#[derive(Clone)]
+struct Gate {
+    origin: String,
+    ill: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
+    client: reqwest::Client,
+}
+
+async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, body: Bytes) -> impl IntoResponse {
+    if gate.ill.load(Ordering::SeqCst) {
+        gate.refused.fetch_add(1, Ordering::SeqCst);
+        return (StatusCode::INTERNAL_SERVER_ERROR, "{\"error_code\":50001,\"message\":\"ill\"}".into());
+    }
+    let url = format!("{}{}", gate.origin, uri.path_and_query().map_or("", |path| path.as_str()));
+    let answer = gate.client.request(method, url).header("content-type", "application/json").body(body).send().await.unwrap();
+    (answer.status(), answer.bytes().await.unwrap())
+}
+
+#[test]
+fn a_registry_that_is_ill_stops_the_masker_and_makes_no_dead_letter() {
+    let real = servers();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (origin, path) = real.registry.split_once("/apis").unwrap();
+    let gate = Gate {
+        origin: origin.to_owned(),
+        ill: Arc::default(),
+        refused: Arc::default(),
+        client: reqwest::Client::new(),
+    };
+    let address = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new().fallback(pass).with_state(gate.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        address
+    });
+    let gated = Servers { registry: format!("http://{address}/apis{path}"), ..real };
+    let contract = Contract::applied("ill", gated);
+    let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
+    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    eventually("a ready masker", Duration::from_secs(30), || (masker.page("/readyz").0 == 200).then_some(()));
+    gate.ill.store(true, Ordering::SeqCst);
+    let sender = Sender::new(&contract.servers, &contract.raw());
+    for n in 0..500 {
+        let key = format!("k{n}");
+        sender.send(Some(key.as_bytes()), Some(&event(id, &key, n, "note")));
+    }
+    sender.flush();
+    eventually("several refused questions", Duration::from_secs(60), || (gate.refused.load(Ordering::SeqCst) >= 4).then_some(()));
+    assert_eq!(masker.page("/readyz").0, 503, "{}", masker.page("/status").1);
+    assert_eq!(count(&contract.servers, &contract.masked()), 0);
+    gate.ill.store(false, Ordering::SeqCst);
+    eventually("every record masked", Duration::from_secs(90), || (count(&contract.servers, &contract.masked()) >= 500).then_some(()));
+    eventually("ready again", Duration::from_secs(60), || (masker.page("/readyz").0 == 200).then_some(()));
+    assert!(masker.end(Duration::from_secs(20)).success());
+    assert_eq!(count(&contract.servers, &contract.masked()), 500);
+    assert_eq!(count(&contract.servers, &format!("{}.dead-letter", contract.raw())), 0, "an outage is not poison");
+}
