@@ -26,7 +26,15 @@ fn every_mistake_is_named_at_once_and_no_value_is_quoted() {
         "kafka: {broker: 'hunter2'}\nregistry: {url: 7}\ncolour: hunter2\nmemory: much\nkeys: {}\ncommit_ms: 1\n",
     );
     assert_eq!(code, Some(64), "{text}");
-    for expected in ["kafka.broker: no such key", "did you mean `brokers`?", "registry.url", "colour", "memory", "`schemas` is missing", "commit_ms"] {
+    for expected in [
+        "kafka.broker: no such key",
+        "did you mean `brokers`?",
+        "registry.url",
+        "colour",
+        "memory",
+        "`schemas` is missing",
+        "commit_ms",
+    ] {
         assert!(text.contains(expected), "`{expected}` is not in:\n{text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
@@ -55,7 +63,8 @@ fn a_contract_with_an_unmasked_leaf_stops_the_worker_with_file_and_line() {
     let path = contract.file("schemas/it/leaky/contract.odcs.yaml");
     let text = std::fs::read_to_string(&path).unwrap().replace("{op: drop}", "{op: keep}");
     std::fs::write(&path, text).unwrap();
-    let output = Command::new(binary()).args(["run", "masker", "-c"]).arg(contract.masker("masker")).output().unwrap();
+    let output =
+        Command::new(binary()).args(["run", "masker", "-c"]).arg(contract.masker("masker")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{text}");
     assert!(text.contains("contract.odcs.yaml:") && text.contains("note"), "{text}");

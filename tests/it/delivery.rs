@@ -65,12 +65,16 @@ fn two_maskers_share_the_work_and_a_sigkill_changes_nothing() {
     feed(&contract, 0, 20_000);
     let mut one = Worker::start("masker", &contract.masker("one"));
     let mut two = Worker::start("masker", &contract.masker("two"));
-    eventually("the first masked records", WAIT, || (count(&contract.servers, &contract.masked()) > 0).then_some(()));
+    eventually("the first masked records", WAIT, || {
+        (count(&contract.servers, &contract.masked()) > 0).then_some(())
+    });
     one.kill();
     feed(&contract, 20_000, 20_000);
     let mut again = Worker::start("masker", &contract.masker("one"));
     two.kill();
-    eventually("every record masked", WAIT, || (count(&contract.servers, &contract.masked()) >= 40_000).then_some(()));
+    eventually("every record masked", WAIT, || {
+        (count(&contract.servers, &contract.masked()) >= 40_000).then_some(())
+    });
     assert!(again.end(Duration::from_secs(20)).success(), "{}", again.log());
     let records = committed(&contract.servers, &contract.masked());
     oracle(&records, 40_000);
@@ -86,15 +90,21 @@ fn a_zombie_that_thaws_writes_nothing() {
     let contract = Contract::applied("zombie", servers());
     feed(&contract, 0, 5_000);
     let mut zombie = Worker::start("masker", &contract.masker("zombie"));
-    eventually("the first masked records", WAIT, || (count(&contract.servers, &contract.masked()) > 0).then_some(()));
+    eventually("the first masked records", WAIT, || {
+        (count(&contract.servers, &contract.masked()) > 0).then_some(())
+    });
     zombie.signal("STOP");
     feed(&contract, 5_000, 5_000);
     // Past the session (10 s) and the transaction's time-out (10 s) the group and the log belong to the other one.
     let mut other = Worker::start("masker", &contract.masker("other"));
-    eventually("every record masked by the other", WAIT, || (count(&contract.servers, &contract.masked()) >= 10_000).then_some(()));
+    eventually("every record masked by the other", WAIT, || {
+        (count(&contract.servers, &contract.masked()) >= 10_000).then_some(())
+    });
     zombie.signal("CONT");
     feed(&contract, 10_000, 1_000);
-    eventually("what came later too", WAIT, || (count(&contract.servers, &contract.masked()) >= 11_000).then_some(()));
+    eventually("what came later too", WAIT, || {
+        (count(&contract.servers, &contract.masked()) >= 11_000).then_some(())
+    });
     assert!(other.end(Duration::from_secs(30)).success(), "{}", other.log());
     zombie.kill();
     oracle(&committed(&contract.servers, &contract.masked()), 11_000);
@@ -123,17 +133,21 @@ fn poison_is_a_dead_letter_once_and_the_partition_moves_on() {
     let mut masker = Worker::start("masker", &contract.masker("masker"));
     let letters = format!("{}.dead-letter", contract.raw());
     eventually("all dead letters and the good records", WAIT, || {
-        (count(&contract.servers, &letters) >= 6 && count(&contract.servers, &contract.masked()) >= 2).then_some(())
+        (count(&contract.servers, &letters) >= 6 && count(&contract.servers, &contract.masked()) >= 2)
+            .then_some(())
     });
     masker.kill();
     let mut masker = Worker::start("masker", &contract.masker("masker"));
     sender.send(Some(b"N1"), Some(&event(id, "N1", 3, "note")));
     sender.flush();
-    eventually("what came after the restart", WAIT, || (count(&contract.servers, &contract.masked()) >= 3).then_some(()));
+    eventually("what came after the restart", WAIT, || {
+        (count(&contract.servers, &contract.masked()) >= 3).then_some(())
+    });
     assert!(masker.end(Duration::from_secs(20)).success());
     let letters = committed(&contract.servers, &letters);
     assert_eq!(letters.len(), 6, "once each");
-    let mut classes: Vec<_> = letters.iter().map(|letter| letter.headers["sluice.dlq.class"].as_str()).collect();
+    let mut classes: Vec<_> =
+        letters.iter().map(|letter| letter.headers["sluice.dlq.class"].as_str()).collect();
     classes.sort_unstable();
     let mut expected: Vec<_> = poison.iter().map(|(class, _, _)| *class).collect();
     expected.sort_unstable();
@@ -143,7 +157,12 @@ fn poison_is_a_dead_letter_once_and_the_partition_moves_on() {
         assert!(letter.headers["sluice.dlq.source.partition"].parse::<i32>().is_ok());
         assert!(letter.headers["sluice.dlq.source.offset"].parse::<i64>().is_ok());
         assert!(!letter.headers["sluice.dlq.reason"].is_empty());
-        let came: Vec<_> = poison.iter().filter(|(_, key, value)| (key.map(<[u8]>::to_vec), Some(value)) == (letter.key.clone(), letter.value.as_ref())).collect();
+        let came: Vec<_> = poison
+            .iter()
+            .filter(|(_, key, value)| {
+                (key.map(<[u8]>::to_vec), Some(value)) == (letter.key.clone(), letter.value.as_ref())
+            })
+            .collect();
         assert_eq!(came.len(), 1, "key and value as they came");
     }
     // The log of a worker that met poison names places, not values.
@@ -161,7 +180,8 @@ fn a_sink_that_is_killed_lands_every_record_once_in_both_stores() {
     feed(&contract, 10_000, 10_000);
     let mut sink = Worker::start("sink", &contract.sink("sink"));
     let rows = || {
-        let sql = format!("SELECT COUNT(*) AS n, COUNT(DISTINCT n) AS numbers FROM it_{}_masked_v1", contract.name);
+        let sql =
+            format!("SELECT COUNT(*) AS n, COUNT(DISTINCT n) AS numbers FROM it_{}_masked_v1", contract.name);
         let output = std::process::Command::new(sluice_tests::binary())
             .args(["sql", "--output", "json", "--lake"])
             .arg(contract.file("lake"))
@@ -202,7 +222,8 @@ fn archived(contract: &Contract) -> usize {
         let reader = apache_avro::Reader::new(std::fs::File::open(&file).unwrap()).unwrap();
         for value in reader {
             let apache_avro::types::Value::Record(fields) = value.unwrap() else { panic!("a record") };
-            let field = |name: &str| format!("{:?}", fields.iter().find(|(field, _)| field == name).unwrap().1);
+            let field =
+                |name: &str| format!("{:?}", fields.iter().find(|(field, _)| field == name).unwrap().1);
             positions.insert((field("_partition"), field("_offset")));
             records += 1;
         }

@@ -42,19 +42,46 @@ fn kafkas_own_consumer_and_fastavro_read_the_masked_topic() {
     }
     sender.flush();
     let mut masker = Worker::start("masker", &contract.masker("masker"));
-    eventually("every record masked", Duration::from_secs(60), || (count(&contract.servers, &contract.masked()) >= 50).then_some(()));
+    eventually("every record masked", Duration::from_secs(60), || {
+        (count(&contract.servers, &contract.masked()) >= 50).then_some(())
+    });
     assert!(masker.end(Duration::from_secs(20)).success());
 
     let installation = Installation::here();
     let java = Command::new("java")
         .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &installation.kafka_class_path().unwrap()])
-        .args(["org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", &contract.servers.brokers])
-        .args(["--topic", &contract.masked(), "--from-beginning", "--max-messages", "50", "--timeout-ms", "30000"])
-        .args(["--isolation-level", "read_committed", "--property", "print.key=true", "--property", "print.value=false"])
+        .args([
+            "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            "--bootstrap-server",
+            &contract.servers.brokers,
+        ])
+        .args([
+            "--topic",
+            &contract.masked(),
+            "--from-beginning",
+            "--max-messages",
+            "50",
+            "--timeout-ms",
+            "30000",
+        ])
+        .args([
+            "--isolation-level",
+            "read_committed",
+            "--property",
+            "print.key=true",
+            "--property",
+            "print.value=false",
+        ])
         .output()
         .unwrap();
     let keys = String::from_utf8_lossy(&java.stdout).lines().filter(|line| line.starts_with("1:")).count();
-    assert_eq!(keys, 50, "{}\n{}", String::from_utf8_lossy(&java.stdout), String::from_utf8_lossy(&java.stderr));
+    assert_eq!(
+        keys,
+        50,
+        "{}\n{}",
+        String::from_utf8_lossy(&java.stdout),
+        String::from_utf8_lossy(&java.stderr)
+    );
 
     let (masked_id, schema) = clients::schema_of(&contract.servers, &format!("{}-value", contract.masked()));
     let values: Vec<_> = committed(&contract.servers, &contract.masked())

@@ -29,7 +29,14 @@ async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, body: Bytes) -
         return (StatusCode::INTERNAL_SERVER_ERROR, "{\"error_code\":50001,\"message\":\"ill\"}".into());
     }
     let url = format!("{}{}", gate.origin, uri.path_and_query().map_or("", |path| path.as_str()));
-    let answer = gate.client.request(method, url).header("content-type", "application/json").body(body).send().await.unwrap();
+    let answer = gate
+        .client
+        .request(method, url)
+        .header("content-type", "application/json")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
     (answer.status(), answer.bytes().await.unwrap())
 }
 
@@ -63,13 +70,21 @@ fn a_registry_that_is_ill_stops_the_masker_and_makes_no_dead_letter() {
         sender.send(Some(key.as_bytes()), Some(&event(id, &key, n, "note")));
     }
     sender.flush();
-    eventually("several refused questions", Duration::from_secs(60), || (gate.refused.load(Ordering::SeqCst) >= 4).then_some(()));
+    eventually("several refused questions", Duration::from_secs(60), || {
+        (gate.refused.load(Ordering::SeqCst) >= 4).then_some(())
+    });
     assert_eq!(masker.page("/readyz").0, 503, "{}", masker.page("/status").1);
     assert_eq!(count(&contract.servers, &contract.masked()), 0);
     gate.ill.store(false, Ordering::SeqCst);
-    eventually("every record masked", Duration::from_secs(90), || (count(&contract.servers, &contract.masked()) >= 500).then_some(()));
+    eventually("every record masked", Duration::from_secs(90), || {
+        (count(&contract.servers, &contract.masked()) >= 500).then_some(())
+    });
     eventually("ready again", Duration::from_secs(60), || (masker.page("/readyz").0 == 200).then_some(()));
     assert!(masker.end(Duration::from_secs(20)).success());
     assert_eq!(count(&contract.servers, &contract.masked()), 500);
-    assert_eq!(count(&contract.servers, &format!("{}.dead-letter", contract.raw())), 0, "an outage is not poison");
+    assert_eq!(
+        count(&contract.servers, &format!("{}.dead-letter", contract.raw())),
+        0,
+        "an outage is not poison"
+    );
 }

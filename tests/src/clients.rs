@@ -88,7 +88,12 @@ pub fn committed(servers: &Servers, topic: &str) -> Vec<Read> {
                 headers: message.headers().map_or_else(BTreeMap::new, |headers| {
                     headers
                         .iter()
-                        .map(|h| (h.key.to_owned(), String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned()))
+                        .map(|h| {
+                            (
+                                h.key.to_owned(),
+                                String::from_utf8_lossy(h.value.unwrap_or_default()).into_owned(),
+                            )
+                        })
                         .collect()
                 }),
             }),
@@ -114,7 +119,8 @@ pub fn schema_of(servers: &Servers, subject: &str) -> (u32, String) {
         let answer = reqwest::get(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
         answer.json().await.unwrap_or_else(|error| panic!("{url}: {error}"))
     });
-    let id = body["id"].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap_or_else(|| panic!("{url}: {body}"));
+    let id =
+        body["id"].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap_or_else(|| panic!("{url}: {body}"));
     (id, body["schema"].as_str().unwrap_or_default().to_owned())
 }
 

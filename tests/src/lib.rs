@@ -30,7 +30,8 @@ pub fn servers() -> Servers {
         .get_or_init(|| {
             let started = Stack::builder().kafka(1).registry().start();
             let stack = started.unwrap_or_else(|error| panic!("the stack does not start: {error}"));
-            let servers = Servers { brokers: stack.brokers().to_owned(), registry: stack.registry_url().to_owned() };
+            let servers =
+                Servers { brokers: stack.brokers().to_owned(), registry: stack.registry_url().to_owned() };
             std::mem::forget(stack); // it lives as long as the process
             servers
         })

@@ -18,7 +18,8 @@ pub struct Worker {
 impl Worker {
     /// Starts `sluice run <kind> -c <config>`; its log is beside the configuration.
     pub fn start(kind: &str, config: &Path) -> Self {
-        let log = config.with_extension(format!("{}.log", std::process::id() ^ config.as_os_str().len() as u32));
+        let log =
+            config.with_extension(format!("{}.log", std::process::id() ^ config.as_os_str().len() as u32));
         let file = std::fs::File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let mut command = process::guarded(binary());
         command.args(["run", kind, "-c"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);

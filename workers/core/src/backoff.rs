@@ -16,7 +16,11 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { base: Duration::from_millis(100), cap: Duration::from_secs(30), floor: Duration::from_millis(10) }
+        Self {
+            base: Duration::from_millis(100),
+            cap: Duration::from_secs(30),
+            floor: Duration::from_millis(10),
+        }
     }
 }
 

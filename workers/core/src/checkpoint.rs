@@ -169,7 +169,8 @@ impl Partition {
     fn settle(&mut self, span: Span) {
         let (mut first, mut last) = (span.first.raw(), span.last.raw());
         // Merge with settled spans that overlap or touch.
-        while let Some((&other_first, &other_last)) = self.ahead.range(..=last.saturating_add(1)).next_back() {
+        while let Some((&other_first, &other_last)) = self.ahead.range(..=last.saturating_add(1)).next_back()
+        {
             if other_last.saturating_add(1) < first {
                 break;
             }

@@ -23,6 +23,6 @@ pub use checkpoint::{Checkpoint, CheckpointError, Receipt, Span};
 pub use fault::{BoxError, Domain, Fault, Retry};
 pub use offset::{NextOffset, Offset};
 pub use outcome::{Class, Outcome, Reason};
-pub use outputs::{Draft, Outputs, OutRecord, Route};
+pub use outputs::{Draft, OutRecord, Outputs, Route};
 pub use processor::{LearnError, Processor, SchemaLookup};
 pub use record::{Header, RecordRef, SchemaId, TopicPartition};

@@ -215,7 +215,10 @@ mod tests {
         draft.emit();
         out.draft(Route(0)).emit();
         let all: Vec<_> = out.iter().collect();
-        assert_eq!((all[0].key, all[0].value, all[0].timestamp_ms), (Some(&b"k"[..]), Some(&b"value"[..]), Some(5)));
+        assert_eq!(
+            (all[0].key, all[0].value, all[0].timestamp_ms),
+            (Some(&b"k"[..]), Some(&b"value"[..]), Some(5))
+        );
         let headers: Vec<_> = all[0].headers().map(|h| (h.name, h.value)).collect();
         assert_eq!(headers, [("h", Some(&b"v"[..])), ("none", None)]);
         assert_eq!((all[1].route, all[1].key, all[1].value), (Route(0), None, None));

@@ -91,7 +91,11 @@ impl Config {
         let (Some(keys), Some(contracts)) = (keys, loaded) else { return Err(errors) };
         for contract in contracts.iter() {
             if let Err(error) = contract.policy(&keys) {
-                errors.add(format!("{} (keys)", contract.folder), error.to_string(), Some("name the key under `keys`".into()));
+                errors.add(
+                    format!("{} (keys)", contract.folder),
+                    error.to_string(),
+                    Some("name the key under `keys`".into()),
+                );
             }
         }
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);

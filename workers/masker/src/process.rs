@@ -78,7 +78,12 @@ impl Topic {
         })
     }
 
-    fn mask(&mut self, record: &RecordRef<'_>, out: &mut Outputs, scratch: &mut Vec<u8>) -> Result<Outcome, Reason> {
+    fn mask(
+        &mut self,
+        record: &RecordRef<'_>,
+        out: &mut Outputs,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Outcome, Reason> {
         let mut draft = out.draft(self.route);
         match record.key {
             None => return Err(Reason::new(Class::Null, "a key: the text of the record key's field")),
@@ -86,7 +91,8 @@ impl Topic {
         }
         // A tombstone deletes its key, masked or not: it goes on as one.
         if let Some(value) = record.value {
-            let (id, datum) = framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
+            let (id, datum) =
+                framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
             let Some(program) = self.programs.get(id) else { return Ok(Outcome::NeedsSchema(id)) };
             draft.value_with(|out| {
                 framing::write_prefix(program.masked_id, out);
@@ -97,7 +103,9 @@ impl Topic {
         // Writing into a vector cannot fail.
         let _ = write!(scratch, "{}/{}/{}", record.topic, record.partition, record.offset);
         draft.header(SOURCE_HEADER, Some(scratch));
-        for header in record.headers.iter().filter(|header| self.headers.iter().any(|allowed| allowed == header.name)) {
+        for header in
+            record.headers.iter().filter(|header| self.headers.iter().any(|allowed| allowed == header.name))
+        {
             draft.header(header.name, header.value);
         }
         draft.timestamp_ms(record.timestamp_ms);
@@ -121,14 +129,21 @@ impl Processor for Masker {
         topic.mask(record, out, &mut self.scratch).unwrap_or_else(Outcome::DeadLetter)
     }
 
-    fn learn(&mut self, topic: &str, id: SchemaId, schema: &str, registry: &mut dyn SchemaLookup) -> Result<(), LearnError> {
+    fn learn(
+        &mut self,
+        topic: &str,
+        id: SchemaId,
+        schema: &str,
+        registry: &mut dyn SchemaLookup,
+    ) -> Result<(), LearnError> {
         let uncovered = |why: String| LearnError::Uncovered(Reason::new(Class::Contract, why));
         let topic = self
             .topics
             .iter_mut()
             .find(|known| known.raw == topic)
             .ok_or_else(|| uncovered("a contract for this topic".into()))?;
-        let writer = Schema::parse(schema).map_err(|error| uncovered(format!("schema {id} that can be read: {error}")))?;
+        let writer = Schema::parse(schema)
+            .map_err(|error| uncovered(format!("schema {id} that can be read: {error}")))?;
         let patch = Patch::compile(&writer, &topic.policy).map_err(|error| match error {
             PatchError::Uncovered(paths) => {
                 uncovered(format!("a policy for every leaf of schema {id}; none for: {}", paths.join(", ")))
@@ -137,7 +152,10 @@ impl Processor for Masker {
         })?;
         let derived = patch.derived().json();
         let Some(masked_id) = registry.id_of(&topic.subject, derived)? else {
-            let why = format!("the schema derived from schema {id}, registered under {}: run `sluice apply`", topic.subject);
+            let why = format!(
+                "the schema derived from schema {id}, registered under {}: run `sluice apply`",
+                topic.subject
+            );
             return Err(LearnError::Fault(Fault::outage("looking up the masked schema", why)));
         };
         topic.programs.insert(id, Program { patch, masked_id });

@@ -84,7 +84,11 @@ impl Config {
         let loaded = contracts::load(&raw.schemas).map_err(&mut note).ok();
         let Some(contracts) = loaded else { return Err(errors) };
         if !contracts.iter().any(|contract| contract.facts.is_some()) {
-            errors.add("schemas", "no contract asks for facts", Some("add the custom property `facts` to one".into()));
+            errors.add(
+                "schemas",
+                "no contract asks for facts",
+                Some("add the custom property `facts` to one".into()),
+            );
         }
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
         let pace = Pace { interval: std::time::Duration::from_millis(raw.commit_ms), ..Pace::default() };

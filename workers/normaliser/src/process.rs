@@ -19,8 +19,17 @@ const PROGRAMS: usize = 64;
 const LEAVES: usize = 64;
 /// The fact schema's fields, in the order in which they are written below.
 const FACT_FIELDS: [&str; 11] = [
-    "fact_id", "entity", "entity_type", "attribute", "value", "value_type", "event_time", "recorded_time",
-    "source_topic", "source_partition", "source_offset",
+    "fact_id",
+    "entity",
+    "entity_type",
+    "attribute",
+    "value",
+    "value_type",
+    "event_time",
+    "recorded_time",
+    "source_topic",
+    "source_partition",
+    "source_offset",
 ];
 
 /// Takes the facts out of masked records.
@@ -123,11 +132,20 @@ impl Normaliser {
 }
 
 impl Topic {
-    fn facts(&mut self, record: &RecordRef<'_>, out: &mut Outputs, scratch: &mut Scratch) -> Result<Outcome, Reason> {
+    fn facts(
+        &mut self,
+        record: &RecordRef<'_>,
+        out: &mut Outputs,
+        scratch: &mut Scratch,
+    ) -> Result<Outcome, Reason> {
         let Some(value) = record.value else {
-            return Ok(Outcome::Skipped(Reason::new(Class::Null, "a value; facts are never taken back by a tombstone")));
+            return Ok(Outcome::Skipped(Reason::new(
+                Class::Null,
+                "a value; facts are never taken back by a tombstone",
+            )));
         };
-        let (id, datum) = framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
+        let (id, datum) =
+            framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
         let Self { programs, paths, entity, time, attributes, entity_type, route, .. } = self;
         let Some(program) = programs.get(id) else { return Ok(Outcome::NeedsSchema(id)) };
         let mut leaves = [Leaf::Null; LEAVES];
@@ -139,8 +157,9 @@ impl Topic {
         let leaf = |place: usize| leaves.get(place).copied().unwrap_or(Leaf::Null);
         let logical = |place: usize| program.logical.get(place).and_then(Option::as_ref);
         let path = |place: usize| paths.get(place).map_or("", String::as_str);
-        let event_time = event_time(leaf(*time), logical(*time))
-            .ok_or_else(|| Reason::new(Class::Null, "a time: a fact is always timed").at(path(*time), None))?;
+        let event_time = event_time(leaf(*time), logical(*time)).ok_or_else(|| {
+            Reason::new(Class::Null, "a time: a fact is always timed").at(path(*time), None)
+        })?;
         scratch.entity.clear();
         for (number, part) in entity.iter().enumerate() {
             if number > 0 {
@@ -231,22 +250,32 @@ impl Fact<'_> {
 impl Processor for Normaliser {
     fn process(&mut self, record: &RecordRef<'_>, out: &mut Outputs) -> Outcome {
         let Some(topic) = self.topics.iter_mut().find(|topic| topic.masked == record.topic) else {
-            return Outcome::Uncovered(Reason::new(Class::Contract, "a contract that asks for this topic's facts"));
+            return Outcome::Uncovered(Reason::new(
+                Class::Contract,
+                "a contract that asks for this topic's facts",
+            ));
         };
         topic.facts(record, out, &mut self.scratch).unwrap_or_else(Outcome::DeadLetter)
     }
 
-    fn learn(&mut self, topic: &str, id: SchemaId, schema: &str, registry: &mut dyn SchemaLookup) -> Result<(), LearnError> {
+    fn learn(
+        &mut self,
+        topic: &str,
+        id: SchemaId,
+        schema: &str,
+        registry: &mut dyn SchemaLookup,
+    ) -> Result<(), LearnError> {
         let uncovered = |why: String| LearnError::Uncovered(Reason::new(Class::Contract, why));
         let topic = self
             .topics
             .iter_mut()
             .find(|known| known.masked == topic)
             .ok_or_else(|| uncovered("a contract that asks for this topic's facts".into()))?;
-        let writer = Schema::parse(schema).map_err(|error| uncovered(format!("schema {id} that can be read: {error}")))?;
+        let writer = Schema::parse(schema)
+            .map_err(|error| uncovered(format!("schema {id} that can be read: {error}")))?;
         let paths: Vec<&str> = topic.paths.iter().map(String::as_str).collect();
-        let project =
-            Project::compile(&writer, &paths).map_err(|error| uncovered(format!("schema {id} with the facts' leaves: {error}")))?;
+        let project = Project::compile(&writer, &paths)
+            .map_err(|error| uncovered(format!("schema {id} with the facts' leaves: {error}")))?;
         let leaves = writer.leaves();
         let logical = topic
             .paths
@@ -254,7 +283,8 @@ impl Processor for Normaliser {
             .map(|path| leaves.iter().find(|leaf| leaf.path == *path).and_then(|leaf| leaf.leaf.logical))
             .collect();
         let Some(fact_id) = registry.id_of(&topic.subject, &self.fact_schema)? else {
-            let why = format!("the fact schema is not registered under {}: run `sluice apply`", topic.subject);
+            let why =
+                format!("the fact schema is not registered under {}: run `sluice apply`", topic.subject);
             return Err(LearnError::Fault(Fault::outage("looking up the fact schema", why)));
         };
         topic.programs.insert(id, Program { project, logical, fact_id });

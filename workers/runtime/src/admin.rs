@@ -25,7 +25,10 @@ pub async fn serve(section: &AdminSection, status: Status) -> Result<SocketAddr,
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render()) }))
+        .route(
+            "/metrics",
+            get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render()) }),
+        )
         .route("/status", get(|State(status): State<Status>| async move { Json(status.page()) }))
         .with_state(status);
     tokio::spawn(async move {
@@ -38,5 +41,9 @@ pub async fn serve(section: &AdminSection, status: Status) -> Result<SocketAddr,
 }
 
 async fn readyz(State(status): State<Status>) -> impl IntoResponse {
-    if status.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready; see /status\n") }
+    if status.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready; see /status\n")
+    }
 }

@@ -71,7 +71,11 @@ impl std::error::Error for ConfigErrors {}
 /// [`ConfigErrors`]: unreadable file, broken YAML, unknown or missing keys, wrong types.
 pub fn load<Raw: DeserializeOwned + JsonSchema>(path: &Path) -> Result<Raw, ConfigErrors> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        ConfigErrors::one(path.display().to_string(), format!("cannot be read: {error}"), Some("give a file with -c".into()))
+        ConfigErrors::one(
+            path.display().to_string(),
+            format!("cannot be read: {error}"),
+            Some("give a file with -c".into()),
+        )
     })?;
     parse(&text, &path.display().to_string())
 }
@@ -91,7 +95,9 @@ pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Resu
 /// deployment that wants a restart to take over at once names its instances.
 pub fn default_instance() -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
-    let host = host.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned()));
+    let host = host.or_else(|| {
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned())
+    });
     format!("{}-{}", host.unwrap_or_else(|| "host".into()), std::process::id())
 }
 

@@ -24,7 +24,11 @@ pub type KeysSection = BTreeMap<String, BTreeMap<u32, Secret>>;
 pub fn load(folder: &Path) -> Result<Contracts, ConfigErrors> {
     let mut files = vec![];
     read(folder, DEPTH, &mut files).map_err(|(path, message)| {
-        ConfigErrors::one("schemas", format!("{path}: {message}"), Some("`schemas` names the folder that holds <domain>/<topic>/".into()))
+        ConfigErrors::one(
+            "schemas",
+            format!("{path}: {message}"),
+            Some("`schemas` names the folder that holds <domain>/<topic>/".into()),
+        )
     })?;
     files.sort();
     Contracts::parse(&files).map_err(|findings| {
@@ -32,7 +36,11 @@ pub fn load(folder: &Path) -> Result<Contracts, ConfigErrors> {
         for finding in &findings.0 {
             let line = finding.line.map_or_else(String::new, |line| format!(":{line}"));
             let path = if finding.path.is_empty() { String::new() } else { format!(" {}", finding.path) };
-            errors.add(format!("{}{line}{path}", finding.file), finding.message.clone(), finding.hint.clone());
+            errors.add(
+                format!("{}{line}{path}", finding.file),
+                finding.message.clone(),
+                finding.hint.clone(),
+            );
         }
         errors
     })
@@ -49,7 +57,10 @@ fn read(folder: &Path, depth: usize, files: &mut Vec<(String, String)>) -> Resul
         } else if path.extension().is_some_and(|extension| extension == "avsc" || extension == "yaml") {
             let size = path.metadata().map_err(|error| at(&path, &error))?.len();
             if size > FILE_LIMIT {
-                return Err(at(&path, &format!("is {size} bytes; a contract's file has at most {FILE_LIMIT}")));
+                return Err(at(
+                    &path,
+                    &format!("is {size} bytes; a contract's file has at most {FILE_LIMIT}"),
+                ));
             }
             let text = std::fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
             files.push((path.display().to_string(), text));

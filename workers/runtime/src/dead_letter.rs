@@ -37,10 +37,17 @@ impl DeadLetter<'_> {
     ///
     /// # Errors
     /// What `send` says.
-    pub fn send(&self, record: &RecordRef<'_>, send: impl FnOnce(&Outgoing<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+    pub fn send(
+        &self,
+        record: &RecordRef<'_>,
+        send: impl FnOnce(&Outgoing<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let (partition, offset) = (record.partition.to_string(), record.offset.to_string());
         let (reason, attempt) = (self.reason.to_string(), self.attempt.to_string());
-        let id = record.value.and_then(|value| sluice_wire::framing::split(value).ok()).map(|(id, _)| id.to_string());
+        let id = record
+            .value
+            .and_then(|value| sluice_wire::framing::split(value).ok())
+            .map(|(id, _)| id.to_string());
         let mut headers = vec![
             text("sluice.dlq.source.topic", record.topic),
             text("sluice.dlq.source.partition", &partition),

@@ -39,7 +39,12 @@ pub struct Lanes {
 ///
 /// # Errors
 /// A [`Fault`] that no retry can mend, or the last one when stopped.
-pub async fn neighbours(kafka: &KafkaSection, registry: &RegistrySection, status: &Status, stop: &CancellationToken) -> Result<Registry, Fault> {
+pub async fn neighbours(
+    kafka: &KafkaSection,
+    registry: &RegistrySection,
+    status: &Status,
+    stop: &CancellationToken,
+) -> Result<Registry, Fault> {
     let kafka = kafka.clone();
     retry::until_answered("kafka", status, stop, || {
         let kafka = kafka.clone();
@@ -81,7 +86,9 @@ pub async fn transform<P: Processor + 'static>(
         let registry = BlockingRegistry::new(registry.clone(), Handle::current());
         let (status, ended) = (status.clone(), stop.clone());
         let processor = build()?;
-        threads.push(spawn(format!("lane-{number}"), stop, move || transform::run(config, processor, registry, &status, &ended))?);
+        threads.push(spawn(format!("lane-{number}"), stop, move || {
+            transform::run(config, processor, registry, &status, &ended)
+        })?);
     }
     join(threads).await
 }
@@ -90,7 +97,12 @@ pub async fn transform<P: Processor + 'static>(
 ///
 /// # Errors
 /// The first lane's [`Fault`].
-pub async fn stores(lanes: Lanes, stores: Vec<Box<dyn Store>>, status: &Status, stop: &CancellationToken) -> Result<(), Fault> {
+pub async fn stores(
+    lanes: Lanes,
+    stores: Vec<Box<dyn Store>>,
+    status: &Status,
+    stop: &CancellationToken,
+) -> Result<(), Fault> {
     let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
     let share = lanes.memory / stores.len().max(1);
     let mut threads = vec![];
@@ -106,14 +118,20 @@ pub async fn stores(lanes: Lanes, stores: Vec<Box<dyn Store>>, status: &Status, 
         };
         let registry = BlockingRegistry::new(registry.clone(), Handle::current());
         let (status, ended) = (status.clone(), stop.clone());
-        threads.push(spawn(format!("store-{name}"), stop, move || StoreLane::run(config, store, registry, &status, &ended))?);
+        threads.push(spawn(format!("store-{name}"), stop, move || {
+            StoreLane::run(config, store, registry, &status, &ended)
+        })?);
     }
     join(threads).await
 }
 
 type Lane = tokio::sync::oneshot::Receiver<Result<(), Fault>>;
 
-fn spawn(name: String, stop: &CancellationToken, lane: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<Lane, Fault> {
+fn spawn(
+    name: String,
+    stop: &CancellationToken,
+    lane: impl FnOnce() -> Result<(), Fault> + Send + 'static,
+) -> Result<Lane, Fault> {
     let (ended, end) = tokio::sync::oneshot::channel();
     // One lane's end is every lane's: a worker that limps on half of its partitions looks well and is not.
     let stop = stop.clone().drop_guard();

@@ -14,10 +14,28 @@ pub use producer::{Outgoing, Producer};
 pub use reader::{count_committed, ends, read_to_end};
 pub use settings::check as check_properties;
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 /// Positions to commit: the next offset per topic and partition.
 pub type Positions = std::collections::BTreeMap<sluice_core::TopicPartition, sluice_core::NextOffset>;
+
+/// librdkafka's own words, in our log; they name brokers, topics and groups, never a record's content.
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, "{message}")
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
 
 /// Is the error about us not being allowed, which no retry mends?
 fn is_denied(error: &KafkaError) -> bool {

@@ -23,7 +23,12 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { interval: Duration::from_millis(250), bytes: 16 << 20, records: 50_000, backoff: Backoff::default() }
+        Self {
+            interval: Duration::from_millis(250),
+            bytes: 16 << 20,
+            records: 50_000,
+            backoff: Backoff::default(),
+        }
     }
 }
 

@@ -61,25 +61,68 @@ impl Progress {
 impl Metrics {
     fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
-        let gauge = |name: &str, help: &str, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name, help), labels));
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
+        };
         let metrics = Self {
-            committed: counter("sluice_records_committed_total", "Input records whose outcome is durable.", &["worker"]),
-            dead_letters: counter("sluice_dead_letters_total", "Records sent to a dead-letter topic.", &["worker", "class"]),
-            skipped: counter("sluice_records_skipped_total", "Records of which nothing comes, by rule.", &["worker", "class"]),
-            flushed_records: counter("sluice_store_records_total", "Records made durable in a store.", &["store"]),
-            flushed_bytes: counter("sluice_store_bytes_total", "Bytes of records made durable in a store.", &["store"]),
+            committed: counter(
+                "sluice_records_committed_total",
+                "Input records whose outcome is durable.",
+                &["worker"],
+            ),
+            dead_letters: counter(
+                "sluice_dead_letters_total",
+                "Records sent to a dead-letter topic.",
+                &["worker", "class"],
+            ),
+            skipped: counter(
+                "sluice_records_skipped_total",
+                "Records of which nothing comes, by rule.",
+                &["worker", "class"],
+            ),
+            flushed_records: counter(
+                "sluice_store_records_total",
+                "Records made durable in a store.",
+                &["store"],
+            ),
+            flushed_bytes: counter(
+                "sluice_store_bytes_total",
+                "Bytes of records made durable in a store.",
+                &["store"],
+            ),
             flush_seconds: register(
                 &registry,
-                HistogramVec::new(prometheus::HistogramOpts::new("sluice_store_flush_seconds", "Time of a flush."), &["store"]),
+                HistogramVec::new(
+                    prometheus::HistogramOpts::new("sluice_store_flush_seconds", "Time of a flush."),
+                    &["store"],
+                ),
             ),
-            neighbour_up: gauge("sluice_neighbour_up", "1 while a neighbour (Kafka, registry, store, database) answers.", &["neighbour"]),
-            next_offset: gauge("sluice_next_offset", "Next offset to read, durable.", &["topic", "partition"]),
+            neighbour_up: gauge(
+                "sluice_neighbour_up",
+                "1 while a neighbour (Kafka, registry, store, database) answers.",
+                &["neighbour"],
+            ),
+            next_offset: gauge(
+                "sluice_next_offset",
+                "Next offset to read, durable.",
+                &["topic", "partition"],
+            ),
             progress: counter("sluice_collector_total", "What the collector has done, by kind.", &["kind"]),
-            gauges: register(&registry, GaugeVec::new(Opts::new("sluice_process_start_time_seconds", "When this process started."), &[])),
+            gauges: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new("sluice_process_start_time_seconds", "When this process started."),
+                    &[],
+                ),
+            ),
             registry,
         };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0.0, |time| time.as_secs_f64());
         metrics.gauges.with_label_values::<&str>(&[]).set(now);
         metrics
     }
@@ -87,7 +130,10 @@ impl Metrics {
 
 /// Names and labels are constants of this file: one that does not fit is a bug that every test of this room meets.
 #[allow(clippy::expect_used)]
-fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> C {
     let collector = made.expect("a metric's name and labels");
     registry.register(Box::new(collector.clone())).expect("a metric's name used once");
     collector

@@ -37,14 +37,20 @@ impl Registry {
     pub fn new(section: &RegistrySection) -> Result<Self, Fault> {
         let doing = "configuring the registry client";
         let url = section.url.trim_end_matches('/').to_owned();
-        let token = section.token.as_ref().map(|token| token.reveal("registry.token")).transpose().map_err(|e| Fault::user(doing, e))?;
+        let token = section
+            .token
+            .as_ref()
+            .map(|token| token.reveal("registry.token"))
+            .transpose()
+            .map_err(|e| Fault::user(doing, e))?;
         let mut builder = SrSettings::new_builder(url.clone());
         builder.set_timeout(CALL);
         if let Some(token) = &token {
             builder.set_token_authorization(token);
         }
         let settings = builder.build().map_err(|error| Fault::user(doing, error))?;
-        let http = reqwest::Client::builder().timeout(CALL).build().map_err(|error| Fault::user(doing, error))?;
+        let http =
+            reqwest::Client::builder().timeout(CALL).build().map_err(|error| Fault::user(doing, error))?;
         Ok(Self { settings: Arc::new(settings), http, url, token })
     }
 
@@ -121,7 +127,8 @@ impl Registry {
         if answer.status() == reqwest::StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let body: serde_json::Value = answer.error_for_status().map_err(outage)?.json().await.map_err(outage)?;
+        let body: serde_json::Value =
+            answer.error_for_status().map_err(outage)?.json().await.map_err(outage)?;
         Ok(body.get("compatibilityLevel").and_then(|level| level.as_str()).map(str::to_owned))
     }
 
@@ -133,7 +140,13 @@ impl Registry {
         let doing = || format!("setting the compatibility level of {subject}");
         let outage = |error: reqwest::Error| Fault::outage(doing(), error.without_url());
         let body = serde_json::json!({"compatibility": level});
-        self.call(reqwest::Method::PUT, subject).json(&body).send().await.map_err(outage)?.error_for_status().map_err(outage)?;
+        self.call(reqwest::Method::PUT, subject)
+            .json(&body)
+            .send()
+            .await
+            .map_err(outage)?
+            .error_for_status()
+            .map_err(outage)?;
         Ok(())
     }
 

@@ -38,7 +38,8 @@ struct Partition {
 impl Status {
     /// Nothing known yet: not ready until every neighbour that `expects` names has answered.
     pub fn new(worker: &'static str, expects: &[&str]) -> Self {
-        let neighbours = expects.iter().map(|name| ((*name).to_owned(), Some(NOT_ASKED.to_owned()))).collect();
+        let neighbours =
+            expects.iter().map(|name| ((*name).to_owned(), Some(NOT_ASKED.to_owned()))).collect();
         Self(Arc::new(Mutex::new(Inner { worker, neighbours, ..Inner::default() })))
     }
 
@@ -51,11 +52,14 @@ impl Status {
         let why = answer.err();
         let mut inner = self.lock();
         let before = inner.neighbours.get(name);
-        let changed = before.is_none_or(|before| before.is_some() != why.is_some() || before.as_deref() == Some(NOT_ASKED));
+        let changed = before
+            .is_none_or(|before| before.is_some() != why.is_some() || before.as_deref() == Some(NOT_ASKED));
         if changed {
             match &why {
                 None => tracing::info!(neighbour = name, "answers"),
-                Some(why) => tracing::warn!(neighbour = name, why, "does not answer; trying again with back-off"),
+                Some(why) => {
+                    tracing::warn!(neighbour = name, why, "does not answer; trying again with back-off")
+                }
             }
             metrics::neighbour(name, why.is_none());
         }
@@ -100,7 +104,9 @@ impl Status {
     /// Ready: every neighbour answers, no partition stands still, not draining.
     pub fn is_ready(&self) -> bool {
         let inner = self.lock();
-        !inner.draining && inner.neighbours.values().all(Option::is_none) && inner.partitions.values().all(|p| p.stalled == 0)
+        !inner.draining
+            && inner.neighbours.values().all(Option::is_none)
+            && inner.partitions.values().all(|p| p.stalled == 0)
     }
 
     /// The page at `/status`.
@@ -118,8 +124,11 @@ impl Status {
                 })
             })
             .collect();
-        let neighbours: BTreeMap<_, _> =
-            inner.neighbours.iter().map(|(name, why)| (name, why.as_deref().map_or_else(|| json!("ok"), |why| json!(why)))).collect();
+        let neighbours: BTreeMap<_, _> = inner
+            .neighbours
+            .iter()
+            .map(|(name, why)| (name, why.as_deref().map_or_else(|| json!("ok"), |why| json!(why))))
+            .collect();
         json!({
             "worker": inner.worker, "version": dead_letter::VERSION, "ready": ready, "draining": inner.draining,
             "neighbours": neighbours, "partitions": partitions, "notes": inner.notes,

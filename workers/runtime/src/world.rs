@@ -52,13 +52,19 @@ impl Servers {
             let name = &subject.subject;
             let has_versions = self.registry.latest(name).await?.is_some();
             let registered = has_versions && self.registry.id_of(name, &subject.schema).await?.is_some();
-            let compatibility = self.registry.compatibility(name).await?.as_deref().and_then(Compatibility::named);
-            let incompatible = if has_versions && !registered && !self.registry.accepts(name, &subject.schema).await? {
+            let compatibility =
+                self.registry.compatibility(name).await?.as_deref().and_then(Compatibility::named);
+            let incompatible = if has_versions
+                && !registered
+                && !self.registry.accepts(name, &subject.schema).await?
+            {
                 vec![format!("an earlier version and this one do not fit at level {}", subject.compatibility)]
             } else {
                 vec![]
             };
-            world.subjects.insert(name.clone(), SubjectState { registered, has_versions, compatibility, incompatible });
+            world
+                .subjects
+                .insert(name.clone(), SubjectState { registered, has_versions, compatibility, incompatible });
         }
         Ok(world)
     }
@@ -73,16 +79,27 @@ impl Servers {
                 let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
                 self.admin.create(&topic.name, partitions, self.replication, &topic.config).await
             }
-            Change::RaisePartitions { topic, to, .. } => self.admin.raise_partitions(topic, *to as usize).await,
+            Change::RaisePartitions { topic, to, .. } => {
+                self.admin.raise_partitions(topic, *to as usize).await
+            }
             Change::AlterConfig { topic, key, to, .. } => {
                 // Kafka's older call replaces all settings at once, so the others are sent along.
-                let mut own: BTreeMap<_, _> =
-                    self.admin.topics(std::slice::from_ref(topic)).await?.remove(topic).map(|state| state.own).unwrap_or_default();
+                let mut own: BTreeMap<_, _> = self
+                    .admin
+                    .topics(std::slice::from_ref(topic))
+                    .await?
+                    .remove(topic)
+                    .map(|state| state.own)
+                    .unwrap_or_default();
                 own.insert(key.clone(), to.clone());
                 self.admin.set_config(topic, &own).await
             }
-            Change::SetCompatibility { subject, to, .. } => self.registry.set_compatibility(subject, to.as_str()).await,
-            Change::RegisterSchema { subject, schema, .. } => self.registry.register(subject, schema).await.map(|_| ()),
+            Change::SetCompatibility { subject, to, .. } => {
+                self.registry.set_compatibility(subject, to.as_str()).await
+            }
+            Change::RegisterSchema { subject, schema, .. } => {
+                self.registry.register(subject, schema).await.map(|_| ())
+            }
         }
     }
 }

@@ -49,7 +49,9 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
         }
         let bar = bar(plan.changes.len() as u64);
         for change in &plan.changes {
-            servers.carry_out(change).await.with_context(|| format!("{change} (what came before is done; run `sluice apply` again to go on)"))?;
+            servers.carry_out(change).await.with_context(|| {
+                format!("{change} (what came before is done; run `sluice apply` again to go on)")
+            })?;
             bar.inc(1);
             if args.output == Output::Text {
                 bar.suspend(|| println!("done: {change}"));
@@ -58,7 +60,9 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
         bar.finish_and_clear();
         match args.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
-            Output::Text if plan.changes.is_empty() => println!("nothing to do: the world is as the contracts have it"),
+            Output::Text if plan.changes.is_empty() => {
+                println!("nothing to do: the world is as the contracts have it")
+            }
             Output::Text => println!("{} changes made", plan.changes.len()),
         }
         Ok(Found::Nothing)
@@ -102,10 +106,15 @@ fn bar(length: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} changes").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} changes")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("starting tokio")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting tokio")
 }

@@ -10,10 +10,12 @@ use crate::exit::{Ended, Found};
 /// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Start here:\n  sluice apply -c apply.yaml            topics and schemas, from the contracts\n  \
+#[command(
+    after_help = "Start here:\n  sluice apply -c apply.yaml            topics and schemas, from the contracts\n  \
     sluice run masker -c masker.yaml      a worker; one process each\n  \
     sluice sql --lake lake 'select …'     the warehouse\n\n\
-    Exit codes: 0 done, 1 found something, 64 bad configuration, 70 internal, 75 try again.")]
+    Exit codes: 0 done, 1 found something, 64 bad configuration, 70 internal, 75 try again."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

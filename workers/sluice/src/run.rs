@@ -21,12 +21,16 @@ pub(crate) fn run(worker: Worker) -> Ended {
         Worker::Masker(args) => {
             let config = sluice_masker::Config::check(config::load(&args.config)?)?;
             let admin = config.raw.admin.clone();
-            process("masker", &["kafka", "registry"], &admin, |status, stop| sluice_masker::run(config, status, stop))
+            process("masker", &["kafka", "registry"], &admin, |status, stop| {
+                sluice_masker::run(config, status, stop)
+            })
         }
         Worker::Normaliser(args) => {
             let config = sluice_normaliser::Config::check(config::load(&args.config)?)?;
             let admin = config.raw.admin.clone();
-            process("normaliser", &["kafka", "registry"], &admin, |status, stop| sluice_normaliser::run(config, status, stop))
+            process("normaliser", &["kafka", "registry"], &admin, |status, stop| {
+                sluice_normaliser::run(config, status, stop)
+            })
         }
         Worker::Sink(args) => {
             let config: SinkConfig = config::load(&args.config)?;
@@ -37,7 +41,8 @@ pub(crate) fn run(worker: Worker) -> Ended {
         Worker::Collector(args) => {
             let config = sluice_collector::Config::load(&args.run.config)?;
             let admin = config.admin().clone();
-            let options = sluice_collector::RunOptions { once: args.once, progress: std::io::stderr().is_terminal() };
+            let options =
+                sluice_collector::RunOptions { once: args.once, progress: std::io::stderr().is_terminal() };
             process("collector", &["kafka", "registry", "database"], &admin, |status, stop| async move {
                 let summary = sluice_collector::run(config, options, status, stop).await?;
                 println!("{summary}");
@@ -68,7 +73,12 @@ fn sink_topics(config: &SinkConfig) -> Result<Vec<String>, ConfigErrors> {
     errors.or(topics)
 }
 
-async fn sink(config: SinkConfig, topics: Vec<String>, status: Status, stop: CancellationToken) -> Result<(), Fault> {
+async fn sink(
+    config: SinkConfig,
+    topics: Vec<String>,
+    status: Status,
+    stop: CancellationToken,
+) -> Result<(), Fault> {
     let stores = sluice_sink::stores(&config, &tokio::runtime::Handle::current())?;
     let lanes = Lanes {
         worker: "sink",
@@ -91,7 +101,11 @@ fn process<W: Future<Output = Result<(), Fault>>>(
     section: &AdminSection,
     worker: impl FnOnce(Status, CancellationToken) -> W,
 ) -> Ended {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("starting tokio")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting tokio")?;
     let status = Status::new(name, neighbours);
     runtime.block_on(async {
         let stop = shutdown::signal_token().context("installing signal handlers")?;

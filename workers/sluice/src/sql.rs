@@ -7,7 +7,11 @@ use crate::cli::{SqlArgs, SqlOutput};
 use crate::exit::{Ended, Found};
 
 pub(crate) fn sql(args: &SqlArgs) -> Ended {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("starting tokio")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting tokio")?;
     let batches = runtime.block_on(warehouse::query(&args.lake, &args.sql))?;
     let format = match args.output {
         SqlOutput::Table => Format::Table,

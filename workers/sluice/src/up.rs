@@ -8,12 +8,13 @@ use crate::cli::UpArgs;
 use crate::exit::{Ended, Found};
 
 pub(crate) fn up(args: &UpArgs) -> Ended {
-    let mut builder = Stack::builder().kafka(usize::from(args.kafka)).registry().mariadb().postgres().on_progress(|Progress { server, step }| {
-        match step {
-            Step::Starting => eprintln!("{server:<10} starting"),
-            Step::Ready(time) => eprintln!("{server:<10} ready after {:.1} s", time.as_secs_f64()),
-        }
-    });
+    let mut builder =
+        Stack::builder().kafka(usize::from(args.kafka)).registry().mariadb().postgres().on_progress(
+            |Progress { server, step }| match step {
+                Step::Starting => eprintln!("{server:<10} starting"),
+                Step::Ready(time) => eprintln!("{server:<10} ready after {:.1} s", time.as_secs_f64()),
+            },
+        );
     if let Some(dir) = &args.dir {
         builder = builder.root(dir);
     }
@@ -24,8 +25,12 @@ pub(crate) fn up(args: &UpArgs) -> Ended {
     println!("mariadb   {}", stack.mariadb_url());
     println!("postgres  {}", stack.postgres_url());
     println!("data      {}", stack.root().display());
-    eprintln!("Ctrl-C ends them{}", if args.dir.is_some() { "; the data stays" } else { " and removes their data" });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
+    eprintln!(
+        "Ctrl-C ends them{}",
+        if args.dir.is_some() { "; the data stays" } else { " and removes their data" }
+    );
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(async {
         shutdown::signal_token().context("installing signal handlers")?.cancelled().await;
         anyhow::Ok(())

@@ -19,15 +19,20 @@ pub(crate) fn wire(args: &WireArgs) -> Ended {
         WireCommand::Check => lines(console::check),
         WireCommand::Patch { policy, keys } => {
             let ring = ring(keys)?;
-            let resolve = |operation: &Value, leaf: &sluice_wire::LeafInfo| sluice_contract::operation(operation, leaf, &ring);
+            let resolve = |operation: &Value, leaf: &sluice_wire::LeafInfo| {
+                sluice_contract::operation(operation, leaf, &ring)
+            };
             let operations = operations(policy, &resolve)?;
             lines(|line| console::patch(line, &operations))
         }
         WireCommand::Explain { schema, policy, keys } => {
             let ring = ring(keys)?;
-            let resolve = |operation: &Value, leaf: &sluice_wire::LeafInfo| sluice_contract::operation(operation, leaf, &ring);
+            let resolve = |operation: &Value, leaf: &sluice_wire::LeafInfo| {
+                sluice_contract::operation(operation, leaf, &ring)
+            };
             let operations = operations(policy, &resolve)?;
-            let text = console::explain(&read(schema)?, &operations).map_err(|why| ConfigErrors::one(shown(schema), why, None))?;
+            let text = console::explain(&read(schema)?, &operations)
+                .map_err(|why| ConfigErrors::one(shown(schema), why, None))?;
             println!("{text}");
             Ok(Found::Nothing)
         }
@@ -53,7 +58,8 @@ fn lines(answer: impl Fn(&str) -> Answer) -> Ended {
 }
 
 fn operations<'r>(policy: &Path, resolve: console::Resolve<'r>) -> anyhow::Result<Operations<'r>> {
-    let json: Value = serde_json::from_str(&read(policy)?).map_err(|error| ConfigErrors::one(shown(policy), error.to_string(), None))?;
+    let json: Value = serde_json::from_str(&read(policy)?)
+        .map_err(|error| ConfigErrors::one(shown(policy), error.to_string(), None))?;
     let operations = Operations::read(&json, resolve).map_err(|errors| {
         let mut all = ConfigErrors::default();
         errors.into_iter().for_each(|error| all.add(shown(policy), error, None));
@@ -79,7 +85,8 @@ fn ring(keys: &[String]) -> anyhow::Result<KeyRing> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    Ok(std::fs::read_to_string(path).map_err(|error| ConfigErrors::one(shown(path), format!("cannot be read: {error}"), None))?)
+    Ok(std::fs::read_to_string(path)
+        .map_err(|error| ConfigErrors::one(shown(path), format!("cannot be read: {error}"), None))?)
 }
 
 fn shown(path: &Path) -> String {

@@ -9,7 +9,13 @@ fn span(first: i64, last: i64) -> Span {
 }
 
 fn receipt(first: i64, last: i64) -> Receipt {
-    Receipt { at: at(), span: span(first, last), written: (last - first + 1) as u64, dead_lettered: 0, skipped: 0 }
+    Receipt {
+        at: at(),
+        span: span(first, last),
+        written: (last - first + 1) as u64,
+        dead_lettered: 0,
+        skipped: 0,
+    }
 }
 
 /// Tracks, settles, and says what may be committed: a row of the truth table.
@@ -92,7 +98,8 @@ fn agrees_with_a_set_of_offsets_under_random_orders() {
                 checkpoint.settle(&receipt(log[from], log[to])).unwrap();
                 settled.extend(log[from]..=log[to]);
             }
-            let expected = log.iter().take_while(|offset| settled.contains(offset)).last().map(|offset| offset + 1);
+            let expected =
+                log.iter().take_while(|offset| settled.contains(offset)).last().map(|offset| offset + 1);
             assert_eq!(checkpoint.committable(&at()).map(NextOffset::raw), expected, "{log:?} {settled:?}");
         }
     }

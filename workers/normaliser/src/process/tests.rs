@@ -22,7 +22,10 @@ impl SchemaLookup for Known {
 fn normaliser() -> Normaliser {
     let files = [
         ("schemas/aviation/flight/value.avsc", FLIGHT_SCHEMA),
-        ("schemas/aviation/flight/contract.odcs.yaml", include_str!("../../../../schemas/aviation/flight/contract.odcs.yaml")),
+        (
+            "schemas/aviation/flight/contract.odcs.yaml",
+            include_str!("../../../../schemas/aviation/flight/contract.odcs.yaml"),
+        ),
         ("schemas/sluice/fact/value.avsc", FACT_SCHEMA),
     ];
     let files: Vec<_> = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
@@ -35,7 +38,10 @@ fn normaliser() -> Normaliser {
 fn framed(json: &str) -> Vec<u8> {
     let mut out = vec![];
     framing::write_prefix(SchemaId(1), &mut out);
-    FromJson::compile(&Schema::parse(FLIGHT_SCHEMA).unwrap()).unwrap().run(json.as_bytes(), &mut out).unwrap();
+    FromJson::compile(&Schema::parse(FLIGHT_SCHEMA).unwrap())
+        .unwrap()
+        .run(json.as_bytes(), &mut out)
+        .unwrap();
     out
 }
 
@@ -59,7 +65,10 @@ fn facts(normaliser: &mut Normaliser, record: &RecordRef<'_>) -> (Outcome, Vec<(
     let all = out
         .iter()
         .map(|fact| {
-            assert_eq!(fact.timestamp_ms, record.timestamp_ms, "retention counts from the record's time, not the event's");
+            assert_eq!(
+                fact.timestamp_ms, record.timestamp_ms,
+                "retention counts from the record's time, not the event's"
+            );
             let (id, datum) = framing::split(fact.value.unwrap()).unwrap();
             assert_eq!(id, SchemaId(77));
             let mut fields = vec![String::new(); FACT_FIELDS.len()];
@@ -82,12 +91,27 @@ fn one_fact_per_attribute_that_is_not_null() {
     let (outcome, all) = facts(&mut normaliser(), &record(42, Some(&value)));
     assert_eq!(outcome, Outcome::Emitted);
     let names: Vec<_> = all.iter().map(|(_, fields)| fields[3].as_str()).collect();
-    assert_eq!(names, ["tailnum", "dep_time", "dep_delay", "arr_time", "air_time"], "arr_delay is null: no fact");
+    assert_eq!(
+        names,
+        ["tailnum", "dep_time", "dep_delay", "arr_time", "air_time"],
+        "arr_delay is null: no fact"
+    );
     let (key, delay) = &all[2];
     assert_eq!(key, "UA/1545/EWR/2013-01-01T10:00:00Z");
     assert_eq!(
         delay[1..],
-        [key.as_str(), "flight", "dep_delay", "-2", "LONG", "1357034400000000", "1700000000000000", "aviation.flight.masked.v1", "2", "42"]
+        [
+            key.as_str(),
+            "flight",
+            "dep_delay",
+            "-2",
+            "LONG",
+            "1357034400000000",
+            "1700000000000000",
+            "aviation.flight.masked.v1",
+            "2",
+            "42"
+        ]
     );
     assert_eq!(delay[0].len(), 32);
 }
@@ -100,7 +124,8 @@ fn the_same_record_gives_the_same_facts_and_another_offset_gives_others() {
     let (_, twice) = facts(&mut normaliser, &record(42, Some(&value)));
     assert_eq!(once, twice);
     let (_, other) = facts(&mut normaliser, &record(43, Some(&value)));
-    let ids = |all: &[(String, Vec<String>)]| all.iter().map(|(_, fields)| fields[0].clone()).collect::<Vec<_>>();
+    let ids =
+        |all: &[(String, Vec<String>)]| all.iter().map(|(_, fields)| fields[0].clone()).collect::<Vec<_>>();
     let all: std::collections::BTreeSet<_> = ids(&once).into_iter().chain(ids(&other)).collect();
     assert_eq!(all.len(), 10, "ids must not repeat");
 }

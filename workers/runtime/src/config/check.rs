@@ -10,7 +10,10 @@ use super::ConfigErrors;
 
 /// The schema with everything inlined, so that a mistake's place in it is found by following its path.
 pub(super) fn schema_of<Raw: JsonSchema>() -> Schema {
-    SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator().into_root_schema_for::<Raw>()
+    SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<Raw>()
 }
 
 pub(super) fn against_schema<Raw: JsonSchema>(value: &Value, name: &str) -> Result<(), ConfigErrors> {
@@ -37,7 +40,11 @@ fn describe(error: &ValidationError<'_>, schema: &Value, name: &str, errors: &mu
         }
         ValidationErrorKind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            errors.add(here, format!("`{key}` is missing"), help_for(schema, error.schema_path().as_str(), key));
+            errors.add(
+                here,
+                format!("`{key}` is missing"),
+                help_for(schema, error.schema_path().as_str(), key),
+            );
         }
         _ => errors.add(here, error.masked().to_string(), help_at(schema, error.schema_path().as_str())),
     }

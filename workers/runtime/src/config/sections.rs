@@ -74,7 +74,11 @@ impl Secret {
     pub fn reveal(&self, path: &str) -> Result<String, ConfigErrors> {
         match self {
             Self::Env(name) => std::env::var(name).map_err(|_| {
-                ConfigErrors::one(path, format!("environment variable {name} is not set"), Some(format!("set {name}, or use {{file: …}}")))
+                ConfigErrors::one(
+                    path,
+                    format!("environment variable {name} is not set"),
+                    Some(format!("set {name}, or use {{file: …}}")),
+                )
             }),
             Self::File(file) => std::fs::read_to_string(file)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
@@ -131,7 +135,9 @@ impl<'de> Deserialize<'de> for Size {
         }
         match Form::deserialize(deserializer)? {
             Form::Bytes(bytes) => Ok(Self(bytes)),
-            Form::Text(text) => Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected a size such as 192MiB")),
+            Form::Text(text) => {
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected a size such as 192MiB"))
+            }
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use sluice_core::Fault;
@@ -35,7 +38,9 @@ impl Admin {
     /// # Errors
     /// A [`Fault`] of the user if a property is wrong.
     pub fn new(kafka: &KafkaSection) -> Result<Self, Fault> {
-        let client = settings::plain(kafka)?.create().map_err(|error| settings::refused("building a Kafka admin client", error))?;
+        let client = settings::plain(kafka)?
+            .create()
+            .map_err(|error| settings::refused("building a Kafka admin client", error))?;
         Ok(Self { client })
     }
 
@@ -45,7 +50,9 @@ impl Admin {
     /// A [`Fault`] if none does.
     pub fn brokers(&self) -> Result<usize, Fault> {
         let metadata = self.client.inner().fetch_metadata(None, Duration::from_secs(5));
-        metadata.map(|metadata| metadata.brokers().len()).map_err(|error| Fault::outage("asking Kafka for its brokers", error))
+        metadata
+            .map(|metadata| metadata.brokers().len())
+            .map_err(|error| Fault::outage("asking Kafka for its brokers", error))
     }
 
     /// The topics there are among `names`.
@@ -59,7 +66,15 @@ impl Admin {
             .topics()
             .iter()
             .filter(|topic| topic.error().is_none() && names.iter().any(|name| name == topic.name()))
-            .map(|topic| (topic.name().to_owned(), Topic { partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX), ..Topic::default() }))
+            .map(|topic| {
+                (
+                    topic.name().to_owned(),
+                    Topic {
+                        partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX),
+                        ..Topic::default()
+                    },
+                )
+            })
             .collect();
         let resources: Vec<String> = found.keys().cloned().collect();
         if resources.is_empty() {
@@ -68,7 +83,8 @@ impl Admin {
         let specifiers: Vec<_> = resources.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let described = self.client.describe_configs(&specifiers, &options()).await.map_err(outage)?;
         for (name, described) in resources.iter().zip(described) {
-            let described = described.map_err(|code| Fault::outage(format!("asking for the settings of {name}"), code))?;
+            let described = described
+                .map_err(|code| Fault::outage(format!("asking for the settings of {name}"), code))?;
             if let Some(topic) = found.get_mut(name) {
                 for entry in &described.entries {
                     let Some(value) = &entry.value else { continue };
@@ -86,13 +102,23 @@ impl Admin {
     ///
     /// # Errors
     /// A [`Fault`] with the broker's reason.
-    pub async fn create(&self, name: &str, partitions: i32, replication: i32, config: &BTreeMap<String, String>) -> Result<(), Fault> {
+    pub async fn create(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication: i32,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), Fault> {
         let doing = format!("creating topic {name}");
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
-        let made = self.client.create_topics([&topic], &options()).await.map_err(|error| Fault::outage(doing.clone(), error))?;
+        let made = self
+            .client
+            .create_topics([&topic], &options())
+            .await
+            .map_err(|error| Fault::outage(doing.clone(), error))?;
         one(made, &doing, &[RDKafkaErrorCode::TopicAlreadyExists])
     }
 
@@ -103,7 +129,11 @@ impl Admin {
     pub async fn raise_partitions(&self, name: &str, to: usize) -> Result<(), Fault> {
         let doing = format!("raising the partitions of {name}");
         let wanted = NewPartitions::new(name, to);
-        let made = self.client.create_partitions([&wanted], &options()).await.map_err(|error| Fault::outage(doing.clone(), error))?;
+        let made = self
+            .client
+            .create_partitions([&wanted], &options())
+            .await
+            .map_err(|error| Fault::outage(doing.clone(), error))?;
         one(made, &doing, &[])
     }
 
@@ -117,8 +147,18 @@ impl Admin {
         for (key, value) in config {
             wanted = wanted.set(key, value);
         }
-        let made = self.client.alter_configs([&wanted], &options()).await.map_err(|error| Fault::outage(doing.clone(), error))?;
-        one(made.into_iter().map(|result| result.map(|_| String::new()).map_err(|(_, code)| (String::new(), code))).collect(), &doing, &[])
+        let made = self
+            .client
+            .alter_configs([&wanted], &options())
+            .await
+            .map_err(|error| Fault::outage(doing.clone(), error))?;
+        one(
+            made.into_iter()
+                .map(|result| result.map(|_| String::new()).map_err(|(_, code)| (String::new(), code)))
+                .collect(),
+            &doing,
+            &[],
+        )
     }
 }
 
@@ -126,7 +166,11 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
 }
 
-fn one(results: Vec<Result<String, (String, RDKafkaErrorCode)>>, doing: &str, fine: &[RDKafkaErrorCode]) -> Result<(), Fault> {
+fn one(
+    results: Vec<Result<String, (String, RDKafkaErrorCode)>>,
+    doing: &str,
+    fine: &[RDKafkaErrorCode],
+) -> Result<(), Fault> {
     for result in results {
         match result {
             Err((_, code)) if !fine.contains(&code) => return Err(Fault::user(doing.to_owned(), code)),

@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol,
+};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::types::RDKafkaRespErr;
@@ -31,7 +34,12 @@ pub trait GroupEvents: Send + 'static {
 
     /// These are no longer ours once this returns: finish or give up what is in flight for them. If `lost`, they
     /// belong to someone else already, and nothing may be written for them.
-    fn revoking(&mut self, partitions: &[TopicPartition], lost: bool, metadata: Option<ConsumerGroupMetadata>);
+    fn revoking(
+        &mut self,
+        partitions: &[TopicPartition],
+        lost: bool,
+        metadata: Option<ConsumerGroupMetadata>,
+    );
 
     /// The group could not be asked where it stands: the assignment is refused and asked for again.
     fn trouble(&mut self, fault: Fault);
@@ -57,6 +65,10 @@ struct Context<E> {
 }
 
 impl<E: GroupEvents> ClientContext for Context<E> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "Kafka consumer");
     }
@@ -97,15 +109,22 @@ impl<E: GroupEvents> ConsumerContext for Context<E> {
             if let Err(error) = &chosen {
                 // Without a position there is nothing to read from: take nothing, so that no offset is guessed.
                 self.events().trouble(Fault::outage("asking the group for its offsets", error.clone()));
-                if cooperative { consumer.incremental_assign(&TopicPartitionList::new()) } else { consumer.unassign() }
+                if cooperative {
+                    consumer.incremental_assign(&TopicPartitionList::new())
+                } else {
+                    consumer.unassign()
+                }
             } else if cooperative {
                 consumer.incremental_assign(list)
             } else {
                 consumer.assign(list)
             }
         } else {
-            let partitions: Vec<_> =
-                list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect();
+            let partitions: Vec<_> = list
+                .elements()
+                .iter()
+                .map(|element| TopicPartition::new(element.topic(), element.partition()))
+                .collect();
             self.events().revoking(&partitions, consumer.assignment_lost(), consumer.group_metadata());
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
         };
@@ -120,7 +139,13 @@ impl<E: GroupEvents> Group<E> {
     ///
     /// # Errors
     /// A [`Fault`] of the user if a property is wrong.
-    pub fn join(kafka: &KafkaSection, group: &str, topics: &[String], memory: usize, events: Arc<Mutex<E>>) -> Result<Self, Fault> {
+    pub fn join(
+        kafka: &KafkaSection,
+        group: &str,
+        topics: &[String],
+        memory: usize,
+        events: Arc<Mutex<E>>,
+    ) -> Result<Self, Fault> {
         let client: BaseConsumer<Context<E>> = settings::group(kafka, group, memory)?
             .create_with_context(Context { events })
             .map_err(|error| settings::refused("building a Kafka consumer", error))?;
@@ -179,7 +204,9 @@ impl<E: GroupEvents> Group<E> {
             list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.raw()))
                 .map_err(|error| Fault::bug("listing offsets", error))?;
         }
-        self.client.commit(&list, CommitMode::Sync).map_err(|error| Fault::rewind("committing offsets", error))
+        self.client
+            .commit(&list, CommitMode::Sync)
+            .map_err(|error| Fault::rewind("committing offsets", error))
     }
 
     /// The group's generation, to send along with offsets in a transaction.
@@ -196,7 +223,9 @@ impl<E: GroupEvents> Group<E> {
             Start::Beginning => Offset::Beginning,
             Start::At(next) => Offset::Offset(next.raw()),
         };
-        self.client.seek(&at.topic, at.partition, offset, CALL).map_err(|error| Fault::rewind("going back in a partition", error))
+        self.client
+            .seek(&at.topic, at.partition, offset, CALL)
+            .map_err(|error| Fault::rewind("going back in a partition", error))
     }
 
     /// Stops fetching from a partition, or starts again. Keep polling meanwhile.
@@ -213,16 +242,23 @@ impl<E: GroupEvents> Group<E> {
     pub fn assignment(&self) -> Vec<TopicPartition> {
         self.client.assignment().map_or_else(
             |_| Vec::new(),
-            |list| list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect(),
+            |list| {
+                list.elements()
+                    .iter()
+                    .map(|element| TopicPartition::new(element.topic(), element.partition()))
+                    .collect()
+            },
         )
     }
 
     /// `(low, high)` as last seen by the fetcher; no request.
     pub fn cached_end(&self, at: &TopicPartition) -> Option<i64> {
-        self.client.fetch_watermarks(&at.topic, at.partition, Duration::from_millis(500)).ok().map(|(_, high)| high)
+        self.client
+            .fetch_watermarks(&at.topic, at.partition, Duration::from_millis(500))
+            .ok()
+            .map(|(_, high)| high)
     }
 }
-
 
 /// Headers of a message as lent slices.
 pub(super) fn headers_of<'a>(message: &'a BorrowedMessage<'_>) -> Vec<Header<'a>> {

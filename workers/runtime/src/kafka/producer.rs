@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
@@ -51,6 +52,10 @@ struct Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "Kafka producer");
     }
@@ -126,7 +131,9 @@ impl Producer {
         loop {
             match self.client.send(base) {
                 Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     base = back;
                     self.client.poll(Duration::from_millis(1));
                 }
@@ -156,7 +163,10 @@ impl Producer {
         while self.client.in_flight_count() > 0 {
             self.client.poll(Duration::from_millis(1));
             if Instant::now() > deadline {
-                return Err(Fault::outage("flushing the producer", "not everything was acknowledged in time"));
+                return Err(Fault::outage(
+                    "flushing the producer",
+                    "not everything was acknowledged in time",
+                ));
             }
         }
         self.failed_delivery()
@@ -166,7 +176,11 @@ impl Producer {
     ///
     /// # Errors
     /// As at [`Producer`].
-    pub fn send_offsets(&mut self, positions: &Positions, group: &ConsumerGroupMetadata) -> Result<(), Fault> {
+    pub fn send_offsets(
+        &mut self,
+        positions: &Positions,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), Fault> {
         let list = list_of(positions).map_err(|error| fault("listing offsets", error))?;
         self.retrying("sending offsets to the transaction", |client| {
             client.send_offsets_to_transaction(&list, group, Timeout::Never)
@@ -198,7 +212,11 @@ impl Producer {
     }
 
     /// The same call with the same arguments for as long as librdkafka says that it may be repeated.
-    fn retrying(&self, doing: &str, call: impl Fn(&BaseProducer<Deliveries>) -> Result<(), KafkaError>) -> Result<(), Fault> {
+    fn retrying(
+        &self,
+        doing: &str,
+        call: impl Fn(&BaseProducer<Deliveries>) -> Result<(), KafkaError>,
+    ) -> Result<(), Fault> {
         let deadline = Instant::now() + FLUSH_LIMIT;
         loop {
             match call(&self.client) {
@@ -235,7 +253,8 @@ fn fault(doing: &str, error: KafkaError) -> Fault {
     }
     let code = error.rdkafka_error_code();
     if matches!(code, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) {
-        let why = "another process took this transactional id; give each its own `instance`, or let this one end";
+        let why =
+            "another process took this transactional id; give each its own `instance`, or let this one end";
         return Fault::new(Domain::User, Retry::Never, doing, format!("{error}: {why}"));
     }
     match &error {

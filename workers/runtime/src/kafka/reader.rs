@@ -18,7 +18,10 @@ const CALL: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(30);
 
 /// Lends a message as a record.
-pub(super) fn with_record(message: &BorrowedMessage<'_>, take: impl FnOnce(&RecordRef<'_>)) -> Result<(), Fault> {
+pub(super) fn with_record(
+    message: &BorrowedMessage<'_>,
+    take: impl FnOnce(&RecordRef<'_>),
+) -> Result<(), Fault> {
     let offset = Offset::new(message.offset())
         .ok_or_else(|| Fault::bug("reading a record", format!("Kafka gave offset {}", message.offset())))?;
     // Most records have no headers; for the others one small vector is made.
@@ -46,19 +49,25 @@ pub fn read_to_end(
     from: &mut BTreeMap<i32, NextOffset>,
     mut take: impl FnMut(&RecordRef<'_>),
 ) -> Result<(), Fault> {
-    let consumer: BaseConsumer = settings::reader(kafka)?.create().map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let consumer: BaseConsumer = settings::reader(kafka)?
+        .create()
+        .map_err(|error| settings::refused("building a Kafka reader", error))?;
     let mut open = BTreeSet::new();
     let mut list = TopicPartitionList::new();
     for partition in partitions(&consumer, topic)? {
-        let start = from.get(&partition).map_or(KafkaOffset::Beginning, |next| KafkaOffset::Offset(next.raw()));
-        list.add_partition_offset(topic, partition, start).map_err(|error| Fault::bug("listing partitions", error))?;
+        let start =
+            from.get(&partition).map_or(KafkaOffset::Beginning, |next| KafkaOffset::Offset(next.raw()));
+        list.add_partition_offset(topic, partition, start)
+            .map_err(|error| Fault::bug("listing partitions", error))?;
         open.insert(partition);
     }
     consumer.assign(&list).map_err(|error| Fault::bug("assigning partitions", error))?;
     let mut last = Instant::now();
     while !open.is_empty() {
         match consumer.poll(Duration::from_millis(100)) {
-            None if last.elapsed() > STALLED => return Err(Fault::outage(format!("reading {topic} to its end"), "no answer for 30 s")),
+            None if last.elapsed() > STALLED => {
+                return Err(Fault::outage(format!("reading {topic} to its end"), "no answer for 30 s"));
+            }
             None => {}
             Some(Ok(message)) => {
                 last = Instant::now();
@@ -92,10 +101,14 @@ pub fn count_committed(kafka: &KafkaSection, topic: &str) -> Result<u64, Fault> 
 /// # Errors
 /// A [`Fault`] if the topic does not exist or Kafka does not answer.
 pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition, NextOffset>, Fault> {
-    let consumer: BaseConsumer = settings::reader(kafka)?.create().map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let consumer: BaseConsumer = settings::reader(kafka)?
+        .create()
+        .map_err(|error| settings::refused("building a Kafka reader", error))?;
     let mut ends = BTreeMap::new();
     for partition in partitions(&consumer, topic)? {
-        let (_, high) = consumer.fetch_watermarks(topic, partition, CALL).map_err(|error| Fault::outage("asking for watermarks", error))?;
+        let (_, high) = consumer
+            .fetch_watermarks(topic, partition, CALL)
+            .map_err(|error| Fault::outage("asking for watermarks", error))?;
         if let Some(next) = NextOffset::new(high) {
             ends.insert(TopicPartition::new(topic, partition), next);
         }
@@ -104,10 +117,15 @@ pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, Fault> {
-    let metadata = consumer.fetch_metadata(Some(topic), CALL).map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;
+    let metadata = consumer
+        .fetch_metadata(Some(topic), CALL)
+        .map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     match found {
         Some(found) => Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()),
-        None => Err(Fault::user(format!("reading {topic}"), "no such topic; `sluice apply` creates the contracts' topics")),
+        None => Err(Fault::user(
+            format!("reading {topic}"),
+            "no such topic; `sluice apply` creates the contracts' topics",
+        )),
     }
 }

@@ -36,8 +36,14 @@ pub fn check(kafka: &KafkaSection) -> Result<(), ConfigErrors> {
         }
     }
     for name in kafka.properties.keys() {
-        if ["sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.oauthbearer.client.secret"].contains(&name.as_str()) {
-            errors.add(format!("kafka.properties.{name}"), "is a secret", Some("put it under kafka.secrets as {env: NAME} or {file: path}".into()));
+        if ["sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.oauthbearer.client.secret"]
+            .contains(&name.as_str())
+        {
+            errors.add(
+                format!("kafka.properties.{name}"),
+                "is a secret",
+                Some("put it under kafka.secrets as {env: NAME} or {file: path}".into()),
+            );
         }
     }
     errors.or(())
@@ -54,7 +60,9 @@ fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
         config.set(name, value);
     }
     for (name, secret) in &kafka.secrets {
-        let value = secret.reveal(&format!("kafka.secrets.{name}")).map_err(|errors| Fault::user("reading Kafka's secrets", errors))?;
+        let value = secret
+            .reveal(&format!("kafka.secrets.{name}"))
+            .map_err(|errors| Fault::user("reading Kafka's secrets", errors))?;
         config.set(name, value);
     }
     Ok(config)
@@ -101,7 +109,10 @@ pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<
         .set("queued.min.messages", "50000")
         .set("fetch.max.bytes", queue.clamp(1 << 20, 16 << 20).to_string())
         .set("fetch.message.max.bytes", (queue / 8).clamp(256 << 10, 1 << 20).to_string());
-    let modern = kafka.properties.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"));
+    let modern = kafka
+        .properties
+        .get("group.protocol")
+        .is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"));
     if !modern {
         default(&mut config, kafka, "partition.assignment.strategy", "cooperative-sticky");
         default(&mut config, kafka, "session.timeout.ms", "10000");
@@ -110,7 +121,11 @@ pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<
 }
 
 /// A producer. `transactional_id` makes it transactional; `memory` is the whole process's, in bytes.
-pub(super) fn producer(kafka: &KafkaSection, transactional_id: Option<&str>, memory: usize) -> Result<ClientConfig, Fault> {
+pub(super) fn producer(
+    kafka: &KafkaSection,
+    transactional_id: Option<&str>,
+    memory: usize,
+) -> Result<ClientConfig, Fault> {
     let mut config = base(kafka)?;
     config
         .set("acks", "all")
@@ -150,8 +165,12 @@ mod tests {
 
     #[test]
     fn what_carries_the_promises_cannot_be_set() {
-        let properties = BTreeMap::from([("acks".to_owned(), "1".to_owned()), ("sasl.password".to_owned(), "hunter2".to_owned())]);
-        let errors = check(&KafkaSection { brokers: " ".into(), properties, secrets: BTreeMap::new() }).unwrap_err();
+        let properties = BTreeMap::from([
+            ("acks".to_owned(), "1".to_owned()),
+            ("sasl.password".to_owned(), "hunter2".to_owned()),
+        ]);
+        let errors =
+            check(&KafkaSection { brokers: " ".into(), properties, secrets: BTreeMap::new() }).unwrap_err();
         let text = errors.to_string();
         assert_eq!(errors.0.len(), 3, "{text}");
         assert!(!text.contains("hunter2"));
@@ -159,7 +178,8 @@ mod tests {
 
     #[test]
     fn buffers_follow_the_memory_setting() {
-        let kafka = KafkaSection { brokers: "h:1".into(), properties: BTreeMap::new(), secrets: BTreeMap::new() };
+        let kafka =
+            KafkaSection { brokers: "h:1".into(), properties: BTreeMap::new(), secrets: BTreeMap::new() };
         let config = group(&kafka, "g", 128 << 20).unwrap();
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("16384"));
         let config = producer(&kafka, Some("t"), 128 << 20).unwrap();

@@ -39,7 +39,14 @@ pub(super) struct Partitions {
 impl Partitions {
     pub(super) fn add(&mut self, at: TopicPartition) {
         self.remove(&at);
-        self.all.push(Partition { at, first: None, next: None, committed: None, tally: Tally::default(), stalled: None });
+        self.all.push(Partition {
+            at,
+            first: None,
+            next: None,
+            committed: None,
+            tally: Tally::default(),
+            stalled: None,
+        });
     }
 
     pub(super) fn remove(&mut self, at: &TopicPartition) {
@@ -48,7 +55,9 @@ impl Partitions {
     }
 
     pub(super) fn find(&mut self, record: &RecordRef<'_>) -> Option<&mut Partition> {
-        let fits = |partition: &Partition| partition.at.partition == record.partition && *partition.at.topic == *record.topic;
+        let fits = |partition: &Partition| {
+            partition.at.partition == record.partition && *partition.at.topic == *record.topic
+        };
         if !self.all.get(self.last).is_some_and(fits) {
             self.last = self.all.iter().position(fits)?;
         }
@@ -106,7 +115,15 @@ mod tests {
     use super::*;
 
     fn record(topic: &str, partition: i32) -> RecordRef<'_> {
-        RecordRef { topic, partition, offset: Offset::new(7).unwrap(), timestamp_ms: None, key: None, value: None, headers: &[] }
+        RecordRef {
+            topic,
+            partition,
+            offset: Offset::new(7).unwrap(),
+            timestamp_ms: None,
+            key: None,
+            value: None,
+            headers: &[],
+        }
     }
 
     #[test]

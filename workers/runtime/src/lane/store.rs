@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use sluice_core::{
-    Checkpoint, Class, Fault, LearnError, NextOffset, Outcome, Reason, Receipt, RecordRef, Retry, SchemaId, Span, TopicPartition,
+    Checkpoint, Class, Fault, LearnError, NextOffset, Outcome, Reason, Receipt, RecordRef, Retry, SchemaId,
+    Span, TopicPartition,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -252,12 +253,18 @@ impl State {
                 Outcome::DeadLetter(reason) => self.dead_letter(record, &reason)?,
                 Outcome::Uncovered(reason) => return Ok(Some(reason.to_string())),
                 Outcome::NeedsSchema(id) if learned == Some(id) => {
-                    return Err(Fault::bug("learning a schema", format!("schema {id} was learned and is asked for again")));
+                    return Err(Fault::bug(
+                        "learning a schema",
+                        format!("schema {id} was learned and is asked for again"),
+                    ));
                 }
                 Outcome::NeedsSchema(id) => match self.registry.schema(id) {
                     Err(fault) => return Ok(Some(fault.to_string())),
                     Ok(None) => {
-                        let reason = Reason::new(Class::UnknownSchema, format!("a registered schema; the registry has no id {id}"));
+                        let reason = Reason::new(
+                            Class::UnknownSchema,
+                            format!("a registered schema; the registry has no id {id}"),
+                        );
                         self.dead_letter(record, &reason)?;
                     }
                     Ok(Some(schema)) => match self.store.learn(record.topic, id, &schema) {
@@ -266,7 +273,9 @@ impl State {
                             continue;
                         }
                         Err(LearnError::Uncovered(reason)) => return Ok(Some(reason.to_string())),
-                        Err(LearnError::Fault(fault)) if fault.retry == Retry::Later => return Ok(Some(fault.to_string())),
+                        Err(LearnError::Fault(fault)) if fault.retry == Retry::Later => {
+                            return Ok(Some(fault.to_string()));
+                        }
                         Err(LearnError::Fault(fault)) => return Err(fault),
                     },
                 },
@@ -307,7 +316,8 @@ impl State {
         if matches!(step, Step::Continue) {
             let pending = self.store.pending();
             let age = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
-            let due = self.began.is_some() && self.config.pace.is_due(age, pending.bytes, pending.records.max(1));
+            let due =
+                self.began.is_some() && self.config.pace.is_due(age, pending.bytes, pending.records.max(1));
             if (due || (stopping && self.began.is_some()))
                 && let Err(fault) = self.flush()
             {
@@ -368,7 +378,8 @@ impl State {
 
     /// Forgets everything in memory; where to read each partition again.
     fn rewind(&mut self) -> Result<Vec<(TopicPartition, Start)>, Fault> {
-        let all: Vec<_> = self.partitions.iter().map(|partition| (partition.at.clone(), partition.committed)).collect();
+        let all: Vec<_> =
+            self.partitions.iter().map(|partition| (partition.at.clone(), partition.committed)).collect();
         let mut again = vec![];
         for (at, committed) in all {
             self.drop_buffers(&at);

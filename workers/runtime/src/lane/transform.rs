@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
-use sluice_core::{Domain, Fault, LearnError, NextOffset, Outcome, Outputs, Processor, RecordRef, Retry, TopicPartition};
+use sluice_core::{
+    Domain, Fault, LearnError, NextOffset, Outcome, Outputs, Processor, RecordRef, Retry, TopicPartition,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::partitions::Partitions;
@@ -69,7 +71,14 @@ pub fn run<P: Processor + 'static>(
         status: status.clone(),
         config,
     }));
-    let config = |state: &State<P>| (state.config.kafka.clone(), state.config.group.clone(), state.config.topics.clone(), state.config.memory);
+    let config = |state: &State<P>| {
+        (
+            state.config.kafka.clone(),
+            state.config.group.clone(),
+            state.config.topics.clone(),
+            state.config.memory,
+        )
+    };
     let (kafka, name, topics, memory) = config(&lock(&state));
     let mut group = Group::join(&kafka, &name, &topics, memory, Arc::clone(&state))?;
     let mut attempt = 0u32;
@@ -218,14 +227,19 @@ impl<P: Processor> State<P> {
                 }
                 Outcome::DeadLetter(reason) => {
                     let letter = DeadLetter { reason: &reason, worker: self.config.worker, attempt: 1 };
-                    letter.send(record, |out| self.producer.as_mut().map_or(Ok(()), |producer| producer.send(out)))?;
+                    letter.send(record, |out| {
+                        self.producer.as_mut().map_or(Ok(()), |producer| producer.send(out))
+                    })?;
                     metrics::dead_lettered(self.config.worker, reason.class);
                     tracing::info!(topic = record.topic, partition = record.partition, offset = %record.offset, %reason, "dead letter");
                     return Ok(Handled::Done(|tally| tally.dead_lettered += 1));
                 }
                 Outcome::Uncovered(reason) => return Ok(Handled::Stall(reason.to_string())),
                 Outcome::NeedsSchema(id) if learned == Some(id) => {
-                    return Err(Fault::bug("learning a schema", format!("schema {id} was learned and is asked for again")));
+                    return Err(Fault::bug(
+                        "learning a schema",
+                        format!("schema {id} was learned and is asked for again"),
+                    ));
                 }
                 Outcome::NeedsSchema(id) => match self.registry.schema(id) {
                     Err(fault) => {
@@ -233,9 +247,14 @@ impl<P: Processor> State<P> {
                         return Ok(Handled::Stall(fault.to_string()));
                     }
                     Ok(None) => {
-                        let reason = sluice_core::Reason::new(sluice_core::Class::UnknownSchema, format!("a registered schema; the registry has no id {id}"));
+                        let reason = sluice_core::Reason::new(
+                            sluice_core::Class::UnknownSchema,
+                            format!("a registered schema; the registry has no id {id}"),
+                        );
                         let letter = DeadLetter { reason: &reason, worker: self.config.worker, attempt: 1 };
-                        letter.send(record, |out| self.producer.as_mut().map_or(Ok(()), |producer| producer.send(out)))?;
+                        letter.send(record, |out| {
+                            self.producer.as_mut().map_or(Ok(()), |producer| producer.send(out))
+                        })?;
                         metrics::dead_lettered(self.config.worker, reason.class);
                         return Ok(Handled::Done(|tally| tally.dead_lettered += 1));
                     }
@@ -243,8 +262,12 @@ impl<P: Processor> State<P> {
                         self.status.neighbour("registry", Ok(()));
                         match self.processor.learn(record.topic, id, &schema, &mut self.registry) {
                             Ok(()) => learned = Some(id),
-                            Err(LearnError::Uncovered(reason)) => return Ok(Handled::Stall(reason.to_string())),
-                            Err(LearnError::Fault(fault)) if fault.domain == Domain::Internal => return Err(fault),
+                            Err(LearnError::Uncovered(reason)) => {
+                                return Ok(Handled::Stall(reason.to_string()));
+                            }
+                            Err(LearnError::Fault(fault)) if fault.domain == Domain::Internal => {
+                                return Err(fault);
+                            }
                             Err(LearnError::Fault(fault)) => return Ok(Handled::Stall(fault.to_string())),
                         }
                     }
@@ -261,7 +284,14 @@ impl<P: Processor> State<P> {
                 .get(usize::from(out.route.0))
                 .ok_or_else(|| Fault::bug("routing an output", format!("no route {}", out.route.0)))?;
             let headers: Vec<_> = out.headers().collect();
-            producer.send(&Outgoing { topic, partition: None, key: out.key, value: out.value, timestamp_ms: out.timestamp_ms, headers: &headers })?;
+            producer.send(&Outgoing {
+                topic,
+                partition: None,
+                key: out.key,
+                value: out.value,
+                timestamp_ms: out.timestamp_ms,
+                headers: &headers,
+            })?;
         }
         Ok(())
     }
@@ -273,7 +303,11 @@ impl<P: Processor> State<P> {
         }
         let producer = match &mut self.producer {
             Some(producer) => producer,
-            none => none.insert(Producer::transactional(&self.config.kafka, &self.transactional_id, self.config.memory)?),
+            none => none.insert(Producer::transactional(
+                &self.config.kafka,
+                &self.transactional_id,
+                self.config.memory,
+            )?),
         };
         producer.begin()?;
         self.batch = Some(Batch { began: Instant::now(), bytes: 0, records: 0 });
@@ -285,7 +319,8 @@ impl<P: Processor> State<P> {
         let (Some(_), Some(producer)) = (&self.batch, &mut self.producer) else { return Ok(()) };
         let positions = self.partitions.positions();
         if !positions.is_empty() {
-            let metadata = metadata.ok_or_else(|| Fault::rewind("committing", "the group does not count us in"))?;
+            let metadata =
+                metadata.ok_or_else(|| Fault::rewind("committing", "the group does not count us in"))?;
             producer.send_offsets(&positions, &metadata)?;
         }
         producer.commit()?;
@@ -319,7 +354,10 @@ impl<P: Processor> State<P> {
     }
 
     /// What is to be done after a poll; commits if the batch is due.
-    fn after_poll<E: GroupEvents>(&mut self, group: &Group<E>) -> (Step, Vec<(TopicPartition, NextOffset)>, bool) {
+    fn after_poll<E: GroupEvents>(
+        &mut self,
+        group: &Group<E>,
+    ) -> (Step, Vec<(TopicPartition, NextOffset)>, bool) {
         let now = Instant::now();
         for partition in self.partitions.iter_mut() {
             if let Some((until, _)) = partition.stalled
@@ -376,9 +414,18 @@ impl<P: Processor + 'static> GroupEvents for State<P> {
         }
     }
 
-    fn revoking(&mut self, partitions: &[TopicPartition], lost: bool, metadata: Option<ConsumerGroupMetadata>) {
+    fn revoking(
+        &mut self,
+        partitions: &[TopicPartition],
+        lost: bool,
+        metadata: Option<ConsumerGroupMetadata>,
+    ) {
         tracing::info!(count = partitions.len(), lost, "partitions revoked");
-        let done = if lost { Err(Fault::rewind("leaving partitions", "they were lost")) } else { self.commit(metadata) };
+        let done = if lost {
+            Err(Fault::rewind("leaving partitions", "they were lost"))
+        } else {
+            self.commit(metadata)
+        };
         if let Err(fault) = done {
             tracing::warn!(%fault, "the open transaction is given up; whoever owns its partitions now reads them again");
             let again = self.redo(fault.retry);
