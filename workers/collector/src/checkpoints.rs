@@ -95,10 +95,11 @@ pub(crate) fn key(id: &str, endpoint: &str) -> String {
 }
 
 impl CheckpointLog {
-    /// The checkpoint to go on from, if Kafka knows more of this run than the claim's row does.
-    pub(crate) fn ahead_of(&self, claim: &Claim) -> Option<&Checkpoint> {
+    /// The checkpoint to go on from, unless the claim's row knows more of this run. What both know as well is taken
+    /// from here: only here is "complete" told from "not begun".
+    pub(crate) fn newest(&self, claim: &Claim) -> Option<&Checkpoint> {
         let newest = self.newest.get(&claim.id)?;
-        (newest.run == claim.run && newest.pages > claim.tally.pages).then_some(newest)
+        (newest.run == claim.run && newest.pages >= claim.tally.pages).then_some(newest)
     }
 
     /// Reads on until the barriers marked `nonce` were seen in all of `partitions`. Blocks.
@@ -209,7 +210,7 @@ mod tests {
     fn claim(run: i64, pages: i64) -> Claim {
         let id = "a/b".to_owned();
         let tally = tally(pages);
-        Claim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from: Some("x".into()) }
+        Claim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from: vec!["x".into()] }
     }
 
     #[test]
@@ -225,9 +226,9 @@ mod tests {
         give(&mut log, &key("a/b", "flights"), &Checkpoint::new(1, Some(at.clone()), tally(3)).to_bytes());
         // Compaction may leave an older one of another key behind a newer one.
         give(&mut log, &key("a/b", "aircraft"), &Checkpoint::new(1, None, tally(1)).to_bytes());
-        assert_eq!(log.ahead_of(&claim(1, 2)).unwrap().at, Some(at));
-        assert_eq!(log.ahead_of(&claim(1, 3)), None, "the row is as far");
-        assert_eq!(log.ahead_of(&claim(2, 0)), None, "another run");
+        assert_eq!(log.newest(&claim(1, 2)).unwrap().at, Some(at));
+        assert_eq!(log.newest(&claim(1, 4)), None, "the row is further");
+        assert_eq!(log.newest(&claim(2, 0)), None, "another run");
     }
 
     #[test]

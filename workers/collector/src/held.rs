@@ -19,9 +19,13 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// From now on the claim is kept alive.
+    /// From now on the claim is kept alive. An older claim of the same id, whose lease passed under our own hands, is
+    /// lost by that.
     pub(crate) fn insert(&self, claim: &Claim) {
-        self.lock().insert(claim.id.clone(), (claim.fence, CancellationToken::new()));
+        let older = self.lock().insert(claim.id.clone(), (claim.fence, CancellationToken::new()));
+        if let Some((_, older)) = older {
+            older.cancel();
+        }
     }
 
     /// The token of a claim that is still ours.
@@ -32,8 +36,11 @@ impl Held {
     }
 
     /// The claim has ended, one way or another.
-    pub(crate) fn remove(&self, id: &str) {
-        self.lock().remove(id);
+    pub(crate) fn remove(&self, id: &str, fence: i64) {
+        let mut held = self.lock();
+        if held.get(id).is_some_and(|(now, _)| *now == fence) {
+            held.remove(id);
+        }
     }
 
     pub(crate) fn is_failing(&self) -> bool {
@@ -105,7 +112,7 @@ mod tests {
 
     fn claim(id: &str, fence: i64) -> Claim {
         let (id, tally) = (id.to_owned(), sluice_lease::Tally::default());
-        Claim { id, fence, attempt: 1, run: 1, next_page: None, tally, taken_from: None }
+        Claim { id, fence, attempt: 1, run: 1, next_page: None, tally, taken_from: Vec::new() }
     }
 
     #[test]
@@ -122,5 +129,7 @@ mod tests {
         assert!(held.token(&claim("a", 2)).is_some());
         assert!(held.token(&claim("a", 1)).is_none());
         assert_eq!(held.list(), [("a".to_owned(), 2), ("b".to_owned(), 5)]);
+        held.remove("a", 1);
+        assert!(held.token(&claim("a", 2)).is_some(), "the end of an older claim does not end a newer one");
     }
 }

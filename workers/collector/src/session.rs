@@ -2,7 +2,7 @@
 //! publisher's thread ended: then nobody knows what its last transaction came to, every claim is dropped as it is, and
 //! the next session takes the ids back through the same door as a stranger would (`takeover.rs`).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,12 @@ pub(crate) enum Over {
 /// What changes while a session runs.
 struct State {
     waiting: VecDeque<Progressed>,
-    tasks: JoinSet<(String, End)>,
+    tasks: JoinSet<(String, i64, End)>,
+    /// Ids that tasks work on.
+    running: HashSet<String>,
+    /// Claims of ids whose lease passed while a task of ours still works on them: they wait until it has let go. Both
+    /// publish through one producer, so Kafka would not keep them apart.
+    deferred: Vec<Claim>,
     claim_at: Instant,
     enrol_at: Instant,
     failures: u32,
@@ -71,6 +76,8 @@ impl Session {
         let mut state = State {
             waiting: VecDeque::new(),
             tasks: JoinSet::new(),
+            running: HashSet::new(),
+            deferred: Vec::new(),
             claim_at: Instant::now(),
             enrol_at: Instant::now() + ENROL,
             failures: 0,
@@ -119,13 +126,20 @@ impl Session {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 Some(joined) = state.tasks.join_next() => {
-                    if let Err(fault) = self.settle(joined, held) {
+                    if let Err(fault) = self.settle(state, joined, held) {
                         // It concerns every id: what is in flight ends, the rest is given back, then we say why.
                         self.stop.cancel();
                         if let Err(more) = self.drain(state, held).await {
                             tracing::debug!(%more, "and again");
                         }
                         return Err(fault);
+                    }
+                    let (busy, free): (Vec<_>, Vec<_>) = std::mem::take(&mut state.deferred)
+                        .into_iter()
+                        .partition(|claim| state.running.contains(&claim.id));
+                    state.deferred = busy;
+                    if !free.is_empty() {
+                        self.admit(state, publisher, held, free).await?;
                     }
                 }
                 () = tokio::time::sleep_until(state.claim_at.max(Instant::now() + Duration::from_millis(1))), if hungry => {}
@@ -209,18 +223,24 @@ impl Session {
         held: &Held,
         taken: Vec<Claim>,
     ) -> Result<(), Fault> {
-        metrics::progress(Progress::IdsClaimed, taken.len() as u64);
         taken.iter().for_each(|claim| held.insert(claim));
+        let (busy, taken): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|claim| state.running.contains(&claim.id));
+        state.deferred.extend(busy);
+        metrics::progress(Progress::IdsClaimed, taken.len() as u64);
         let first = self.job.config.endpoints.first().map_or("", |endpoint| endpoint.name.as_str());
-        let (over, fresh): (Vec<_>, Vec<_>) = taken.into_iter().partition(|claim| claim.taken_from.is_some());
+        let (over, fresh): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|claim| !claim.taken_from.is_empty());
         self.counters.taken_over(over.len() as u64);
         let resumed = match &self.takeover {
             Some(takeover) if !over.is_empty() => {
-                let ids: Vec<String> = over.iter().map(|claim| claim.id.clone()).collect();
+                let ids: Vec<_> = over.iter().map(|claim| (claim.id.clone(), claim.fence)).collect();
                 let resumed =
                     takeover.resume(&self.claims, publisher, over, first, &self.status, &self.stop).await?;
-                for id in ids.iter().filter(|id| !resumed.iter().any(|resumed| resumed.claim.id == **id)) {
-                    held.remove(id);
+                for (id, fence) in
+                    ids.iter().filter(|(id, _)| !resumed.iter().any(|kept| kept.claim.id == *id))
+                {
+                    held.remove(id, *fence);
                     self.counters.lost();
                 }
                 resumed
@@ -236,7 +256,7 @@ impl Session {
         while state.tasks.len() < self.job.config.concurrency && !self.stop.is_cancelled() {
             let Some(id) = state.waiting.pop_front() else { return };
             let Some(lost) = held.token(&id.claim) else {
-                held.remove(&id.claim.id);
+                held.remove(&id.claim.id, id.claim.fence);
                 self.counters.lost();
                 continue;
             };
@@ -248,17 +268,20 @@ impl Session {
                 stop: self.stop.clone(),
                 lost,
             };
-            state.tasks.spawn(async move { (id.claim.id.clone(), task.run(id).await) });
+            state.running.insert(id.claim.id.clone());
+            state.tasks.spawn(async move { (id.claim.id.clone(), id.claim.fence, task.run(id).await) });
         }
     }
 
     fn settle(
         &self,
-        joined: Result<(String, End), tokio::task::JoinError>,
+        state: &mut State,
+        joined: Result<(String, i64, End), tokio::task::JoinError>,
         held: &Held,
     ) -> Result<(), Fault> {
-        let (id, end) = joined.map_err(|error| Fault::bug("collecting an id", error))?;
-        held.remove(&id);
+        let (id, fence, end) = joined.map_err(|error| Fault::bug("collecting an id", error))?;
+        state.running.remove(&id);
+        held.remove(&id, fence);
         match end {
             End::Done => {
                 metrics::progress(Progress::IdsDone, 1);
@@ -280,10 +303,13 @@ impl Session {
     /// Finishes the pages in flight and gives everything else back at once.
     async fn drain(&self, state: &mut State, held: &Held) -> Result<(), Fault> {
         self.status.draining();
-        let mut untouched: Vec<_> = state.waiting.drain(..).map(|id| (id.claim.id, id.claim.fence)).collect();
+        // Those that are complete but for the word in their row are not given back: from there they would begin again.
+        // Like the deferred they keep their lease; whoever takes them then reads in Kafka where they stand.
+        let untouched = state.waiting.drain(..).filter(|id| id.at.is_some());
+        let mut untouched: Vec<_> = untouched.map(|id| (id.claim.id, id.claim.fence)).collect();
         untouched.sort_unstable();
         let given = self.claims.release_untouched(&untouched).await;
-        untouched.iter().for_each(|(id, _)| held.remove(id));
+        untouched.iter().for_each(|(id, fence)| held.remove(id, *fence));
         match given {
             Ok(given) => self.counters.released(given),
             // They pass by themselves.
@@ -291,7 +317,7 @@ impl Session {
         }
         let mut fault = Ok(());
         while let Some(joined) = state.tasks.join_next().await {
-            fault = fault.and(self.settle(joined, held));
+            fault = fault.and(self.settle(state, joined, held));
         }
         fault
     }

@@ -34,25 +34,40 @@ impl Takeover {
         status: &Status,
         stop: &CancellationToken,
     ) -> Result<Vec<Progressed>, Fault> {
-        let holders: BTreeSet<String> = taken.iter().filter_map(|claim| claim.taken_from.clone()).collect();
+        let holders: BTreeSet<String> =
+            taken.iter().flat_map(|claim| claim.taken_from.iter().cloned()).collect();
         self.read_behind(holders, publisher, status, stop).await?;
         let mut resumed = Vec::with_capacity(taken.len());
         for claim in taken {
             let known = {
                 let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-                log.ahead_of(&claim).cloned()
+                log.newest(&claim).cloned()
             };
             let Some(known) = known else {
                 resumed.push(from_row(claim, first));
                 continue;
             };
             let id = Progressed { tally: known.tally(), at: known.at, claim };
-            // The row is brought up to date before anything else: from now on giving the id back is safe.
-            let mark = Mark { next_page: id.at.as_ref().map(Position::to_text), tally: id.tally };
-            if claims.checkpoint(&id.claim, &mark).await? == Fenced::Kept {
+            // The row is brought up to date before anything else: from now on giving the id back is safe. One that is
+            // complete has no page to be brought to; all that is left to do for it is to say that it is done.
+            let kept = match &id.at {
+                None => Fenced::Kept,
+                Some(at) => {
+                    let mark = Mark { next_page: Some(at.to_text()), tally: id.tally };
+                    claims.checkpoint(&id.claim, &mark).await?
+                }
+            };
+            if kept == Fenced::Kept {
                 resumed.push(id);
             }
         }
+        // Complete ids go on owing: should their end not be written, the next one must read here again.
+        let settled: Vec<_> = resumed
+            .iter()
+            .filter(|id| id.at.is_some())
+            .map(|id| (id.claim.id.clone(), id.claim.fence))
+            .collect();
+        claims.taken_over(&settled).await?;
         Ok(resumed)
     }
 

@@ -47,7 +47,7 @@ pub struct Source {
 /// On what terms ids are taken.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// Who takes them; for the collector the transactional id of its producer.
+    /// Who takes them; for the collector the transactional id of its producer. Holds no comma.
     pub holder: String,
     /// How long a claim lasts without a heartbeat.
     pub lease: Duration,
@@ -70,8 +70,9 @@ pub struct Claim {
     pub next_page: Option<String>,
     /// What was done for the id in this run so far.
     pub tally: Tally,
-    /// The holder whose lease had passed, if the id was taken over rather than due: it may still be alive.
-    pub taken_from: Option<String>,
+    /// Holders whose leases had passed and who may still be alive, if the id was taken over rather than due: the last
+    /// one, and those before it whom nobody got round to [`Claims::taken_over`].
+    pub taken_from: Vec<String>,
 }
 
 /// What was done for one id in one run.
@@ -87,7 +88,14 @@ pub struct Tally {
     pub bytes: i64,
 }
 
-const COLUMNS: &str = "id, fence, attempt, run, next_page, pages, records, rejects, bytes, holder";
+const COLUMNS: &str =
+    "id, fence, attempt, run, next_page, pages, records, rejects, bytes, owed, state, holder";
+
+/// Written before `state` and `holder` (MySQL reads what was assigned to its left): whoever holds the row now is owed
+/// a fencing, and so are those before it, until [`Claims::taken_over`]. Without this memory a process that took an id
+/// over and died before it fenced the old holder would leave nobody who knows of it.
+const OWE: &str = "owed = CASE WHEN state <> 'claimed' THEN owed WHEN owed IS NULL THEN holder \
+                   ELSE CONCAT(owed, ',', holder) END, ";
 
 impl Claims {
     /// Connects to the database at `url` (`mysql://`, `mariadb://`, `postgres://`) with at most `connections`.
@@ -185,8 +193,7 @@ impl Claims {
         if room > 0 {
             let due = self.candidates("due").text(" AND due_at <= ").now();
             for row in open.rows(&first(due, room)).await? {
-                // A holder's name left on a due row is history: it let go by itself.
-                taken.push(Claim { taken_from: None, ..read(&row)? });
+                taken.push(read(&row)?);
             }
         }
         self.bury(&mut open, spent).await?;
@@ -235,8 +242,8 @@ impl Claims {
         let mut ids: Vec<&str> = taken.iter().map(|claim| claim.id.as_str()).collect();
         ids.sort_unstable();
         let lease = millis(terms.lease);
-        let statement =
-            self.database.statement("UPDATE sluice_claims SET state = 'claimed', fence = fence + 1, ");
+        let statement = self.database.statement("UPDATE sluice_claims SET ").text(OWE);
+        let statement = statement.text("state = 'claimed', fence = fence + 1, ");
         let statement = statement.text("attempt = attempt + 1, holder = ").bind(terms.holder.as_str());
         let statement = statement.text(", lease_until = ").now().text(" + ").bind(lease);
         let statement = statement.text(", due_at = ").now().text(" + ").bind(lease);
@@ -256,10 +263,10 @@ impl Claims {
 
     async fn bury(&self, open: &mut Transaction, spent: Vec<Claim>) -> Result<(), sqlx::Error> {
         for claim in spent {
-            let holder = claim.taken_from.as_deref().unwrap_or("?");
+            let holder = claim.taken_from.last().map_or("?", String::as_str);
             let reason = format!("no page further in {} attempts, last held by {holder}", claim.attempt);
-            let statement =
-                self.database.statement("UPDATE sluice_claims SET state = 'dead', fence = fence + 1, ");
+            let statement = self.database.statement("UPDATE sluice_claims SET ").text(OWE);
+            let statement = statement.text("state = 'dead', fence = fence + 1, ");
             let statement = statement.text("lease_until = NULL, reason = ").bind(reason.as_str());
             let statement =
                 statement.text(", updated_at = ").now().text(" WHERE job = ").bind(self.job.as_str());
@@ -282,6 +289,15 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 
 fn read(row: &Row) -> Result<Claim, sqlx::Error> {
     let int = |at| row.int(at).map(Option::unwrap_or_default);
+    let owed = row.text(9)?.unwrap_or_default();
+    let mut taken_from: Vec<String> =
+        owed.split(',').filter(|holder| !holder.is_empty()).map(str::to_owned).collect();
+    // A holder's name on a row that is not claimed is history: it let go by itself, or stands among the owed.
+    if row.text(10)?.as_deref() == Some("claimed") {
+        taken_from.extend(row.text(11)?);
+    }
+    let mut seen = std::collections::HashSet::new();
+    taken_from.retain(|holder| seen.insert(holder.clone()));
     Ok(Claim {
         id: row.text(0)?.unwrap_or_default(),
         fence: int(1)?,
@@ -289,7 +305,7 @@ fn read(row: &Row) -> Result<Claim, sqlx::Error> {
         run: int(3)?,
         next_page: row.text(4)?,
         tally: Tally { pages: int(5)?, records: int(6)?, rejects: int(7)?, bytes: int(8)? },
-        taken_from: row.text(9)?,
+        taken_from,
     })
 }
 

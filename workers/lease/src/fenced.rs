@@ -63,6 +63,19 @@ impl Claims {
         Ok(lost)
     }
 
+    /// What the holders in [`Claim::taken_from`] had done is known, and they can do no more: nobody is owed a fencing
+    /// for these ids any longer. Lost ones are passed over.
+    pub async fn taken_over(&self, held: &[(String, i64)]) -> Result<u64, LeaseError> {
+        let mut noted = 0;
+        for chunk in held.chunks(CHUNK) {
+            let statement =
+                self.database.statement("UPDATE sluice_claims SET owed = NULL, updated_at = ").now();
+            let statement = self.these(statement, chunk);
+            noted += resent!("noting that a holder is fenced", self.database.execute(&statement))?;
+        }
+        Ok(noted)
+    }
+
     /// Gives back ids that were not begun, at once and without counting the attempt. Lost ones are passed over.
     pub async fn release_untouched(&self, held: &[(String, i64)]) -> Result<u64, LeaseError> {
         let mut given = 0;
@@ -94,7 +107,7 @@ impl Claims {
         every: Option<Duration>,
     ) -> Result<Fenced, LeaseError> {
         let statement = self.database.statement("UPDATE sluice_claims SET attempt = 0, fence = fence + 1, ");
-        let statement = statement.text("reason = NULL, holder = NULL, lease_until = NULL, ");
+        let statement = statement.text("reason = NULL, holder = NULL, owed = NULL, lease_until = NULL, ");
         let statement = match every {
             None => statement.text("state = 'done', due_at = ").now(),
             Some(pause) => statement
@@ -112,7 +125,7 @@ impl Claims {
     pub async fn dead(&self, claim: &Claim, mark: &Mark, reason: &str) -> Result<Fenced, LeaseError> {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'dead', fence = fence + 1, ");
-        let statement = statement.text("lease_until = NULL, reason = ").bind(reason).text(", ");
+        let statement = statement.text("owed = NULL, lease_until = NULL, reason = ").bind(reason).text(", ");
         let statement = self.this(marked(statement, mark), claim);
         one(resent!("writing that an id is dead", self.database.execute(&statement)))
     }
@@ -121,7 +134,7 @@ impl Claims {
     pub async fn release(&self, claim: &Claim, mark: &Mark, given: &Given) -> Result<Fenced, LeaseError> {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
-        let statement = statement.text("holder = NULL, lease_until = NULL, ");
+        let statement = statement.text("holder = NULL, owed = NULL, lease_until = NULL, ");
         let statement = match given {
             Given::Back => statement.text("attempt = GREATEST(attempt - 1, 0), due_at = ").now(),
             Given::Failed { pause, reason } => {

@@ -164,7 +164,9 @@ fn a_passed_lease_is_taken_over_with_a_higher_fence_and_the_zombie_writes_nothin
         let claims = bench.ids(3).await;
         let old = claims.claim(3, &terms("old")).await.unwrap();
         assert_eq!(old.len(), 3);
-        assert!(old.iter().all(|claim| claim.taken_from.is_none() && claim.attempt == 1 && claim.fence == 1));
+        assert!(
+            old.iter().all(|claim| claim.taken_from.is_empty() && claim.attempt == 1 && claim.fence == 1)
+        );
         assert_eq!(claims.checkpoint(&old[0], &mark(2)).await.unwrap(), Fenced::Kept);
         assert!(claims.claim(3, &terms("new")).await.unwrap().is_empty(), "leases run");
 
@@ -172,7 +174,7 @@ fn a_passed_lease_is_taken_over_with_a_higher_fence_and_the_zombie_writes_nothin
         let new = claims.claim(3, &terms("new")).await.unwrap();
         assert_eq!(new.len(), 3);
         for claim in &new {
-            assert_eq!(claim.taken_from.as_deref(), Some("old"));
+            assert_eq!(claim.taken_from, ["old"]);
             let before = old.iter().find(|before| before.id == claim.id).unwrap();
             assert!(claim.fence > before.fence);
         }
@@ -218,7 +220,7 @@ fn an_id_that_gets_no_further_is_dead_and_can_be_revived() {
         assert!(buried[0].reason.contains("3 attempts") && buried[0].reason.contains("crashing"));
         assert_eq!(claims.revive(Some("id-00000")).await.unwrap(), 1);
         let again = claims.claim(1, &terms("new")).await.unwrap();
-        assert_eq!((again[0].attempt, again[0].taken_from.as_deref()), (1, None));
+        assert_eq!((again[0].attempt, again[0].taken_from.clone()), (1, vec!["crashing".to_owned()]));
         assert_eq!(again[0].next_page.as_deref(), Some("page 1"));
         assert!(again[0].fence > 3, "fences never go back: {}", again[0].fence);
     });
@@ -296,8 +298,30 @@ fn an_instance_takes_its_own_ids_back_at_once() {
         let back = claims.claim_back(10, &terms("me")).await.unwrap();
         let ids = |claims: &[Claim]| claims.iter().map(|claim| claim.id.clone()).collect::<BTreeSet<_>>();
         assert_eq!(ids(&back), ids(&mine));
-        assert!(back.iter().all(|claim| claim.taken_from.as_deref() == Some("me") && claim.attempt == 2));
+        assert!(back.iter().all(|claim| claim.taken_from == ["me"] && claim.attempt == 2));
         assert_eq!(claims.done(&mine[0], Tally::default(), None).await.unwrap(), Fenced::Lost);
+    });
+}
+
+#[test]
+fn a_holder_that_nobody_fenced_is_not_forgotten() {
+    on_both("owed", |bench| async move {
+        let claims = bench.ids(1).await;
+        claims.claim(1, &terms("one")).await.unwrap();
+        // Two takes it over and dies before it fenced one; it comes back, takes its own id back and dies again.
+        bench.let_leases_pass().await;
+        assert_eq!(claims.claim(1, &terms("two")).await.unwrap()[0].taken_from, ["one"]);
+        assert_eq!(claims.claim_back(1, &terms("two")).await.unwrap()[0].taken_from, ["one", "two"]);
+        bench.let_leases_pass().await;
+        // The cap is reached: dead, and revived by hand; one may still be alive.
+        assert!(claims.claim(1, &terms("three")).await.unwrap().is_empty());
+        assert_eq!(claims.revive(None).await.unwrap(), 1);
+        let taken = claims.claim(1, &terms("three")).await.unwrap();
+        assert_eq!(taken[0].taken_from, ["one", "two"]);
+        assert_eq!(claims.taken_over(&[(taken[0].id.clone(), taken[0].fence)]).await.unwrap(), 1);
+        assert_eq!(claims.taken_over(&[(taken[0].id.clone(), taken[0].fence - 1)]).await.unwrap(), 0);
+        bench.let_leases_pass().await;
+        assert_eq!(claims.claim(1, &terms("four")).await.unwrap()[0].taken_from, ["three"]);
     });
 }
 
