@@ -16,7 +16,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo lint fuzz bench-wire
+.PHONY: help setup build demo demo-clean test test-rust test-demo lint fuzz helm bench-wire
 
 help: ## say what there is
 	@echo "Sluicegate. make <target>:"; echo
@@ -62,9 +62,18 @@ lint: setup ## clippy with warnings as errors, and the dependencies' licences an
 	@if command -v cargo-deny >/dev/null; then cargo deny check; \
 	 else echo "make: cargo-deny is not installed (cargo install --locked cargo-deny): licences and advisories not checked"; fi
 
-fuzz: ## fuzz the readers of foreign bytes for a minute each (needs nightly and cargo-fuzz)
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := validate patch frame
+
+fuzz: ## fuzz the readers of foreign bytes, FUZZ_SECONDS each (needs a nightly toolchain and cargo-fuzz)
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: no nightly toolchain, which the fuzzer's instrumentation needs: rustup toolchain install nightly"; exit 1; }
 	@command -v cargo-fuzz >/dev/null || { echo "make: cargo-fuzz is missing: cargo install --locked cargo-fuzz"; exit 1; }
-	cd fuzz && for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+	cd fuzz && for target in $(FUZZ_TARGETS); do \
+	  CARGO_TARGET_DIR=$(SLUICE_CACHE)/fuzz-target cargo +nightly fuzz run $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -max_len=4096 -print_final_stats=1 || exit 1; done
+
+helm: ## lint the chart, render it, hold the manifests and the workers' files against their schemas
+	helm/test.sh
 
 bench-wire: ## how fast wire programs validate and patch Avro, beside other implementations
 	cargo run --release --manifest-path benches/wire/Cargo.toml
