@@ -151,18 +151,12 @@ impl Session {
 
     /// Ids that an earlier life of ours held.
     async fn take_back(&self, state: &mut State, publisher: &Publisher, held: &Held) -> Result<(), Fault> {
-        loop {
-            let taken = self.claims.claim_back(self.job.config.database.claim, &self.terms).await?;
-            if taken.is_empty() {
-                return Ok(());
-            }
-            tracing::info!(ids = taken.len(), "taking back ids from an earlier life of this instance");
-            let whole = taken.len() == self.job.config.database.claim as usize;
-            self.admit(state, publisher, held, taken).await?;
-            if !whole {
-                return Ok(());
-            }
+        let taken = self.claims.claim_back(&self.terms).await?;
+        if taken.is_empty() {
+            return Ok(());
         }
+        tracing::info!(ids = taken.len(), "taking back ids from an earlier life of this instance");
+        self.admit(state, publisher, held, taken).await
     }
 
     /// One claim. `true`: nothing is left to do, and that was the task.
@@ -303,10 +297,12 @@ impl Session {
     /// Finishes the pages in flight and gives everything else back at once.
     async fn drain(&self, state: &mut State, held: &Held) -> Result<(), Fault> {
         self.status.draining();
-        // Those that are complete but for the word in their row are not given back: from there they would begin again.
-        // Like the deferred they keep their lease; whoever takes them then reads in Kafka where they stand.
-        let untouched = state.waiting.drain(..).filter(|id| id.at.is_some());
-        let mut untouched: Vec<_> = untouched.map(|id| (id.claim.id, id.claim.fence)).collect();
+        // Not given back are those that are complete but for the word in their row (from there they would begin again),
+        // and those taken over that still wait for an older task: they keep their lease, and whoever takes them then
+        // reads in Kafka where they stand.
+        let waiting = state.waiting.drain(..).filter(|id| id.at.is_some()).map(|id| id.claim);
+        let deferred = state.deferred.drain(..).filter(|claim| claim.taken_from.is_empty());
+        let mut untouched: Vec<_> = waiting.chain(deferred).map(|claim| (claim.id, claim.fence)).collect();
         untouched.sort_unstable();
         let given = self.claims.release_untouched(&untouched).await;
         untouched.iter().for_each(|(id, fence)| held.remove(id, *fence));

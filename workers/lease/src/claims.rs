@@ -88,6 +88,9 @@ pub struct Tally {
     pub bytes: i64,
 }
 
+/// More than one process ever holds: a claim's worth and what it works on. Postgres binds 65,535 values at most.
+const OWN_AT_MOST: u32 = 50_000;
+
 const COLUMNS: &str =
     "id, fence, attempt, run, next_page, pages, records, rejects, bytes, owed, state, holder";
 
@@ -175,9 +178,10 @@ impl Claims {
     }
 
     /// Takes back ids that are still in the holder's own name from an earlier life, however long their leases run.
-    /// Only before the holder claims anything else in this life. Attempts count, and are capped.
-    pub async fn claim_back(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, LeaseError> {
-        resent!("taking own ids back", self.claim_back_once(most, terms))
+    /// All of them at once, and only before the holder claims anything else in this life: a second call would take what
+    /// the first one took. Attempts count, and are capped.
+    pub async fn claim_back(&self, terms: &Terms) -> Result<Vec<Claim>, LeaseError> {
+        resent!("taking own ids back", self.claim_back_once(terms))
     }
 
     /// Closes the connections.
@@ -202,10 +206,10 @@ impl Claims {
         Ok(taken)
     }
 
-    async fn claim_back_once(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, sqlx::Error> {
+    async fn claim_back_once(&self, terms: &Terms) -> Result<Vec<Claim>, sqlx::Error> {
         let mut open = self.database.begin().await?;
         let own = self.candidates("claimed").text(" AND holder = ").bind(terms.holder.as_str());
-        let (spent, mut taken) = self.held(&mut open, own, most, terms).await?;
+        let (spent, mut taken) = self.held(&mut open, own, OWN_AT_MOST, terms).await?;
         self.bury(&mut open, spent).await?;
         self.take(&mut open, &mut taken, terms).await?;
         open.commit().await?;

@@ -295,7 +295,7 @@ fn an_instance_takes_its_own_ids_back_at_once() {
         let mine = claims.claim(2, &terms("me")).await.unwrap();
         let others = claims.claim(2, &terms("other")).await.unwrap();
         assert_eq!((mine.len(), others.len()), (2, 2));
-        let back = claims.claim_back(10, &terms("me")).await.unwrap();
+        let back = claims.claim_back(&terms("me")).await.unwrap();
         let ids = |claims: &[Claim]| claims.iter().map(|claim| claim.id.clone()).collect::<BTreeSet<_>>();
         assert_eq!(ids(&back), ids(&mine));
         assert!(back.iter().all(|claim| claim.taken_from == ["me"] && claim.attempt == 2));
@@ -311,7 +311,7 @@ fn a_holder_that_nobody_fenced_is_not_forgotten() {
         // Two takes it over and dies before it fenced one; it comes back, takes its own id back and dies again.
         bench.let_leases_pass().await;
         assert_eq!(claims.claim(1, &terms("two")).await.unwrap()[0].taken_from, ["one"]);
-        assert_eq!(claims.claim_back(1, &terms("two")).await.unwrap()[0].taken_from, ["one", "two"]);
+        assert_eq!(claims.claim_back(&terms("two")).await.unwrap()[0].taken_from, ["one", "two"]);
         bench.let_leases_pass().await;
         // The cap is reached: dead, and revived by hand; one may still be alive.
         assert!(claims.claim(1, &terms("three")).await.unwrap().is_empty());
