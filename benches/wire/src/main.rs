@@ -1,6 +1,6 @@
 //! Throughput of the wire programs on one core, beside their peers, in one run: one JSON line per figure.
 //!
-//! `BENCH_MS` is the time spent on each figure (default 700).
+//! `BENCH_MS` is the time spent on each figure (default 700); `BENCH_CASE` names the only case to run.
 
 mod data;
 mod rows;
@@ -39,8 +39,9 @@ fn report(name: &str, case: &str, value: f64, unit: &str, peer: &str, peer_value
 }
 
 fn main() {
-    for case in data::cases() {
-        run(&case);
+    let only = std::env::var("BENCH_CASE").ok();
+    for case in data::cases().iter().filter(|case| only.as_ref().is_none_or(|only| only == case.name)) {
+        run(case);
     }
 }
 

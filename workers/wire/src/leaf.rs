@@ -1,5 +1,6 @@
 //! One leaf's value, read and written.
 
+use crate::datum::append::append_run;
 use crate::datum::varint;
 use crate::schema::{LeafKind, LeafType};
 
@@ -56,7 +57,7 @@ impl<'a> LeafWriter<'a> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         varint::write_len(len, self.out);
         for part in parts {
-            self.out.extend_from_slice(part);
+            append_run(part, 0, part.len(), self.out);
         }
     }
 
@@ -64,7 +65,7 @@ impl<'a> LeafWriter<'a> {
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
         varint::write_len(bytes.len(), self.out);
-        self.out.extend_from_slice(bytes);
+        append_run(bytes, 0, bytes.len(), self.out);
     }
 
     /// A `long`, or a logical type on one.
@@ -111,7 +112,7 @@ impl<'a> LeafWriter<'a> {
 }
 
 /// Reads and checks one leaf; the position after it.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_leaf<'d>(leaf: &'d LeafType, data: &'d [u8], at: usize) -> Option<(Leaf<'d>, usize)> {
     Some(match leaf.kind {
         LeafKind::Null => (Leaf::Null, at),

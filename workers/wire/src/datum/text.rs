@@ -36,6 +36,24 @@ pub(crate) fn skip_text(data: &[u8], at: usize, len: usize) -> Option<usize> {
     if is_ascii(text) || is_utf8(text) { Some(at + len) } else { None }
 }
 
+/// Position after a union of null and a short ASCII text; `None` says nothing but that it is to be looked at
+/// more closely. Whether the null is there is as good as random to the machine, so there is no branch on it.
+#[inline(always)]
+pub(crate) fn text_or_nothing(data: &[u8], at: usize, null: u8) -> Option<usize> {
+    let (head, rest) = data.get(at..)?.split_first_chunk::<2>()?;
+    let [branch, len] = *head;
+    if branch & !2 != 0 {
+        return None;
+    }
+    let absent = branch == 2 * null;
+    let len = if absent { 0 } else { len };
+    let [low_mask, high_mask] = FIRST.get(usize::from(len >> 1))?;
+    let [a, b] = halves(rest.first_chunk::<16>()?);
+    // A length is even, being zig-zag and not negative; one that goes on is too long for the table.
+    let wrong = (a & low_mask) | (b & high_mask) | u64::from(len & 1);
+    (wrong == 0).then_some(at + 2 - usize::from(absent) + usize::from(len >> 1))
+}
+
 #[inline(always)]
 fn halves(chunk: &[u8; 16]) -> [u64; 2] {
     let value = u128::from_le_bytes(*chunk);

@@ -4,7 +4,10 @@
 //! bytes, of which the tenth is 0 or 1; an `int` at most five, of which the fifth is below 16. Redundant zero
 //! bytes within these are accepted, as every decoder does.
 
-const MORE: u64 = 0x8080_8080_8080_8080;
+use super::append::append_varint;
+
+/// The bits that say that more bytes follow.
+pub(super) const MORE: u64 = 0x8080_8080_8080_8080;
 
 /// Position after a `long`. The value itself is not built.
 #[inline(always)]
@@ -57,6 +60,34 @@ fn word(data: &[u8], at: usize) -> Option<u64> {
     data.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
+/// A varint's value from its bytes, at most eight; those after it are zero.
+#[inline(always)]
+fn gather(bytes: u64) -> u64 {
+    let x = bytes & !MORE;
+    let x = (x & 0x007f_007f_007f_007f) | (x & 0x7f00_7f00_7f00_7f00) >> 1;
+    let x = (x & 0x0000_3fff_0000_3fff) | (x & 0x3fff_0000_3fff_0000) >> 2;
+    (x & 0x0fff_ffff) | (x & 0x0fff_ffff_0000_0000) >> 4
+}
+
+/// A varint's bytes, and how many they are.
+#[inline(always)]
+pub(crate) fn spread(value: u64) -> (u128, usize) {
+    if value < 0x80 {
+        return (value.into(), 1);
+    }
+    let x = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
+    let x = (x & 0x0000_3fff_0000_3fff) | (x & 0x0fff_c000_0fff_c000) << 2;
+    let x = (x & 0x007f_007f_007f_007f) | (x & 0x3f80_3f80_3f80_3f80) << 1;
+    let rest = value >> 56;
+    if rest == 0 {
+        let len = (u64::BITS - value.leading_zeros()).div_ceil(7);
+        return (u128::from(x | MORE & ((1 << (8 * (len - 1))) - 1)), len as usize);
+    }
+    // The ninth byte takes seven bits; the tenth is the last bit, if it is set.
+    let (rest, len) = if rest < 0x80 { (rest, 9) } else { (rest | 0x100, 10) };
+    (u128::from(x | MORE) | u128::from(rest) << 64, len)
+}
+
 /// A `long` and the position after it.
 #[inline(always)]
 pub(crate) fn read_long(data: &[u8], at: usize) -> Option<(i64, usize)> {
@@ -69,6 +100,14 @@ pub(crate) fn read_long(data: &[u8], at: usize) -> Option<(i64, usize)> {
 
 #[inline]
 fn read_long_rest(data: &[u8], at: usize) -> Option<(i64, usize)> {
+    if let Some(word) = word(data, at) {
+        let ends = !word & MORE;
+        if ends != 0 {
+            // Everything up to the first end, which is the lowest bit.
+            let bytes = word & (ends ^ (ends - 1));
+            return Some((unzigzag(gather(bytes)), at + (ends.trailing_zeros() as usize >> 3) + 1));
+        }
+    }
     let mut value = 0u64;
     for place in 0..10 {
         let byte = *data.get(at + place)?;
@@ -84,8 +123,21 @@ fn read_long_rest(data: &[u8], at: usize) -> Option<(i64, usize)> {
 }
 
 /// An `int` and the position after it.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_int(data: &[u8], at: usize) -> Option<(i32, usize)> {
+    // Two bytes are the commonest by far where one is not enough.
+    match data.get(at..)? {
+        &[first, ..] if first < 0x80 => Some((unzigzag(first.into()) as i32, at + 1)),
+        &[first, second, ..] if second < 0x80 => {
+            let value = u64::from(first & 0x7f) | u64::from(second) << 7;
+            Some((unzigzag(value) as i32, at + 2))
+        }
+        _ => read_int_rest(data, at),
+    }
+}
+
+#[inline(never)]
+fn read_int_rest(data: &[u8], at: usize) -> Option<(i32, usize)> {
     let end = skip_int(data, at)?;
     let (value, _) = read_long(data, at)?;
     Some((i32::try_from(value).ok()?, end))
@@ -127,12 +179,7 @@ fn unzigzag(value: u64) -> i64 {
 /// Appends a `long`.
 #[inline]
 pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push((rest as u8) | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+    append_varint(0, 0, ((value << 1) ^ (value >> 63)) as u64, out);
 }
 
 /// Appends a length; a slice's length always fits a `long`.
@@ -167,6 +214,28 @@ mod tests {
                 for cut in 0..bytes.len() {
                     assert_eq!(read_long(&bytes[..cut], 0), None);
                     assert_eq!(skip_long(&bytes[..cut], 0), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_at_once_are_those_one_by_one() {
+        for shift in 0..64 {
+            for value in [1u64 << shift, (1 << shift) - 1, u64::MAX << shift, 0x5555_5555_5555_5555 >> shift]
+            {
+                let mut expected = Vec::new();
+                let mut rest = value;
+                while rest >= 0x80 {
+                    expected.push(rest as u8 | 0x80);
+                    rest >>= 7;
+                }
+                expected.push(rest as u8);
+                let (bytes, len) = spread(value);
+                assert_eq!(&bytes.to_le_bytes()[..len], expected, "{value:#x}");
+                assert_eq!(bytes >> (8 * len), 0);
+                if len <= 8 {
+                    assert_eq!(gather(bytes as u64), value);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::decide::Slot;
+use crate::datum::append::append_run;
 use crate::datum::varint::write_long;
 use crate::leaf::{Leaf, LeafWriter, read_leaf};
 use crate::program::walk::Task;
@@ -20,9 +21,7 @@ pub(super) struct Patching<'p, 'o> {
 impl Task for Patching<'_, '_> {
     #[inline]
     fn flush(&mut self, data: &[u8], at: usize) {
-        if let Some(run) = data.get(self.done..at) {
-            self.out.extend_from_slice(run);
-        }
+        append_run(data, self.done, at, self.out);
         self.done = at;
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::facts::Facts;
-use super::op::{Op, Program};
+use super::op::{Op, Program, merge};
 use super::plan::Plan;
 use crate::schema::{LeafKind, LeafType, Node, NodeId, Schema};
 use crate::{MAX_LEAVES, SchemaError};
@@ -331,16 +331,4 @@ fn optional_leaf(schema: &Schema, branches: &[NodeId]) -> Option<Op> {
         Op::Strings(_) => Some(Op::OptionalString { null }),
         _ => None,
     }
-}
-
-fn merge(before: Op, op: Op) -> Option<Op> {
-    Some(match (before, op) {
-        (Op::Skip(a), Op::Skip(b)) => Op::Skip(a.checked_add(b)?),
-        (Op::Booleans(a), Op::Booleans(b)) => Op::Booleans(a + b),
-        (Op::Ints(a), Op::Ints(b)) => Op::Ints(a + b),
-        (Op::Longs(a), Op::Longs(b)) => Op::Longs(a + b),
-        (Op::Bytes(a), Op::Bytes(b)) => Op::Bytes(a + b),
-        (Op::Strings(a), Op::Strings(b)) => Op::Strings(a + b),
-        _ => return None,
-    })
 }

@@ -8,6 +8,7 @@ pub(crate) mod choose;
 pub(crate) mod compile;
 pub(crate) mod diagnose;
 pub(crate) mod facts;
+mod leaves;
 pub(crate) mod op;
 pub(crate) mod plan;
 pub(crate) mod walk;

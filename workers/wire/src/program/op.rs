@@ -11,6 +11,12 @@ pub(crate) enum Op {
     Longs(u32),
     Bytes(u32),
     Strings(u32),
+    /// Three or more `int`s in a row, of which some are optional: bit n of `optional` is the nth's.
+    MixedInts {
+        count: u8,
+        null: u8,
+        optional: u16,
+    },
     /// An index below this many symbols.
     Enum(u32),
     /// `["null", leaf]` (`null` = 0) or `[leaf, "null"]` (`null` = 1) in one instruction.
@@ -41,8 +47,8 @@ pub(crate) enum Op {
         to: u32,
     },
     /// Blocks of items; the body follows and ends with `End`, `next` is after it. `min` is the least an item
-    /// can take, `levels` what this array or map adds to the nesting. With `rewrite`, the counts are written
-    /// anew, because the items may change their size.
+    /// can take, `levels` what this array or map adds to the nesting. With `rewrite`, sizes in bytes are left
+    /// out, because the items may change theirs.
     Blocks {
         next: u32,
         min: u32,
@@ -81,4 +87,41 @@ pub(crate) enum Op {
 pub(crate) struct Program {
     pub(crate) ops: Vec<Op>,
     pub(crate) targets: Vec<u32>,
+}
+
+/// `int`s that one [`Op::MixedInts`] takes: with three bytes each, they are within its window of 32.
+const MOST_INTS: u8 = 10;
+
+/// Two instructions as one, where there is such a one.
+pub(crate) fn merge(before: Op, op: Op) -> Option<Op> {
+    Some(match (before, op) {
+        (Op::Skip(a), Op::Skip(b)) => Op::Skip(a.checked_add(b)?),
+        (Op::Booleans(a), Op::Booleans(b)) => Op::Booleans(a + b),
+        (Op::Ints(a), Op::Ints(b)) => Op::Ints(a + b),
+        (Op::Longs(a), Op::Longs(b)) => Op::Longs(a + b),
+        (Op::Bytes(a), Op::Bytes(b)) => Op::Bytes(a + b),
+        (Op::Strings(a), Op::Strings(b)) => Op::Strings(a + b),
+        _ => mixed(before, op)?,
+    })
+}
+
+fn mixed(before: Op, op: Op) -> Option<Op> {
+    let (before, before_optional, before_null) = ints(before)?;
+    let (count, optional, null) = ints(op)?;
+    let sum = before.checked_add(count).filter(|&sum| sum <= MOST_INTS)?;
+    let null = match (before_null, null) {
+        (Some(one), Some(other)) if one != other => return None,
+        (one, other) => one.or(other)?,
+    };
+    Some(Op::MixedInts { count: sum, null, optional: before_optional | optional << before })
+}
+
+/// How many `int`s, which of them are optional, and where their null is.
+fn ints(op: Op) -> Option<(u8, u16, Option<u8>)> {
+    Some(match op {
+        Op::Ints(count) => (u8::try_from(count).ok().filter(|&count| count < MOST_INTS)?, 0, None),
+        Op::OptionalInt { null } => (1, 1, Some(null)),
+        Op::MixedInts { count, null, optional } => (count, optional, Some(null)),
+        _ => return None,
+    })
 }

@@ -1,8 +1,8 @@
 //! The fast walk: says only whether the bytes are well formed, and lets the task act on the way.
 
+use super::leaves::{booleans, byte_runs, ints, longs, mixed_ints, optional, optional_text, skip, strings};
 use super::op::{Op, Program};
 use crate::MAX_NESTING;
-use crate::datum::text::skip_text;
 use crate::datum::varint::{read_index, read_len, read_long, skip_int, skip_long};
 
 /// Items that take no bytes at all, per datum, beyond one for each of its bytes (`array<null>` is the trap:
@@ -23,7 +23,7 @@ pub(crate) trait Task {
     }
     /// A wanted leaf is absent.
     fn absent(&mut self, _slot: u32) {}
-    /// A block of `count` items whose header is `header..at` is to be written anew.
+    /// A block of `count` items whose header `header..at` has its size too is to be written anew, without it.
     fn block(&mut self, _data: &[u8], _header: usize, _at: usize, _count: u64) {}
 }
 
@@ -63,88 +63,93 @@ impl<T: Task> Walk<'_, '_, T> {
         let ops = self.ops;
         let mut pc = start;
         loop {
-            let op = *ops.get(pc)?;
+            // By reference: a copy would go through memory.
+            let op = ops.get(pc)?;
             pc += 1;
             match op {
-                Op::Skip(size) => at = skip(data, at, size as usize)?,
-                Op::Strings(count) => at = strings(data, at, u64::from(count))?,
-                Op::Longs(count) => at = longs(data, at, u64::from(count))?,
-                Op::Ints(count) => at = ints(data, at, u64::from(count))?,
-                Op::Bytes(count) => at = byte_runs(data, at, u64::from(count))?,
-                Op::Booleans(count) => at = booleans(data, at, u64::from(count))?,
-                Op::Enum(symbols) => at = read_index(data, at, symbols)?.1,
-                Op::OptionalSkip { null, size } => {
+                &Op::Skip(size) => at = skip(data, at, size as usize)?,
+                &Op::Strings(count) => at = strings(data, at, u64::from(count))?,
+                &Op::Longs(count) => at = longs(data, at, u64::from(count))?,
+                &Op::Ints(count) => at = ints(data, at, u64::from(count))?,
+                &Op::MixedInts { count, null, optional } => {
+                    at = mixed_ints(data, at, count, null, optional)?;
+                }
+                &Op::Bytes(count) => at = byte_runs(data, at, u64::from(count))?,
+                &Op::Booleans(count) => at = booleans(data, at, u64::from(count))?,
+                &Op::Enum(symbols) => at = read_index(data, at, symbols)?.1,
+                &Op::OptionalSkip { null, size } => {
                     let absent = optional(data, at, null)?;
                     at += 1;
                     if !absent {
                         at = skip(data, at, size as usize)?;
                     }
                 }
-                Op::OptionalInt { null } => {
+                &Op::OptionalInt { null } => {
                     let absent = optional(data, at, null)?;
                     at += 1;
                     if !absent {
                         at = skip_int(data, at)?;
                     }
                 }
-                Op::OptionalLong { null } => {
+                &Op::OptionalLong { null } => {
                     let absent = optional(data, at, null)?;
                     at += 1;
                     if !absent {
                         at = skip_long(data, at)?;
                     }
                 }
-                Op::OptionalString { null } => {
-                    let absent = optional(data, at, null)?;
-                    at += 1;
-                    if !absent {
-                        at = strings(data, at, 1)?;
-                    }
-                }
-                Op::Optional { null, to } => {
+                &Op::OptionalString { null } => at = optional_text(data, at, null)?,
+                &Op::Optional { null, to } => {
                     if optional(data, at, null)? {
                         pc = to as usize;
                     }
                     at += 1;
                 }
-                Op::Union { table, branches } => {
+                &Op::Union { table, branches } => {
                     let (index, after) = read_index(data, at, branches)?;
                     at = after;
                     pc = *self.targets.get((table + index) as usize)? as usize;
                 }
-                Op::Jump { to } => pc = to as usize,
-                Op::Blocks { next, min, levels, rewrite } => {
+                &Op::Jump { to } => pc = to as usize,
+                // Nothing in it, as often: no body is entered.
+                &Op::Blocks { next, levels, .. } | &Op::RunBlocks { next, levels, .. }
+                    if data.get(at) == Some(&0) && depth + usize::from(levels) <= MAX_NESTING =>
+                {
+                    at += 1;
+                    pc = next as usize;
+                }
+                &Op::Blocks { next, min, levels, rewrite } => {
                     at = self.blocks(data, at, pc, min, depth + usize::from(levels), rewrite)?;
                     pc = next as usize;
                 }
-                Op::RunBlocks { next, min, levels } => {
+                &Op::RunBlocks { next, min, levels } => {
                     at = self.run_blocks(data, at, *ops.get(pc)?, min, depth + usize::from(levels))?;
                     pc = next as usize;
                 }
-                Op::Call { body, levels } => {
+                &Op::Call { body, levels } => {
                     let depth = depth + usize::from(levels);
                     if depth > MAX_NESTING {
                         return None;
                     }
                     at = self.body(data, at, body as usize, 1, depth)?;
                 }
-                Op::Level(levels) => {
+                &Op::Level(levels) => {
                     if depth + usize::from(levels) > MAX_NESTING {
                         return None;
                     }
                 }
-                Op::End => {
+                &Op::End => {
                     times -= 1;
                     if times == 0 {
                         return Some(at);
                     }
                     pc = start;
                 }
-                Op::Flush => self.task.flush(data, at),
-                Op::Discard => self.task.discard(at),
-                Op::DiscardToNull => self.task.discard_to_null(at),
-                Op::Leaf(slot) => at = self.task.leaf(slot, data, at)?,
-                Op::Absent(slot) => self.task.absent(slot),
+                &Op::Flush => self.task.flush(data, at),
+                &Op::Discard => self.task.discard(at),
+                &Op::DiscardToNull => self.task.discard_to_null(at),
+                &Op::Leaf(slot) => at = self.task.leaf(slot, data, at)?,
+                &Op::Absent(slot) => self.task.absent(slot),
             }
         }
     }
@@ -167,7 +172,8 @@ impl<T: Task> Walk<'_, '_, T> {
             let header = at;
             let block = self.header(data, at, min)?;
             at = block.at;
-            if rewrite {
+            // A plain count stays true; a size in bytes does not.
+            if rewrite && block.end.is_some() {
                 self.task.block(data, header, at, block.count);
             }
             if block.count == 0 {
@@ -225,7 +231,7 @@ impl<T: Task> Walk<'_, '_, T> {
         let left = (data.len() - at) as u64;
         if min == 0 {
             self.empty = self.empty.checked_sub(count)?;
-        } else if count > left / u64::from(min) {
+        } else if count.checked_mul(u64::from(min)).is_none_or(|least| least > left) {
             return None;
         }
         Some(Block { at, count, end })
@@ -236,59 +242,4 @@ struct Block {
     at: usize,
     count: u64,
     end: Option<usize>,
-}
-
-/// Whether a union of two, of which `null` is the null's place, is null here.
-#[inline(always)]
-fn optional(data: &[u8], at: usize, null: u8) -> Option<bool> {
-    match *data.get(at)? {
-        0 => Some(null == 0),
-        2 => Some(null == 1),
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn skip(data: &[u8], at: usize, size: usize) -> Option<usize> {
-    (size <= data.len().checked_sub(at)?).then_some(at + size)
-}
-
-#[inline(always)]
-fn strings(data: &[u8], mut at: usize, count: u64) -> Option<usize> {
-    for _ in 0..count {
-        let (len, after) = read_len(data, at)?;
-        at = skip_text(data, after, len)?;
-    }
-    Some(at)
-}
-
-#[inline(always)]
-fn byte_runs(data: &[u8], mut at: usize, count: u64) -> Option<usize> {
-    for _ in 0..count {
-        let (len, after) = read_len(data, at)?;
-        at = skip(data, after, len)?;
-    }
-    Some(at)
-}
-
-#[inline(always)]
-fn longs(data: &[u8], mut at: usize, count: u64) -> Option<usize> {
-    for _ in 0..count {
-        at = skip_long(data, at)?;
-    }
-    Some(at)
-}
-
-#[inline(always)]
-fn ints(data: &[u8], mut at: usize, count: u64) -> Option<usize> {
-    for _ in 0..count {
-        at = skip_int(data, at)?;
-    }
-    Some(at)
-}
-
-#[inline(always)]
-fn booleans(data: &[u8], at: usize, count: u64) -> Option<usize> {
-    let end = at.checked_add(usize::try_from(count).ok()?)?;
-    data.get(at..end)?.iter().all(|&byte| byte <= 1).then_some(end)
 }

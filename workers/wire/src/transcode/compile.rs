@@ -6,7 +6,7 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 
 use super::Step;
-use super::wire::To;
+use super::wire::{Key, To};
 use crate::program::facts::Facts;
 use crate::schema::{LeafKind, LeafType, Logical, Node, NodeId, Schema};
 use crate::{MAX_LEAVES, MAX_SCHEMA_DEPTH, SchemaError};
@@ -89,7 +89,7 @@ impl<'c> Compiler<'c> {
         repeated: bool,
     ) -> Result<Step, SchemaError> {
         let schema = self.schema;
-        let tag = |wire_type: u64| u64::from(target.number().cast_unsigned()) << 3 | wire_type;
+        let tag = |wire_type: u64| Key::new(target.number().cast_unsigned(), wire_type);
         match schema.node(id) {
             Node::Leaf { leaf, .. } if leaf.kind == LeafKind::Null => Ok(Step::Nothing),
             Node::Array { items, .. } if repeated => {
@@ -109,7 +109,7 @@ impl<'c> Compiler<'c> {
                 };
                 let min = self.facts.min(*values).saturating_add(1);
                 let value = self.field(*values, value, &inner, value.label() == Label::Repeated)?;
-                Ok(Step::Map { tag: tag(2), min, value: Box::new(value) })
+                Ok(Step::Map { tag: tag(2), entry_key: Key::new(1, 2), min, value: Box::new(value) })
             }
             Node::Union { branches } => match branches[..] {
                 [one, other] if schema.is_null(one) != schema.is_null(other) => {

@@ -21,6 +21,7 @@
 mod compile;
 mod wire;
 
+use crate::datum::append::append_run;
 use crate::datum::text::skip_text;
 use crate::datum::varint::{read_index, read_int, read_len, read_long};
 use crate::leaf::{Leaf, read_leaf};
@@ -41,27 +42,27 @@ pub struct Transcode {
 enum Step {
     /// `tag` is the field's key on the wire, `to` how the value is written.
     Leaf {
-        tag: u64,
+        tag: wire::Key,
         leaf: LeafType,
         to: wire::To,
     },
     /// The commonest leaves without a detour: text, bytes, and integers that stay varints.
     Text {
-        tag: u64,
+        tag: wire::Key,
     },
     Blob {
-        tag: u64,
+        tag: wire::Key,
     },
     Int {
-        tag: u64,
+        tag: wire::Key,
     },
     Long {
-        tag: u64,
+        tag: wire::Key,
     },
     /// A null: no bytes on either side.
     Nothing,
     Message {
-        tag: u64,
+        tag: wire::Key,
         message: usize,
     },
     Repeated {
@@ -69,7 +70,9 @@ enum Step {
         items: Box<Step>,
     },
     Map {
-        tag: u64,
+        tag: wire::Key,
+        /// An entry's key is field 1, a text.
+        entry_key: wire::Key,
         min: u64,
         value: Box<Step>,
     },
@@ -126,41 +129,69 @@ impl<'w> Walk<'w> {
             return None;
         }
         let messages = self.messages;
-        messages.get(message)?.iter().try_fold(at, |at, step| self.step(step, at, depth))
+        messages.get(message)?.iter().try_fold(at, |at, step| self.field(step, at, depth))
     }
 
+    /// The commonest in place, the others by a call.
+    #[inline(always)]
+    fn field(&mut self, step: &'w Step, at: usize, depth: usize) -> Option<usize> {
+        match step {
+            Step::Text { tag } => self.text(*tag, at),
+            Step::Int { tag } => self.int(*tag, at),
+            Step::Long { tag } => self.long(*tag, at),
+            Step::Optional { null, other } => {
+                let (index, at) = read_index(self.data, at, 2)?;
+                match &**other {
+                    _ if index == *null => Some(at),
+                    Step::Text { tag } => self.text(*tag, at),
+                    Step::Int { tag } => self.int(*tag, at),
+                    other => self.step(other, at, depth),
+                }
+            }
+            step => self.step(step, at, depth),
+        }
+    }
+
+    #[inline(always)]
+    fn text(&mut self, tag: wire::Key, at: usize) -> Option<usize> {
+        let (len, from) = read_len(self.data, at)?;
+        let end = skip_text(self.data, from, len)?;
+        tag.append_with(len as u64, self.out);
+        append_run(self.data, from, end, self.out);
+        Some(end)
+    }
+
+    #[inline(always)]
+    fn int(&mut self, tag: wire::Key, at: usize) -> Option<usize> {
+        let (value, end) = read_int(self.data, at)?;
+        tag.append_with(i64::from(value).cast_unsigned(), self.out);
+        Some(end)
+    }
+
+    #[inline(always)]
+    fn long(&mut self, tag: wire::Key, at: usize) -> Option<usize> {
+        let (value, end) = read_long(self.data, at)?;
+        tag.append_with(value.cast_unsigned(), self.out);
+        Some(end)
+    }
+
+    #[inline(never)]
     fn step(&mut self, step: &'w Step, at: usize, depth: usize) -> Option<usize> {
         match step {
             Step::Leaf { tag, leaf, to } => self.leaf(*tag, leaf, to, at),
-            Step::Text { tag } => {
-                let (len, from) = read_len(self.data, at)?;
-                let end = skip_text(self.data, from, len)?;
-                wire::varint(*tag, self.out);
-                wire::bytes(self.data.get(from..end)?, self.out);
-                Some(end)
-            }
+            Step::Text { tag } => self.text(*tag, at),
+            Step::Int { tag } => self.int(*tag, at),
+            Step::Long { tag } => self.long(*tag, at),
             Step::Blob { tag } => {
                 let (len, from) = read_len(self.data, at)?;
-                let bytes = self.data.get(from..)?.get(..len)?;
-                wire::varint(*tag, self.out);
-                wire::bytes(bytes, self.out);
-                Some(from + len)
-            }
-            Step::Int { tag } => {
-                let (value, end) = read_int(self.data, at)?;
-                wire::varint(*tag, self.out);
-                wire::varint(i64::from(value).cast_unsigned(), self.out);
-                Some(end)
-            }
-            Step::Long { tag } => {
-                let (value, end) = read_long(self.data, at)?;
-                wire::varint(*tag, self.out);
-                wire::varint(value.cast_unsigned(), self.out);
+                let end = from.checked_add(len).filter(|&end| end <= self.data.len())?;
+                tag.append_with(len as u64, self.out);
+                append_run(self.data, from, end, self.out);
                 Some(end)
             }
             Step::Nothing => Some(at),
             Step::Message { tag, message } => {
-                wire::varint(*tag, self.out);
+                tag.append(self.out);
                 let start = wire::open(self.out);
                 let at = self.message(*message, at, depth + 1)?;
                 wire::close(self.out, start);
@@ -171,17 +202,13 @@ impl<'w> Walk<'w> {
                 if index == *null { Some(at) } else { self.step(other, at, depth) }
             }
             Step::Repeated { min, items } => {
-                self.blocks(*min, at, depth, |walk, at, depth| walk.step(items, at, depth))
+                self.blocks(*min, at, depth, |walk, at, depth| walk.field(items, at, depth))
             }
-            Step::Map { tag, min, value } => self.blocks(*min, at, depth, |walk, at, depth| {
-                wire::varint(*tag, walk.out);
+            Step::Map { tag, entry_key, min, value } => self.blocks(*min, at, depth, |walk, at, depth| {
+                tag.append(walk.out);
                 let start = wire::open(walk.out);
-                let (len, from) = read_len(walk.data, at)?;
-                let key = simdutf8::basic::from_utf8(walk.data.get(from..)?.get(..len)?).ok()?;
-                // An entry's key is field 1, length-delimited.
-                wire::varint(1 << 3 | 2, walk.out);
-                wire::bytes(key.as_bytes(), walk.out);
-                let at = walk.step(value, from + len, depth)?;
+                let at = walk.text(*entry_key, at)?;
+                let at = walk.field(value, at, depth)?;
                 wire::close(walk.out, start);
                 Some(at)
             }),
@@ -214,7 +241,7 @@ impl<'w> Walk<'w> {
             let count = count.unsigned_abs();
             if min == 0 {
                 self.empty = self.empty.checked_sub(count)?;
-            } else if count > (self.data.len() - at) as u64 / min {
+            } else if count.checked_mul(min).is_none_or(|least| least > (self.data.len() - at) as u64) {
                 return None;
             }
             for _ in 0..count {
@@ -227,7 +254,7 @@ impl<'w> Walk<'w> {
     }
 
     #[inline]
-    fn leaf(&mut self, tag: u64, leaf: &'w LeafType, to: &wire::To, at: usize) -> Option<usize> {
+    fn leaf(&mut self, tag: wire::Key, leaf: &'w LeafType, to: &wire::To, at: usize) -> Option<usize> {
         let (value, end): (Leaf<'w>, usize) = read_leaf(leaf, self.data, at)?;
         match wire::write(tag, value, leaf, to, self.out) {
             Ok(()) => Some(end),

@@ -2,8 +2,37 @@
 
 use std::fmt::Write;
 
+use crate::datum::append::{append_varint, append_word};
+use crate::datum::varint::spread;
 use crate::leaf::Leaf;
 use crate::schema::{LeafType, Logical};
+
+/// A field's key: number and wire type, as written.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    bytes: u64,
+    len: u8,
+}
+
+impl Key {
+    /// A field number of 29 bits takes at most five bytes.
+    pub(super) fn new(number: u32, wire_type: u64) -> Self {
+        let (bytes, len) = spread(u64::from(number) << 3 | wire_type);
+        Self { bytes: bytes as u64, len: len as u8 }
+    }
+
+    /// Appends the key alone.
+    #[inline(always)]
+    pub(super) fn append(self, out: &mut Vec<u8>) {
+        append_word(self.bytes, self.len.into(), out);
+    }
+
+    /// Appends the key and a varint.
+    #[inline(always)]
+    pub(super) fn append_with(self, value: u64, out: &mut Vec<u8>) {
+        append_varint(self.bytes, self.len.into(), value, out);
+    }
+}
 
 /// How a value is written.
 pub(super) enum To {
@@ -42,13 +71,13 @@ impl To {
 /// Appends one field.
 #[inline]
 pub(super) fn write(
-    tag: u64,
+    key: Key,
     value: Leaf<'_>,
     leaf: &LeafType,
     to: &To,
     out: &mut Vec<u8>,
 ) -> Result<(), &'static str> {
-    varint(tag, out);
+    key.append(out);
     match (to, value) {
         (To::Varint, value) => varint(integer(value)?.cast_unsigned(), out),
         (To::ZigZag, value) => {
@@ -90,12 +119,8 @@ fn integer(value: Leaf<'_>) -> Result<i64, &'static str> {
 
 /// Base-128, least significant first.
 #[inline]
-pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+pub(super) fn varint(value: u64, out: &mut Vec<u8>) {
+    append_varint(0, 0, value, out);
 }
 
 /// Length and bytes.
