@@ -126,9 +126,9 @@ fn read_long_rest(data: &[u8], at: usize) -> Option<(i64, usize)> {
 #[inline(always)]
 pub(crate) fn read_int(data: &[u8], at: usize) -> Option<(i32, usize)> {
     // Two bytes are the commonest by far where one is not enough.
-    match data.get(at..)? {
-        &[first, ..] if first < 0x80 => Some((unzigzag(first.into()) as i32, at + 1)),
-        &[first, second, ..] if second < 0x80 => {
+    match *data.get(at..)? {
+        [first, ..] if first < 0x80 => Some((unzigzag(first.into()) as i32, at + 1)),
+        [first, second, ..] if second < 0x80 => {
             let value = u64::from(first & 0x7f) | u64::from(second) << 7;
             Some((unzigzag(value) as i32, at + 2))
         }
