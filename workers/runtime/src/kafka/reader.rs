@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
 use sluice_core::{Fault, NextOffset, Offset, RecordRef, TopicPartition};
 
 use super::consumer::headers_of;
@@ -16,6 +17,21 @@ use crate::config::KafkaSection;
 const CALL: Duration = Duration::from_secs(10);
 /// No record and no end of partition for this long: the brokers are away.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// Speaks through our log; the end of a partition is what a reader waits for, not an error.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "Kafka reader");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// Lends a message as a record.
 pub(super) fn with_record(
@@ -41,6 +57,9 @@ pub(super) fn with_record(
 /// Reads the committed records of `topic` from `from` (the beginning, for partitions it does not name) up to the end as
 /// it is when each partition's end is first reached, lends each to `take`, and moves `from` on.
 ///
+/// The end of a `read_committed` reader is the last stable offset: records behind somebody's open transaction are not
+/// seen yet. Who needs to know that nothing is missing writes a marker and reads until it has seen it.
+///
 /// # Errors
 /// A [`Fault`] if Kafka does not answer.
 pub fn read_to_end(
@@ -49,8 +68,8 @@ pub fn read_to_end(
     from: &mut BTreeMap<i32, NextOffset>,
     mut take: impl FnMut(&RecordRef<'_>),
 ) -> Result<(), Fault> {
-    let consumer: BaseConsumer = settings::reader(kafka)?
-        .create()
+    let consumer: BaseConsumer<Quiet> = settings::reader(kafka)?
+        .create_with_context(Quiet)
         .map_err(|error| settings::refused("building a Kafka reader", error))?;
     let mut open = BTreeSet::new();
     let mut list = TopicPartitionList::new();
@@ -101,8 +120,8 @@ pub fn count_committed(kafka: &KafkaSection, topic: &str) -> Result<u64, Fault> 
 /// # Errors
 /// A [`Fault`] if the topic does not exist or Kafka does not answer.
 pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition, NextOffset>, Fault> {
-    let consumer: BaseConsumer = settings::reader(kafka)?
-        .create()
+    let consumer: BaseConsumer<Quiet> = settings::reader(kafka)?
+        .create_with_context(Quiet)
         .map_err(|error| settings::refused("building a Kafka reader", error))?;
     let mut ends = BTreeMap::new();
     for partition in partitions(&consumer, topic)? {
@@ -116,7 +135,7 @@ pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition
     Ok(ends)
 }
 
-fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, Fault> {
+fn partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<Vec<i32>, Fault> {
     let metadata = consumer
         .fetch_metadata(Some(topic), CALL)
         .map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;
