@@ -101,6 +101,7 @@ fn sink(group: &str, store: &str, path: &Path) -> String {
     )
 }
 
+/// The demo's API refuses single requests, not the caller, so only the one that was refused waits.
 /// Both collectors run the same job; a lease of seconds lets a killed one's ids come back while one looks on.
 fn collector_job(instance: &str, places: &Places<'_>) -> String {
     format!(
@@ -116,6 +117,7 @@ database:
 api:
   base_url: \"{}\"
   auth: {{bearer: {{file: {}}}}}
+limits: {{retry_after: request}}
 endpoints:
   - name: aircraft
     path: \"/v1/aircraft/{{id}}\"
