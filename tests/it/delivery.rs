@@ -110,13 +110,16 @@ fn a_zombie_that_thaws_writes_nothing() {
     oracle(&committed(&contract.servers, &contract.masked()), 11_000);
 }
 
+/// Class it is refused with, key, value.
+type Poison<'a> = (&'a str, Option<&'a [u8]>, Vec<u8>);
+
 #[test]
 fn poison_is_a_dead_letter_once_and_the_partition_moves_on() {
     let contract = Contract::applied("poison", servers());
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
     let sender = Sender::new(&contract.servers, &contract.raw());
     let good = event(id, "N1", 1, "note");
-    let poison: [(&str, Option<&[u8]>, Vec<u8>); 6] = [
+    let poison: [Poison<'_>; 6] = [
         ("framing", Some(b"N1"), b"{}".to_vec()),
         ("framing", Some(b"N1"), vec![]),
         ("datum", Some(b"N1"), good[..good.len() - 1].to_vec()),

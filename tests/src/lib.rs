@@ -32,7 +32,7 @@ pub fn servers() -> Servers {
             let stack = started.unwrap_or_else(|error| panic!("the stack does not start: {error}"));
             let servers =
                 Servers { brokers: stack.brokers().to_owned(), registry: stack.registry_url().to_owned() };
-            std::mem::forget(stack); // it lives as long as the process
+            Box::leak(Box::new(stack)); // it lives as long as the process
             servers
         })
         .clone()

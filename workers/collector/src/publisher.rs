@@ -313,7 +313,12 @@ mod tests {
         for (route, text) in [(RECORDS, value), (LETTERS, "bad")] {
             let mut draft = outputs.draft(route);
             let bytes = text.as_bytes();
-            draft.value_with(|out| Ok::<(), Infallible>(out.extend_from_slice(bytes))).unwrap();
+            draft
+                .value_with(|out| {
+                    out.extend_from_slice(bytes);
+                    Ok::<(), Infallible>(())
+                })
+                .unwrap();
             draft.emit();
         }
         let topics = Arc::new(Topics { records: "t".into(), letters: "t.dead-letter".into() });

@@ -211,7 +211,12 @@ mod tests {
         let mut out = Outputs::new();
         let mut draft = out.draft(Route(1));
         draft.key(b"k").header("h", Some(b"v")).header("none", None).timestamp_ms(Some(5));
-        draft.value_with(|b| Ok::<(), Infallible>(b.extend_from_slice(b"value"))).unwrap();
+        draft
+            .value_with(|b| {
+                b.extend_from_slice(b"value");
+                Ok::<(), Infallible>(())
+            })
+            .unwrap();
         draft.emit();
         out.draft(Route(0)).emit();
         let all: Vec<_> = out.iter().collect();

@@ -1,6 +1,5 @@
 //! `sluice wire`: single records, for whoever holds a poison one.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 
@@ -79,7 +78,7 @@ fn ring(keys: &[String]) -> anyhow::Result<KeyRing> {
         let Some((name, epoch, file)) = parsed else {
             return Err(ConfigErrors::one("--key", format!("`{key}` is not NAME:EPOCH=FILE"), None).into());
         };
-        section.entry(name).or_insert_with(BTreeMap::new).insert(epoch, Secret::File(file));
+        section.entry(name).or_default().insert(epoch, Secret::File(file));
     }
     Ok(contracts::keys(&section)?)
 }

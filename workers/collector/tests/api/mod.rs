@@ -123,11 +123,11 @@ impl Shared {
     }
 
     fn is_broken(&self, id: usize, flight: usize) -> bool {
-        self.mix([id, flight, 2]) % 31 == 0
+        self.mix([id, flight, 2]).is_multiple_of(31)
     }
 
     fn has_aircraft(&self, id: usize) -> bool {
-        self.mix([id, 0, 3]) % 5 != 0
+        !self.mix([id, 0, 3]).is_multiple_of(5)
     }
 
     /// Trouble by seed at the first request of some paths, and never at the second.
