@@ -27,7 +27,7 @@ setup: ## bring servers, data and Python packages onto this machine, or say what
 	@setup/setup.sh
 
 build: setup ## compile the binaries sluice and sluice-demo
-	@echo "make: compiling (the first time all dependencies: about a quarter of an hour on two cores)"
+	@echo "make: compiling (the first time all dependencies: twenty to thirty minutes on two cores)"
 	cargo build --locked $(BINARIES)
 
 demo: build ## the main job on a year of flights: API, collectors, masker, normaliser, sinks, SQL
