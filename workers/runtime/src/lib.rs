@@ -17,6 +17,7 @@ pub mod admin;
 pub mod config;
 pub mod contracts;
 pub mod dead_letter;
+pub mod failpoint;
 pub mod fleet;
 pub mod kafka;
 pub mod lane;

@@ -14,6 +14,7 @@ use sluice_core::{Domain, Fault, Header, Retry};
 
 use super::{Positions, is_denied, settings};
 use crate::config::KafkaSection;
+use crate::failpoint;
 
 /// How long one call to the coordinator may take before we say so and try again.
 const INIT_STEP: Duration = Duration::from_secs(10);
@@ -40,9 +41,24 @@ pub struct Outgoing<'a> {
 /// A producer of one OS thread. Faults say what to do: [`Retry::Rewind`] – abort and do the batch again with this
 /// producer; [`Retry::Later`] – drop it, build a new one with the same id (which fences what is in flight), do the
 /// batch again; [`Retry::Never`] – someone else took the id, or we are not allowed: stop.
+///
+/// A transaction whose end may have been asked for twice leaves the producer *in doubt*: librdkafka repeats an EndTxn
+/// by itself when a connection breaks, says nothing of it, and has no KIP-890, so that the first one may still be on
+/// its way and end the *next* transaction in its middle. Such a producer takes its id anew before it begins again;
+/// the new epoch fences whatever is on its way.
 pub struct Producer {
     client: BaseProducer<Deliveries>,
     sent_since_poll: u32,
+    /// What it was built from, if it is transactional.
+    slot: Option<Slot>,
+    in_doubt: bool,
+}
+
+/// A transactional id and how to take it.
+struct Slot {
+    kafka: KafkaSection,
+    transactional_id: String,
+    memory: usize,
 }
 
 /// Remembers the first delivery that failed since it was last asked.
@@ -78,7 +94,9 @@ impl Producer {
     /// # Errors
     /// A [`Fault`] as described at [`Producer`]; [`Retry::Later`] while no coordinator answers.
     pub fn transactional(kafka: &KafkaSection, transactional_id: &str, memory: usize) -> Result<Self, Fault> {
-        let producer = Self::build(kafka, Some(transactional_id), memory)?;
+        let mut producer = Self::build(kafka, Some(transactional_id), memory)?;
+        producer.slot =
+            Some(Slot { kafka: kafka.clone(), transactional_id: transactional_id.to_owned(), memory });
         producer
             .client
             .init_transactions(INIT_STEP)
@@ -99,7 +117,7 @@ impl Producer {
         let client = config
             .create_with_context(Deliveries::default())
             .map_err(|error| settings::refused("building a Kafka producer", error))?;
-        Ok(Self { client, sent_since_poll: 0 })
+        Ok(Self { client, sent_since_poll: 0, slot: None, in_doubt: false })
     }
 
     /// Opens a transaction.
@@ -107,6 +125,13 @@ impl Producer {
     /// # Errors
     /// As at [`Producer`].
     pub fn begin(&mut self) -> Result<(), Fault> {
+        if self.in_doubt
+            && !failpoint::sabotaged("reuse-producer")
+            && let Some(slot) = &self.slot
+        {
+            tracing::info!("the last transaction's end may have been sent twice: taking the id anew");
+            *self = Self::transactional(&slot.kafka, &slot.transactional_id, slot.memory)?;
+        }
         self.failed_delivery()?;
         self.client.begin_transaction().map_err(|error| fault("beginning a transaction", error))
     }
@@ -194,7 +219,10 @@ impl Producer {
     /// that too asks for a new producer: taking the id again settles it one way or the other.
     pub fn commit(&mut self) -> Result<(), Fault> {
         self.flush()?;
-        self.retrying("committing the transaction", |client| client.commit_transaction(Timeout::Never))
+        failpoint::pass("before-commit");
+        self.retrying("committing the transaction", |client| client.commit_transaction(Timeout::Never))?;
+        failpoint::pass("after-commit");
+        Ok(())
     }
 
     /// Aborts the transaction; nothing of it becomes visible.
@@ -213,14 +241,19 @@ impl Producer {
 
     /// The same call with the same arguments for as long as librdkafka says that it may be repeated.
     fn retrying(
-        &self,
+        &mut self,
         doing: &str,
         call: impl Fn(&BaseProducer<Deliveries>) -> Result<(), KafkaError>,
     ) -> Result<(), Fault> {
-        let deadline = Instant::now() + FLUSH_LIMIT;
+        let began = Instant::now();
+        let deadline = began + FLUSH_LIMIT;
         loop {
             match call(&self.client) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    // librdkafka waits before it repeats a request: what was quicker was sent once.
+                    self.in_doubt |= began.elapsed() >= settings::LEAST_RETRY;
+                    return Ok(());
+                }
                 Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
                     self.client.poll(Duration::from_millis(10));
                 }

@@ -1,5 +1,7 @@
 //! From one memory setting and an operator's properties to librdkafka's configuration. Pure but for revealed secrets.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use sluice_core::{BoxError, Fault};
 
@@ -17,6 +19,8 @@ const OURS: &[(&str, &str)] = &[
     ("group.id", "set `group`"),
     ("bootstrap.servers", "set `kafka.brokers`"),
     ("partitioner", "co-partitioning with Java producers needs murmur2_random"),
+    ("retry.backoff.ms", "by it is told whether a request may have been sent twice"),
+    ("retry.backoff.max.ms", "by it is told whether a request may have been sent twice"),
     ("queue.buffering.max.kbytes", "derived from `memory`"),
     ("queued.max.messages.kbytes", "derived from `memory`"),
 ];
@@ -120,6 +124,11 @@ pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<
     Ok(config)
 }
 
+/// How long librdkafka waits before it sends a request again, in milliseconds.
+const RETRY_BACKOFF_MS: u64 = 500;
+/// … at least: it takes off up to a fifth at random (`RD_KAFKA_RETRY_JITTER_PERCENT`). A tenth more for clocks.
+pub(super) const LEAST_RETRY: Duration = Duration::from_millis(RETRY_BACKOFF_MS * 7 / 10);
+
 /// A producer. `transactional_id` makes it transactional; `memory` is the whole process's, in bytes.
 pub(super) fn producer(
     kafka: &KafkaSection,
@@ -132,6 +141,7 @@ pub(super) fn producer(
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("socket.nagle.disable", "true")
+        .set("retry.backoff.ms", RETRY_BACKOFF_MS.to_string())
         .set("queue.buffering.max.kbytes", ((memory / 8).max(1 << 20) / 1024).to_string())
         .set("queue.buffering.max.messages", "200000")
         // Must be below transaction.timeout.ms, or a message could outlive its transaction.

@@ -18,6 +18,7 @@ use super::partitions::Partitions;
 use super::{Pace, Step};
 use crate::config::KafkaSection;
 use crate::dead_letter::DeadLetter;
+use crate::failpoint;
 use crate::kafka::{Group, GroupEvents, Polled, Positions, Producer, Start};
 use crate::metrics;
 use crate::registry::BlockingRegistry;
@@ -318,9 +319,12 @@ impl State {
             let age = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
             let due =
                 self.began.is_some() && self.config.pace.is_due(age, pending.bytes, pending.records.max(1));
-            if (due || (stopping && self.began.is_some()))
-                && let Err(fault) = self.flush()
-            {
+            let due = due || (stopping && self.began.is_some());
+            if due && failpoint::sabotaged("commit-before-write") {
+                let taken_in = self.partitions.positions();
+                let _ = group.commit(&taken_in);
+            }
+            if due && let Err(fault) = self.flush() {
                 step = Step::Redo(fault);
             } else if let Err(fault) = self.commit(group) {
                 step = Step::Redo(fault);
@@ -336,7 +340,9 @@ impl State {
         }
         let began = Instant::now();
         let pending = self.store.pending();
+        failpoint::pass("before-write");
         self.store.flush()?;
+        failpoint::pass("after-write");
         metrics::flushed(self.store.name(), pending.records, pending.bytes, began.elapsed());
         self.status.neighbour(self.store.name(), Ok(()));
         self.began = None;

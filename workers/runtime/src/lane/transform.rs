@@ -23,6 +23,7 @@ use super::partitions::Partitions;
 use super::{Pace, Step};
 use crate::config::KafkaSection;
 use crate::dead_letter::DeadLetter;
+use crate::failpoint;
 use crate::kafka::{Group, GroupEvents, Outgoing, Polled, Producer, Start};
 use crate::metrics;
 use crate::registry::BlockingRegistry;
@@ -318,11 +319,13 @@ impl<P: Processor> State<P> {
     fn commit(&mut self, metadata: Option<ConsumerGroupMetadata>) -> Result<(), Fault> {
         let (Some(_), Some(producer)) = (&self.batch, &mut self.producer) else { return Ok(()) };
         let positions = self.partitions.positions();
+        failpoint::pass("after-produce");
         if !positions.is_empty() {
             let metadata =
                 metadata.ok_or_else(|| Fault::rewind("committing", "the group does not count us in"))?;
             producer.send_offsets(&positions, &metadata)?;
         }
+        failpoint::pass("after-send-offsets");
         producer.commit()?;
         let records = self.batch.take().map_or(0, |batch| batch.records);
         metrics::committed(self.config.worker, records);
@@ -421,6 +424,9 @@ impl<P: Processor + 'static> GroupEvents for State<P> {
         metadata: Option<ConsumerGroupMetadata>,
     ) {
         tracing::info!(count = partitions.len(), lost, "partitions revoked");
+        if failpoint::sabotaged("keep-on-revoke") {
+            return;
+        }
         let done = if lost {
             Err(Fault::rewind("leaving partitions", "they were lost"))
         } else {
