@@ -38,15 +38,17 @@ pub fn servers() -> Servers {
         .clone()
 }
 
-/// The binary under test: `$SLUICE_BIN`, or `sluice` beside the test's own directory.
+/// The binary under test: `$SLUICE_BIN`, or `sluice` beside this program or the folder it is in.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SLUICE_BIN") {
         return path.into();
     }
     let test = std::env::current_exe().unwrap_or_default();
-    let beside = test.ancestors().nth(2).map(|target| target.join("sluice")).unwrap_or_default();
-    assert!(beside.is_file(), "{} is not there: `make build` makes it", beside.display());
-    beside
+    // A program lies beside it, a test one folder below.
+    let mut places = test.ancestors().skip(1).take(2).map(|folder| folder.join("sluice"));
+    places
+        .find(|place| place.is_file())
+        .unwrap_or_else(|| panic!("no `sluice` beside or above {}: `make build` makes it", test.display()))
 }
 
 /// Waits until `ready` has an answer, looking again every 50 ms; there is no event to wait for in another process.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -18,11 +19,17 @@ pub struct Worker {
 impl Worker {
     /// Starts `sluice run <kind> -c <config>`; its log is beside the configuration.
     pub fn start(kind: &str, config: &Path) -> Self {
-        let log =
-            config.with_extension(format!("{}.log", std::process::id() ^ config.as_os_str().len() as u32));
+        Self::start_with(kind, config, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(kind: &str, config: &Path, environment: &[(&str, &str)]) -> Self {
+        static STARTS: AtomicUsize = AtomicUsize::new(0);
+        let log = config.with_extension(format!("{}.log", STARTS.fetch_add(1, Ordering::Relaxed)));
         let file = std::fs::File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let mut command = process::guarded(binary());
         command.args(["run", kind, "-c"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        command.envs(environment.iter().copied());
         let child = process::spawn(command).unwrap_or_else(|error| panic!("sluice run {kind}: {error}"));
         Self { child, log }
     }
@@ -52,6 +59,34 @@ impl Worker {
             let answer = reqwest::get(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
             (answer.status().as_u16(), answer.text().await.unwrap_or_default())
         })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has it ended? With its status, if so.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Its peak resident memory in bytes, as the kernel counts it; 0 once it has ended.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
+    /// How many file descriptors it has open; 0 once it has ended.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+    }
+
+    /// Is it stopped, by a signal?
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
     /// SIGKILL, and its end.

@@ -28,6 +28,15 @@ const TOOL_FLAGS: [&str; 4] = [
 pub(crate) struct Cluster {
     pub(crate) plans: Vec<Plan>,
     pub(crate) brokers: String,
+    /// Where each node listens for a proxy; empty without one.
+    pub(crate) behind: Vec<u16>,
+}
+
+/// A listener of its own for clients that come through a proxy: they are told the proxy's port, everyone else the
+/// node's own.
+struct Front {
+    listens: u16,
+    advertised: u16,
 }
 
 /// Formats each node's folder under `dir` (once) and writes its settings.
@@ -36,13 +45,15 @@ pub(crate) fn plan(
     dir: &Path,
     logs: &Path,
     nodes: usize,
+    fronts: &[u16],
     keep_ports: bool,
 ) -> Result<Cluster, StackError> {
     let class_path = here.kafka_class_path()?;
     let java = crate::installation::program("Java", "java", &[])?;
     std::fs::create_dir_all(dir).map_err(StackError::io(format!("create {}", dir.display())))?;
-    let chosen = ports::choose(dir, nodes * 2, keep_ports)?;
-    let (clients, controllers) = chosen.split_at(nodes);
+    let chosen = ports::choose(dir, nodes * 2 + fronts.len(), keep_ports)?;
+    let (clients, rest) = chosen.split_at(nodes);
+    let (controllers, behind) = rest.split_at(nodes);
     let cluster_id = kept(&dir.join("cluster.id"), new_cluster_id)?;
 
     let mut plans = Vec::with_capacity(nodes);
@@ -51,7 +62,9 @@ pub(crate) fn plan(
         let settings = home.join("server.properties");
         let data = home.join("data");
         std::fs::create_dir_all(&home).map_err(StackError::io(format!("create {}", home.display())))?;
-        std::fs::write(&settings, properties(node, clients, controllers, &data))
+        let front = behind.get(node).zip(fronts.get(node));
+        let front = front.map(|(&listens, &advertised)| Front { listens, advertised });
+        std::fs::write(&settings, properties(node, clients, controllers, front.as_ref(), &data))
             .map_err(StackError::io(format!("write {}", settings.display())))?;
         if !data.join("meta.properties").exists() {
             let mut format = Command::new(&java);
@@ -68,7 +81,7 @@ pub(crate) fn plan(
         plans.push(node_plan(node, nodes, clients[node], &java, &class_path, settings, logs));
     }
     let brokers = clients.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
-    Ok(Cluster { plans, brokers })
+    Ok(Cluster { plans, brokers, behind: behind.to_vec() })
 }
 
 fn node_plan(
@@ -96,7 +109,16 @@ fn node_plan(
 
 /// One node's settings. The voters are named here rather than kept in the metadata log, so that a cluster
 /// comes up again on other ports.
-fn properties(node: usize, clients: &[u16], controllers: &[u16], data: &Path) -> String {
+fn properties(
+    node: usize,
+    clients: &[u16],
+    controllers: &[u16],
+    front: Option<&Front>,
+    data: &Path,
+) -> String {
+    let (listens, advertises) = front.map_or_else(Default::default, |front| {
+        (format!(",FRONT://127.0.0.1:{}", front.listens), format!(",FRONT://127.0.0.1:{}", front.advertised))
+    });
     let nodes = clients.len();
     let voters: Vec<String> =
         controllers.iter().enumerate().map(|(id, port)| format!("{}@127.0.0.1:{port}", id + 1)).collect();
@@ -107,10 +129,12 @@ fn properties(node: usize, clients: &[u16], controllers: &[u16], data: &Path) ->
         format!("node.id={}", node + 1),
         format!("controller.quorum.voters={}", voters.join(",")),
         format!(
-            "listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}",
+            "listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}{listens}",
             clients[node], controllers[node]
         ),
-        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", clients[node]),
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}{advertises}", clients[node]),
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,FRONT:PLAINTEXT".to_owned(),
+        "inter.broker.listener.name=PLAINTEXT".to_owned(),
         "controller.listener.names=CONTROLLER".to_owned(),
         format!("log.dirs={}", data.display()),
         "num.network.threads=3".to_owned(),
@@ -149,13 +173,20 @@ mod tests {
 
     #[test]
     fn three_nodes_replicate_and_name_all_voters() {
-        let text = properties(1, &[1, 2, 3], &[4, 5, 6], Path::new("/d"));
+        let text = properties(1, &[1, 2, 3], &[4, 5, 6], None, Path::new("/d"));
         assert!(text.contains("controller.quorum.voters=1@127.0.0.1:4,2@127.0.0.1:5,3@127.0.0.1:6\n"));
         assert!(
             text.contains("node.id=2\n")
                 && text.contains("listeners=PLAINTEXT://127.0.0.1:2,CONTROLLER://127.0.0.1:5\n")
         );
         assert!(text.contains("transaction.state.log.replication.factor=3\n"));
-        assert!(properties(0, &[1], &[2], Path::new("/d")).contains("transaction.state.log.min.isr=1\n"));
+        assert!(
+            properties(0, &[1], &[2], None, Path::new("/d")).contains("transaction.state.log.min.isr=1\n")
+        );
+        let front = Front { listens: 7, advertised: 8 };
+        let text = properties(0, &[1], &[2], Some(&front), Path::new("/d"));
+        assert!(text.contains(
+            ",FRONT://127.0.0.1:7\nadvertised.listeners=PLAINTEXT://127.0.0.1:1,FRONT://127.0.0.1:8\n"
+        ));
     }
 }

@@ -37,6 +37,7 @@ pub struct Builder<'a> {
     root: Option<PathBuf>,
     logs: Option<PathBuf>,
     kafka: usize,
+    fronts: Vec<u16>,
     registry: bool,
     mariadb: bool,
     postgres: bool,
@@ -48,6 +49,7 @@ pub struct Stack {
     servers: Vec<Server>,
     root: PathBuf,
     brokers: String,
+    behind: Vec<u16>,
     registry_url: String,
     mariadb_url: String,
     postgres_url: String,
@@ -58,7 +60,11 @@ pub struct Stack {
 struct Part {
     servers: Vec<Server>,
     address: String,
+    behind: Vec<u16>,
 }
+
+/// How to start one kind of server: processes, the address clients use, ports behind a proxy.
+type Planned = (Vec<Plan>, String, Vec<u16>);
 
 impl<'a> Builder<'a> {
     /// Keeps the servers' data under `root` (made if it is not there); a later start goes on from it.
@@ -77,6 +83,14 @@ impl<'a> Builder<'a> {
     /// A Kafka cluster of this many nodes (1, or 3 for replication).
     pub fn kafka(mut self, nodes: usize) -> Self {
         self.kafka = nodes;
+        self
+    }
+
+    /// Puts a proxy before each node of the cluster: `ports` are the proxy's, one per node. Clients that come in by
+    /// the ports of [`Stack::behind`] are told these; clients of [`Stack::brokers`] and the nodes among themselves
+    /// never see the proxy.
+    pub fn fronted(mut self, ports: Vec<u16>) -> Self {
+        self.fronts = ports;
         self
     }
 
@@ -118,8 +132,9 @@ impl<'a> Builder<'a> {
         let parts = std::thread::scope(|scope| {
             let kafka = scope.spawn(move || {
                 this.part("kafka", this.kafka > 0, |keep| {
-                    let cluster = kafka::plan(here, &root_dir.join("kafka"), logs, this.kafka, keep)?;
-                    Ok((cluster.plans, cluster.brokers))
+                    let cluster =
+                        kafka::plan(here, &root_dir.join("kafka"), logs, this.kafka, &this.fronts, keep)?;
+                    Ok((cluster.plans, cluster.brokers, cluster.behind))
                 })
             });
             let registry = scope.spawn(move || {
@@ -149,6 +164,7 @@ impl<'a> Builder<'a> {
         let mut stack = Stack {
             servers: Vec::new(),
             brokers: parts[0].address.clone(),
+            behind: parts[0].behind.clone(),
             registry_url: parts[1].address.clone(),
             mariadb_url: parts[2].address.clone(),
             postgres_url: parts[3].address.clone(),
@@ -180,21 +196,21 @@ impl<'a> Builder<'a> {
         &self,
         name: &str,
         wanted: bool,
-        plan: impl Fn(bool) -> Result<(Vec<Plan>, String), StackError>,
+        plan: impl Fn(bool) -> Result<Planned, StackError>,
     ) -> Result<Part, StackError> {
         if !wanted {
-            return Ok(Part { servers: Vec::new(), address: String::new() });
+            return Ok(Part { servers: Vec::new(), address: String::new(), behind: Vec::new() });
         }
         let began = Instant::now();
         let mut tries = 1;
         loop {
             self.tell(name, Step::Starting);
-            let (plans, address) = plan(tries == 1)?;
+            let (plans, address, behind) = plan(tries == 1)?;
             let mut servers: Vec<Server> = plans.into_iter().map(Server::new).collect();
             match start_together(&mut servers) {
                 Ok(()) => {
                     self.tell(name, Step::Ready(began.elapsed()));
-                    return Ok(Part { servers, address });
+                    return Ok(Part { servers, address, behind });
                 }
                 Err(error) if port_was_taken(&error) && tries < PORT_TRIES => tries += 1,
                 Err(error) => return Err(error),
@@ -215,6 +231,7 @@ impl Stack {
             root: None,
             logs: None,
             kafka: 0,
+            fronts: Vec::new(),
             registry: false,
             mariadb: false,
             postgres: false,
@@ -226,6 +243,12 @@ impl Stack {
     #[must_use]
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Where the nodes listen for the proxy of [`Builder::fronted`], in the order of its ports.
+    #[must_use]
+    pub fn behind(&self) -> &[u16] {
+        &self.behind
     }
 
     /// The registry's Confluent-compatible API, `http://127.0.0.1:port/apis/ccompat/v7`; empty without it.
@@ -333,8 +356,8 @@ fn start_together(servers: &mut [Server]) -> Result<(), StackError> {
     })
 }
 
-fn one((plan, address): (Plan, String)) -> Result<(Vec<Plan>, String), StackError> {
-    Ok((vec![plan], address))
+fn one((plan, address): (Plan, String)) -> Result<Planned, StackError> {
+    Ok((vec![plan], address, Vec::new()))
 }
 
 /// A failed test's logs are wanted afterwards.

@@ -1,0 +1,103 @@
+//! Row 19: the log is not what it was: retention has passed the group's position, the topic was made anew. A loud stop,
+//! never a silent reset.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{Offset, TopicPartitionList};
+use sluice_fault::cluster::world;
+use sluice_fault::reading;
+use sluice_fault::trial::{PATIENCE, Trial};
+use sluice_tests::worker::Worker;
+use sluice_tests::{Servers, eventually};
+
+fn admin(servers: &Servers) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &servers.brokers).create().unwrap()
+}
+
+fn waited<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Deletes every record there is, as retention would.
+fn delete_records(trial: &Trial) {
+    let mut list = TopicPartitionList::new();
+    for (partition, end) in trial.feed.ends() {
+        list.add_partition_offset(&trial.contract.raw(), partition, Offset::Offset(end)).unwrap();
+    }
+    waited(admin(&trial.direct).delete_records(&list, &AdminOptions::new())).unwrap();
+}
+
+fn stops_loudly(mut worker: Worker, masked: u64, trial: &Trial) {
+    let status = worker.ended(PATIENCE);
+    let log = worker.log();
+    assert!(!status.success(), "{log}");
+    assert!(log.contains("no longer in the log"), "{log}");
+    assert_eq!(
+        reading::count(&trial.direct, &trial.contract.masked()),
+        masked,
+        "nothing is read from elsewhere"
+    );
+    trial.tell(&format!("stopped with {status}"));
+}
+
+#[test]
+fn retention_that_has_passed_the_group_stops_the_worker() {
+    let servers = &world().direct;
+    let trial = Trial::new("r19retention", servers, servers);
+    trial.feed.send(1_000);
+    let mut masker = trial.masker("one", &[]);
+    trial.settled();
+    masker.end(Duration::from_secs(60));
+    trial.feed.send(1_000);
+    trial.feed.flush();
+    delete_records(&trial);
+    trial.feed.send(1_000);
+    trial.feed.flush();
+    let masked = reading::count(servers, &trial.contract.masked());
+    stops_loudly(trial.masker("one", &[]), masked, &trial);
+}
+
+#[test]
+#[ignore = "make fault"]
+fn retention_that_passes_a_running_worker_stops_it() {
+    let servers = &world().direct;
+    let trial = Trial::new("r19running", servers, servers);
+    trial.feed.send(1_000);
+    let masker = trial.masker("one", &[]);
+    trial.settled();
+    let masked = reading::count(servers, &trial.contract.masked());
+    masker.signal("STOP");
+    trial.feed.send(30_000);
+    trial.feed.flush();
+    delete_records(&trial);
+    trial.feed.send(1_000);
+    trial.feed.flush();
+    masker.signal("CONT");
+    stops_loudly(masker, masked, &trial);
+}
+
+#[test]
+#[ignore = "make fault"]
+fn a_topic_made_anew_under_a_running_worker_stops_it() {
+    let servers = &world().direct;
+    let trial = Trial::new("r19anew", servers, servers);
+    trial.feed.send(2_000);
+    let masker = trial.masker("one", &[]);
+    trial.settled();
+    let masked = reading::count(servers, &trial.contract.masked());
+    let (admin, topic) = (admin(servers), trial.contract.raw());
+    let partitions = i32::try_from(trial.feed.ends().len()).unwrap();
+    waited(admin.delete_topics(&[&topic], &AdminOptions::new())).unwrap();
+    let anew = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+    eventually("the topic is there again", PATIENCE, || {
+        let made = waited(admin.create_topics([&anew], &AdminOptions::new())).ok()?;
+        made.first().is_some_and(Result::is_ok).then_some(())
+    });
+    // Fewer records than there were: the position lies behind the new log's end.
+    trial.feed.send(20);
+    trial.feed.flush();
+    stops_loudly(masker, masked, &trial);
+}

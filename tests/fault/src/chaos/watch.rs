@@ -1,0 +1,149 @@
+//! Looks at the groups' positions and the workers' memory while faults happen, and measures recoveries.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sluice_tests::Servers;
+
+use crate::reading::Positions;
+
+/// How often it looks; the resolution of all recovery times.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// By partition.
+pub type At = BTreeMap<i32, i64>;
+
+/// One fault and what came after it.
+#[derive(Debug, Clone)]
+pub struct Blow {
+    /// What was done.
+    pub kind: &'static str,
+    /// When.
+    pub hit: Instant,
+    /// The groups whose progress it may stop, where they stood, and what was there to be done.
+    before: Vec<(usize, At, At)>,
+    /// Until any of those groups committed something again.
+    pub first_commit: Option<Duration>,
+    /// Until every partition of every group that had work was committed beyond where it stood.
+    pub all_moving: Option<Duration>,
+    /// Until everything that was there at the blow was committed.
+    pub caught_up: Option<Duration>,
+}
+
+/// What is known at a moment.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Positions, by group.
+    pub positions: Vec<At>,
+    /// Blows in their order.
+    pub blows: Vec<Blow>,
+    /// Workers that are looked at: name, process id.
+    pub pids: BTreeMap<String, u32>,
+    /// Peak resident bytes and descriptors per worker's name, over all its lives.
+    pub peaks: BTreeMap<String, (u64, usize)>,
+}
+
+/// The watcher's thread; ends when dropped.
+pub struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    over: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Watches groups, each in one topic.
+    pub fn start(servers: &Servers, groups: &[(String, String)]) -> Self {
+        let seen = Arc::new(Mutex::new(Seen { positions: vec![At::new(); groups.len()], ..Seen::default() }));
+        let over = Arc::new(AtomicBool::new(false));
+        let asked: Vec<_> =
+            groups.iter().map(|(group, topic)| Positions::new(servers, group, topic)).collect();
+        let (shared, ended) = (Arc::clone(&seen), Arc::clone(&over));
+        let thread = std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                for (index, group) in asked.iter().enumerate() {
+                    if let Some(now) = group.now() {
+                        lock(&shared).positions[index].extend(now);
+                    }
+                }
+                let mut seen = lock(&shared);
+                seen.look();
+                drop(seen);
+                std::thread::sleep(PERIOD); // positions have no event
+            }
+        });
+        Self { seen, over, thread: Some(thread) }
+    }
+
+    /// What is known now.
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        lock(&self.seen)
+    }
+
+    /// A fault happens now; `work` is, per group it may stop, how far there is something to do.
+    pub fn blow(&self, kind: &'static str, work: Vec<(usize, At)>) {
+        let mut seen = self.seen();
+        let before =
+            work.into_iter().map(|(group, ends)| (group, seen.positions[group].clone(), ends)).collect();
+        let blow =
+            Blow { kind, hit: Instant::now(), before, first_commit: None, all_moving: None, caught_up: None };
+        seen.blows.push(blow);
+    }
+
+    /// Has every blow been recovered from?
+    pub fn recovered(&self) -> bool {
+        self.seen().blows.iter().all(|blow| blow.caught_up.is_some() && blow.all_moving.is_some())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Seen {
+    fn look(&mut self) {
+        for (name, pid) in &self.pids {
+            let peak = self.peaks.entry(name.clone()).or_default();
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+            let kib: u64 =
+                line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or_default();
+            let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+            *peak = (peak.0.max(kib * 1024), peak.1.max(descriptors));
+        }
+        let positions = &self.positions;
+        for blow in &mut self.blows {
+            let after = blow.hit.elapsed();
+            let moved = |(group, before, ends): &(usize, At, At), partition: &i32| {
+                let at = |of: &At| of.get(partition).copied().unwrap_or(0);
+                at(&positions[*group]) > at(before) || at(before) >= at(ends)
+            };
+            let any = |one: &(usize, At, At)| positions[one.0].iter().any(|(p, at)| one.1.get(p) < Some(at));
+            if blow.first_commit.is_none() && blow.before.iter().any(any) {
+                blow.first_commit = Some(after);
+            }
+            if blow.all_moving.is_none()
+                && blow.before.iter().all(|one| one.2.keys().all(|partition| moved(one, partition)))
+            {
+                blow.all_moving = Some(after);
+            }
+            let done = |(group, _, ends): &(usize, At, At)| {
+                ends.iter()
+                    .all(|(partition, end)| positions[*group].get(partition).is_some_and(|at| at >= end))
+            };
+            if blow.caught_up.is_none() && blow.before.iter().all(done) {
+                blow.caught_up = Some(after);
+            }
+        }
+    }
+}

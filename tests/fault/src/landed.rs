@@ -1,0 +1,170 @@
+//! What landed in the stores, read with other people's readers, against what the topic holds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use apache_avro::types::Value;
+
+use crate::oracle::Findings;
+
+/// Set on positions that the topic holds.
+const EXPECTED: u8 = 0x80;
+
+/// Positions of a topic, and how often each was found in the archive.
+#[derive(Debug, Default)]
+pub struct Placed {
+    partitions: BTreeMap<i32, Vec<u8>>,
+    findings: Findings,
+    count: u64,
+}
+
+impl Placed {
+    /// The topic holds a record there.
+    pub fn expect(&mut self, at: (i32, i64)) {
+        *self.slot(at) |= EXPECTED;
+        self.count += 1;
+    }
+
+    /// The archive holds a record that says it comes from there.
+    pub fn found(&mut self, at: (i32, i64), file: &Path) {
+        let slot = self.slot(at);
+        *slot += u8::from(*slot & !EXPECTED < 100);
+        match *slot {
+            slot if slot & EXPECTED == 0 => {
+                self.findings.add("ghost", || format!("archived {at:?} in {}", file.display()));
+            }
+            slot if slot & !EXPECTED > 1 => {
+                self.findings.add("twice", || format!("archived {at:?} again in {}", file.display()));
+            }
+            _ => {}
+        }
+    }
+
+    fn slot(&mut self, at: (i32, i64)) -> &mut u8 {
+        let partition = self.partitions.entry(at.0).or_default();
+        let index = usize::try_from(at.1).unwrap();
+        if partition.len() <= index {
+            partition.resize(index + 1, 0);
+        }
+        &mut partition[index]
+    }
+
+    /// How many records, if each is there once.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn verdict(mut self) -> Result<u64, Findings> {
+        for (partition, slots) in &self.partitions {
+            for (offset, _) in slots.iter().enumerate().filter(|(_, slot)| **slot == EXPECTED) {
+                self.findings.add("lost", || format!("not archived: ({partition}, {offset})"));
+            }
+        }
+        if self.findings.is_empty() { Ok(self.count) } else { Err(self.findings) }
+    }
+}
+
+/// Every file below `root` with this extension.
+pub fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(root) else { return vec![] };
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let mut all: Vec<_> = paths
+        .flat_map(|path| if path.is_dir() { files(&path, extension) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Reads every object of an archive with the reference implementation's reader. One that is not whole is a finding.
+pub fn archive(root: &Path, placed: &mut Placed) {
+    for file in files(root, "avro") {
+        let opened = std::fs::File::open(&file).unwrap();
+        let reader = match apache_avro::Reader::new(std::io::BufReader::new(opened)) {
+            Ok(reader) => reader,
+            Err(error) => {
+                placed.findings.add("partial", || format!("{}: {error}", file.display()));
+                continue;
+            }
+        };
+        for value in reader {
+            match value {
+                Ok(Value::Record(fields)) => {
+                    let number = |name: &str| match fields.iter().rev().find(|(field, _)| field == name) {
+                        Some((_, Value::Int(n))) => i64::from(*n),
+                        Some((_, Value::Long(n))) => *n,
+                        other => panic!("{name} of {}: {other:?}", file.display()),
+                    };
+                    let partition = i32::try_from(number("_partition")).unwrap();
+                    placed.found((partition, number("_offset")), &file);
+                }
+                Ok(other) => panic!("{}: {other:?}", file.display()),
+                Err(error) => {
+                    placed.findings.add("partial", || format!("{}: {error}", file.display()));
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Asks the warehouse how many rows, how many positions, and their sum, per partition. A lake that is not there passes.
+///
+/// # Errors
+/// What does not equal the topic.
+pub fn lake(root: &Path, topic: &str, placed: &Placed) -> Result<(), Findings> {
+    if !root.exists() {
+        return Ok(());
+    }
+    let table = topic.replace(['.', '-'], "_");
+    let sql = format!(
+        "SELECT _partition AS p, COUNT(*) AS n, COUNT(DISTINCT _offset) AS d, SUM(_offset) AS s FROM {table} GROUP BY _partition"
+    );
+    let mut command = Command::new(sluice_tests::binary());
+    let output = command.args(["sql", "--output", "json", "--lake"]).arg(root).arg(sql).output().unwrap();
+    assert!(output.status.success(), "sluice sql: {}", String::from_utf8_lossy(&output.stderr));
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut findings = Findings::default();
+    let mut seen: BTreeMap<i64, [i64; 3]> = BTreeMap::new();
+    for row in rows.as_array().into_iter().flatten() {
+        let of = |name: &str| row[name].as_i64().unwrap_or(-1);
+        seen.insert(of("p"), [of("n"), of("d"), of("s")]);
+    }
+    for (partition, slots) in &placed.partitions {
+        let offsets =
+            slots.iter().enumerate().filter(|(_, slot)| **slot & EXPECTED != 0).map(|(at, _)| at as i64);
+        let (mut count, mut sum) = (0, 0);
+        for offset in offsets {
+            count += 1;
+            sum += offset;
+        }
+        let found = seen.get(&i64::from(*partition)).copied().unwrap_or_default();
+        if found != [count, count, sum] {
+            findings.add("lake", || {
+                format!("partition {partition}: rows, positions, sum {found:?}, not {count}, {count}, {sum}")
+            });
+        }
+    }
+    if findings.is_empty() { Ok(()) } else { Err(findings) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_expected_once_and_found_once() {
+        let file = Path::new("x.avro");
+        let placed = |found: &[i64]| {
+            let mut placed = Placed::default();
+            placed.expect((0, 1));
+            placed.expect((0, 3));
+            found.iter().for_each(|offset| placed.found((0, *offset), file));
+            placed.verdict()
+        };
+        assert_eq!(placed(&[1, 3]).unwrap(), 2);
+        assert_eq!(placed(&[1]).unwrap_err().count("lost"), 1);
+        assert_eq!(placed(&[1, 3, 3]).unwrap_err().count("twice"), 1);
+        assert_eq!(placed(&[1, 2, 3]).unwrap_err().count("ghost"), 1);
+    }
+}

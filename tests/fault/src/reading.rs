@@ -1,0 +1,133 @@
+//! Plain readers that know nothing of Sluicegate: topics as `read_committed` clients see them, positions of groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use sluice_tests::Servers;
+
+/// How long a broker may take to answer while others are dying.
+const CALL: Duration = Duration::from_secs(20);
+
+fn consumer(servers: &Servers, group: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", &servers.brokers)
+        .set("client.id", "oracle")
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("fetch.queue.backoff.ms", "20")
+        .set("queued.max.messages.kbytes", "32768")
+        .create()
+        .unwrap()
+}
+
+/// The partitions of a topic.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), CALL).unwrap();
+    let found = metadata.topics().iter().find(|found| found.name() == topic).unwrap();
+    found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()
+}
+
+/// Lends every committed record of a topic, up to its end as it is now, to `take`; each partition in its order.
+pub fn committed(servers: &Servers, topic: &str, mut take: impl FnMut(&BorrowedMessage<'_>)) {
+    let consumer = consumer(servers, "oracle");
+    let mut open: BTreeSet<i32> = partitions(&consumer, topic).into_iter().collect();
+    let mut list = TopicPartitionList::new();
+    for partition in &open {
+        list.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut last = Instant::now();
+    while !open.is_empty() {
+        assert!(last.elapsed() < Duration::from_secs(90), "{topic} has no end: partitions {open:?}");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                last = Instant::now();
+                take(&message);
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+            Some(Err(error)) => eprintln!("oracle: reading {topic}: {error}"),
+            None => {}
+        }
+    }
+}
+
+/// How many committed records a topic holds.
+pub fn count(servers: &Servers, topic: &str) -> u64 {
+    let mut count = 0;
+    committed(servers, topic, |_| count += 1);
+    count
+}
+
+/// The end of every partition of a topic (the high watermark; transaction markers count).
+pub fn ends(servers: &Servers, topic: &str) -> BTreeMap<i32, i64> {
+    let consumer = consumer(servers, "oracle");
+    let end = |partition| Some((partition, consumer.fetch_watermarks(topic, partition, CALL).ok()?.1));
+    partitions(&consumer, topic).into_iter().filter_map(end).collect()
+}
+
+/// A header as text.
+pub fn header(message: &BorrowedMessage<'_>, name: &str) -> Option<String> {
+    let found = message.headers()?.iter().find(|header| header.key == name)?;
+    Some(String::from_utf8_lossy(found.value?).into_owned())
+}
+
+/// The number of an event of the tests' schema, raw or masked: `id` text, then `n`; read by hand.
+pub fn number(value: &[u8]) -> Option<i64> {
+    let (length, at) = zigzag(value, 5)?;
+    let at = at.checked_add(usize::try_from(length).ok()?)?;
+    zigzag(value, at).map(|(n, _)| n)
+}
+
+fn zigzag(bytes: &[u8], mut at: usize) -> Option<(i64, usize)> {
+    let (mut value, mut shift) = (0u64, 0);
+    loop {
+        let byte = *bytes.get(at)?;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        at += 1;
+        if byte < 0x80 {
+            return Some((((value >> 1) as i64) ^ -((value & 1) as i64), at));
+        }
+        shift += 7;
+    }
+}
+
+/// `topic/partition/offset`, as the header `sluice.source` has it.
+pub fn source(text: &str) -> Option<(i32, i64)> {
+    let (rest, offset) = text.rsplit_once('/')?;
+    let (_, partition) = rest.rsplit_once('/')?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
+}
+
+/// Asks where a group stands; joins nothing.
+pub struct Positions {
+    consumer: BaseConsumer,
+    list: TopicPartitionList,
+}
+
+impl Positions {
+    /// Of `group` in `topic`.
+    pub fn new(servers: &Servers, group: &str, topic: &str) -> Self {
+        let consumer = consumer(servers, group);
+        let mut list = TopicPartitionList::new();
+        for partition in partitions(&consumer, topic) {
+            list.add_partition(topic, partition);
+        }
+        Self { consumer, list }
+    }
+
+    /// By partition; those without a position are left out. `None` while nobody answers.
+    pub fn now(&self) -> Option<BTreeMap<i32, i64>> {
+        let committed = self.consumer.committed_offsets(self.list.clone(), Duration::from_secs(5)).ok()?;
+        let known = committed.elements().into_iter().filter_map(|element| match element.offset() {
+            Offset::Offset(next) => Some((element.partition(), next)),
+            _ => None,
+        });
+        Some(known.collect())
+    }
+}
