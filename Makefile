@@ -16,7 +16,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo lint fuzz helm bench-wire
+.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire
 
 help: ## say what there is
 	@echo "Sluicegate. make <target>:"; echo
@@ -55,6 +55,16 @@ test-demo: build ## the demo on one month: workers killed on the way, a second r
 	$(PYTHON) tests/truth/truth.py $(TEST_DIR)/mariadb tests/data
 	$(BIN)/sluice-demo run $(MONTH) --dir $(TEST_DIR)/postgres --database postgres
 	$(PYTHON) tests/truth/truth.py $(TEST_DIR)/postgres tests/data
+
+# ROW picks tests by name, SEED repeats a run's choices.
+fault: build ## every row of the fault matrix on real servers, each a seeded run (about half an hour; as root also full disks)
+	cargo test --locked -p sluice-fault -p sluice-tests --test rows -- --include-ignored --nocapture --test-threads=2 $(ROW)
+
+MINUTES ?= 30
+
+chaos: build ## random faults on a fleet at full load for MINUTES=30, the oracle at the end
+	cargo build --locked $(BINARIES) -p sluice-fault
+	$(BIN)/sluice-fault chaos --minutes $(MINUTES)
 
 lint: setup ## clippy with warnings as errors, and the dependencies' licences and advisories
 	cargo fmt --all --check
