@@ -105,7 +105,7 @@ impl Feed {
             from
         };
         for n in from..from + count {
-            let (key, value) = self.event(n);
+            let (key, value) = event_of(self.schema, self.keys, n);
             let mut record = BaseRecord::with_opaque_to(&self.topic, n).key(&key[..]).payload(&value[..]);
             while let Err((error, back)) = self.producer.send(record) {
                 assert!(
@@ -165,7 +165,7 @@ impl Feed {
         };
         aborting.begin_transaction()?;
         for n in from..from + count {
-            let (key, value) = self.event(n);
+            let (key, value) = event_of(self.schema, self.keys, n);
             let record = BaseRecord::to(&self.topic).key(&key[..]).payload(&value[..]);
             aborting.send(record).map_err(|(error, _)| error)?;
         }
@@ -196,10 +196,6 @@ impl Feed {
     /// What was sent and what became of it.
     pub fn sent(&self) -> Sent {
         self.ledger().clone()
-    }
-
-    fn event(&self, n: usize) -> (Vec<u8>, Vec<u8>) {
-        event_of(self.schema, self.keys, n)
     }
 }
 

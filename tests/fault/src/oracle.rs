@@ -129,10 +129,9 @@ impl Oracle {
     }
 
     fn leave(&mut self, source: (i32, i64), what: &'static str) -> Option<u32> {
-        let found = usize::try_from(source.1)
-            .ok()
-            .and_then(|index| self.sources.get_mut(&source.0)?.get_mut(index))
-            .filter(|found| found.number > 0);
+        let index = usize::try_from(source.1).unwrap_or(usize::MAX);
+        let found = self.sources.get_mut(&source.0).and_then(|partition| partition.get_mut(index));
+        let found = found.filter(|found| found.number > 0);
         let Some(found) = found else {
             self.findings.add("ghost", || format!("{what} of {source:?}, where no committed record is"));
             return None;

@@ -187,7 +187,8 @@ impl Shared {
     async fn release(&self, client: &str) {
         let mine: Vec<Held> = {
             let mut held = locked(&self.held);
-            let (mine, others) = held.drain(..).partition(|held| held.client == client);
+            let (mine, others): (Vec<Held>, Vec<Held>) =
+                held.drain(..).partition(|held| held.client == client);
             *held = others;
             mine
         };
