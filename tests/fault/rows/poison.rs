@@ -42,14 +42,13 @@ fn poison_of_every_kind_is_a_dead_letter_once() {
         .set("message.max.bytes", "2000000")
         .create()
         .unwrap();
-    let mark = Header { key: "poison", value: Some("yes") };
     let send = |key: Option<&[u8]>, value: &[u8]| {
         let mut record = BaseRecord::<[u8], [u8]>::to("");
         let topic = trial.contract.raw();
         record.topic = &topic;
         record.key = key;
         record.payload = Some(value);
-        record.headers = Some(OwnedHeaders::new().insert(mark));
+        record.headers = Some(OwnedHeaders::new().insert(Header { key: "poison", value: Some("yes") }));
         assert!(producer.send(record).is_ok());
         producer.poll(Duration::ZERO);
     };

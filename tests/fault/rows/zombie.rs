@@ -52,7 +52,7 @@ fn a_sink_that_thaws_before_its_write_writes_nothing() {
     let stores = format!("{}, {}", trial.archive(), trial.lake());
     let (one, two) = ("flush_seconds: 1", "flush_seconds: 2");
     let zombie_file = trial.sink_file("zombie", "landing", &stores, one);
-    let mut zombie = Worker::start_with(
+    let zombie = Worker::start_with(
         "sink",
         &zombie_file,
         &[("SLUICE_FAILPOINT", &format!("before-write:{nth}:stop"))],

@@ -13,40 +13,40 @@ use crate::reading::Positions;
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// By partition.
-pub type At = BTreeMap<i32, i64>;
+pub(super) type At = BTreeMap<i32, i64>;
 
 /// One fault and what came after it.
 #[derive(Debug, Clone)]
-pub struct Blow {
+pub(super) struct Blow {
     /// What was done.
-    pub kind: &'static str,
+    pub(super) kind: &'static str,
     /// When.
-    pub hit: Instant,
+    pub(super) hit: Instant,
     /// The groups whose progress it may stop, where they stood, and what was there to be done.
     before: Vec<(usize, At, At)>,
     /// Until any of those groups committed something again.
-    pub first_commit: Option<Duration>,
+    pub(super) first_commit: Option<Duration>,
     /// Until every partition of every group that had work was committed beyond where it stood.
-    pub all_moving: Option<Duration>,
+    pub(super) all_moving: Option<Duration>,
     /// Until everything that was there at the blow was committed.
-    pub caught_up: Option<Duration>,
+    pub(super) caught_up: Option<Duration>,
 }
 
 /// What is known at a moment.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Positions, by group.
-    pub positions: Vec<At>,
+    pub(super) positions: Vec<At>,
     /// Blows in their order.
-    pub blows: Vec<Blow>,
+    pub(super) blows: Vec<Blow>,
     /// Workers that are looked at: name, process id.
-    pub pids: BTreeMap<String, u32>,
+    pub(super) pids: BTreeMap<String, u32>,
     /// Peak resident bytes and descriptors per worker's name, over all its lives.
-    pub peaks: BTreeMap<String, (u64, usize)>,
+    pub(super) peaks: BTreeMap<String, (u64, usize)>,
 }
 
 /// The watcher's thread; ends when dropped.
-pub struct Watch {
+pub(super) struct Watch {
     seen: Arc<Mutex<Seen>>,
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -54,7 +54,7 @@ pub struct Watch {
 
 impl Watch {
     /// Watches groups, each in one topic.
-    pub fn start(servers: &Servers, groups: &[(String, String)]) -> Self {
+    pub(super) fn start(servers: &Servers, groups: &[(String, String)]) -> Self {
         let seen = Arc::new(Mutex::new(Seen { positions: vec![At::new(); groups.len()], ..Seen::default() }));
         let over = Arc::new(AtomicBool::new(false));
         let asked: Vec<_> =
@@ -77,12 +77,12 @@ impl Watch {
     }
 
     /// What is known now.
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }
 
     /// A fault happens now; `work` is, per group it may stop, how far there is something to do.
-    pub fn blow(&self, kind: &'static str, work: Vec<(usize, At)>) {
+    pub(super) fn blow(&self, kind: &'static str, work: Vec<(usize, At)>) {
         let mut seen = self.seen();
         let before =
             work.into_iter().map(|(group, ends)| (group, seen.positions[group].clone(), ends)).collect();
@@ -92,7 +92,7 @@ impl Watch {
     }
 
     /// Has every blow been recovered from?
-    pub fn recovered(&self) -> bool {
+    pub(super) fn recovered(&self) -> bool {
         self.seen().blows.iter().all(|blow| blow.caught_up.is_some() && blow.all_moving.is_some())
     }
 }
