@@ -1,9 +1,5 @@
 //! JSON records to datums, read back by apache-avro.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod generate;
-
 use apache_avro::types::Value;
 use proptest::prelude::*;
 use sluice_wire::{FromJson, JsonError, Schema, UnknownFields, Validate};
@@ -24,7 +20,7 @@ fn run(schema: &str, json: &str) -> Result<Value, JsonError> {
     match result {
         Ok(()) => {
             Validate::compile(&schema).unwrap().run(&out[1..]).unwrap();
-            Ok(generate::decode(schema.avro(), &out[1..]))
+            Ok(crate::generate::decode(schema.avro(), &out[1..]))
         }
         Err(error) => {
             assert_eq!(out, b"x", "an error leaves nothing behind");
@@ -124,8 +120,8 @@ fn json(value: &Value) -> serde_json::Value {
 }
 
 /// The same shape of types that JSON has as well; what a union would take is not always its first fit.
-fn tame(shape: generate::Shape) -> generate::Shape {
-    use generate::Shape as S;
+fn tame(shape: crate::generate::Shape) -> crate::generate::Shape {
+    use crate::generate::Shape as S;
     let all = |shapes: Vec<S>| S::Record(shapes.into_iter().map(tame).collect());
     match shape {
         S::Null | S::Boolean | S::Int | S::Long | S::Double | S::String | S::Enum(_) => shape,
@@ -146,12 +142,12 @@ proptest! {
 
     #[test]
     fn what_json_can_say_arrives(
-        (shape, value) in generate::root().prop_map(tame).prop_flat_map(|shape| {
-            let values = generate::value(&shape);
+        (shape, value) in crate::generate::root().prop_map(tame).prop_flat_map(|shape| {
+            let values = crate::generate::value(&shape);
             (Just(shape), values)
         })
     ) {
-        let read = run(&generate::schema(&shape).to_string(), &json(&value).to_string());
+        let read = run(&crate::generate::schema(&shape).to_string(), &json(&value).to_string());
         prop_assert_eq!(read, Ok(value));
     }
 }

@@ -1,7 +1,6 @@
 //! A year of flights and their facts through both stores in one process: how long, and how much memory.
 //!
-//! Run by itself, because resident memory is the process's: `cargo test -p sluice-sink --test volume -- --ignored --nocapture`.
-#![allow(clippy::unwrap_used)]
+//! Run by itself, because resident memory is the process's: `cargo test -p sluice-sink --test it -- --ignored --nocapture volume`.
 
 use std::time::Instant;
 
@@ -10,8 +9,8 @@ use sluice_runtime::store_lane::Store;
 use sluice_sink::config::{ArchiveSection, BlockCodec, DeltaSection, TableCodec};
 use sluice_sink::{StoreConfig, warehouse};
 
-const FLIGHTS: &str = include_str!("../../../schemas/aviation/flight/value.avsc");
-const FACTS: &str = include_str!("../../../schemas/sluice/fact/value.avsc");
+const FLIGHTS: &str = include_str!("../../../../schemas/aviation/flight/value.avsc");
+const FACTS: &str = include_str!("../../../../schemas/sluice/fact/value.avsc");
 const PARTITIONS: i64 = 6;
 /// What the fleet promises of a worker, in KiB.
 const LIMIT_KIB: u64 = 256 * 1024;

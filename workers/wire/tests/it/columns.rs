@@ -1,10 +1,5 @@
 //! Arrow batches: good records in, bad ones out before they can spoil anything.
 
-#![cfg(feature = "columns")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod generate;
-
 use apache_avro::types::Value;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
@@ -22,7 +17,7 @@ fn datum(schema: &Schema, n: i64) -> Vec<u8> {
         _ => Value::Union(1, Box::new(Value::String(format!("text {n}")))),
     };
     let items = (0..n % 4).map(|item| Value::Int(item as i32)).collect();
-    generate::encode(
+    crate::generate::encode(
         schema.avro(),
         Value::Record(vec![
             ("n".into(), Value::Long(n)),

@@ -1,9 +1,5 @@
 //! Container files read back by apache-avro, for every codec.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod generate;
-
 use apache_avro::types::Value;
 use sluice_wire::{Codec, Container, Frame, Lineage, Schema};
 
@@ -36,7 +32,7 @@ fn every_codec_reads_back_with_lineage() {
             raw.clear();
             for n in 0..100 {
                 let offset = block * 100 + n;
-                let datum = generate::encode(schema.avro(), record(offset));
+                let datum = crate::generate::encode(schema.avro(), record(offset));
                 let lineage = Lineage {
                     topic: "t",
                     partition: 1,
@@ -108,7 +104,9 @@ fn a_record_that_contains_itself_is_framed_once() {
     let lineage = Lineage { topic: "t", partition: 1, offset: 2, timestamp_ms: None, schema_id: 5 };
     let mut block = Vec::new();
     frame.append(&[2, 2, 4, 0, 0, 2, 6, 0, 0], &lineage, &mut block).unwrap();
-    let Value::Record(fields) = generate::decode(frame.extended().avro(), &block) else { unreachable!() };
+    let Value::Record(fields) = crate::generate::decode(frame.extended().avro(), &block) else {
+        unreachable!()
+    };
     assert_eq!(fields.len(), 8);
     assert_eq!(fields[5], ("_offset".to_owned(), Value::Long(2)));
     let inner = |v| {

@@ -2,7 +2,6 @@
 //!
 //! The parent starts this very test as a child that writes to one store, kills it around its flushes, and starts it
 //! again until it gets through. What the child did is then read back from the stores alone.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -91,7 +90,7 @@ fn take(store: &mut dyn Store, offset: i64) {
 /// Starts the child; kills it `after` it has said so many lines and so long has passed. Did it get through?
 fn run(folder: &Path, store: usize, after: Option<(usize, Duration)>) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .args(["--exact", "killed::child", "--ignored", "--nocapture"])
         .env(FOLDER, folder)
         .env(STORE, store.to_string())
         .stdout(Stdio::null())

@@ -1,7 +1,5 @@
 //! Data made to hurt a decoder, and the wounds that others have had.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::time::{Duration, Instant};
 
 use sluice_wire::{DatumError, MAX_NESTING, Schema, SchemaError, Validate};

@@ -1,15 +1,11 @@
 //! The programs against apache-avro, over generated schemas and values.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod generate;
-
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use crate::generate::{Shape, decode, encode, record};
 use apache_avro::types::Value;
-use generate::{Shape, decode, encode, record};
 use proptest::prelude::*;
 use sluice_wire::{
     Action, Frame, Leaf, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, Lineage, Patch, Policy, Project,
@@ -205,7 +201,7 @@ proptest! {
 
     #[test]
     fn validate_takes_what_apache_avro_writes_and_no_truncation_of_it((shape, value) in record()) {
-        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let schema = Schema::parse(&crate::generate::schema(&shape).to_string()).unwrap();
         let validate = Validate::compile(&schema).unwrap();
         let datum = encode(schema.avro(), value);
         prop_assert_eq!(validate.run(&datum), Ok(()));
@@ -219,7 +215,7 @@ proptest! {
 
     #[test]
     fn patch_then_decode_is_decode_then_mask((shape, value) in record(), seed in any::<u64>()) {
-        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let schema = Schema::parse(&crate::generate::schema(&shape).to_string()).unwrap();
         let policy = ByHash(seed);
         let patch = Patch::compile(&schema, &policy).unwrap();
         let datum = encode(schema.avro(), value.clone());
@@ -238,7 +234,7 @@ proptest! {
 
     #[test]
     fn project_hands_out_what_apache_avro_decodes((shape, value) in record()) {
-        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let schema = Schema::parse(&crate::generate::schema(&shape).to_string()).unwrap();
         let datum = encode(schema.avro(), value.clone());
         let mut found = Vec::new();
         wanted(&shape, Some(&value), "", &mut found);
@@ -254,7 +250,7 @@ proptest! {
 
     #[test]
     fn frame_is_the_datum_and_its_lineage((shape, value) in record(), offset in any::<i64>(), at in any::<Option<i64>>()) {
-        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+        let schema = Schema::parse(&crate::generate::schema(&shape).to_string()).unwrap();
         let frame = Frame::compile(&schema, true, &[("f0".into(), "renamed".into())]).unwrap();
         let datum = encode(schema.avro(), value.clone());
         let lineage = Lineage { topic: "t", partition: 3, offset, timestamp_ms: at, schema_id: 9 };
@@ -273,8 +269,8 @@ proptest! {
     }
 
     #[test]
-    fn every_path_listed_is_distinct_and_a_leaf(shape in generate::root()) {
-        let schema = Schema::parse(&generate::schema(&shape).to_string()).unwrap();
+    fn every_path_listed_is_distinct_and_a_leaf(shape in crate::generate::root()) {
+        let schema = Schema::parse(&crate::generate::schema(&shape).to_string()).unwrap();
         let mut paths: Vec<String> = schema.leaves().into_iter().map(|leaf| leaf.path).collect();
         let count = paths.len();
         paths.sort();
@@ -292,7 +288,7 @@ fn the_generator_makes_deep_and_varied_data() {
     let (mut deepest, mut bytes, mut text) = (0, 0, String::new());
     for _ in 0..400 {
         let (shape, value) = record().new_tree(&mut runner).unwrap().current();
-        let json = generate::schema(&shape).to_string();
+        let json = crate::generate::schema(&shape).to_string();
         bytes += encode(Schema::parse(&json).unwrap().avro(), value).len();
         let depth = format!("{shape:?}").chars().fold((0, 0), |(open, most): (i32, i32), c| match c {
             '(' => (open + 1, most.max(open + 1)),

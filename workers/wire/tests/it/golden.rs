@@ -1,9 +1,5 @@
 //! A second and a third opinion: files written by fastavro and by Java's Avro (generators in `golden/`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod generate;
-
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
@@ -216,8 +212,8 @@ fn patched_records_read_as_masked_values() {
         for datum in datums(&golden(file)) {
             let mut out = Vec::new();
             patch.run(&datum, &mut out).unwrap();
-            let expected = mask(generate::decode(schema.avro(), &datum));
-            assert_eq!(generate::decode(patch.derived().avro(), &out), expected, "{file}");
+            let expected = mask(crate::generate::decode(schema.avro(), &datum));
+            assert_eq!(crate::generate::decode(patch.derived().avro(), &out), expected, "{file}");
         }
     }
 }

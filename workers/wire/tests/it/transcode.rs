@@ -1,9 +1,5 @@
 //! Protobuf bytes read back by prost-reflect, which knows nothing of how they were made.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod generate;
-
 use apache_avro::Decimal;
 use apache_avro::types::Value;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
@@ -134,7 +130,7 @@ fn prost_reads_what_avro_wrote() {
     let transcode = Transcode::compile(&schema, &descriptor()).unwrap();
     let long_sku = "s".repeat(200);
     for (text, sku) in [(Some("naïve"), "x"), (None, ""), (Some(""), long_sku.as_str())] {
-        let datum = generate::encode(schema.avro(), record(text, sku));
+        let datum = crate::generate::encode(schema.avro(), record(text, sku));
         let mut out = b"before".to_vec();
         transcode.run(&datum, &mut out).unwrap();
         let message = message(&out[6..]);
