@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::diagnose::check;
 use crate::{Schema, Validate};
 
-#[path = "../../tests/generate/mod.rs"]
+#[path = "../../tests/it/generate/mod.rs"]
 mod generate;
 
 fn agree(schema: &Schema, data: &[u8]) -> Result<(), TestCaseError> {
