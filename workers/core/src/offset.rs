@@ -45,6 +45,12 @@ impl NextOffset {
     pub const fn has_yet_to_read(self, offset: Offset) -> bool {
         offset.0 >= self.0
     }
+
+    /// The place just before: where the last record that is done stands, if records follow without gaps. `None` at
+    /// the beginning.
+    pub const fn last(self) -> Option<Offset> {
+        Offset::new(self.0 - 1)
+    }
 }
 
 impl fmt::Display for Offset {
@@ -68,6 +74,8 @@ mod tests {
         let at = Offset::new(41).unwrap();
         assert_eq!(at.next(), NextOffset::new(42).unwrap());
         assert!(!at.next().has_yet_to_read(at));
+        assert_eq!(at.next().last(), Some(at));
+        assert_eq!(NextOffset::new(0).unwrap().last(), None);
         assert!(at.next().has_yet_to_read(Offset::new(42).unwrap()));
     }
 

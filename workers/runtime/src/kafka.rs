@@ -1,21 +1,33 @@
 //! The narrow seam to the Kafka client: everything above it deals in lent records, appended outputs, positions.
 //!
-//! rdkafka (librdkafka) stands behind it today; see `design/delivery.md` for the rules that librdkafka imposes, which
-//! are kept here and nowhere else.
+//! | what | how |
+//! |---|---|
+//! | poll a batch | [`Group::poll_batch`] lends records as slices of what was fetched, under one lock of the lane's state |
+//! | produce | [`Producer::send`] takes slices ([`Outgoing`]), copies them, and allocates nothing of its own |
+//! | commit or abort with offsets | [`Producer::send_offsets`], [`Producer::commit`], [`Producer::abort`] |
+//! | assignment events | [`GroupEvents`], on the polling thread |
+//!
+//! librdkafka stands behind it today; the rules that it imposes are kept here and nowhere else. No name of it passes
+//! upwards, so that a native client can take its place.
 
 pub mod admin;
 mod consumer;
+mod native;
 mod producer;
 mod reader;
 mod settings;
+mod statistics;
 
 pub use consumer::{Group, GroupEvents, Polled, Start};
+pub use native::GroupMetadata;
 pub use producer::{Outgoing, Producer};
 pub use reader::{count_committed, ends, read_to_end};
 pub use settings::check as check_properties;
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use sluice_core::Fault;
 
 /// Positions to commit: the next offset per topic and partition.
 pub type Positions = std::collections::BTreeMap<sluice_core::TopicPartition, sluice_core::NextOffset>;
@@ -38,17 +50,24 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 /// Is the error about us not being allowed, which no retry mends?
-fn is_denied(error: &KafkaError) -> bool {
-    use rdkafka::types::RDKafkaErrorCode as Code;
+fn is_denied(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
     matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::TransactionalIdAuthorizationFailed
-        )
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
     )
+}
+
+fn list_of(positions: &Positions) -> Result<TopicPartitionList, Fault> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for (at, next) in positions {
+        list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.raw()))
+            .map_err(|error| Fault::bug("listing offsets", error))?;
+    }
+    Ok(list)
 }

@@ -1,7 +1,9 @@
 //! A lane is one OS thread that owns one consumer and, where it produces, one transactional producer.
 
+mod outgoing;
 mod partitions;
 pub mod store;
+mod tenure;
 pub mod transform;
 
 use std::time::Duration;
@@ -13,7 +15,8 @@ use sluice_core::Backoff;
 pub struct Pace {
     /// A batch (transaction, flush) is closed when its first record is this old.
     pub interval: Duration,
-    /// … or when it holds so many bytes of input.
+    /// … or when it holds so many bytes of input. For a transaction this bounds what is read again after trouble, not
+    /// memory: outputs leave as they are made.
     pub bytes: usize,
     /// … or so many records.
     pub records: u64,
@@ -25,8 +28,8 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             interval: Duration::from_millis(250),
-            bytes: 16 << 20,
-            records: 50_000,
+            bytes: 128 << 20,
+            records: 500_000,
             backoff: Backoff::default(),
         }
     }
@@ -59,7 +62,7 @@ mod tests {
         let pace = Pace::default();
         assert!(!pace.is_due(Duration::from_secs(9), 0, 0));
         assert!(pace.is_due(Duration::from_secs(9), 10, 1));
-        assert!(pace.is_due(Duration::ZERO, 16 << 20, 1));
+        assert!(pace.is_due(Duration::ZERO, pace.bytes, 1));
         assert!(!pace.is_due(Duration::ZERO, 10, 1));
     }
 }

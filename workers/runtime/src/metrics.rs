@@ -18,6 +18,13 @@ struct Metrics {
     flush_seconds: HistogramVec,
     neighbour_up: IntGaugeVec,
     next_offset: IntGaugeVec,
+    lag: IntGaugeVec,
+    last_stable_offset: IntGaugeVec,
+    fetch_queue_records: IntGaugeVec,
+    fetch_queue_bytes: IntGaugeVec,
+    send_queue_records: IntGaugeVec,
+    send_queue_bytes: IntGaugeVec,
+    transaction_state: IntGaugeVec,
     progress: IntCounterVec,
     gauges: GaugeVec,
 }
@@ -110,6 +117,37 @@ impl Metrics {
                 "Next offset to read, durable.",
                 &["topic", "partition"],
             ),
+            lag: gauge(
+                "sluice_kafka_lag",
+                "Offsets between what was read and the last stable one.",
+                &["topic", "partition"],
+            ),
+            last_stable_offset: gauge(
+                "sluice_kafka_last_stable_offset",
+                "Up to there a reader of committed records sees.",
+                &["topic", "partition"],
+            ),
+            fetch_queue_records: gauge(
+                "sluice_kafka_fetch_queue_records",
+                "Records fetched and not yet read.",
+                &["topic", "partition"],
+            ),
+            fetch_queue_bytes: gauge(
+                "sluice_kafka_fetch_queue_bytes",
+                "Bytes fetched and not yet read.",
+                &["topic", "partition"],
+            ),
+            send_queue_records: gauge(
+                "sluice_kafka_send_queue_records",
+                "Records handed to a producer and not yet acknowledged.",
+                &["producer"],
+            ),
+            send_queue_bytes: gauge("sluice_kafka_send_queue_bytes", "Their bytes.", &["producer"]),
+            transaction_state: gauge(
+                "sluice_kafka_transaction_state",
+                "1 for the state that a producer's transaction is in, 0 for the others.",
+                &["producer", "state"],
+            ),
             progress: counter("sluice_collector_total", "What the collector has done, by kind.", &["kind"]),
             gauges: register(
                 &registry,
@@ -172,6 +210,49 @@ pub(crate) fn neighbour(name: &str, up: bool) {
 
 pub(crate) fn position(topic: &str, partition: i32, next: i64) {
     METRICS.next_offset.with_label_values(&[topic, &partition.to_string()]).set(next);
+}
+
+/// What a partition's fetcher holds.
+pub(crate) fn fetched(topic: &str, partition: i32, records: i64, bytes: i64) {
+    let labels = [topic, &partition.to_string()];
+    METRICS.fetch_queue_records.with_label_values(&labels).set(records);
+    METRICS.fetch_queue_bytes.with_label_values(&labels).set(bytes);
+}
+
+/// Where a partition ends for readers of committed records, and how far that is ahead.
+pub(crate) fn stable(topic: &str, partition: i32, last_stable_offset: i64, lag: Option<i64>) {
+    let labels = [topic, &partition.to_string()];
+    METRICS.last_stable_offset.with_label_values(&labels).set(last_stable_offset);
+    if let Some(lag) = lag {
+        METRICS.lag.with_label_values(&labels).set(lag);
+    }
+}
+
+/// A partition went to someone else: what is said of it here would only grow old.
+pub(crate) fn released(topic: &str, partition: i32) {
+    let labels = [topic, &partition.to_string()];
+    for gauge in [
+        &METRICS.next_offset,
+        &METRICS.lag,
+        &METRICS.last_stable_offset,
+        &METRICS.fetch_queue_records,
+        &METRICS.fetch_queue_bytes,
+    ] {
+        let _ = gauge.remove_label_values(&labels); // not there if nothing was ever said
+    }
+}
+
+/// What waits in a producer.
+pub(crate) fn queued(producer: &str, records: i64, bytes: i64) {
+    METRICS.send_queue_records.with_label_values(&[producer]).set(records);
+    METRICS.send_queue_bytes.with_label_values(&[producer]).set(bytes);
+}
+
+/// The state of a producer's transaction, among all there are.
+pub(crate) fn transaction(producer: &str, states: &[&str], now: &str) {
+    for state in states {
+        METRICS.transaction_state.with_label_values(&[producer, state]).set(i64::from(*state == now));
+    }
 }
 
 /// Counts what a collector has done.

@@ -88,6 +88,7 @@ impl Status {
 
     /// A partition is no longer ours.
     pub fn released(&self, at: &TopicPartition) {
+        metrics::released(&at.topic, at.partition);
         self.lock().partitions.remove(at);
     }
 

@@ -1,22 +1,27 @@
-//! A member of a consumer group: lends records, tells its owner of every change of assignment on the polling thread.
+//! A member of a consumer group: lends fetched batches, tells its owner of every change of assignment on the polling
+//! thread.
+//!
+//! A batch is lent under one lock of the lane's state. What its owner breaks off is kept and lent first the next time.
+//! Callbacks run only inside [`Group::poll_batch`] and [`Group::serve`], before anything is lent; but a batch may have
+//! been half fetched when one ran, so whatever is held of a partition that moved meanwhile is dropped before it is lent
+//! ([`Move`]), and read again if the partition came back.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata, RebalanceProtocol,
-};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use sluice_core::{Fault, Header, NextOffset, RecordRef, TopicPartition};
+use rdkafka::TopicPartitionList;
+use rdkafka::error::RDKafkaErrorCode;
+use sluice_core::{Fault, NextOffset, RecordRef, TopicPartition};
 
-use super::{Positions, is_denied, settings};
+use super::native::{Callbacks, Change, ClientError, GroupMetadata, Handle, Lent, Listed, Member};
+use super::{Positions, list_of, settings, statistics};
 use crate::config::KafkaSection;
 
 const CALL: Duration = Duration::from_secs(10);
+/// Kafka's name for the first record there is.
+const BEGINNING: i64 = -2;
 
 /// Where to start reading a partition that was just assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,19 +32,30 @@ pub enum Start {
     At(NextOffset),
 }
 
-/// What a lane does when partitions come and go. Called on the polling thread, inside [`Group::poll`].
+impl Start {
+    fn raw(self) -> i64 {
+        match self {
+            Self::Beginning => BEGINNING,
+            Self::At(next) => next.raw(),
+        }
+    }
+}
+
+/// What a lane does when partitions come and go. Called on the polling thread, inside [`Group::poll_batch`],
+/// [`Group::serve`] and while the group is left.
 pub trait GroupEvents: Send + 'static {
     /// `at` is ours now; `committed` is what the group remembers.
     fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start;
 
     /// These are no longer ours once this returns: finish or give up what is in flight for them. If `lost`, they
-    /// belong to someone else already, and nothing may be written for them.
+    /// belong to someone else already, and nothing may be written for them. The answer says where partitions that stay
+    /// have to be read again, because what was in flight for them was given up too; nothing of them is lent before.
     fn revoking(
         &mut self,
         partitions: &[TopicPartition],
         lost: bool,
-        metadata: Option<ConsumerGroupMetadata>,
-    );
+        metadata: Option<GroupMetadata>,
+    ) -> Vec<(TopicPartition, NextOffset)>;
 
     /// The group could not be asked where it stands: the assignment is refused and asked for again.
     fn trouble(&mut self, fault: Fault);
@@ -47,91 +63,45 @@ pub trait GroupEvents: Send + 'static {
 
 /// What a poll brought.
 pub enum Polled {
-    /// A record was lent to the closure.
-    Record,
+    /// So many records were lent.
+    Records(usize),
     /// Nothing within the time.
     Nothing,
     /// Trouble of the neighbour; the client keeps trying by itself.
     Outage(Fault),
 }
 
+/// What a rebalance means for records that were fetched before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Move {
+    /// Not ours any more.
+    Gone,
+    /// Ours, read from here on: what is held of it is from an earlier time.
+    Came(i64),
+    /// Still ours, and to be read again from here.
+    Back(i64),
+}
+
+/// Partitions that moved since it was last asked.
+type Moves = BTreeMap<TopicPartition, Move>;
+
+/// What the rebalance callback and the group share.
+#[derive(Default)]
+struct Shared {
+    moves: Moves,
+    /// Everything is paused by the lane; what comes is paused too.
+    held: bool,
+}
+
 /// A consumer in a group, owned by one thread; `E` is the lane's state, shared with the rebalance callback.
 pub struct Group<E: GroupEvents> {
-    client: BaseConsumer<Context<E>>,
-}
-
-struct Context<E> {
+    member: Member,
     events: Arc<Mutex<E>>,
+    shared: Arc<Mutex<Shared>>,
 }
 
-impl<E: GroupEvents> ClientContext for Context<E> {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka consumer");
-    }
-}
-
-impl<E: GroupEvents> Context<E> {
-    fn events(&self) -> MutexGuard<'_, E> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Result<(), KafkaError> {
-        if list.count() == 0 {
-            return Ok(());
-        }
-        let committed = consumer.committed_offsets(list.clone(), CALL)?;
-        let mut events = self.events();
-        for element in committed.elements() {
-            let at = TopicPartition::new(element.topic(), element.partition());
-            let committed = match element.offset() {
-                Offset::Offset(raw) => NextOffset::new(raw),
-                _ => None,
-            };
-            let offset = match events.assigned(&at, committed) {
-                Start::Beginning => Offset::Beginning,
-                Start::At(next) => Offset::Offset(next.raw()),
-            };
-            list.set_partition_offset(&at.topic, at.partition, offset)?;
-        }
-        Ok(())
-    }
-}
-
-impl<E: GroupEvents> ConsumerContext for Context<E> {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        let done = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            let chosen = self.assign(consumer, list);
-            if let Err(error) = &chosen {
-                // Without a position there is nothing to read from: take nothing, so that no offset is guessed.
-                self.events().trouble(Fault::outage("asking the group for its offsets", error.clone()));
-                if cooperative {
-                    consumer.incremental_assign(&TopicPartitionList::new())
-                } else {
-                    consumer.unassign()
-                }
-            } else if cooperative {
-                consumer.incremental_assign(list)
-            } else {
-                consumer.assign(list)
-            }
-        } else {
-            let partitions: Vec<_> = list
-                .elements()
-                .iter()
-                .map(|element| TopicPartition::new(element.topic(), element.partition()))
-                .collect();
-            self.events().revoking(&partitions, consumer.assignment_lost(), consumer.group_metadata());
-            if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
-        };
-        if let Err(error) = done {
-            tracing::error!(%error, "changing the assignment");
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<E: GroupEvents> Group<E> {
@@ -146,10 +116,16 @@ impl<E: GroupEvents> Group<E> {
         memory: usize,
         events: Arc<Mutex<E>>,
     ) -> Result<Self, Fault> {
-        let client: BaseConsumer<Context<E>> = settings::group(kafka, group, memory)?
-            .create_with_context(Context { events })
+        let config = settings::group(kafka, group, memory)?;
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let mut callbacks = Callbacks::default();
+        callbacks.on_statistics = Some(Box::new(statistics::consumer));
+        let (told, known) = (Arc::clone(&events), Arc::clone(&shared));
+        callbacks.on_rebalance =
+            Some(Box::new(move |handle, change, list| rebalance(&told, &known, handle, change, list)));
+        let member = Member::new(&config, callbacks)
             .map_err(|error| settings::refused("building a Kafka consumer", error))?;
-        let group = Self { client };
+        let group = Self { member, events, shared };
         group.subscribe(topics)?;
         Ok(group)
     }
@@ -159,36 +135,75 @@ impl<E: GroupEvents> Group<E> {
     /// # Errors
     /// A [`Fault`] if the client refuses the names.
     pub fn subscribe(&self, topics: &[String]) -> Result<(), Fault> {
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        self.client.subscribe(&names).map_err(|error| Fault::user("subscribing", error))
+        let mut list = TopicPartitionList::with_capacity(topics.len());
+        for topic in topics {
+            list.add_topic_unassigned(topic);
+        }
+        self.member.subscribe(&list).map_err(|error| Fault::user("subscribing", error))
     }
 
-    /// Waits up to `wait` for one record and lends it to `take`. Assignment changes are served on the way.
+    /// Lends what was fetched to `take`, record by record in order, until it breaks off; waits up to `wait` if there
+    /// is nothing at all. The lane's state is locked once for the whole batch. The record at which `take` breaks off
+    /// counts as lent; those behind it are lent first the next time. Assignment changes are served before.
     ///
     /// # Errors
     /// A [`Fault`] that stops the worker: the position is gone from the log, access was denied, or the client is dead.
-    pub fn poll(&self, wait: Duration, take: impl FnOnce(&RecordRef<'_>)) -> Result<Polled, Fault> {
-        match self.client.poll(wait) {
-            None => Ok(Polled::Nothing),
-            Some(Ok(message)) => {
-                super::reader::with_record(&message, take)?;
-                Ok(Polled::Record)
+    pub fn poll_batch(
+        &mut self,
+        wait: Duration,
+        mut take: impl FnMut(&mut E, &RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<Polled, Fault> {
+        if self.member.is_drained() {
+            self.fetch(wait);
+        }
+        let mut failed = None;
+        let mut records = 0;
+        let mut events = lock(&self.events);
+        self.member.lend(|lent| match lent {
+            Lent::Record(record) => {
+                records += 1;
+                take(&mut events, record)
             }
-            Some(Err(error)) => self.classify(error),
+            Lent::Failed(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
+        drop(events);
+        match failed.or_else(|| self.member.take_trouble()) {
+            Some(error) => classify(error).map(Polled::Outage),
+            None if records > 0 => Ok(Polled::Records(records)),
+            None => Ok(Polled::Nothing),
         }
     }
 
-    fn classify(&self, error: KafkaError) -> Result<Polled, Fault> {
-        let code = error.rdkafka_error_code();
-        if matches!(error, KafkaError::MessageConsumptionFatal(_)) || is_denied(&error) {
-            return Err(Fault::user("reading from Kafka", error));
+    /// Serves assignment changes and lends nothing: for a lane that has paused. What still comes is kept.
+    ///
+    /// # Errors
+    /// As [`Group::poll_batch`].
+    pub fn serve(&mut self, wait: Duration) -> Result<Polled, Fault> {
+        self.fetch(wait);
+        match self.member.take_trouble() {
+            Some(error) => classify(error).map(Polled::Outage),
+            None => Ok(Polled::Nothing),
         }
-        if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
-            let why = "the position to read on from is no longer in the log (retention passed it, or the topic was made anew); \
-                       nothing was skipped: decide where to go on and reset the group";
-            return Err(Fault::user("reading from Kafka", format!("{error}: {why}")));
+    }
+
+    /// Fetches behind what is kept; drops whatever belongs to a partition that moved meanwhile.
+    fn fetch(&mut self, wait: Duration) {
+        self.member.fill(wait);
+        let moves = std::mem::take(&mut lock(&self.shared).moves);
+        for (at, moved) in moves {
+            let dropped = self.member.discard(&at.topic, at.partition);
+            match moved {
+                Move::Came(start) if dropped > 0 => {
+                    tracing::debug!(%at, dropped, "fetched before the partition came back; read again");
+                    self.go_to(&at, start);
+                }
+                Move::Back(start) => self.go_to(&at, start),
+                Move::Came(_) | Move::Gone => {}
+            }
         }
-        Ok(Polled::Outage(Fault::outage("reading from Kafka", error)))
     }
 
     /// Commits positions and waits for the answer.
@@ -199,70 +214,129 @@ impl<E: GroupEvents> Group<E> {
         if positions.is_empty() {
             return Ok(());
         }
-        let mut list = TopicPartitionList::with_capacity(positions.len());
-        for (at, next) in positions {
-            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.raw()))
-                .map_err(|error| Fault::bug("listing offsets", error))?;
-        }
-        self.client
-            .commit(&list, CommitMode::Sync)
-            .map_err(|error| Fault::rewind("committing offsets", error))
+        let list = list_of(positions)?;
+        self.member.handle().commit(&list).map_err(|error| Fault::rewind("committing offsets", error))
     }
 
     /// The group's generation, to send along with offsets in a transaction.
-    pub fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.client.group_metadata()
+    pub fn metadata(&self) -> Option<GroupMetadata> {
+        self.member.handle().group_metadata()
     }
 
-    /// Goes back (or on) to a position in a partition that is ours.
-    ///
-    /// # Errors
-    /// A [`Fault`] if the partition is not ours any more.
-    pub fn seek(&self, at: &TopicPartition, start: Start) -> Result<(), Fault> {
-        let offset = match start {
-            Start::Beginning => Offset::Beginning,
-            Start::At(next) => Offset::Offset(next.raw()),
-        };
-        self.client
-            .seek(&at.topic, at.partition, offset, CALL)
-            .map_err(|error| Fault::rewind("going back in a partition", error))
+    /// Goes back (or on) to a position in a partition; what was fetched of it is forgotten. One that is not ours any
+    /// more is its new owner's to read. If one that is ours cannot be sought, the lane is told of the trouble: it has
+    /// to join anew, or records would be missed. The caller must not hold the lane's state.
+    pub fn seek(&mut self, at: &TopicPartition, start: Start) {
+        self.member.discard(&at.topic, at.partition);
+        self.go_to(at, start.raw());
     }
 
-    /// Stops fetching from a partition, or starts again. Keep polling meanwhile.
-    pub fn pause(&self, at: &TopicPartition, paused: bool) {
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition(&at.topic, at.partition);
-        let done = if paused { self.client.pause(&list) } else { self.client.resume(&list) };
-        if let Err(error) = done {
-            tracing::warn!(%error, %at, paused, "pausing or resuming");
+    fn go_to(&self, at: &TopicPartition, offset: i64) {
+        let Err(error) = self.member.handle().seek(&at.topic, at.partition, offset, CALL) else { return };
+        if self.assignment().contains(at) {
+            lock(&self.events).trouble(Fault::rewind(format!("going back in {at}"), error));
+        } else {
+            tracing::debug!(%error, %at, "not ours any more");
         }
+    }
+
+    /// Stops fetching from a partition, or starts again. Keep polling meanwhile. What was fetched of it before is
+    /// still lent, unless it is sought elsewhere.
+    pub fn pause(&self, at: &TopicPartition, paused: bool) {
+        pause(&self.member.handle(), [(&*at.topic, at.partition)].into_iter(), paused);
+    }
+
+    /// Stops fetching from everything, partitions that come later included, or starts again. Meanwhile call
+    /// [`Group::serve`].
+    pub fn hold(&self, held: bool) {
+        lock(&self.shared).held = held;
+        let all = self.member.handle().assignment();
+        let all = all.iter().map(|(topic, partition)| (topic.as_str(), *partition));
+        pause(&self.member.handle(), all, held);
     }
 
     /// What is ours now.
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        self.client.assignment().map_or_else(
-            |_| Vec::new(),
-            |list| {
-                list.elements()
-                    .iter()
-                    .map(|element| TopicPartition::new(element.topic(), element.partition()))
-                    .collect()
-            },
-        )
+        let all = self.member.handle().assignment();
+        all.into_iter().map(|(topic, partition)| TopicPartition::new(topic, partition)).collect()
     }
 
-    /// `(low, high)` as last seen by the fetcher; no request.
-    pub fn cached_end(&self, at: &TopicPartition) -> Option<i64> {
-        self.client
-            .fetch_watermarks(&at.topic, at.partition, Duration::from_millis(500))
-            .ok()
-            .map(|(_, high)| high)
+    /// The end of a partition as the brokers say, transaction markers counted; asks them.
+    pub fn end(&self, at: &TopicPartition) -> Option<i64> {
+        let asked = self.member.handle().watermarks(&at.topic, at.partition, Duration::from_millis(500));
+        asked.ok().map(|(_, high)| high)
     }
 }
 
-/// Headers of a message as lent slices.
-pub(super) fn headers_of<'a>(message: &'a BorrowedMessage<'_>) -> Vec<Header<'a>> {
-    message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|header| Header { name: header.key, value: header.value }).collect()
-    })
+fn pause<'a>(handle: &Handle<'_>, all: impl Iterator<Item = (&'a str, i32)>, paused: bool) {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in all {
+        list.add_partition(topic, partition);
+    }
+    if list.count() > 0
+        && let Err(error) = handle.pause(&list, paused)
+    {
+        tracing::warn!(%error, paused, "pausing or resuming");
+    }
+}
+
+fn rebalance<E: GroupEvents>(
+    events: &Mutex<E>,
+    shared: &Mutex<Shared>,
+    handle: &Handle<'_>,
+    change: Change,
+    list: &mut Listed<'_>,
+) {
+    let places: Vec<TopicPartition> =
+        list.places().into_iter().map(|(topic, partition)| TopicPartition::new(topic, partition)).collect();
+    let done = match change {
+        Change::Assign if places.is_empty() => handle.change(change, list),
+        Change::Assign => match handle.committed(list, CALL) {
+            Ok(committed) => {
+                let mut starts = vec![];
+                let mut events = lock(events);
+                for (at, committed) in places.iter().zip(committed) {
+                    starts.push(events.assigned(at, NextOffset::new(committed)).raw());
+                }
+                drop(events);
+                list.start_at(&starts);
+                let done = handle.change(change, list);
+                let mut shared = lock(shared);
+                // A pause survives a partition's going and coming back; so it is taken away, or made, explicitly.
+                let all = places.iter().map(|at| (&*at.topic, at.partition));
+                pause(handle, all, shared.held);
+                shared.moves.extend(places.into_iter().zip(starts.into_iter().map(Move::Came)));
+                done
+            }
+            Err(error) => {
+                // Without a position there is nothing to read from: take nothing, so that no offset is guessed.
+                lock(events).trouble(Fault::outage("asking the group for its offsets", error));
+                handle.refuse()
+            }
+        },
+        Change::Revoke => {
+            let back = lock(events).revoking(&places, handle.is_lost(), handle.group_metadata());
+            let done = handle.change(change, list);
+            let mut shared = lock(shared);
+            shared.moves.extend(back.into_iter().map(|(at, from)| (at, Move::Back(from.raw()))));
+            shared.moves.extend(places.into_iter().map(|at| (at, Move::Gone)));
+            done
+        }
+    };
+    if let Err(error) = done {
+        tracing::error!(%error, ?change, "changing the assignment");
+    }
+}
+
+fn classify(error: ClientError) -> Result<Fault, Fault> {
+    use RDKafkaErrorCode as Code;
+    if error.fatal || super::is_denied(error.code) {
+        return Err(Fault::user("reading from Kafka", error));
+    }
+    if matches!(error.code, Code::AutoOffsetReset | Code::OffsetOutOfRange) {
+        let why = "the position to read on from is no longer in the log (retention passed it, or the topic was made anew); \
+                   nothing was skipped: decide where to go on and reset the group";
+        return Err(Fault::user("reading from Kafka", format!("{error}: {why}")));
+    }
+    Ok(Fault::outage("reading from Kafka", error))
 }

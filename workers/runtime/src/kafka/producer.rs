@@ -1,18 +1,12 @@
 //! A blocking producer, owned by one thread, with or without transactions.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use rdkafka::util::Timeout;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::error::RDKafkaErrorCode;
 use sluice_core::{Domain, Fault, Header, Retry};
 
-use super::{Positions, is_denied, settings};
+use super::native::{Callbacks, ClientError, GroupMetadata, Sender};
+use super::{Positions, is_denied, list_of, settings, statistics};
 use crate::config::KafkaSection;
 use crate::failpoint;
 
@@ -47,7 +41,7 @@ pub struct Outgoing<'a> {
 /// its way and end the *next* transaction in its middle. Such a producer takes its id anew before it begins again;
 /// the new epoch fences whatever is on its way.
 pub struct Producer {
-    client: BaseProducer<Deliveries>,
+    client: Sender,
     sent_since_poll: u32,
     /// What it was built from, if it is transactional.
     slot: Option<Slot>,
@@ -59,32 +53,6 @@ struct Slot {
     kafka: KafkaSection,
     transactional_id: String,
     memory: usize,
-}
-
-/// Remembers the first delivery that failed since it was last asked.
-#[derive(Default)]
-struct Deliveries {
-    failed: Mutex<Option<KafkaError>>,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka producer");
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
-        }
-    }
 }
 
 impl Producer {
@@ -114,8 +82,10 @@ impl Producer {
 
     fn build(kafka: &KafkaSection, transactional_id: Option<&str>, memory: usize) -> Result<Self, Fault> {
         let config = settings::producer(kafka, transactional_id, memory)?;
-        let client = config
-            .create_with_context(Deliveries::default())
+        let mut callbacks = Callbacks::default();
+        let name = transactional_id.unwrap_or("idempotent").to_owned();
+        callbacks.on_statistics = Some(Box::new(move |json| statistics::producer(&name, json)));
+        let client = Sender::new(&config, callbacks)
             .map_err(|error| settings::refused("building a Kafka producer", error))?;
         Ok(Self { client, sent_since_poll: 0, slot: None, in_doubt: false })
     }
@@ -133,49 +103,34 @@ impl Producer {
             *self = Self::transactional(&slot.kafka, &slot.transactional_id, slot.memory)?;
         }
         self.failed_delivery()?;
-        self.client.begin_transaction().map_err(|error| fault("beginning a transaction", error))
+        self.client.begin().map_err(|error| fault("beginning a transaction", error))
     }
 
-    /// Hands a record to the client. Waits while its queue is full: that is backpressure, not an error.
+    /// Hands a record to the client, which copies it. Waits while its queue is full: that is backpressure, not an
+    /// error, and lasts at most until what is queued is delivered or has failed (`message.timeout.ms`).
     ///
     /// # Errors
     /// As at [`Producer`].
     pub fn send(&mut self, record: &Outgoing<'_>) -> Result<(), Fault> {
-        let mut base: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(record.topic);
-        base.partition = record.partition;
-        base.key = record.key;
-        base.payload = record.value;
-        base.timestamp = record.timestamp_ms;
-        if !record.headers.is_empty() {
-            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            base.headers = Some(record.headers.iter().fold(headers, |headers, header| {
-                headers.insert(rdkafka::message::Header { key: header.name, value: header.value })
-            }));
-        }
-        let deadline = Instant::now() + FLUSH_LIMIT;
-        loop {
-            match self.client.send(base) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < deadline =>
-                {
-                    base = back;
-                    self.client.poll(Duration::from_millis(1));
-                }
-                Err((error, _)) => return Err(fault("producing a record", error)),
+        let mut deadline = None;
+        while let Err(error) = self.client.produce(record) {
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + FLUSH_LIMIT);
+            if error.code != RDKafkaErrorCode::QueueFull || Instant::now() >= deadline {
+                return Err(abortable(fault("producing a record", error)));
             }
+            self.client.serve(Duration::from_millis(1));
         }
         self.sent_since_poll += 1;
-        if self.sent_since_poll >= 1_000 {
+        if self.sent_since_poll >= 10_000 {
             self.serve();
         }
         Ok(())
     }
 
-    /// Serves delivery reports without waiting.
+    /// Serves failed deliveries and statistics without waiting.
     pub fn serve(&mut self) {
         self.sent_since_poll = 0;
-        self.client.poll(Duration::ZERO);
+        self.client.serve(Duration::ZERO);
     }
 
     /// Waits until everything sent is acknowledged by all in-sync replicas.
@@ -183,10 +138,18 @@ impl Producer {
     /// # Errors
     /// The first delivery that failed since the last flush.
     pub fn flush(&mut self) -> Result<(), Fault> {
-        let deadline = Instant::now() + FLUSH_LIMIT;
-        // Not `BaseProducer::flush`: that one polls in steps of 100 ms, which every transaction would pay.
-        while self.client.in_flight_count() > 0 {
-            self.client.poll(Duration::from_millis(1));
+        self.flush_by(None)
+    }
+
+    /// As [`Producer::flush`], and no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush_by(&mut self, deadline: Option<Instant>) -> Result<(), Fault> {
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + FLUSH_LIMIT);
+        // By the millisecond: a transaction waits here, and librdkafka's own waits step by ten or more.
+        while self.client.in_flight() > 0 {
+            self.client.flush_step();
             if Instant::now() > deadline {
                 return Err(Fault::outage(
                     "flushing the producer",
@@ -201,15 +164,9 @@ impl Producer {
     ///
     /// # Errors
     /// As at [`Producer`].
-    pub fn send_offsets(
-        &mut self,
-        positions: &Positions,
-        group: &ConsumerGroupMetadata,
-    ) -> Result<(), Fault> {
-        let list = list_of(positions).map_err(|error| fault("listing offsets", error))?;
-        self.retrying("sending offsets to the transaction", |client| {
-            client.send_offsets_to_transaction(&list, group, Timeout::Never)
-        })
+    pub fn send_offsets(&mut self, positions: &Positions, group: &GroupMetadata) -> Result<(), Fault> {
+        let list = list_of(positions)?;
+        self.retrying("sending offsets to the transaction", |client| client.send_offsets(&list, group))
     }
 
     /// Flushes and commits the transaction.
@@ -220,7 +177,7 @@ impl Producer {
     pub fn commit(&mut self) -> Result<(), Fault> {
         self.flush()?;
         failpoint::pass("before-commit");
-        self.retrying("committing the transaction", |client| client.commit_transaction(Timeout::Never))?;
+        self.retrying("committing the transaction", Sender::commit)?;
         failpoint::pass("after-commit");
         Ok(())
     }
@@ -230,21 +187,17 @@ impl Producer {
     /// # Errors
     /// As at [`Producer`].
     pub fn abort(&mut self) -> Result<(), Fault> {
-        self.client.purge(rdkafka::producer::PurgeConfig::default().queue());
+        self.client.purge();
         let deadline = Instant::now() + FLUSH_LIMIT;
-        while self.client.in_flight_count() > 0 && Instant::now() < deadline {
-            self.client.poll(Duration::from_millis(1));
+        while self.client.in_flight() > 0 && Instant::now() < deadline {
+            self.client.flush_step();
         }
         let _ = self.failed_delivery(); // the purge fails what was queued: expected
-        self.retrying("aborting the transaction", |client| client.abort_transaction(Timeout::Never))
+        self.retrying("aborting the transaction", Sender::abort)
     }
 
     /// The same call with the same arguments for as long as librdkafka says that it may be repeated.
-    fn retrying(
-        &mut self,
-        doing: &str,
-        call: impl Fn(&BaseProducer<Deliveries>) -> Result<(), KafkaError>,
-    ) -> Result<(), Fault> {
+    fn retrying(&mut self, doing: &str, call: impl Fn(&Sender) -> Result<(), ClientError>) -> Result<(), Fault> {
         let began = Instant::now();
         let deadline = began + FLUSH_LIMIT;
         loop {
@@ -254,8 +207,8 @@ impl Producer {
                     self.in_doubt |= began.elapsed() >= settings::LEAST_RETRY;
                     return Ok(());
                 }
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
-                    self.client.poll(Duration::from_millis(10));
+                Err(error) if error.retriable && Instant::now() < deadline => {
+                    self.client.serve(Duration::from_millis(10));
                 }
                 Err(error) => return Err(fault(doing, error)),
             }
@@ -263,38 +216,37 @@ impl Producer {
     }
 
     fn failed_delivery(&self) -> Result<(), Fault> {
-        match self.client.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match self.client.take_failed() {
             None => Ok(()),
-            Some(error) => Err(fault("delivering records", error)),
+            Some(error) => Err(abortable(fault("delivering records", error))),
         }
     }
 }
 
-fn list_of(positions: &Positions) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(positions.len());
-    for (at, next) in positions {
-        list.add_partition_offset(&at.topic, at.partition, Offset::Offset(next.raw()))?;
+/// A record that is not taken, or not delivered, makes its transaction abortable; if even that fails, a new producer is
+/// built.
+fn abortable(mut fault: Fault) -> Fault {
+    if fault.retry == Retry::Later {
+        fault.retry = Retry::Rewind;
     }
-    Ok(list)
+    fault
 }
 
 /// What to do about a producer's error; see [`Producer`].
-fn fault(doing: &str, error: KafkaError) -> Fault {
+fn fault(doing: &str, error: ClientError) -> Fault {
     use RDKafkaErrorCode as Code;
-    if is_denied(&error) {
+    if is_denied(error.code) {
         return Fault::user(doing, error);
     }
-    let code = error.rdkafka_error_code();
-    if matches!(code, Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)) {
+    if matches!(error.code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) {
         let why =
             "another process took this transactional id; give each its own `instance`, or let this one end";
         return Fault::new(Domain::User, Retry::Never, doing, format!("{error}: {why}"));
     }
-    match &error {
-        KafkaError::Transaction(inner) if inner.txn_requires_abort() => Fault::rewind(doing, error),
-        KafkaError::MessageProduction(Code::MessageSizeTooLarge) => Fault::bug(doing, error),
-        // A failed delivery inside a transaction makes it abortable; timed-out, fatal or unflagged: a new producer.
-        KafkaError::MessageProduction(_) => Fault::rewind(doing, error),
+    match error.code {
+        Code::MessageSizeTooLarge => Fault::bug(doing, error),
+        _ if error.abortable => Fault::rewind(doing, error),
+        // Timed-out, fatal or unflagged: a new producer.
         _ => Fault::new(Domain::External, Retry::Later, doing, error),
     }
 }

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
-use sluice_core::{Fault, NextOffset, Offset, RecordRef, TopicPartition};
+use sluice_core::{Fault, Header, NextOffset, Offset, RecordRef, TopicPartition};
 
-use super::consumer::headers_of;
 use super::settings;
 use crate::config::KafkaSection;
 
@@ -34,14 +33,13 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {}
 
 /// Lends a message as a record.
-pub(super) fn with_record(
-    message: &BorrowedMessage<'_>,
-    take: impl FnOnce(&RecordRef<'_>),
-) -> Result<(), Fault> {
+fn with_record(message: &BorrowedMessage<'_>, take: impl FnOnce(&RecordRef<'_>)) -> Result<(), Fault> {
     let offset = Offset::new(message.offset())
         .ok_or_else(|| Fault::bug("reading a record", format!("Kafka gave offset {}", message.offset())))?;
     // Most records have no headers; for the others one small vector is made.
-    let headers = headers_of(message);
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| Header { name: header.key, value: header.value }).collect()
+    });
     take(&RecordRef {
         topic: message.topic(),
         partition: message.partition(),

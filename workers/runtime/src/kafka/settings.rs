@@ -23,6 +23,11 @@ const OURS: &[(&str, &str)] = &[
     ("retry.backoff.max.ms", "by it is told whether a request may have been sent twice"),
     ("queue.buffering.max.kbytes", "derived from `memory`"),
     ("queued.max.messages.kbytes", "derived from `memory`"),
+    ("queue.buffering.max.messages", "derived from `memory`"),
+    ("queued.min.messages", "derived from `memory`"),
+    ("fetch.max.bytes", "derived from `memory`"),
+    ("fetch.message.max.bytes", "derived from `memory`"),
+    ("delivery.report.only.error", "a delivery that failed must be told, and only that"),
 ];
 
 /// Finds properties that an operator may not set.
@@ -97,7 +102,8 @@ pub(super) fn reader(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
 /// A member of a group whose offsets are moved by receipts only. `memory` is the whole process's, in bytes.
 pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<ClientConfig, Fault> {
     let mut config = base(kafka)?;
-    let queue = (memory / 8).max(1 << 20);
+    let queue = consumer_queue(memory);
+    statistics(&mut config, kafka);
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -110,9 +116,9 @@ pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<
         // The default of 1,000 ms lets the fetcher sleep while the queue runs dry: a copy falls to a third.
         .set("fetch.queue.backoff.ms", "20")
         .set("queued.max.messages.kbytes", (queue / 1024).to_string())
-        .set("queued.min.messages", "50000")
+        .set("queued.min.messages", "100000")
         .set("fetch.max.bytes", queue.clamp(1 << 20, 16 << 20).to_string())
-        .set("fetch.message.max.bytes", (queue / 8).clamp(256 << 10, 1 << 20).to_string());
+        .set("fetch.message.max.bytes", (queue / 8).clamp(256 << 10, 4 << 20).to_string());
     let modern = kafka
         .properties
         .get("group.protocol")
@@ -136,14 +142,17 @@ pub(super) fn producer(
     memory: usize,
 ) -> Result<ClientConfig, Fault> {
     let mut config = base(kafka)?;
+    statistics(&mut config, kafka);
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("socket.nagle.disable", "true")
         .set("retry.backoff.ms", RETRY_BACKOFF_MS.to_string())
-        .set("queue.buffering.max.kbytes", ((memory / 8).max(1 << 20) / 1024).to_string())
-        .set("queue.buffering.max.messages", "200000")
+        .set("queue.buffering.max.kbytes", (producer_queue(memory) / 1024).to_string())
+        .set("queue.buffering.max.messages", (producer_queue(memory) / MESSAGE).to_string())
+        // Failures only: what went well is freed where the answer comes in, and costs the lane's thread nothing.
+        .set("delivery.report.only.error", "true")
         // Must be below transaction.timeout.ms, or a message could outlive its transaction.
         .set("message.timeout.ms", "8000");
     default(&mut config, kafka, "compression.type", "lz4");
@@ -155,6 +164,24 @@ pub(super) fn producer(
         default(&mut config, kafka, "transaction.timeout.ms", "10000");
     }
     Ok(config)
+}
+
+/// What a message costs in librdkafka's producer besides its bytes.
+const MESSAGE: usize = 160;
+
+/// An eighth for what was fetched. One fetch may overshoot it: the limit is looked at before a request is sent.
+fn consumer_queue(memory: usize) -> usize {
+    (memory / 8).max(1 << 20)
+}
+
+/// An eighth for what is on its way out.
+fn producer_queue(memory: usize) -> usize {
+    (memory / 8).max(1 << 20)
+}
+
+/// They are parsed on the lane's thread, at a cost that is lost in five seconds.
+fn statistics(config: &mut ClientConfig, kafka: &KafkaSection) {
+    default(config, kafka, "statistics.interval.ms", "5000");
 }
 
 fn default(config: &mut ClientConfig, kafka: &KafkaSection, name: &str, value: &str) {

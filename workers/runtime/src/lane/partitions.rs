@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use sluice_core::{NextOffset, Offset, RecordRef, TopicPartition};
+use sluice_core::{NextOffset, Offset, RecordRef, Span, TopicPartition};
 
+use super::tenure::Released;
 use crate::kafka::Positions;
 
 /// How the records of a batch ended, per partition.
@@ -22,11 +23,20 @@ pub(super) struct Partition {
     pub first: Option<Offset>,
     /// One past the last record of the open batch.
     pub next: Option<NextOffset>,
+    /// What was taken in since the checkpoint was last told; used by lanes that have one.
+    pub fresh: Option<Span>,
     /// Everything before this is proven and committed (by this lane, since assignment).
     pub committed: Option<NextOffset>,
     pub tally: Tally,
     /// Stands still until then; tried so many times.
     pub stalled: Option<(Instant, u32)>,
+}
+
+impl Partition {
+    /// Is this record behind what the lane has taken in already? It was fetched before the partition was sought.
+    pub(super) fn has_taken(&self, offset: Offset) -> bool {
+        self.next.or(self.committed).is_some_and(|next| !next.has_yet_to_read(offset))
+    }
 }
 
 /// The lane's partitions. A handful: looked up by walking, the last one used first.
@@ -43,6 +53,7 @@ impl Partitions {
             at,
             first: None,
             next: None,
+            fresh: None,
             committed: None,
             tally: Tally::default(),
             stalled: None,
@@ -62,6 +73,18 @@ impl Partitions {
             self.last = self.all.iter().position(fits)?;
         }
         self.all.get_mut(self.last)
+    }
+
+    /// The one that was found last: that of the record which is being handled.
+    pub(super) fn found(&mut self) -> Option<&mut Partition> {
+        self.all.get_mut(self.last)
+    }
+
+    /// Forgets partitions of which nothing is in flight any more.
+    pub(super) fn release(&mut self, released: &Released<'_>) {
+        for at in released.partitions() {
+            self.remove(at);
+        }
     }
 
     pub(super) fn get_mut(&mut self, at: &TopicPartition) -> Option<&mut Partition> {
@@ -99,6 +122,7 @@ impl Partitions {
         let mut again = vec![];
         for partition in &mut self.all {
             partition.next = None;
+            partition.fresh = None;
             partition.tally = Tally::default();
             if let Some(first) = partition.first.take()
                 && let Some(from) = NextOffset::new(first.raw())
@@ -146,5 +170,23 @@ mod tests {
         assert_eq!(partitions.positions().len(), 1);
         assert_eq!(partitions.give_up(), [(TopicPartition::new("a", 0), NextOffset::new(7).unwrap())]);
         assert!(partitions.positions().is_empty() && partitions.close().is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_or_committed_is_not_taken_again() {
+        let mut partitions = Partitions::default();
+        partitions.add(TopicPartition::new("a", 0));
+        let (before, at, after) =
+            (Offset::new(8).unwrap(), Offset::new(9).unwrap(), Offset::new(10).unwrap());
+        let partition = partitions.find(&record("a", 0)).unwrap();
+        assert!(!partition.has_taken(before));
+        partition.next = Some(at.next());
+        assert!(partition.has_taken(before) && partition.has_taken(at) && !partition.has_taken(after));
+        partition.first = Some(at);
+        partitions.give_up();
+        let partition = partitions.found().unwrap();
+        assert!(!partition.has_taken(at), "a batch given up is taken in again");
+        partition.committed = Some(before.next());
+        assert!(partition.has_taken(before) && !partition.has_taken(at));
     }
 }

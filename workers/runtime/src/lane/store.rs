@@ -2,27 +2,41 @@
 //!
 //! The store itself is the truth about where it stands: on every assignment reading starts at the later of what the
 //! store holds and what the group remembers, so a crash between a durable write and its commit repeats nothing.
+//!
+//! Backpressure: a store that cannot flush, or takes long, pauses everything the lane reads; the group is still
+//! polled. Reading goes on only when a flush has emptied the store again (the gap between the two is what keeps it from
+//! flapping: pausing drops what was fetched ahead).
+//!
+//! ```text
+//!            due ─► flush ──ok──► receipts ─► commit ─► reading
+//!  reading ──────────┤                                    ▲
+//!                    ├─ longer than PATIENCE: hold, serve the group ── ok ──┤ let go
+//!                    └─ fails: hold, serve the group, flush again after a back-off ── ok ──┘
+//! ```
 
-use std::collections::BTreeMap;
+mod state;
+
+use std::panic::resume_unwind;
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::ConsumerGroupMetadata;
-use sluice_core::{
-    Checkpoint, Class, Fault, LearnError, NextOffset, Outcome, Reason, Receipt, RecordRef, Retry, SchemaId,
-    Span, TopicPartition,
-};
+use sluice_core::{Fault, LearnError, NextOffset, Outcome, RecordRef, Retry, SchemaId, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
-use super::partitions::Partitions;
+use self::state::State;
 use super::{Pace, Step};
 use crate::config::KafkaSection;
-use crate::dead_letter::DeadLetter;
-use crate::failpoint;
-use crate::kafka::{Group, GroupEvents, Polled, Positions, Producer, Start};
-use crate::metrics;
+use crate::kafka::{Group, Polled, Start};
 use crate::registry::BlockingRegistry;
 use crate::status::Status;
+
+/// The longest wait for a first record: so soon a lane sees that it is to stop.
+const TICK: Duration = Duration::from_millis(50);
+/// A flush that takes longer pauses the lane, so that the group can be polled meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest wait between two attempts to flush.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What a store holds in memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,7 +47,7 @@ pub struct Pending {
     pub bytes: usize,
 }
 
-/// A place that records are landed in, owned by one lane thread.
+/// A place that records are landed in, owned by one lane.
 pub trait Store: Send + 'static {
     /// Its name, for the consumer group, metrics and logs: `archive`, `delta`.
     fn name(&self) -> &'static str;
@@ -56,7 +70,8 @@ pub trait Store: Send + 'static {
     /// What is in memory.
     fn pending(&self) -> Pending;
 
-    /// Makes everything appended durable, all or nothing per partition.
+    /// Makes everything appended durable, all or nothing per partition. Runs on a thread of its own, so that the
+    /// group is polled however long it takes.
     ///
     /// # Errors
     /// [`Retry::Later`]: buffers are kept, flush again. [`Retry::Rewind`]: someone else wrote; the lane forgets and
@@ -100,48 +115,48 @@ impl StoreLane {
     ) -> Result<(), Fault> {
         let (kafka, name, topics, memory, pace) =
             (config.kafka.clone(), config.group.clone(), config.topics.clone(), config.memory, config.pace);
-        let state = Arc::new(Mutex::new(State {
-            letters: None,
-            partitions: Partitions::default(),
-            checkpoint: Checkpoint::new(),
-            spans: BTreeMap::new(),
-            began: None,
-            step: Step::Continue,
-            rejoin: false,
-            unflushed: Positions::new(),
-            status: status.clone(),
-            config,
-            store,
-            registry,
-        }));
-        let mut group = Group::join(&kafka, &name, &topics, memory, Arc::clone(&state))?;
+        let state = Arc::new(Mutex::new(State::new(config, store, registry, status.clone())));
+        let join = || Group::join(&kafka, &name, &topics, memory, Arc::clone(&state));
+        let mut group = join()?;
         let mut attempt = 0u32;
+        // While the store cannot flush: when to try again.
+        let mut blocked: Option<Instant> = None;
         loop {
             let stopping = stop.is_cancelled();
             if !stopping {
-                match group.poll(Duration::from_millis(50), |record| lock(&state).take(record))? {
-                    Polled::Record => attempt = 0,
+                let polled = match blocked {
+                    Some(until) => group.serve(until.saturating_duration_since(Instant::now()).min(TICK))?,
+                    None => group.poll_batch(TICK, State::take)?,
+                };
+                match polled {
+                    Polled::Records(_) => attempt = 0,
                     Polled::Nothing => {}
                     Polled::Outage(fault) => status.neighbour("kafka", Err(fault.to_string())),
                 }
             }
-            let (step, rejoin) = lock(&state).after_poll(&group, stopping);
+            let mut step = lock(&state).after_poll(&group);
+            let waits = !stopping && blocked.is_some_and(|until| Instant::now() < until);
+            if matches!(step, Step::Continue) && !waits && lock(&state).is_due(stopping) {
+                lock(&state).sabotage(&group);
+                match flush(&state, &mut group, blocked.is_some())? {
+                    Ok(()) => {
+                        if blocked.take().is_some() {
+                            group.hold(false);
+                        }
+                    }
+                    Err(fault) => step = Step::Redo(fault),
+                }
+            }
+            lock(&state).commit(&group);
             if stopping && matches!(step, Step::Continue) {
                 return Ok(());
-            }
-            if rejoin {
-                wait(pace.backoff.wait(attempt, rand::random()));
-                attempt += 1;
-                drop(group);
-                group = Group::join(&kafka, &name, &topics, memory, Arc::clone(&state))?;
-                continue;
             }
             match step {
                 Step::Continue => {}
                 Step::Stall { at, offset, why } => {
                     group.pause(&at, true);
                     if let Some(from) = NextOffset::new(offset.raw()) {
-                        go_back(&group, &at, from);
+                        group.seek(&at, Start::At(from));
                     }
                     let pause = lock(&state).stall(&at);
                     tracing::warn!(%at, %offset, why, ?pause, "partition stands still");
@@ -156,308 +171,62 @@ impl StoreLane {
                     if fault.retry == Retry::Rewind {
                         let again = lock(&state).rewind()?;
                         for (at, from) in again {
-                            seek(&group, &at, from);
+                            group.seek(&at, from);
                         }
                     }
-                    wait(pace.backoff.wait(attempt, rand::random()));
+                    if blocked.is_none() {
+                        group.hold(true);
+                    }
+                    let pause = pace.backoff.wait(attempt, rand::random()).min(RETRY);
+                    blocked = Some(Instant::now() + pause);
                     attempt += 1;
                 }
             }
+            // Nothing to flush any more (rewound, revoked): nothing to wait for either.
+            if blocked.is_some_and(|until| Instant::now() >= until) && !lock(&state).is_due(true) {
+                blocked = None;
+                group.hold(false);
+            }
+            let rejoin = lock(&state).take_rejoin();
+            if rejoin {
+                std::thread::park_timeout(pace.backoff.wait(attempt, rand::random()).min(RETRY));
+                attempt += 1;
+                drop(group);
+                lock(&state).forget_all();
+                blocked = None;
+                group = join()?;
+            }
         }
     }
+}
+
+/// Flushes on a thread of its own; from [`PATIENCE`] on everything is paused and the group polled meanwhile. The state
+/// stays locked by the flush: a rebalance that comes by waits for it.
+fn flush(state: &Mutex<State>, group: &mut Group<State>, held: bool) -> Result<Result<(), Fault>, Fault> {
+    std::thread::scope(|scope| {
+        let (done, ended) = mpsc::channel();
+        let flushing = scope.spawn(move || {
+            let result = lock(state).flush();
+            let _ = done.send(());
+            result
+        });
+        let mut served = Ok(());
+        if !held && ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            group.hold(true);
+            while served.is_ok() && !flushing.is_finished() {
+                served = group.serve(TICK).map(|_| ());
+            }
+            group.hold(false);
+        } else if held {
+            while served.is_ok() && !flushing.is_finished() {
+                served = group.serve(Duration::from_millis(5)).map(|_| ());
+            }
+        }
+        let result = flushing.join().unwrap_or_else(|panic| resume_unwind(panic));
+        served.map(|()| result)
+    })
 }
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn go_back<E: GroupEvents>(group: &Group<E>, at: &TopicPartition, from: NextOffset) {
-    seek(group, at, Start::At(from));
-}
-
-fn seek<E: GroupEvents>(group: &Group<E>, at: &TopicPartition, start: Start) {
-    if let Err(fault) = group.seek(at, start) {
-        tracing::debug!(%fault, %at, "not ours any more");
-    }
-}
-
-/// While a store is down nothing is fetched; librdkafka keeps the membership alive between polls.
-fn wait(time: Duration) {
-    std::thread::park_timeout(time.min(Duration::from_secs(5)));
-}
-
-struct State {
-    config: StoreLaneConfig,
-    store: Box<dyn Store>,
-    registry: BlockingRegistry,
-    /// Made for the first dead letter.
-    letters: Option<Producer>,
-    partitions: Partitions,
-    checkpoint: Checkpoint,
-    /// The spans taken in since the last flush, per partition.
-    spans: BTreeMap<TopicPartition, Span>,
-    began: Option<Instant>,
-    step: Step,
-    rejoin: bool,
-    /// Proven but not yet committed to the group.
-    unflushed: Positions,
-    status: Status,
-}
-
-impl State {
-    fn take(&mut self, record: &RecordRef<'_>) {
-        let Some(partition) = self.partitions.find(record) else { return };
-        if partition.stalled.is_some() {
-            return;
-        }
-        // A partition that was rewound may still lend what was fetched before.
-        if partition.next.is_some_and(|next| !next.has_yet_to_read(record.offset)) {
-            return;
-        }
-        let at = partition.at.clone();
-        let before = partition.tally;
-        self.step = match self.handle(record) {
-            Ok(None) => self.track(&at, record),
-            Ok(Some(why)) => Step::Stall { at, offset: record.offset, why },
-            Err(fault) => {
-                if let Some(partition) = self.partitions.get_mut(&at) {
-                    partition.tally = before;
-                }
-                Step::Redo(fault)
-            }
-        };
-    }
-
-    fn track(&mut self, at: &TopicPartition, record: &RecordRef<'_>) -> Step {
-        let span = Span::one(record.offset);
-        if let Err(error) = self.checkpoint.track(at, span) {
-            return Step::Redo(Fault::rewind("taking a record in", error));
-        }
-        self.spans.entry(at.clone()).and_modify(|known| known.last = record.offset).or_insert(span);
-        if let Some(partition) = self.partitions.get_mut(at) {
-            partition.next = Some(record.offset.next());
-        }
-        self.began.get_or_insert_with(Instant::now);
-        Step::Continue
-    }
-
-    /// `Some(why)` if the partition has to stand still.
-    fn handle(&mut self, record: &RecordRef<'_>) -> Result<Option<String>, Fault> {
-        let mut learned = None;
-        loop {
-            match self.store.append(record) {
-                Outcome::Emitted => self.tally(record, |tally| tally.written += 1),
-                Outcome::Skipped(reason) => {
-                    metrics::skipped(self.config.worker, reason.class);
-                    self.tally(record, |tally| tally.skipped += 1);
-                }
-                Outcome::DeadLetter(reason) => self.dead_letter(record, &reason)?,
-                Outcome::Uncovered(reason) => return Ok(Some(reason.to_string())),
-                Outcome::NeedsSchema(id) if learned == Some(id) => {
-                    return Err(Fault::bug(
-                        "learning a schema",
-                        format!("schema {id} was learned and is asked for again"),
-                    ));
-                }
-                Outcome::NeedsSchema(id) => match self.registry.schema(id) {
-                    Err(fault) => return Ok(Some(fault.to_string())),
-                    Ok(None) => {
-                        let reason = Reason::new(
-                            Class::UnknownSchema,
-                            format!("a registered schema; the registry has no id {id}"),
-                        );
-                        self.dead_letter(record, &reason)?;
-                    }
-                    Ok(Some(schema)) => match self.store.learn(record.topic, id, &schema) {
-                        Ok(()) => {
-                            learned = Some(id);
-                            continue;
-                        }
-                        Err(LearnError::Uncovered(reason)) => return Ok(Some(reason.to_string())),
-                        Err(LearnError::Fault(fault)) if fault.retry == Retry::Later => {
-                            return Ok(Some(fault.to_string()));
-                        }
-                        Err(LearnError::Fault(fault)) => return Err(fault),
-                    },
-                },
-            }
-            return Ok(None);
-        }
-    }
-
-    fn tally(&mut self, record: &RecordRef<'_>, count: impl FnOnce(&mut super::partitions::Tally)) {
-        if let Some(partition) = self.partitions.find(record) {
-            count(&mut partition.tally);
-        }
-    }
-
-    fn dead_letter(&mut self, record: &RecordRef<'_>, reason: &Reason) -> Result<(), Fault> {
-        let producer = match &mut self.letters {
-            Some(producer) => producer,
-            none => none.insert(Producer::idempotent(&self.config.kafka, self.config.memory)?),
-        };
-        let letter = DeadLetter { reason, worker: self.config.worker, attempt: 1 };
-        letter.send(record, |out| producer.send(out))?;
-        metrics::dead_lettered(self.config.worker, reason.class);
-        self.tally(record, |tally| tally.dead_lettered += 1);
-        Ok(())
-    }
-
-    fn after_poll<E: GroupEvents>(&mut self, group: &Group<E>, stopping: bool) -> (Step, bool) {
-        let now = Instant::now();
-        for partition in self.partitions.iter_mut() {
-            if let Some((until, _)) = partition.stalled
-                && now >= until
-            {
-                partition.stalled = None;
-                group.pause(&partition.at, false);
-            }
-        }
-        let mut step = std::mem::replace(&mut self.step, Step::Continue);
-        if matches!(step, Step::Continue) {
-            let pending = self.store.pending();
-            let age = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
-            let due =
-                self.began.is_some() && self.config.pace.is_due(age, pending.bytes, pending.records.max(1));
-            let due = due || (stopping && self.began.is_some());
-            if due && failpoint::sabotaged("commit-before-write") {
-                let taken_in = self.partitions.positions();
-                let _ = group.commit(&taken_in);
-            }
-            if due && let Err(fault) = self.flush() {
-                step = Step::Redo(fault);
-            } else if let Err(fault) = self.commit(group) {
-                step = Step::Redo(fault);
-            }
-        }
-        (step, std::mem::take(&mut self.rejoin))
-    }
-
-    /// Durable write, then receipts.
-    fn flush(&mut self) -> Result<(), Fault> {
-        if let Some(producer) = &mut self.letters {
-            producer.flush()?;
-        }
-        let began = Instant::now();
-        let pending = self.store.pending();
-        failpoint::pass("before-write");
-        self.store.flush()?;
-        failpoint::pass("after-write");
-        metrics::flushed(self.store.name(), pending.records, pending.bytes, began.elapsed());
-        self.status.neighbour(self.store.name(), Ok(()));
-        self.began = None;
-        for (at, span) in std::mem::take(&mut self.spans) {
-            let Some(partition) = self.partitions.get_mut(&at) else { continue };
-            let tally = std::mem::take(&mut partition.tally);
-            let receipt = Receipt {
-                at: at.clone(),
-                span,
-                written: tally.written,
-                dead_lettered: tally.dead_lettered,
-                skipped: tally.skipped,
-            };
-            self.checkpoint.settle(&receipt).map_err(|error| Fault::bug("settling a receipt", error))?;
-            if let Some(next) = self.checkpoint.committable(&at) {
-                partition.committed = Some(next);
-                self.status.position(&at, next, [tally.written, tally.dead_lettered, tally.skipped]);
-                self.unflushed.insert(at, next);
-            }
-        }
-        Ok(())
-    }
-
-    fn commit<E: GroupEvents>(&mut self, group: &Group<E>) -> Result<(), Fault> {
-        if self.unflushed.is_empty() {
-            return Ok(());
-        }
-        let positions = std::mem::take(&mut self.unflushed);
-        // The store holds them already: a commit that fails costs a second look at assignment, never a record.
-        if let Err(fault) = group.commit(&positions) {
-            tracing::warn!(%fault, "the group does not take the positions; the store remembers them");
-        }
-        Ok(())
-    }
-
-    fn trouble_with_store(&mut self, fault: &Fault) {
-        self.status.neighbour(self.store.name(), Err(fault.to_string()));
-    }
-
-    /// Forgets everything in memory; where to read each partition again.
-    fn rewind(&mut self) -> Result<Vec<(TopicPartition, Start)>, Fault> {
-        let all: Vec<_> =
-            self.partitions.iter().map(|partition| (partition.at.clone(), partition.committed)).collect();
-        let mut again = vec![];
-        for (at, committed) in all {
-            self.drop_buffers(&at);
-            self.partitions.add(at.clone());
-            let start = Self::start(self.store.resume(&at)?, committed);
-            again.push((at, start));
-        }
-        self.began = None;
-        Ok(again)
-    }
-
-    fn drop_buffers(&mut self, at: &TopicPartition) {
-        self.store.forget(at);
-        self.spans.remove(at);
-        self.checkpoint.forget(at);
-    }
-
-    fn start(stored: Option<NextOffset>, committed: Option<NextOffset>) -> Start {
-        stored.max(committed).map_or(Start::Beginning, Start::At)
-    }
-
-    fn stall(&mut self, at: &TopicPartition) -> Duration {
-        let attempts = self.status.stalled(at);
-        let pause = self.config.pace.backoff.wait(attempts, rand::random()).max(Duration::from_millis(100));
-        if let Some(partition) = self.partitions.get_mut(at) {
-            partition.stalled = Some((Instant::now() + pause, attempts));
-        }
-        pause
-    }
-}
-
-impl GroupEvents for State {
-    fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start {
-        self.drop_buffers(at);
-        self.partitions.add(at.clone());
-        match self.store.resume(at) {
-            Ok(stored) => {
-                if let Some(partition) = self.partitions.get_mut(at) {
-                    partition.committed = stored.max(committed);
-                }
-                let start = Self::start(stored, committed);
-                tracing::info!(%at, ?stored, ?committed, ?start, store = self.store.name(), "assigned");
-                start
-            }
-            Err(fault) => {
-                // Unknown ground: take the group's word for now, and leave again before anything is read.
-                self.trouble_with_store(&fault);
-                self.rejoin = true;
-                committed.map_or(Start::Beginning, Start::At)
-            }
-        }
-    }
-
-    fn revoking(&mut self, partitions: &[TopicPartition], lost: bool, _: Option<ConsumerGroupMetadata>) {
-        tracing::info!(count = partitions.len(), lost, store = self.store.name(), "partitions revoked");
-        // What is in memory is written if it is still ours; if that fails, the new owner reads it again.
-        if !lost
-            && self.began.is_some()
-            && let Err(fault) = self.flush()
-        {
-            tracing::warn!(%fault, "not flushed; the next owner reads it again");
-        }
-        for at in partitions {
-            self.drop_buffers(at);
-            self.partitions.remove(at);
-            self.unflushed.remove(at);
-            self.status.released(at);
-        }
-    }
-
-    fn trouble(&mut self, fault: Fault) {
-        self.status.neighbour("kafka", Err(fault.to_string()));
-        self.rejoin = true;
-    }
 }

@@ -1,0 +1,202 @@
+//! What a lane costs: consume, transform to nothing, produce, in transactions; beside plain copies on librdkafka.
+//!
+//! `bench-lane` starts a broker of its own, fills a topic, and runs every way of copying it as a child process of its
+//! own, one after another, several rounds interleaved. Printed are medians, one JSON object a line: `name`, `value`,
+//! `unit`, `peer`, `peer_value`.
+//!
+//! Environment: `RECORDS` (2,000,000), `ROUNDS` (3), `ONLY` (ways, by comma), `BROKERS` (a broker that is up already).
+
+mod data;
+mod ours;
+mod peers;
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+/// A way of reading and copying, and how it is run in a child.
+type Way = (&'static str, fn(&Job) -> Ran);
+
+const WAYS: &[Way] = &[
+    ("peer-copy", peers::copy),
+    ("peer-copy-batch", peers::copy_by_batch),
+    ("peer-copy-tx", peers::copy_in_transactions),
+    ("seam-copy", ours::copy),
+    ("lane-tx", ours::lane),
+    ("peer-consume", peers::consume),
+    ("seam-consume", ours::consume),
+];
+
+/// What a child has to do.
+pub struct Job {
+    pub brokers: String,
+    pub input: String,
+    pub output: String,
+    pub records: u64,
+    pub run: String,
+}
+
+/// How it went: seconds from the first record to the last commit.
+pub struct Ran {
+    pub records: u64,
+    pub seconds: f64,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if args.get(1).is_some_and(|arg| arg == "child") {
+        return child(&args[2..]);
+    }
+    let number =
+        |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
+    let (records, rounds) = (number("RECORDS", 2_000_000), number("ROUNDS", 3));
+    let only: Option<Vec<String>> =
+        std::env::var("ONLY").ok().map(|text| text.split(',').map(str::to_owned).collect());
+    let (stack, brokers) = match std::env::var("BROKERS") {
+        Ok(brokers) => (None, brokers),
+        Err(_) => {
+            let stack = sluice_stack::Stack::builder().kafka(1).start().expect("a broker");
+            let brokers = stack.brokers().to_owned();
+            (Some(stack), brokers)
+        }
+    };
+    let input = format!("bench.lane.{records}");
+    data::fill(&brokers, &input, records);
+    let mut runs: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
+    for round in 0..rounds {
+        for (name, _) in WAYS {
+            if only.as_ref().is_some_and(|only| !only.iter().any(|way| way == name)) {
+                continue;
+            }
+            let run = format!("{name}-{}-{round}", std::process::id());
+            let output = format!("bench.lane.out.{run}");
+            data::create(&brokers, &output);
+            let measured = measure(name, &brokers, &input, &output, records, &run);
+            eprintln!(
+                "{name:<16} round {round}: {:.2} CPU-s/M, {:.0} k records/s, {:.0} MiB",
+                measured.cpu,
+                measured.rate / 1e3,
+                measured.rss
+            );
+            if !name.ends_with("consume") {
+                data::check(&brokers, &output, records);
+            }
+            data::delete(&brokers, &output);
+            runs.entry(name).or_default().push(measured);
+        }
+    }
+    report(&runs);
+    drop(stack);
+}
+
+struct Measured {
+    cpu: f64,
+    rate: f64,
+    rss: f64,
+}
+
+fn measure(name: &str, brokers: &str, input: &str, output: &str, records: u64, run: &str) -> Measured {
+    let before = cpu(libc::RUSAGE_CHILDREN);
+    let child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["child", name, brokers, input, output, &records.to_string(), run])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("a child");
+    assert!(child.status.success(), "{name} failed");
+    let cpu = cpu(libc::RUSAGE_CHILDREN) - before;
+    let said: Value = serde_json::from_slice(&child.stdout).expect("a line of JSON");
+    assert_eq!(said["records"], records, "{name} did not copy everything");
+    let seconds = said["seconds"].as_f64().unwrap_or(f64::NAN);
+    Measured {
+        cpu: cpu / records as f64 * 1e6,
+        rate: records as f64 / seconds,
+        rss: said["rss_kib"].as_f64().unwrap_or(f64::NAN) / 1024.0,
+    }
+}
+
+fn child(args: &[String]) {
+    let [name, brokers, input, output, records, run] = args else { panic!("child: wrong arguments") };
+    let (_, way) = WAYS.iter().find(|(known, _)| known == name).expect("a way of that name");
+    let job = Job {
+        brokers: brokers.clone(),
+        input: input.clone(),
+        output: output.clone(),
+        records: records.parse().expect("a number"),
+        run: run.clone(),
+    };
+    let ran = way(&job);
+    println!("{}", json!({"records": ran.records, "seconds": ran.seconds, "rss_kib": peak_kib()}));
+}
+
+/// User and system seconds of this process, or of all children that have ended.
+fn cpu(who: libc::c_int) -> f64 {
+    // SAFETY: `usage` is a plain struct of numbers that the call fills.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn report(runs: &BTreeMap<&str, Vec<Measured>>) {
+    let median = |name: &str, of: fn(&Measured) -> f64| {
+        let mut values: Vec<f64> = runs.get(name)?.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    let figures: [(&str, &str, fn(&Measured) -> f64, &str); 3] = [
+        ("cpu", "CPU-s per million records", |m| m.cpu, "cpu"),
+        ("rate", "records/s", |m| m.rate, "rate"),
+        ("rss", "MiB", |m| m.rss, "rss"),
+    ];
+    let pairs = [
+        ("lane-tx", "peer-copy-tx"),
+        ("lane-tx", "peer-copy"),
+        ("lane-tx", "seam-copy"),
+        ("seam-copy", "peer-copy"),
+        ("seam-copy", "peer-copy-batch"),
+        ("seam-consume", "peer-consume"),
+    ];
+    for (ours, peer) in pairs {
+        for (figure, unit, of, _) in figures {
+            if let (Some(value), Some(peer_value)) = (median(ours, of), median(peer, of)) {
+                let name = format!("{ours}.{figure}");
+                println!(
+                    "{}",
+                    json!({"name": name, "value": round(value), "unit": unit, "peer": peer, "peer_value": round(peer_value)})
+                );
+            }
+        }
+    }
+}
+
+fn round(value: f64) -> f64 {
+    if value > 1000.0 { value.round() } else { (value * 1000.0).round() / 1000.0 }
+}
+
+/// The time since the first record, if there was one.
+pub struct Clock(Option<Instant>);
+
+impl Clock {
+    pub fn new() -> Self {
+        Self(None)
+    }
+
+    pub fn start(&mut self) {
+        self.0.get_or_insert_with(Instant::now);
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.0.map_or(f64::NAN, |began| began.elapsed().as_secs_f64())
+    }
+}

@@ -1,0 +1,192 @@
+//! Our ways: the real transform lane with an empty transform, and the bare seam.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use sluice_core::{
+    Fault, LearnError, NextOffset, Outcome, Outputs, Processor, RecordRef, Route, SchemaId, SchemaLookup,
+    TopicPartition,
+};
+use sluice_runtime::config::RegistrySection;
+use sluice_runtime::kafka::{Group, GroupEvents, GroupMetadata, Outgoing, Producer, Start};
+use sluice_runtime::lane::Pace;
+use sluice_runtime::lane::transform::{self, TransformLaneConfig};
+use sluice_runtime::registry::{BlockingRegistry, Registry};
+use sluice_runtime::status::Status;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Clock, Job, Ran, data};
+
+const MEMORY: usize = 256 << 20;
+
+/// Copies.
+struct Empty {
+    routes: Vec<String>,
+    first: Arc<OnceLock<Instant>>,
+}
+
+impl Processor for Empty {
+    fn process(&mut self, record: &RecordRef<'_>, out: &mut Outputs) -> Outcome {
+        self.first.get_or_init(Instant::now);
+        let mut draft = out.draft(Route(0));
+        draft.timestamp_ms(record.timestamp_ms);
+        if let Some(key) = record.key {
+            draft.key(key);
+        }
+        if let Some(value) = record.value {
+            let copied: Result<(), std::convert::Infallible> = draft.value_with(|bytes| {
+                bytes.extend_from_slice(value);
+                Ok(())
+            });
+            let Ok(()) = copied;
+        }
+        draft.emit();
+        Outcome::Emitted
+    }
+
+    fn learn(&mut self, _: &str, _: SchemaId, _: &str, _: &mut dyn SchemaLookup) -> Result<(), LearnError> {
+        Ok(())
+    }
+
+    fn routes(&self) -> &[String] {
+        &self.routes
+    }
+}
+
+/// The lane as masker and normaliser run it, at its default pace.
+pub fn lane(job: &Job) -> Ran {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let registry =
+        Registry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).expect("a client");
+    let registry = BlockingRegistry::new(registry, runtime.handle().clone());
+    let first = Arc::new(OnceLock::new());
+    let processor = Empty { routes: vec![job.output.clone()], first: Arc::clone(&first) };
+    let status = Status::new("bench", &[]);
+    let stop = CancellationToken::new();
+    let config = TransformLaneConfig {
+        worker: "bench",
+        kafka: data::section(&job.brokers),
+        group: job.run.clone(),
+        instance: "0".into(),
+        topics: vec![job.input.clone()],
+        memory: MEMORY,
+        pace: Pace::default(),
+    };
+    let (told, ended) = (status.clone(), stop.clone());
+    let lane = std::thread::spawn(move || transform::run(config, processor, registry, &told, &ended));
+    let committed = || -> u64 {
+        let page = status.page();
+        page["partitions"].as_array().into_iter().flatten().filter_map(|p| p["written"].as_u64()).sum()
+    };
+    while committed() < job.records && !lane.is_finished() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let seconds = first.get().map_or(f64::NAN, |began| began.elapsed().as_secs_f64());
+    let records = committed();
+    stop.cancel();
+    lane.join().expect("a lane").expect("a lane that ends well");
+    Ran { records, seconds }
+}
+
+/// The seam alone, without transactions: what was read is produced, flushed and committed by the lane's interval.
+pub fn copy(job: &Job) -> Ran {
+    let kafka = data::section(&job.brokers);
+    let mut producer = Producer::idempotent(&kafka, MEMORY).expect("a producer");
+    let state = Arc::new(Mutex::new(Positions::default()));
+    let topics = [job.input.clone()];
+    let mut group = Group::join(&kafka, &job.run, &topics, MEMORY, Arc::clone(&state)).expect("a group");
+    let (mut records, mut clock, mut last) = (0, Clock::new(), Instant::now());
+    while records < job.records {
+        let mut failed = None;
+        group
+            .poll_batch(Duration::from_millis(50), |state: &mut Positions, record| {
+                clock.start();
+                records += 1;
+                state.seen(record);
+                let out = Outgoing {
+                    topic: &job.output,
+                    partition: None,
+                    key: record.key,
+                    value: record.value,
+                    timestamp_ms: record.timestamp_ms,
+                    headers: record.headers,
+                };
+                match producer.send(&out) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(fault) => {
+                        failed = Some(fault);
+                        ControlFlow::Break(())
+                    }
+                }
+            })
+            .expect("a batch");
+        assert!(failed.is_none(), "producing");
+        if last.elapsed() >= Pace::default().interval || records >= job.records {
+            producer.flush().expect("a flush");
+            let positions = state.lock().expect("the state").positions();
+            group.commit(&positions).expect("a commit");
+            last = Instant::now();
+        }
+    }
+    Ran { records, seconds: clock.seconds() }
+}
+
+/// The consumer side alone.
+pub fn consume(job: &Job) -> Ran {
+    let state = Arc::new(Mutex::new(Positions::default()));
+    let topics = [job.input.clone()];
+    let mut group =
+        Group::join(&data::section(&job.brokers), &job.run, &topics, MEMORY, state).expect("a group");
+    let (mut records, mut bytes, mut clock) = (0, 0, Clock::new());
+    while records < job.records {
+        group
+            .poll_batch(Duration::from_millis(50), |_, record| {
+                clock.start();
+                records += 1;
+                bytes += record.size();
+                ControlFlow::Continue(())
+            })
+            .expect("a batch");
+    }
+    assert!(bytes > 0);
+    Ran { records, seconds: clock.seconds() }
+}
+
+#[derive(Default)]
+struct Positions(Vec<(TopicPartition, Option<NextOffset>)>);
+
+impl Positions {
+    fn seen(&mut self, record: &RecordRef<'_>) {
+        let known =
+            self.0.iter_mut().find(|(at, _)| at.partition == record.partition && *at.topic == *record.topic);
+        if let Some((_, next)) = known {
+            *next = Some(record.offset.next());
+        }
+    }
+
+    fn positions(&self) -> BTreeMap<TopicPartition, NextOffset> {
+        self.0.iter().filter_map(|(at, next)| Some((at.clone(), (*next)?))).collect()
+    }
+}
+
+impl GroupEvents for Positions {
+    fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start {
+        self.0.push((at.clone(), None));
+        committed.map_or(Start::Beginning, Start::At)
+    }
+
+    fn revoking(
+        &mut self,
+        _: &[TopicPartition],
+        _: bool,
+        _: Option<GroupMetadata>,
+    ) -> Vec<(TopicPartition, NextOffset)> {
+        vec![]
+    }
+
+    fn trouble(&mut self, fault: Fault) {
+        panic!("{fault}");
+    }
+}

@@ -1,0 +1,238 @@
+//! A producer: records handed over as slices, transactions, and failures of delivery noted.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::{ClientConfig, TopicPartitionList};
+use rdkafka_sys as sys;
+use sluice_core::Header;
+
+use super::callbacks::Callbacks;
+use super::client::{Client, ClientError};
+use super::handle::{GroupMetadata, c_string, millis};
+use crate::kafka::Outgoing;
+
+/// A topic's name and librdkafka's handle for it, so that no record pays for looking it up.
+struct Topic {
+    name: Box<str>,
+    handle: *mut sys::rd_kafka_topic_t,
+}
+
+/// A producer of one thread.
+pub(in crate::kafka) struct Sender {
+    topics: Vec<Topic>,
+    last: usize,
+    client: Client,
+}
+
+// SAFETY: as for `Client`; the topics' handles are reached through `Sender` only.
+unsafe impl Send for Sender {}
+
+impl Sender {
+    /// Builds a producer; `Err` says which property is wrong.
+    pub(in crate::kafka) fn new(config: &ClientConfig, callbacks: Callbacks) -> Result<Self, String> {
+        let client = Client::new(config, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, callbacks)?;
+        Ok(Self { topics: vec![], last: 0, client })
+    }
+
+    /// Hands a record to the client, which copies it.
+    ///
+    /// # Errors
+    /// `QueueFull` while too much is under way: nothing was taken, try again.
+    pub(in crate::kafka) fn produce(&mut self, record: &Outgoing<'_>) -> Result<(), ClientError> {
+        use sys::rd_kafka_vtype_t as Kind;
+        let topic = self.topic(record.topic)?;
+        let none = Value { _pad: [0; 64] };
+        let mut parts = [sys::rd_kafka_vu_t { vtype: Kind::RD_KAFKA_VTYPE_END, u: none }; 7];
+        let mut count = 0;
+        let mut add = |vtype, u| {
+            if let Some(part) = parts.get_mut(count) {
+                *part = sys::rd_kafka_vu_t { vtype, u };
+                count += 1;
+            }
+        };
+        add(Kind::RD_KAFKA_VTYPE_RKT, Value { rkt: topic });
+        add(Kind::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: sys::RD_KAFKA_MSG_F_COPY as c_int });
+        if let Some(partition) = record.partition {
+            add(Kind::RD_KAFKA_VTYPE_PARTITION, Value { i32_: partition });
+        }
+        if let Some(key) = record.key {
+            add(Kind::RD_KAFKA_VTYPE_KEY, memory(key));
+        }
+        if let Some(value) = record.value {
+            add(Kind::RD_KAFKA_VTYPE_VALUE, memory(value));
+        }
+        if let Some(timestamp) = record.timestamp_ms {
+            add(Kind::RD_KAFKA_VTYPE_TIMESTAMP, Value { i64_: timestamp });
+        }
+        let headers = if record.headers.is_empty() { None } else { Some(Headers::new(record.headers)?) };
+        if let Some(headers) = &headers {
+            add(Kind::RD_KAFKA_VTYPE_HEADERS, Value { headers: headers.0 });
+        }
+        // SAFETY: the client and the topic are live; the first `count` parts are set, each with the member that its
+        // kind says; key and value are lent for the call, which copies them.
+        let done =
+            unsafe { ClientError::take(sys::rd_kafka_produceva(self.client.rk(), parts.as_ptr(), count)) };
+        if done.is_ok()
+            && let Some(headers) = headers
+        {
+            headers.taken();
+        }
+        done
+    }
+
+    fn topic(&mut self, name: &str) -> Result<*mut sys::rd_kafka_topic_t, ClientError> {
+        if !self.topics.get(self.last).is_some_and(|topic| *topic.name == *name) {
+            self.last = match self.topics.iter().position(|topic| *topic.name == *name) {
+                Some(index) => index,
+                None => {
+                    let c_name = c_string(name)?;
+                    // SAFETY: client and name are live; without a configuration the client's own is taken.
+                    let handle = unsafe {
+                        sys::rd_kafka_topic_new(self.client.rk(), c_name.as_ptr(), ptr::null_mut())
+                    };
+                    if handle.is_null() {
+                        let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+                        return Err(ClientError::of(code));
+                    }
+                    self.topics.push(Topic { name: name.into(), handle });
+                    self.topics.len() - 1
+                }
+            };
+        }
+        self.topics
+            .get(self.last)
+            .map(|topic| topic.handle)
+            .ok_or_else(|| ClientError::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC))
+    }
+
+    /// Serves callbacks, waiting up to `wait` for one.
+    pub(in crate::kafka) fn serve(&self, wait: Duration) {
+        // SAFETY: the client is live.
+        unsafe { sys::rd_kafka_poll(self.client.rk(), millis(wait)) };
+        self.client.callbacks().resume_panic();
+    }
+
+    /// Sends what waits for company at once, and waits up to a millisecond for the answers.
+    pub(in crate::kafka) fn flush_step(&self) {
+        // SAFETY: the client is live.
+        unsafe { sys::rd_kafka_flush(self.client.rk(), 1) };
+        self.client.callbacks().resume_panic();
+    }
+
+    /// Records that are neither acknowledged nor failed, and callbacks not yet served.
+    pub(in crate::kafka) fn in_flight(&self) -> usize {
+        // SAFETY: the client is live.
+        usize::try_from(unsafe { sys::rd_kafka_outq_len(self.client.rk()) }).unwrap_or(0)
+    }
+
+    /// Fails what is queued and not under way.
+    pub(in crate::kafka) fn purge(&self) {
+        // SAFETY: the client is live.
+        let _ = unsafe { sys::rd_kafka_purge(self.client.rk(), sys::RD_KAFKA_PURGE_F_QUEUE as c_int) };
+    }
+
+    /// The first delivery that failed since it was last asked for.
+    pub(in crate::kafka) fn take_failed(&self) -> Option<ClientError> {
+        self.client.callbacks().take_failed()
+    }
+
+    /// Takes the transactional id, fencing whoever held it.
+    pub(in crate::kafka) fn init_transactions(&self, wait: Duration) -> Result<(), ClientError> {
+        // SAFETY: the client is live; the answer is ours.
+        unsafe { ClientError::take(sys::rd_kafka_init_transactions(self.client.rk(), millis(wait))) }
+    }
+
+    /// Opens a transaction.
+    pub(in crate::kafka) fn begin(&self) -> Result<(), ClientError> {
+        // SAFETY: the client is live; the answer is ours.
+        unsafe { ClientError::take(sys::rd_kafka_begin_transaction(self.client.rk())) }
+    }
+
+    /// Adds consumed offsets to the transaction; waits as long as the transaction may last.
+    pub(in crate::kafka) fn send_offsets(
+        &self,
+        offsets: &TopicPartitionList,
+        group: &GroupMetadata,
+    ) -> Result<(), ClientError> {
+        // SAFETY: client, list and metadata are live; the answer is ours. -1: the transaction's remaining time.
+        unsafe {
+            ClientError::take(sys::rd_kafka_send_offsets_to_transaction(
+                self.client.rk(),
+                offsets.ptr(),
+                group.as_ptr(),
+                -1,
+            ))
+        }
+    }
+
+    /// Commits; waits as long as the transaction may last.
+    pub(in crate::kafka) fn commit(&self) -> Result<(), ClientError> {
+        // SAFETY: the client is live; the answer is ours.
+        unsafe { ClientError::take(sys::rd_kafka_commit_transaction(self.client.rk(), -1)) }
+    }
+
+    /// Aborts; waits as long as the transaction may last.
+    pub(in crate::kafka) fn abort(&self) -> Result<(), ClientError> {
+        // SAFETY: the client is live; the answer is ours.
+        unsafe { ClientError::take(sys::rd_kafka_abort_transaction(self.client.rk(), -1)) }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        for topic in self.topics.drain(..) {
+            // SAFETY: each handle is ours and destroyed once, before its client.
+            unsafe { sys::rd_kafka_topic_destroy(topic.handle) }
+        }
+    }
+}
+
+type Value = sys::rd_kafka_vu_s__bindgen_ty_1;
+
+fn memory(bytes: &[u8]) -> Value {
+    let ptr = bytes.as_ptr().cast_mut().cast::<c_void>();
+    Value { mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr, size: bytes.len() } }
+}
+
+/// A list of headers that is ours until a record takes it.
+struct Headers(*mut sys::rd_kafka_headers_t);
+
+impl Headers {
+    fn new(headers: &[Header<'_>]) -> Result<Self, ClientError> {
+        // SAFETY: the list is new and ours; names and values are lent with their lengths and copied. A null value is
+        // none, and its length then says nothing.
+        unsafe {
+            let list = Self(sys::rd_kafka_headers_new(headers.len()));
+            for header in headers {
+                let (value, length) = match header.value {
+                    Some(value) => (value.as_ptr().cast::<c_void>(), value.len()),
+                    None => (ptr::null(), 0),
+                };
+                ClientError::check(sys::rd_kafka_header_add(
+                    list.0,
+                    header.name.as_ptr().cast(),
+                    header.name.len().cast_signed(),
+                    value,
+                    length.cast_signed(),
+                ))?;
+            }
+            Ok(list)
+        }
+    }
+
+    /// The record owns the list now.
+    fn taken(mut self) {
+        self.0 = ptr::null_mut();
+    }
+}
+
+impl Drop for Headers {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: ours, as no record has taken it.
+            unsafe { sys::rd_kafka_headers_destroy(self.0) }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! librdkafka's statistics as metrics: of the hundreds of numbers the few that tell where a lane stands.
+//!
+//! They come as JSON every `statistics.interval.ms`, on the polling thread. Only the fields named here are kept, the
+//! rest is skipped over by the parser.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::metrics;
+
+#[derive(Deserialize)]
+struct Statistics<'a> {
+    #[serde(borrow, default)]
+    topics: BTreeMap<Cow<'a, str>, Topic>,
+    /// Messages in the producer's queue.
+    #[serde(default)]
+    msg_cnt: i64,
+    /// Their size, in bytes.
+    #[serde(default)]
+    msg_size: i64,
+    #[serde(borrow)]
+    eos: Option<Eos<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Topic {
+    #[serde(default)]
+    partitions: BTreeMap<i32, Partition>,
+}
+
+#[derive(Deserialize)]
+struct Partition {
+    #[serde(default)]
+    desired: bool,
+    /// Messages fetched and not yet lent.
+    #[serde(default)]
+    fetchq_cnt: i64,
+    /// Their size, in bytes.
+    #[serde(default)]
+    fetchq_size: i64,
+    /// Last stable offset: up to there a `read_committed` reader sees.
+    #[serde(default)]
+    ls_offset: i64,
+    /// One past the last record that was lent; negative before the first and after a seek.
+    #[serde(default = "unknown")]
+    app_offset: i64,
+    /// What the group remembered at assignment; transactions move it without the consumer's knowing.
+    #[serde(default = "unknown")]
+    committed_offset: i64,
+}
+
+const fn unknown() -> i64 {
+    -1
+}
+
+impl Partition {
+    /// Offsets between what was lent and the last stable one; librdkafka's own figure does not know of transactions.
+    fn lag(&self) -> Option<i64> {
+        let position = if self.app_offset >= 0 { self.app_offset } else { self.committed_offset };
+        (position >= 0 && self.ls_offset >= 0).then(|| (self.ls_offset - position).max(0))
+    }
+}
+
+#[derive(Deserialize)]
+struct Eos<'a> {
+    #[serde(borrow)]
+    txn_state: Cow<'a, str>,
+}
+
+/// The states that librdkafka's transactional producer can be in; anything else is counted as `other`.
+const STATES: &[&str] = &[
+    "Init",
+    "WaitPID",
+    "ReadyNotAcked",
+    "Ready",
+    "InTransaction",
+    "BeginCommit",
+    "CommittingTransaction",
+    "CommitNotAcked",
+    "BeginAbort",
+    "AbortingTransaction",
+    "AbortedNotAcked",
+    "AbortableError",
+    "FatalError",
+    "other",
+];
+
+/// A group's consumer: lag, last stable offset and fetch queue of the partitions that are its own.
+pub(super) fn consumer(json: &[u8]) {
+    let Some(statistics) = parse(json) else { return };
+    for (topic, found) in &statistics.topics {
+        for (number, partition) in &found.partitions {
+            if partition.desired && *number >= 0 {
+                metrics::fetched(topic, *number, partition.fetchq_cnt, partition.fetchq_size);
+                metrics::stable(topic, *number, partition.ls_offset, partition.lag());
+            }
+        }
+    }
+}
+
+/// The producer called `name`: what waits in its queue, and the state of its transaction.
+pub(super) fn producer(name: &str, json: &[u8]) {
+    let Some(statistics) = parse(json) else { return };
+    metrics::queued(name, statistics.msg_cnt, statistics.msg_size);
+    if let Some(eos) = &statistics.eos {
+        metrics::transaction(name, STATES, state_of(eos));
+    }
+}
+
+fn state_of(eos: &Eos<'_>) -> &'static str {
+    STATES.iter().find(|state| **state == eos.txn_state).copied().unwrap_or("other")
+}
+
+fn parse(json: &[u8]) -> Option<Statistics<'_>> {
+    match serde_json::from_slice(json) {
+        Ok(statistics) => Some(statistics),
+        Err(error) => {
+            tracing::debug!(%error, "statistics that cannot be read");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cut from what librdkafka 2.12 sends.
+    const SENT: &str = r#"{"name":"rdkafka#consumer-1","ts":1,"msg_cnt":3,"msg_size":700,
+        "topics":{"t":{"topic":"t","age":2,"partitions":{
+            "0":{"partition":0,"desired":true,"fetchq_cnt":5,"fetchq_size":900,"app_offset":65,"ls_offset":77,"consumer_lag":-1,"x":[1]},
+            "1":{"partition":1,"desired":false,"fetchq_cnt":1},"-1":{"partition":-1,"desired":true}}}},
+        "eos":{"idemp_state":"Assigned","txn_state":"InTransaction","txn_may_enq":true}}"#;
+
+    #[test]
+    fn only_what_is_named_is_read_and_only_own_partitions_count() {
+        let parsed = parse(SENT.as_bytes()).unwrap();
+        let own = &parsed.topics["t"].partitions[&0];
+        assert_eq!((own.fetchq_cnt, own.fetchq_size, own.ls_offset, own.lag()), (5, 900, 77, Some(12)));
+        assert!(!parsed.topics["t"].partitions[&1].desired);
+        assert_eq!((parsed.msg_cnt, parsed.msg_size), (3, 700));
+        assert_eq!(state_of(parsed.eos.as_ref().unwrap()), "InTransaction");
+    }
+
+    #[test]
+    fn a_state_nobody_knows_is_other_and_half_a_text_is_nothing() {
+        let parsed = parse(br#"{"eos":{"txn_state":"Sideways"}}"#).unwrap();
+        assert_eq!(state_of(parsed.eos.as_ref().unwrap()), "other");
+        assert!(parse(br#"{"topics":"#).is_none());
+    }
+
+    #[test]
+    fn they_reach_the_metrics_page() {
+        consumer(SENT.as_bytes());
+        producer("g-masker-0", SENT.as_bytes());
+        let page = metrics::render();
+        for line in [
+            "sluice_kafka_lag{partition=\"0\",topic=\"t\"} 12",
+            "sluice_kafka_last_stable_offset{partition=\"0\",topic=\"t\"} 77",
+            "sluice_kafka_fetch_queue_bytes{partition=\"0\",topic=\"t\"} 900",
+            "sluice_kafka_transaction_state{producer=\"g-masker-0\",state=\"InTransaction\"} 1",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! What a store lane holds: what was taken in, what is proven, and what to do next.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use sluice_core::{
+    Checkpoint, Class, Fault, LearnError, NextOffset, Outcome, Reason, Receipt, RecordRef, Retry, SchemaId,
+    Span, TopicPartition,
+};
+
+use super::{Store, StoreLaneConfig};
+use crate::dead_letter::DeadLetter;
+use crate::failpoint;
+use crate::kafka::{Group, GroupEvents, GroupMetadata, Positions, Producer, Start};
+use crate::lane::Step;
+use crate::lane::partitions::Partitions;
+use crate::lane::tenure::Draining;
+use crate::metrics;
+use crate::registry::BlockingRegistry;
+use crate::status::Status;
+
+/// So many bytes are taken in before the store is asked how much it holds.
+const LOOK: usize = 1 << 20;
+
+/// A lane's state, shared with the group's callbacks.
+pub(super) struct State {
+    config: StoreLaneConfig,
+    store: Box<dyn Store>,
+    registry: BlockingRegistry,
+    /// Made for the first dead letter.
+    letters: Option<Producer>,
+    partitions: Partitions,
+    checkpoint: Checkpoint,
+    began: Option<Instant>,
+    /// Bytes taken in since the store was last asked how much it holds.
+    unlooked: usize,
+    step: Step,
+    rejoin: bool,
+    /// Proven but not yet committed to the group.
+    uncommitted: Positions,
+    status: Status,
+}
+
+/// What comes of a schema that a store asked for.
+enum Learned {
+    Yes,
+    /// The registry does not have it.
+    Unknown,
+    /// Not now.
+    Stall(String),
+}
+
+impl State {
+    pub(super) fn new(
+        config: StoreLaneConfig,
+        store: Box<dyn Store>,
+        registry: BlockingRegistry,
+        status: Status,
+    ) -> Self {
+        Self {
+            letters: None,
+            partitions: Partitions::default(),
+            checkpoint: Checkpoint::new(),
+            began: None,
+            unlooked: 0,
+            step: Step::Continue,
+            rejoin: false,
+            uncommitted: Positions::new(),
+            status,
+            config,
+            store,
+            registry,
+        }
+    }
+
+    /// Takes one record into the store's memory, or says why not.
+    pub(super) fn take(&mut self, record: &RecordRef<'_>) -> ControlFlow<()> {
+        let Some(partition) = self.partitions.find(record) else { return ControlFlow::Continue(()) };
+        // What was fetched before a pause or a rewind took hold is read again.
+        if partition.stalled.is_some() || partition.has_taken(record.offset) {
+            return ControlFlow::Continue(());
+        }
+        let before = partition.tally;
+        match self.handle(record) {
+            Ok(None) => {
+                let Some(partition) = self.partitions.found() else { return ControlFlow::Break(()) };
+                partition.first.get_or_insert(record.offset);
+                partition.next = Some(record.offset.next());
+                partition.fresh =
+                    Span::new(partition.fresh.map_or(record.offset, |fresh| fresh.first), record.offset);
+                self.began.get_or_insert_with(Instant::now);
+                self.unlooked += record.size();
+                if self.unlooked < LOOK {
+                    return ControlFlow::Continue(());
+                }
+            }
+            Ok(Some(why)) => {
+                let Some(partition) = self.partitions.found() else { return ControlFlow::Break(()) };
+                self.step = Step::Stall { at: partition.at.clone(), offset: record.offset, why };
+            }
+            Err(mut fault) => {
+                if let Some(partition) = self.partitions.found() {
+                    partition.tally = before;
+                }
+                // The record was lent and not taken in: it has to be read again, whatever the trouble was.
+                if fault.retry == Retry::Later {
+                    fault.retry = Retry::Rewind;
+                }
+                self.step = Step::Redo(fault);
+            }
+        }
+        ControlFlow::Break(())
+    }
+
+    /// `Some(why)` if the partition has to stand still.
+    fn handle(&mut self, record: &RecordRef<'_>) -> Result<Option<String>, Fault> {
+        let mut learned = None;
+        loop {
+            match self.store.append(record) {
+                Outcome::Emitted => self.tally(|tally| tally.written += 1),
+                Outcome::Skipped(reason) => {
+                    metrics::skipped(self.config.worker, reason.class);
+                    self.tally(|tally| tally.skipped += 1);
+                }
+                Outcome::DeadLetter(reason) => self.dead_letter(record, &reason)?,
+                Outcome::Uncovered(reason) => return Ok(Some(reason.to_string())),
+                Outcome::NeedsSchema(id) if learned == Some(id) => {
+                    return Err(Fault::bug(
+                        "learning a schema",
+                        format!("schema {id} was learned and is asked for again"),
+                    ));
+                }
+                Outcome::NeedsSchema(id) => match self.learn(record.topic, id)? {
+                    Learned::Yes => {
+                        learned = Some(id);
+                        continue;
+                    }
+                    Learned::Stall(why) => return Ok(Some(why)),
+                    Learned::Unknown => {
+                        let reason = Reason::new(
+                            Class::UnknownSchema,
+                            format!("a registered schema; the registry has no id {id}"),
+                        );
+                        self.dead_letter(record, &reason)?;
+                    }
+                },
+            }
+            return Ok(None);
+        }
+    }
+
+    fn learn(&mut self, topic: &str, id: SchemaId) -> Result<Learned, Fault> {
+        let schema = match self.registry.schema(id) {
+            Err(fault) => return Ok(Learned::Stall(fault.to_string())),
+            Ok(None) => return Ok(Learned::Unknown),
+            Ok(Some(schema)) => schema,
+        };
+        match self.store.learn(topic, id, &schema) {
+            Ok(()) => Ok(Learned::Yes),
+            Err(LearnError::Uncovered(reason)) => Ok(Learned::Stall(reason.to_string())),
+            Err(LearnError::Fault(fault)) if fault.retry == Retry::Later => {
+                Ok(Learned::Stall(fault.to_string()))
+            }
+            Err(LearnError::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// Counts the record that is being handled.
+    fn tally(&mut self, count: impl FnOnce(&mut crate::lane::partitions::Tally)) {
+        if let Some(partition) = self.partitions.found() {
+            count(&mut partition.tally);
+        }
+    }
+
+    fn dead_letter(&mut self, record: &RecordRef<'_>, reason: &Reason) -> Result<(), Fault> {
+        let producer = match &mut self.letters {
+            Some(producer) => producer,
+            none => none.insert(Producer::idempotent(&self.config.kafka, self.config.memory)?),
+        };
+        let letter = DeadLetter { reason, worker: self.config.worker, attempt: 1 };
+        letter.send(record, |out| producer.send(out))?;
+        metrics::dead_lettered(self.config.worker, reason.class);
+        self.tally(|tally| tally.dead_lettered += 1);
+        Ok(())
+    }
+
+    /// Lets partitions go on whose time has come, and tracks what was taken in; what is to be done next.
+    pub(super) fn after_poll(&mut self, group: &Group<Self>) -> Step {
+        let now = Instant::now();
+        self.unlooked = 0;
+        for partition in self.partitions.iter_mut() {
+            if let Some((until, _)) = partition.stalled
+                && now >= until
+            {
+                partition.stalled = None;
+                group.pause(&partition.at, false);
+            }
+        }
+        match (std::mem::replace(&mut self.step, Step::Continue), self.track()) {
+            (Step::Continue, Err(fault)) => Step::Redo(fault),
+            (step, _) => step,
+        }
+    }
+
+    /// Takes what was read since the last time into the checkpoint, a run per partition.
+    fn track(&mut self) -> Result<(), Fault> {
+        for partition in self.partitions.iter_mut() {
+            if let Some(span) = partition.fresh.take() {
+                self.checkpoint
+                    .track(&partition.at, span)
+                    .map_err(|error| Fault::rewind("taking records in", error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Is there something to flush, and is it time? `now` asks for anything at all.
+    pub(super) fn is_due(&self, now: bool) -> bool {
+        let Some(began) = self.began else { return false };
+        let pending = self.store.pending();
+        now || self.config.pace.is_due(began.elapsed(), pending.bytes, pending.records.max(1))
+    }
+
+    /// Durable write, then receipts.
+    pub(super) fn flush(&mut self) -> Result<(), Fault> {
+        self.track()?;
+        if let Some(producer) = &mut self.letters {
+            producer.flush()?;
+        }
+        let began = Instant::now();
+        let pending = self.store.pending();
+        failpoint::pass("before-write");
+        self.store.flush()?;
+        failpoint::pass("after-write");
+        metrics::flushed(self.store.name(), pending.records, pending.bytes, began.elapsed());
+        self.status.neighbour(self.store.name(), Ok(()));
+        self.began = None;
+        for partition in self.partitions.iter_mut() {
+            let (Some(first), Some(next)) = (partition.first.take(), partition.next) else { continue };
+            let Some(span) = next.last().and_then(|last| Span::new(first, last)) else { continue };
+            let tally = std::mem::take(&mut partition.tally);
+            let receipt = Receipt {
+                at: partition.at.clone(),
+                span,
+                written: tally.written,
+                dead_lettered: tally.dead_lettered,
+                skipped: tally.skipped,
+            };
+            self.checkpoint.settle(&receipt).map_err(|error| Fault::bug("settling a receipt", error))?;
+            if let Some(next) = self.checkpoint.committable(&partition.at) {
+                partition.committed = Some(next);
+                self.status.position(
+                    &partition.at,
+                    next,
+                    [tally.written, tally.dead_lettered, tally.skipped],
+                );
+                self.uncommitted.insert(partition.at.clone(), next);
+            }
+        }
+        Ok(())
+    }
+
+    /// For the negative control of the fault tests: the group is told what was only taken in.
+    pub(super) fn sabotage(&self, group: &Group<Self>) {
+        if failpoint::sabotaged("commit-before-write") {
+            let _ = group.commit(&self.partitions.positions());
+        }
+    }
+
+    /// Tells the group what is proven.
+    pub(super) fn commit(&mut self, group: &Group<Self>) {
+        let positions = std::mem::take(&mut self.uncommitted);
+        // The store holds them already: a commit that fails costs a second look at assignment, never a record.
+        if let Err(fault) = group.commit(&positions) {
+            tracing::warn!(%fault, "the group does not take the positions; the store remembers them");
+        }
+    }
+
+    pub(super) fn trouble_with_store(&mut self, fault: &Fault) {
+        self.status.neighbour(self.store.name(), Err(fault.to_string()));
+    }
+
+    /// Forgets everything in memory; where to read each partition again. While the store cannot be asked, nowhere: the
+    /// group is joined anew.
+    ///
+    /// # Errors
+    /// The store's, if no retry can mend it.
+    pub(super) fn rewind(&mut self) -> Result<Vec<(TopicPartition, Start)>, Fault> {
+        let all: Vec<_> =
+            self.partitions.iter().map(|partition| (partition.at.clone(), partition.committed)).collect();
+        let mut again = vec![];
+        self.began = None;
+        for (at, committed) in all {
+            self.drop_buffers(&at);
+            self.partitions.add(at.clone());
+            let stored = match self.store.resume(&at) {
+                Ok(stored) => stored,
+                Err(fault) if fault.retry == Retry::Never => return Err(fault),
+                Err(fault) => {
+                    self.trouble_with_store(&fault);
+                    self.rejoin = true;
+                    return Ok(vec![]);
+                }
+            };
+            if let Some(partition) = self.partitions.get_mut(&at) {
+                partition.committed = stored.max(committed);
+            }
+            again.push((at, Self::start(stored, committed)));
+        }
+        Ok(again)
+    }
+
+    /// The group was left: nothing is ours.
+    pub(super) fn forget_all(&mut self) {
+        let all: Vec<_> = self.partitions.iter().map(|partition| partition.at.clone()).collect();
+        for at in all {
+            self.drop_buffers(&at);
+            self.partitions.remove(&at);
+            self.status.released(&at);
+        }
+        self.began = None;
+        self.uncommitted.clear();
+    }
+
+    /// Has the group to be left and joined anew? Asked once.
+    pub(super) fn take_rejoin(&mut self) -> bool {
+        std::mem::take(&mut self.rejoin)
+    }
+
+    fn drop_buffers(&mut self, at: &TopicPartition) {
+        self.store.forget(at);
+        self.checkpoint.forget(at);
+    }
+
+    fn start(stored: Option<NextOffset>, committed: Option<NextOffset>) -> Start {
+        stored.max(committed).map_or(Start::Beginning, Start::At)
+    }
+
+    /// Lets a partition stand still for a while, longer each time in a row.
+    pub(super) fn stall(&mut self, at: &TopicPartition) -> Duration {
+        let attempts = self.status.stalled(at);
+        let pause = self.config.pace.backoff.wait(attempts, rand::random()).max(Duration::from_millis(100));
+        if let Some(partition) = self.partitions.get_mut(at) {
+            partition.stalled = Some((Instant::now() + pause, attempts));
+        }
+        pause
+    }
+}
+
+impl GroupEvents for State {
+    fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start {
+        self.drop_buffers(at);
+        self.partitions.add(at.clone());
+        match self.store.resume(at) {
+            Ok(stored) => {
+                if let Some(partition) = self.partitions.get_mut(at) {
+                    partition.committed = stored.max(committed);
+                }
+                let start = Self::start(stored, committed);
+                tracing::info!(%at, ?stored, ?committed, ?start, store = self.store.name(), "assigned");
+                start
+            }
+            Err(fault) => {
+                // Unknown ground: take the group's word for now, and leave again before anything is read.
+                self.trouble_with_store(&fault);
+                self.rejoin = true;
+                committed.map_or(Start::Beginning, Start::At)
+            }
+        }
+    }
+
+    fn revoking(
+        &mut self,
+        partitions: &[TopicPartition],
+        lost: bool,
+        _: Option<GroupMetadata>,
+    ) -> Vec<(TopicPartition, NextOffset)> {
+        tracing::info!(count = partitions.len(), lost, store = self.store.name(), "partitions revoked");
+        // What is in memory is written if it is still ours; if that fails, the new owner reads it again. What is in
+        // memory of partitions that stay, stays.
+        let released = Draining::begin(partitions, lost, Instant::now()).settle(
+            self,
+            |lane, _| if lane.began.is_some() { lane.flush() } else { Ok(()) },
+            |_, fault, _| tracing::warn!(%fault, "not flushed; the next owner reads it again"),
+        );
+        for at in released.partitions() {
+            self.drop_buffers(at);
+            self.uncommitted.remove(at);
+            self.status.released(at);
+        }
+        self.partitions.release(&released);
+        vec![]
+    }
+
+    fn trouble(&mut self, fault: Fault) {
+        tracing::warn!(%fault, "the group is joined anew");
+        self.status.neighbour("kafka", Err(fault.to_string()));
+        self.rejoin = true;
+    }
+}

@@ -1,0 +1,371 @@
+//! What a transform lane holds: the open transaction, where each partition stands, and what to do next.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use sluice_core::{
+    Class, Domain, Fault, LearnError, NextOffset, Outcome, Outputs, Processor, Reason, RecordRef, Retry,
+    SchemaId, TopicPartition,
+};
+
+use super::TransformLaneConfig;
+use crate::dead_letter::DeadLetter;
+use crate::failpoint;
+use crate::kafka::{Group, GroupEvents, GroupMetadata, Producer, Start};
+use crate::lane::outgoing::send_all;
+use crate::lane::partitions::{Partitions, Tally};
+use crate::lane::tenure::Draining;
+use crate::lane::{Pace, Step};
+use crate::metrics;
+use crate::registry::BlockingRegistry;
+use crate::status::Status;
+
+/// The open transaction.
+struct Batch {
+    began: Instant,
+    bytes: usize,
+    records: u64,
+}
+
+impl Batch {
+    fn is_due(&self, pace: &Pace, age: Duration) -> bool {
+        pace.is_due(age, self.bytes, self.records.max(1))
+    }
+}
+
+/// A lane's state, shared with the group's callbacks; one thread.
+pub(super) struct State<P> {
+    config: TransformLaneConfig,
+    transactional_id: String,
+    processor: P,
+    registry: BlockingRegistry,
+    outputs: Outputs,
+    producer: Option<Producer>,
+    batch: Option<Batch>,
+    partitions: Partitions,
+    step: Step,
+    rejoin: bool,
+    status: Status,
+}
+
+/// How one record was handled.
+enum Handled {
+    Done(fn(&mut Tally)),
+    Stall(String),
+}
+
+/// What comes of a schema that a processor asked for.
+enum Learned {
+    Yes,
+    /// The registry does not have it.
+    Unknown,
+    /// Not now.
+    Stall(String),
+}
+
+impl<P: Processor> State<P> {
+    pub(super) fn new(
+        config: TransformLaneConfig,
+        processor: P,
+        registry: BlockingRegistry,
+        status: Status,
+    ) -> Self {
+        Self {
+            transactional_id: format!("{}-{}-{}", config.group, config.worker, config.instance),
+            processor,
+            registry,
+            outputs: Outputs::new(),
+            producer: None,
+            batch: None,
+            partitions: Partitions::default(),
+            step: Step::Continue,
+            rejoin: false,
+            status,
+            config,
+        }
+    }
+
+    /// Takes one record into the open transaction, or says why not.
+    pub(super) fn take(&mut self, record: &RecordRef<'_>) -> ControlFlow<()> {
+        let Some(partition) = self.partitions.find(record) else { return ControlFlow::Continue(()) };
+        // What was fetched before a pause or a rewind took hold is read again.
+        if partition.stalled.is_some() || partition.has_taken(record.offset) {
+            return ControlFlow::Continue(());
+        }
+        let first_of_batch = partition.first.is_none();
+        if first_of_batch {
+            partition.first = Some(record.offset);
+        }
+        self.step = match self.handle(record) {
+            Ok(Handled::Done(count)) => {
+                if let Some(partition) = self.partitions.found() {
+                    partition.next = Some(record.offset.next());
+                    count(&mut partition.tally);
+                }
+                let Some(batch) = &mut self.batch else { return ControlFlow::Continue(()) };
+                batch.bytes += record.size();
+                batch.records += 1;
+                // Its age is looked at between fetches.
+                return if batch.is_due(&self.config.pace, Duration::ZERO) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                };
+            }
+            Ok(Handled::Stall(why)) => {
+                let Some(partition) = self.partitions.found() else { return ControlFlow::Break(()) };
+                if first_of_batch {
+                    partition.first = None;
+                }
+                Step::Stall { at: partition.at.clone(), offset: record.offset, why }
+            }
+            Err(fault) => Step::Redo(fault),
+        };
+        ControlFlow::Break(())
+    }
+
+    fn handle(&mut self, record: &RecordRef<'_>) -> Result<Handled, Fault> {
+        self.open()?;
+        let mut learned = None;
+        loop {
+            self.outputs.clear();
+            match self.processor.process(record, &mut self.outputs) {
+                Outcome::Emitted => {
+                    if let Some(producer) = &mut self.producer {
+                        send_all(&self.outputs, self.processor.routes(), producer)?;
+                    }
+                    return Ok(Handled::Done(|tally| tally.written += 1));
+                }
+                Outcome::Skipped(reason) => {
+                    metrics::skipped(self.config.worker, reason.class);
+                    return Ok(Handled::Done(|tally| tally.skipped += 1));
+                }
+                Outcome::DeadLetter(reason) => return self.dead_letter(record, &reason),
+                Outcome::Uncovered(reason) => return Ok(Handled::Stall(reason.to_string())),
+                Outcome::NeedsSchema(id) if learned == Some(id) => {
+                    return Err(Fault::bug(
+                        "learning a schema",
+                        format!("schema {id} was learned and is asked for again"),
+                    ));
+                }
+                Outcome::NeedsSchema(id) => match self.learn(record.topic, id)? {
+                    Learned::Yes => learned = Some(id),
+                    Learned::Stall(why) => return Ok(Handled::Stall(why)),
+                    Learned::Unknown => {
+                        let reason = Reason::new(
+                            Class::UnknownSchema,
+                            format!("a registered schema; the registry has no id {id}"),
+                        );
+                        return self.dead_letter(record, &reason);
+                    }
+                },
+            }
+        }
+    }
+
+    fn learn(&mut self, topic: &str, id: SchemaId) -> Result<Learned, Fault> {
+        let schema = match self.registry.schema(id) {
+            Err(fault) => {
+                self.status.neighbour("registry", Err(fault.to_string()));
+                return Ok(Learned::Stall(fault.to_string()));
+            }
+            Ok(None) => return Ok(Learned::Unknown),
+            Ok(Some(schema)) => schema,
+        };
+        self.status.neighbour("registry", Ok(()));
+        match self.processor.learn(topic, id, &schema, &mut self.registry) {
+            Ok(()) => Ok(Learned::Yes),
+            Err(LearnError::Uncovered(reason)) => Ok(Learned::Stall(reason.to_string())),
+            Err(LearnError::Fault(fault)) if fault.domain == Domain::Internal => Err(fault),
+            Err(LearnError::Fault(fault)) => Ok(Learned::Stall(fault.to_string())),
+        }
+    }
+
+    /// Sends the record as it came to its dead-letter topic, in the same transaction as its offset.
+    fn dead_letter(&mut self, record: &RecordRef<'_>, reason: &Reason) -> Result<Handled, Fault> {
+        let letter = DeadLetter { reason, worker: self.config.worker, attempt: 1 };
+        let producer = &mut self.producer;
+        letter.send(record, |out| producer.as_mut().map_or(Ok(()), |producer| producer.send(out)))?;
+        metrics::dead_lettered(self.config.worker, reason.class);
+        tracing::info!(topic = record.topic, partition = record.partition, offset = %record.offset, %reason, "dead letter");
+        Ok(Handled::Done(|tally| tally.dead_lettered += 1))
+    }
+
+    /// Builds the producer, if there is none: that takes the transactional id and fences its last holder.
+    pub(super) fn prepare(&mut self) -> Result<&mut Producer, Fault> {
+        match &mut self.producer {
+            Some(producer) => Ok(producer),
+            none => Ok(none.insert(Producer::transactional(
+                &self.config.kafka,
+                &self.transactional_id,
+                self.config.memory,
+            )?)),
+        }
+    }
+
+    /// Opens a transaction unless one is open.
+    fn open(&mut self) -> Result<(), Fault> {
+        if self.batch.is_none() {
+            self.prepare()?.begin()?;
+            self.batch = Some(Batch { began: Instant::now(), bytes: 0, records: 0 });
+        }
+        Ok(())
+    }
+
+    /// Makes the open batch visible and its offsets proven, at once; by `deadline`, if there is one.
+    pub(super) fn commit(
+        &mut self,
+        metadata: Option<GroupMetadata>,
+        deadline: Option<Instant>,
+    ) -> Result<(), Fault> {
+        let (Some(_), Some(producer)) = (&self.batch, &mut self.producer) else { return Ok(()) };
+        let positions = self.partitions.positions();
+        failpoint::pass("after-produce");
+        producer.flush_by(deadline)?;
+        if !positions.is_empty() {
+            let metadata =
+                metadata.ok_or_else(|| Fault::rewind("committing", "the group does not count us in"))?;
+            producer.send_offsets(&positions, &metadata)?;
+        }
+        failpoint::pass("after-send-offsets");
+        producer.commit()?;
+        let records = self.batch.take().map_or(0, |batch| batch.records);
+        metrics::committed(self.config.worker, records);
+        self.status.neighbour("kafka", Ok(()));
+        for (at, next, tally) in self.partitions.close() {
+            self.status.position(&at, next, [tally.written, tally.dead_lettered, tally.skipped]);
+        }
+        Ok(())
+    }
+
+    /// Gives the open batch up; where to read again.
+    pub(super) fn redo(&mut self, retry: Retry) -> Vec<(TopicPartition, NextOffset)> {
+        if self.batch.take().is_some()
+            && let Some(mut producer) = self.producer.take()
+        {
+            // With `Later` the producer's own state is in doubt: leave it dropped, the next one fences it.
+            if retry == Retry::Rewind {
+                match producer.abort() {
+                    Ok(()) => self.producer = Some(producer),
+                    Err(fault) => tracing::warn!(%fault, "a new producer takes over"),
+                }
+            }
+        }
+        self.partitions.give_up()
+    }
+
+    pub(super) fn abandon(&mut self) {
+        self.redo(Retry::Rewind);
+    }
+
+    /// How long until the open batch is due by its age; for ever if none is open.
+    pub(super) fn due_in(&self, now: Instant) -> Duration {
+        self.batch.as_ref().map_or(Duration::MAX, |batch| {
+            self.config.pace.interval.saturating_sub(now.duration_since(batch.began))
+        })
+    }
+
+    /// What is to be done after a poll; commits if the batch is due.
+    pub(super) fn after_poll(&mut self, group: &Group<Self>) -> Step
+    where
+        P: 'static,
+    {
+        let now = Instant::now();
+        for partition in self.partitions.iter_mut() {
+            if let Some((until, _)) = partition.stalled
+                && now >= until
+            {
+                // Its attempt count is kept in `stall` through `step`; here it is only let go on.
+                partition.stalled = None;
+                group.pause(&partition.at, false);
+            }
+        }
+        let mut step = std::mem::replace(&mut self.step, Step::Continue);
+        let pace = &self.config.pace;
+        let due =
+            self.batch.as_ref().is_some_and(|batch| batch.is_due(pace, now.duration_since(batch.began)));
+        if matches!(step, Step::Continue) {
+            if due && let Err(fault) = self.commit(group.metadata(), None) {
+                step = Step::Redo(fault);
+            } else if let Some(producer) = &mut self.producer {
+                producer.serve();
+            }
+        }
+        step
+    }
+
+    /// Has the group to be left and joined anew? Asked once.
+    pub(super) fn take_rejoin(&mut self) -> bool {
+        std::mem::take(&mut self.rejoin)
+    }
+
+    /// The group was left: nothing is ours, and whatever is still open is given up.
+    pub(super) fn forget_all(&mut self) {
+        self.abandon();
+        let all: Vec<_> = self.partitions.iter().map(|partition| partition.at.clone()).collect();
+        for at in all {
+            self.partitions.remove(&at);
+            self.status.released(&at);
+        }
+    }
+
+    /// Lets a partition stand still for a while, longer each time in a row.
+    pub(super) fn stall(&mut self, at: &TopicPartition) -> Duration {
+        let backoff = self.config.pace.backoff;
+        let attempts = self.status.stalled(at);
+        let pause = backoff.wait(attempts, rand::random()).max(Duration::from_millis(100));
+        if let Some(partition) = self.partitions.get_mut(at) {
+            partition.stalled = Some((Instant::now() + pause, attempts));
+        }
+        pause
+    }
+}
+
+impl<P: Processor + 'static> GroupEvents for State<P> {
+    fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start {
+        self.partitions.add(at.clone());
+        match committed {
+            Some(next) => {
+                tracing::info!(%at, %next, "assigned");
+                Start::At(next)
+            }
+            None => {
+                tracing::info!(%at, "assigned; the group has no position here yet: from the beginning");
+                Start::Beginning
+            }
+        }
+    }
+
+    fn revoking(
+        &mut self,
+        partitions: &[TopicPartition],
+        lost: bool,
+        metadata: Option<GroupMetadata>,
+    ) -> Vec<(TopicPartition, NextOffset)> {
+        tracing::info!(count = partitions.len(), lost, "partitions revoked");
+        if failpoint::sabotaged("keep-on-revoke") {
+            return vec![];
+        }
+        let mut again = vec![];
+        let released = Draining::begin(partitions, lost, Instant::now()).settle(
+            self,
+            |lane, deadline| lane.commit(metadata, Some(deadline)),
+            |lane, fault, leaving| {
+                tracing::warn!(%fault, "the open transaction is given up; whoever owns its partitions now reads them again");
+                again = lane.redo(fault.retry);
+                again.retain(|(at, _)| !leaving.contains(at));
+            },
+        );
+        for at in released.partitions() {
+            self.status.released(at);
+        }
+        self.partitions.release(&released);
+        again
+    }
+
+    fn trouble(&mut self, fault: Fault) {
+        tracing::warn!(%fault, "the group is joined anew");
+        self.status.neighbour("kafka", Err(fault.to_string()));
+        self.rejoin = true;
+    }
+}
