@@ -16,7 +16,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire
+.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane
 
 help: ## say what there is
 	@echo "Sluicegate. make <target>:"; echo
@@ -87,3 +87,6 @@ helm: ## lint the chart, render it, hold the manifests and the workers' files ag
 
 bench-wire: ## how fast wire programs validate and patch Avro, beside other implementations
 	cargo run --release --manifest-path benches/wire/Cargo.toml
+
+bench-lane: ## what a lane costs beside plain copies on librdkafka, on a broker of its own
+	cargo run --release --manifest-path benches/lane/Cargo.toml
