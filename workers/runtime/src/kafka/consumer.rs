@@ -260,12 +260,6 @@ impl<E: GroupEvents> Group<E> {
         let all = self.member.handle().assignment();
         all.into_iter().map(|(topic, partition)| TopicPartition::new(topic, partition)).collect()
     }
-
-    /// The end of a partition as the brokers say, transaction markers counted; asks them.
-    pub fn end(&self, at: &TopicPartition) -> Option<i64> {
-        let asked = self.member.handle().watermarks(&at.topic, at.partition, Duration::from_millis(500));
-        asked.ok().map(|(_, high)| high)
-    }
 }
 
 fn pause<'a>(handle: &Handle<'_>, all: impl Iterator<Item = (&'a str, i32)>, paused: bool) {

@@ -204,29 +204,6 @@ impl Handle<'_> {
             places
         }
     }
-
-    /// `(low, high)` as the brokers say.
-    pub(in crate::kafka) fn watermarks(
-        &self,
-        topic: &str,
-        partition: i32,
-        wait: Duration,
-    ) -> Result<(i64, i64), ClientError> {
-        let topic = c_string(topic)?;
-        let (mut low, mut high) = (-1, -1);
-        // SAFETY: client and name are live, the numbers are ours.
-        ClientError::check(unsafe {
-            sys::rd_kafka_query_watermark_offsets(
-                self.rk(),
-                topic.as_ptr(),
-                partition,
-                &raw mut low,
-                &raw mut high,
-                millis(wait),
-            )
-        })?;
-        Ok((low, high))
-    }
 }
 
 pub(super) fn c_string(name: &str) -> Result<CString, ClientError> {
