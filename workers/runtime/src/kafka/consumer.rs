@@ -190,18 +190,44 @@ impl<E: GroupEvents> Group<E> {
     }
 
     /// Fetches behind what is kept; drops whatever belongs to a partition that moved meanwhile.
+    ///
+    /// librdkafka's call waits until the array is full or the time has passed. So: what is there, without waiting; if
+    /// that is nothing, one message, waiting; then what came with it.
     fn fetch(&mut self, wait: Duration) {
-        self.member.fill(wait);
+        let queued = self.member.take_queued();
+        self.settle(true);
+        if queued == 0 {
+            let older = !self.member.is_drained();
+            let came = self.member.take_one(wait);
+            self.settle(older);
+            if came > 0 {
+                self.member.take_queued();
+                self.settle(true);
+            }
+        }
+    }
+
+    /// Does what rebalances ask for that ran in the last call. `older`: there may be records that were fetched before.
+    fn settle(&mut self, older: bool) {
         let moves = std::mem::take(&mut lock(&self.shared).moves);
         for (at, moved) in moves {
-            let dropped = self.member.discard(&at.topic, at.partition);
             match moved {
-                Move::Came(start) if dropped > 0 => {
-                    tracing::debug!(%at, dropped, "fetched before the partition came back; read again");
+                Move::Gone if older => {
+                    self.member.discard(&at.topic, at.partition, true);
+                }
+                // What was said of its trouble is kept: it is not said twice.
+                Move::Came(start) if older => {
+                    let dropped = self.member.discard(&at.topic, at.partition, false);
+                    if dropped > 0 {
+                        tracing::debug!(%at, dropped, "fetched before the partition came back; read again");
+                        self.go_to(&at, start);
+                    }
+                }
+                Move::Back(start) => {
+                    self.member.discard(&at.topic, at.partition, false);
                     self.go_to(&at, start);
                 }
-                Move::Back(start) => self.go_to(&at, start),
-                Move::Came(_) | Move::Gone => {}
+                Move::Gone | Move::Came(_) => {}
             }
         }
     }
@@ -227,7 +253,7 @@ impl<E: GroupEvents> Group<E> {
     /// more is its new owner's to read. If one that is ours cannot be sought, the lane is told of the trouble: it has
     /// to join anew, or records would be missed. The caller must not hold the lane's state.
     pub fn seek(&mut self, at: &TopicPartition, start: Start) {
-        self.member.discard(&at.topic, at.partition);
+        self.member.discard(&at.topic, at.partition, false);
         self.go_to(at, start.raw());
     }
 

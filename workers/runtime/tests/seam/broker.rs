@@ -110,8 +110,6 @@ pub(crate) struct Plain {
     pub(crate) seen: Vec<(i32, i64)>,
     pub(crate) lost: u32,
     pub(crate) troubles: Vec<String>,
-    /// Taken so far; the group remembers it only if a test says so.
-    pub(crate) next: BTreeMap<TopicPartition, NextOffset>,
 }
 
 impl GroupEvents for Plain {

@@ -1,6 +1,7 @@
 //! Lanes that come and go under load, by both group protocols: every record once, each key in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,10 +14,9 @@ use sluice_runtime::status::Status;
 use sluice_stack::Stack;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{MEMORY, WAIT, broker, create, eventually, feed, oracle, section, values};
+use crate::broker::{MEMORY, broker, create, eventually, feed, oracle, section, values};
 
 const PARTITIONS: i32 = 4;
-const COUNT: i64 = 60_000;
 
 /// Copies, not too fast, so that a rebalance finds something open.
 struct Copy {
@@ -25,8 +25,8 @@ struct Copy {
 
 impl Processor for Copy {
     fn process(&mut self, record: &RecordRef<'_>, out: &mut Outputs) -> Outcome {
-        if record.offset.raw() % 512 == 0 {
-            std::thread::sleep(Duration::from_millis(5));
+        if record.offset.raw() % 64 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
         }
         let mut draft = out.draft(Route(0));
         draft.key(record.key.unwrap());
@@ -112,27 +112,36 @@ impl Lane {
     }
 }
 
-/// A second lane joins while the first is at work, the first leaves, a third comes, and all of it arrives once.
+/// A second lane joins while the first is at work, the first leaves, a third comes, records flow all the while, and all
+/// of it arrives once.
 fn come_and_go(name: &str, properties: &[(&'static str, &'static str)]) {
     let fleet = Fleet::new(name, properties);
-    feed(&fleet.stack, name, PARTITIONS, 0, COUNT / 2);
-    let one = fleet.lane("one");
-    eventually("the first lane at work", || one.written() > 2_000);
-    let two = fleet.lane("two");
-    eventually("the second lane at work", || two.written() > 500);
-    assert!(one.owned() < PARTITIONS as usize, "the first gave nothing away");
-    feed(&fleet.stack, name, PARTITIONS, COUNT / 2, COUNT);
-    one.end();
-    let three = fleet.lane("three");
-    let (mut polls, most) = (0, WAIT.as_millis() / 200);
-    while fleet.done() < COUNT {
-        polls += 1;
-        assert!(polls < most, "{} of {COUNT}", fleet.done());
-        std::thread::sleep(Duration::from_millis(100)); // another client's topic: no event to wait for
-    }
-    two.end();
-    three.end();
-    oracle(&values(&fleet.stack, &format!("{name}.out")), COUNT, i64::from(PARTITIONS));
+    let enough = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let feeder = scope.spawn(|| {
+            let mut sent = 0;
+            while !enough.load(Ordering::Relaxed) {
+                feed(&fleet.stack, name, PARTITIONS, sent, sent + 2_000);
+                sent += 2_000;
+            }
+            sent
+        });
+        let one = fleet.lane("one");
+        eventually("the first lane at work", || one.written() > 2_000);
+        let two = fleet.lane("two");
+        eventually("the second lane at work", || two.written() > 2_000);
+        assert!(one.owned() < PARTITIONS as usize, "the first gave nothing away");
+        one.end();
+        let three = fleet.lane("three");
+        eventually("the third lane at work", || three.written() > 2_000);
+        enough.store(true, Ordering::Relaxed);
+        let sent = feeder.join().unwrap();
+        eventually("everything copied", || fleet.done() >= sent);
+        two.end();
+        three.end();
+        sent
+    });
+    oracle(&values(&fleet.stack, &format!("{name}.out")), sent, i64::from(PARTITIONS));
 }
 
 #[test]

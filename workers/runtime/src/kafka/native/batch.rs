@@ -9,7 +9,6 @@
 use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::ptr;
-use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sluice_core::{Header, Offset, RecordRef};
@@ -51,35 +50,22 @@ impl Batch {
         self.next == self.messages.len()
     }
 
-    /// Takes what is queued, behind what is kept; waits up to `wait` for a first message if nothing is queued.
+    /// Takes at most `most` messages, behind what is kept; waits up to `wait` until they are there. How many came.
     ///
     /// # Safety
     /// `queue` is the live queue of the consumer whose messages these are.
-    pub(super) unsafe fn fill(&mut self, queue: *mut sys::rd_kafka_queue_t, wait: Duration) {
+    pub(super) unsafe fn take(
+        &mut self,
+        queue: *mut sys::rd_kafka_queue_t,
+        wait_ms: i32,
+        most: usize,
+    ) -> usize {
         self.messages.drain(..self.next);
         self.next = 0;
         // What is kept may fill the batch, but polling has to go on; a lane that keeps has paused, so little comes.
         self.messages.reserve(ROOM);
-        // The call waits until the array is full or the time has passed. So: what is there, without waiting; if that
-        // is nothing, one message, waiting; then what came with it.
-        // SAFETY: handed on from this function's contract.
-        unsafe {
-            if self.take(queue, 0, usize::MAX) == 0
-                && self.take(queue, i32::try_from(wait.as_millis()).unwrap_or(i32::MAX), 1) == 1
-            {
-                self.take(queue, 0, usize::MAX);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Batch::fill`].
-    unsafe fn take(&mut self, queue: *mut sys::rd_kafka_queue_t, wait_ms: i32, most: usize) -> usize {
         let length = self.messages.len();
         let room = (self.messages.capacity() - length).min(most);
-        if room == 0 {
-            return 0;
-        }
         // SAFETY: the queue is live. librdkafka writes at most `room` pointers behind the `length` that are there,
         // within the capacity; the length is raised by exactly those it says it wrote (a negative answer is none).
         unsafe {
@@ -114,27 +100,15 @@ impl Batch {
         lent
     }
 
-    /// The partitions that have messages left to lend, each with the first offset.
-    pub(super) fn kept(&self) -> Vec<(String, i32, i64)> {
-        let mut found: Vec<(String, i32, i64)> = vec![];
-        for &message in self.messages.iter().skip(self.next) {
-            // SAFETY: messages behind `next` are ours and live, and so are their topics.
-            let (topic, partition, offset) = unsafe { place_of(message) };
-            if !found.iter().any(|known| known.1 == partition && known.0 == topic) {
-                found.push((topic.to_owned(), partition, offset));
-            }
-        }
-        found
-    }
-
-    /// Forgets what is left of a partition; how many messages that were.
-    pub(super) fn discard(&mut self, topic: &str, partition: i32) -> usize {
+    /// Forgets the records that are left of a partition, and what was said of its trouble too if `all`; how many
+    /// messages that were.
+    pub(super) fn discard(&mut self, topic: &str, partition: i32, all: bool) -> usize {
         let mut kept = self.next;
         for at in self.next..self.messages.len() {
             let message = self.messages[at];
             // SAFETY: messages behind `next` are ours and live, and so are their topics.
-            let (name, number, _) = unsafe { place_of(message) };
-            if number == partition && name == topic {
+            let (name, number, is_record) = unsafe { place_of(message) };
+            if number == partition && name == topic && (all || is_record) {
                 drop(Held(message));
             } else {
                 self.messages[kept] = message;
@@ -170,9 +144,11 @@ impl Drop for Held {
     }
 }
 
+/// Topic, partition, and whether it is a record.
+///
 /// # Safety
 /// `message` is live, and the answer is not used after it.
-unsafe fn place_of<'a>(message: *mut sys::rd_kafka_message_t) -> (&'a str, i32, i64) {
+unsafe fn place_of<'a>(message: *mut sys::rd_kafka_message_t) -> (&'a str, i32, bool) {
     // SAFETY: by this function's contract; the topic lives with the message that holds it.
     unsafe {
         let rkt = (*message).rkt;
@@ -181,7 +157,8 @@ unsafe fn place_of<'a>(message: *mut sys::rd_kafka_message_t) -> (&'a str, i32, 
         } else {
             CStr::from_ptr(sys::rd_kafka_topic_name(rkt)).to_str().unwrap_or("")
         };
-        (name, (*message).partition, (*message).offset)
+        let is_record = (*message).err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+        (name, (*message).partition, is_record)
     }
 }
 

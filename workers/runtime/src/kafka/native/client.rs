@@ -134,23 +134,27 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        struct Last(NonNull<sys::rd_kafka_t>, Arc<Callbacks>);
+        struct Last {
+            rk: NonNull<sys::rd_kafka_t>,
+            /// Called back until the handle is gone.
+            _callbacks: Arc<Callbacks>,
+        }
         // SAFETY: as for `Client`.
         unsafe impl Send for Last {}
         impl Last {
             fn destroy(self) {
                 // SAFETY: the handle is ours alone: `Client` is being dropped, and whoever borrowed it is gone. The
-                // callbacks (`self.1`) outlive this call. The flag keeps a consumer from waiting for its group:
+                // callbacks, which are held here, outlive this call. The flag keeps a consumer from waiting for its group:
                 // `Member` has left it already, or has given up on it.
                 unsafe {
                     sys::rd_kafka_destroy_flags(
-                        self.0.as_ptr(),
+                        self.rk.as_ptr(),
                         sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE as c_int,
                     );
                 }
             }
         }
-        let last = Last(self.rk, Arc::clone(&self.callbacks));
+        let last = Last { rk: self.rk, _callbacks: Arc::clone(&self.callbacks) };
         let (done, ended) = mpsc::channel();
         let thread = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
             last.destroy();

@@ -10,14 +10,14 @@ use rdkafka_sys as sys;
 use super::batch::{Batch, Lent};
 use super::callbacks::Callbacks;
 use super::client::{Client, ClientError};
-use super::handle::Handle;
+use super::handle::{Handle, millis};
 
 /// Messages fetched by one call; the pointers alone are what this costs.
 const BATCH: usize = 2_000;
 /// How long leaving the group may take, callbacks included, before it is left without a word.
 const CLOSE: Duration = Duration::from_secs(20);
 
-/// A consumer of one thread: its callbacks run inside [`Member::fill`] and while it is dropped.
+/// A consumer of one thread: its callbacks run inside [`Member::take_queued`], [`Member::take_one`] and while it is dropped.
 pub(in crate::kafka) struct Member {
     batch: Batch,
     queue: NonNull<sys::rd_kafka_queue_t>,
@@ -53,11 +53,21 @@ impl Member {
         ClientError::check(unsafe { sys::rd_kafka_subscribe(self.client.rk(), topics.ptr()) })
     }
 
-    /// Serves callbacks and takes what was fetched, waiting up to `wait` if there is nothing at all.
-    pub(in crate::kafka) fn fill(&mut self, wait: Duration) {
+    /// Serves callbacks and takes what is queued, without waiting. A callback may run after some of it was taken.
+    pub(in crate::kafka) fn take_queued(&mut self) -> usize {
+        self.take(Duration::ZERO, usize::MAX)
+    }
+
+    /// Serves callbacks and waits up to `wait` for one message. What comes was fetched after every callback that ran.
+    pub(in crate::kafka) fn take_one(&mut self, wait: Duration) -> usize {
+        self.take(wait, 1)
+    }
+
+    fn take(&mut self, wait: Duration, most: usize) -> usize {
         // SAFETY: the queue is the live queue of this client.
-        unsafe { self.batch.fill(self.queue.as_ptr(), wait) }
+        let taken = unsafe { self.batch.take(self.queue.as_ptr(), millis(wait), most) };
         self.client.callbacks().resume_panic();
+        taken
     }
 
     /// Lends what was taken, in order, until `take` breaks off; the rest is kept. How many were lent.
@@ -70,14 +80,9 @@ impl Member {
         self.batch.is_drained()
     }
 
-    /// The partitions of what is kept, each with its first offset.
-    pub(in crate::kafka) fn kept(&self) -> Vec<(String, i32, i64)> {
-        self.batch.kept()
-    }
-
-    /// Forgets what is kept of a partition; how many records.
-    pub(in crate::kafka) fn discard(&mut self, topic: &str, partition: i32) -> usize {
-        self.batch.discard(topic, partition)
+    /// Forgets the records that are kept of a partition, and its errors too if `all`; how many messages.
+    pub(in crate::kafka) fn discard(&mut self, topic: &str, partition: i32, all: bool) -> usize {
+        self.batch.discard(topic, partition, all)
     }
 
     /// The last general error since it was last asked for.
@@ -97,7 +102,7 @@ impl Drop for Member {
             let asked = ClientError::take(sys::rd_kafka_consumer_close_queue(rk, self.queue.as_ptr()));
             let mut left = asked.is_err() || sys::rd_kafka_consumer_closed(rk) != 0;
             while !left && Instant::now() < until {
-                self.batch.fill(self.queue.as_ptr(), Duration::from_millis(20));
+                self.batch.take(self.queue.as_ptr(), 20, 1);
                 self.batch.clear();
                 left = sys::rd_kafka_consumer_closed(rk) != 0;
             }
