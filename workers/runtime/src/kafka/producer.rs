@@ -197,7 +197,11 @@ impl Producer {
     }
 
     /// The same call with the same arguments for as long as librdkafka says that it may be repeated.
-    fn retrying(&mut self, doing: &str, call: impl Fn(&Sender) -> Result<(), ClientError>) -> Result<(), Fault> {
+    fn retrying(
+        &mut self,
+        doing: &str,
+        call: impl Fn(&Sender) -> Result<(), ClientError>,
+    ) -> Result<(), Fault> {
         let began = Instant::now();
         let deadline = began + FLUSH_LIMIT;
         loop {
