@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schema_registry_converter::async_impl::schema_registry::{
-    SrSettings, get_schema_by_id, is_compatible_schema, perform_sr_call, post_schema,
+    SrSettings, is_compatible_schema, perform_sr_call, post_schema,
 };
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SrCall, SuppliedSchema};
-use sluice_core::{Fault, SchemaId, SchemaLookup};
+use sluice_core::{BoxError, Fault, SchemaId, SchemaLookup};
 use tokio::runtime::Handle;
 
 use crate::config::RegistrySection;
@@ -19,6 +19,16 @@ use crate::config::RegistrySection;
 const CALL: Duration = Duration::from_secs(5);
 /// Confluent: "Error code 40401 – Subject not found", "40402 – Version not found", "40403 – Schema not found".
 const NOT_FOUND: std::ops::RangeInclusive<u32> = 40401..=40403;
+
+/// The largest answer that is read when a schema is asked for, in bytes.
+const LARGEST_SCHEMA: usize = 4 << 20;
+
+/// What a registry answers to a question for an id: a schema, or an error code of its own.
+#[derive(serde::Deserialize)]
+struct IdAnswer {
+    schema: Option<String>,
+    error_code: Option<u32>,
+}
 
 /// The registry; cheap to clone.
 #[derive(Clone)]
@@ -59,10 +69,30 @@ impl Registry {
     /// # Errors
     /// A [`Fault`] for an outage.
     pub async fn schema(&self, id: SchemaId) -> Result<Option<String>, Fault> {
-        match get_schema_by_id(id.0, &self.settings).await {
-            Ok(found) => Ok(Some(found.schema)),
-            Err(error) if says_not_found(&error) => Ok(None),
-            Err(error) => Err(Fault::outage(format!("asking the registry for schema {id}"), error)),
+        let outage = |error: BoxError| Fault::outage(format!("asking the registry for schema {id}"), error);
+        let mut request = self.http.get(format!("{}/schemas/ids/{}?deleted=true", self.url, id.0));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        // Not by the converter: it reads whatever comes, and a lane has a ceiling.
+        let mut answer = request.send().await.map_err(|error| outage(error.without_url().into()))?;
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| outage(error.without_url().into()))? {
+            if body.len() + part.len() > LARGEST_SCHEMA {
+                return Err(outage("an answer of more than 4 MiB is no schema".into()));
+            }
+            body.extend_from_slice(&part);
+        }
+        let status = answer.status();
+        let body: IdAnswer = serde_json::from_slice(&body).map_err(|_| {
+            outage(format!("the answer ({status}) is not what a schema registry answers").into())
+        })?;
+        match body {
+            IdAnswer { schema: Some(schema), .. } if status.is_success() => Ok(Some(schema)),
+            IdAnswer { error_code: Some(code), .. } if NOT_FOUND.contains(&code) => Ok(None),
+            IdAnswer { error_code, .. } => {
+                Err(outage(format!("{status}, error code {}", error_code.unwrap_or_default()).into()))
+            }
         }
     }
 

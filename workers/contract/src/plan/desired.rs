@@ -9,6 +9,13 @@ use crate::contracts::Contracts;
 /// How long dead letters stay where the topic's own records stay for ever, in milliseconds: 30 days.
 const DEAD_LETTERS: i64 = 30 * 86_400_000;
 
+/// Kafka's name for the largest batch that a topic takes, in bytes.
+const LARGEST: &str = "max.message.bytes";
+/// What it is unless somebody set it (a megabyte and the overhead of a batch).
+const KAFKAS_LARGEST: i64 = 1_048_588;
+/// Bytes for the headers of an output or a dead letter, and for pseudonyms that are longer than what they stand for.
+const ROOM: i64 = 64 << 10;
+
 impl Desired {
     /// Everything these contracts ask for; the same contracts give the same, in the same order.
     pub fn of(contracts: &Contracts) -> Self {
@@ -46,6 +53,12 @@ fn topics(contract: &Contract, topics: &mut Vec<Topic>) {
         };
         let mut config = contract.topic_config.clone();
         config.extend(settings(cleanup, retention.millis()));
+        // What is made of a record is a little larger than the record, and so is its dead letter: it must fit all the same.
+        let largest = config.get(LARGEST).and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKAS_LARGEST);
+        let largest = if purpose == Purpose::Raw { largest } else { largest + ROOM };
+        if purpose != Purpose::Raw {
+            config.insert(LARGEST.to_owned(), largest.to_string());
+        }
         let topic = |name: String, purpose, partitions, config| Topic {
             name,
             contract: contract.id.clone(),
@@ -59,7 +72,8 @@ fn topics(contract: &Contract, topics: &mut Vec<Topic>) {
             Retention::Millis(millis) => millis,
             Retention::Forever => DEAD_LETTERS,
         };
-        let config = BTreeMap::from(settings(Cleanup::Delete, letters));
+        let mut config = BTreeMap::from(settings(Cleanup::Delete, letters));
+        config.insert(LARGEST.to_owned(), (largest + ROOM).to_string());
         topics.push(topic(dead_letter_topic(name), Purpose::DeadLetter, 1, config));
     }
 }

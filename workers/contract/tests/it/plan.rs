@@ -63,8 +63,15 @@ fn every_contract_has_its_topics_and_what_is_raw_is_restricted() {
         BTreeMap::from([("retention.ms".into(), retention.into()), ("cleanup.policy".into(), cleanup.into())])
     };
     assert_eq!(config(RAW), setting("2592000000", "delete"));
-    assert_eq!(config("metering.account-profile.masked.v1"), setting("-1", "compact"));
-    assert_eq!(config("metering.account-profile.v1.dead-letter"), setting("2592000000", "delete"));
+    // A megabyte as Kafka has it, and room for headers on what is made of a record.
+    let larger = |mut setting: BTreeMap<String, String>, bytes: i64| {
+        setting.insert("max.message.bytes".into(), bytes.to_string());
+        setting
+    };
+    let masked = larger(setting("-1", "compact"), 1_048_588 + 65_536);
+    assert_eq!(config("metering.account-profile.masked.v1"), masked);
+    let letters = larger(setting("2592000000", "delete"), 1_048_588 + 65_536);
+    assert_eq!(config("metering.account-profile.v1.dead-letter"), letters);
 }
 
 #[test]

@@ -135,6 +135,9 @@ const RETRY_BACKOFF_MS: u64 = 500;
 /// … at least: it takes off up to a fifth at random (`RD_KAFKA_RETRY_JITTER_PERCENT`). A tenth more for clocks.
 pub(super) const LEAST_RETRY: Duration = Duration::from_millis(RETRY_BACKOFF_MS * 7 / 10);
 
+/// The largest record that is handed to the client, in bytes, if the memory allows it.
+const LARGEST_MESSAGE: usize = 16 << 20;
+
 /// A producer. `transactional_id` makes it transactional; `memory` is the whole process's, in bytes.
 pub(super) fn producer(
     kafka: &KafkaSection,
@@ -148,6 +151,8 @@ pub(super) fn producer(
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("socket.nagle.disable", "true")
+        // The broker says what is too large; librdkafka's own limit is below Kafka's default and would stop the worker.
+        .set("message.max.bytes", (memory / 8).clamp(1 << 20, LARGEST_MESSAGE).to_string())
         .set("retry.backoff.ms", RETRY_BACKOFF_MS.to_string())
         .set("queue.buffering.max.kbytes", (producer_queue(memory) / 1024).to_string())
         .set("queue.buffering.max.messages", (producer_queue(memory) / MESSAGE).to_string())
