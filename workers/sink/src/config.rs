@@ -56,7 +56,7 @@ pub struct SinkConfig {
     /// Seconds after which what waits is written, however little it is.
     #[serde(default = "default_flush_seconds")]
     pub flush_seconds: u64,
-    /// Bytes of records, as they lie in Kafka, after which a store writes.
+    /// Bytes of records, and of what a store keeps beside each, after which it writes.
     #[serde(default = "default_batch_bytes")]
     pub batch_bytes: Size,
     /// Records after which a store writes.
