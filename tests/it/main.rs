@@ -5,4 +5,5 @@ mod configuration;
 mod delivery;
 mod foreign;
 mod outage;
+mod receipts;
 mod wire;

@@ -4,6 +4,7 @@
 //! A test drives the binary as a user would: by configuration files, topics and signals.
 
 pub mod clients;
+pub mod command;
 pub mod contract;
 pub mod worker;
 

@@ -25,11 +25,13 @@ use crate::contract::Compatibility;
 pub const RETENTION: &str = "retention.ms";
 /// Kafka's name of the setting that says what happens to old records.
 pub const CLEANUP: &str = "cleanup.policy";
+/// The fleet's topic of receipts: how far each group is in each partition, and how the records there ended.
+pub const RECEIPTS: &str = "sluice.receipts";
 
 /// Everything the contracts ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Desired {
-    /// Topics, by contract: raw, masked, facts and the dead letters of each.
+    /// The fleet's own topic, then topics by contract: raw, masked, facts and the dead letters of each.
     pub topics: Vec<Topic>,
     /// Subjects, masked and facts before raw.
     pub subjects: Vec<Subject>,
@@ -64,6 +66,8 @@ pub enum Purpose {
     Facts,
     /// Records that could not be handled, as they came.
     DeadLetter,
+    /// What the workers account for; numbers and names of places only.
+    Receipts,
 }
 
 /// Who may read a topic.

@@ -44,6 +44,24 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them, in the order of [`Class::index`].
+    pub const ALL: [Self; 9] = [
+        Self::Framing,
+        Self::UnknownSchema,
+        Self::Datum,
+        Self::Masking,
+        Self::Contract,
+        Self::TooLarge,
+        Self::Null,
+        Self::Type,
+        Self::Shape,
+    ];
+
+    /// Its place in [`Class::ALL`]: counts by class are an array.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// Stable name, for headers, metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,5 +116,15 @@ impl fmt::Display for Reason {
             write!(f, " (byte {position})")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_stands_at_its_index() {
+        assert!(Class::ALL.iter().enumerate().all(|(place, class)| class.index() == place));
     }
 }

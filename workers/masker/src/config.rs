@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_contract::Contracts;
 use sluice_contract::KeyRing;
-use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection, Size};
+use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size};
 use sluice_runtime::contracts::{self, KeysSection};
 use sluice_runtime::kafka;
 use sluice_runtime::lane::Pace;
@@ -45,6 +45,9 @@ pub struct RawConfig {
     #[serde(default = "commit_ms")]
     #[schemars(range(min = 10, max = 5000))]
     pub commit_ms: u64,
+    /// Where the worker stops by itself: dead letters, standing still, draining.
+    #[serde(default)]
+    pub limits: LimitsSection,
 }
 
 fn group() -> String {

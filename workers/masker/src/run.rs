@@ -26,6 +26,7 @@ pub async fn run(config: Config, status: Status, stop: CancellationToken) -> Res
         memory: raw.memory.bytes(),
         count: raw.lanes,
         pace,
+        limits: raw.limits,
     };
     fleet::transform(lanes, &status, &stop, build).await
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_contract::Contracts;
-use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection, Size};
+use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size};
 use sluice_runtime::contracts;
 use sluice_runtime::kafka;
 use sluice_runtime::lane::Pace;
@@ -42,6 +42,9 @@ pub struct RawConfig {
     #[serde(default = "commit_ms")]
     #[schemars(range(min = 10, max = 5000))]
     pub commit_ms: u64,
+    /// Where the worker stops by itself: dead letters, standing still, draining.
+    #[serde(default)]
+    pub limits: LimitsSection,
 }
 
 fn group() -> String {

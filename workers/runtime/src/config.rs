@@ -4,6 +4,7 @@
 //! what the worker checks by itself is added to the same list. Nothing falls back in silence.
 
 mod check;
+mod limits;
 mod sections;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
+pub use limits::{DeadLetterLimits, LimitsSection};
 pub use sections::{AdminSection, KafkaSection, RegistrySection, Secret, Size};
 
 /// One mistake in a configuration.

@@ -8,14 +8,27 @@
 //! | `sluice.dlq.source.topic`, `.source.partition`, `.source.offset` | where the record stands |
 //! | `sluice.dlq.schema.id` | the id it claims, if it is framed |
 //! | `sluice.dlq.class`, `.path`, `.reason` | the kind of trouble, the field, the words |
-//! | `sluice.dlq.worker`, `.version`, `.attempt` | who refused it |
+//! | `sluice.dlq.worker`, `.group`, `.version`, `.attempt` | who refused it, and for the how-manieth time |
+//!
+//! The record's own headers follow as they came, so that a replay hands on what the record had.
+//!
+//! A letter is *about* a record and *of* a group: (group, topic, partition, offset) is its identity. Whoever counts
+//! letters counts identities, and of one identity the highest attempt is the one that holds.
+
+mod board;
+mod head;
 
 use sluice_core::{Fault, Header, Reason, RecordRef};
 
 use crate::kafka::Outgoing;
 
+pub use board::{Board, Newest, Row, State};
+pub use head::Head;
+
 /// The version this worker writes into dead letters and shows at `/status`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What every header of a letter begins with; a record's own headers of that name are not handed on.
+const OURS: &str = "sluice.dlq.";
 
 /// Why a record goes to the dead-letter topic, and who says so.
 pub struct DeadLetter<'a> {
@@ -23,6 +36,8 @@ pub struct DeadLetter<'a> {
     pub reason: &'a Reason,
     /// Worker name.
     pub worker: &'a str,
+    /// Consumer group.
+    pub group: &'a str,
     /// 1 the first time; a replay that fails again counts on.
     pub attempt: u32,
 }
@@ -56,12 +71,14 @@ impl DeadLetter<'_> {
             text("sluice.dlq.path", &self.reason.path),
             text("sluice.dlq.reason", &reason),
             text("sluice.dlq.worker", self.worker),
+            text("sluice.dlq.group", self.group),
             text("sluice.dlq.version", VERSION),
             text("sluice.dlq.attempt", &attempt),
         ];
         if let Some(id) = &id {
             headers.push(text("sluice.dlq.schema.id", id));
         }
+        headers.extend(own_headers(record));
         send(&Outgoing {
             topic: &topic_of(record.topic),
             partition: None,
@@ -71,6 +88,11 @@ impl DeadLetter<'_> {
             headers: &headers,
         })
     }
+}
+
+/// The headers a refused record had itself.
+pub fn own_headers<'a>(record: &RecordRef<'a>) -> impl Iterator<Item = Header<'a>> + use<'a> {
+    record.headers.iter().filter(|header| !header.name.starts_with(OURS)).copied()
 }
 
 fn text<'a>(name: &'a str, value: &'a str) -> Header<'a> {

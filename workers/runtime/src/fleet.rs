@@ -4,14 +4,14 @@ use sluice_core::{Fault, Processor};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{KafkaSection, RegistrySection};
+use crate::config::{KafkaSection, LimitsSection, RegistrySection};
 use crate::kafka::admin::Admin;
 use crate::lane::Pace;
 use crate::lane::transform::{self, TransformLaneConfig};
 use crate::registry::{BlockingRegistry, Registry};
-use crate::retry;
 use crate::status::Status;
 use crate::store_lane::{Store, StoreLane, StoreLaneConfig};
+use crate::{kafka, receipts, retry, watchdog};
 
 /// What the lanes of one worker process share.
 pub struct Lanes {
@@ -33,6 +33,8 @@ pub struct Lanes {
     pub count: usize,
     /// When batches are closed.
     pub pace: Pace,
+    /// Where the worker stops by itself.
+    pub limits: LimitsSection,
 }
 
 /// Waits until Kafka and the registry answer, saying so in log and status meanwhile.
@@ -60,6 +62,25 @@ pub async fn neighbours(
     Ok(registry)
 }
 
+/// Waits for the receipts' topic, without which nothing can be committed, and sets the watchdog on the lanes.
+async fn look_after(lanes: &Lanes, status: &Status, stop: &CancellationToken) -> Result<(), Fault> {
+    let section = lanes.kafka.clone();
+    retry::until_answered("kafka", status, stop, || {
+        let section = section.clone();
+        async move {
+            let looked = tokio::task::spawn_blocking(move || kafka::ends(&section, receipts::TOPIC)).await;
+            let found = looked.map_err(|error| Fault::bug("looking for the receipts' topic", error))?;
+            // Not there yet is no reason to end: `sluice apply` may be about to make it.
+            found.map(|_| ()).map_err(|fault| Fault::outage("looking for the receipts' topic", fault))
+        }
+    })
+    .await?;
+    // A batch may be open for its whole interval without anything being wrong.
+    let patience = lanes.limits.watchdog().max(lanes.pace.interval * 3);
+    tokio::spawn(watchdog::watch(lanes.kafka.clone(), status.clone(), patience, stop.clone()));
+    Ok(())
+}
+
 /// Runs `lanes.count` transform lanes until `stop` or until one of them cannot go on; then all of them end.
 ///
 /// # Errors
@@ -71,6 +92,7 @@ pub async fn transform<P: Processor + 'static>(
     build: impl Fn() -> Result<P, Fault>,
 ) -> Result<(), Fault> {
     let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
+    look_after(&lanes, status, stop).await?;
     let count = lanes.count.max(1);
     let mut threads = vec![];
     for number in 0..count {
@@ -82,6 +104,7 @@ pub async fn transform<P: Processor + 'static>(
             topics: lanes.topics.clone(),
             memory: lanes.memory / count,
             pace: lanes.pace,
+            limits: lanes.limits.dead_letters.into(),
         };
         let registry = BlockingRegistry::new(registry.clone(), Handle::current());
         let (status, ended) = (status.clone(), stop.clone());
@@ -104,6 +127,7 @@ pub async fn stores(
     stop: &CancellationToken,
 ) -> Result<(), Fault> {
     let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
+    look_after(&lanes, status, stop).await?;
     let share = lanes.memory / stores.len().max(1);
     let mut threads = vec![];
     for store in stores {
@@ -115,6 +139,8 @@ pub async fn stores(
             topics: lanes.topics.clone(),
             memory: share,
             pace: lanes.pace,
+            instance: lanes.instance.clone(),
+            limits: lanes.limits.dead_letters.into(),
         };
         let registry = BlockingRegistry::new(registry.clone(), Handle::current());
         let (status, ended) = (status.clone(), stop.clone());

@@ -13,16 +13,22 @@
 pub mod admin;
 mod consumer;
 mod native;
+mod positions;
 mod producer;
+mod range;
 mod reader;
 mod settings;
 mod statistics;
+mod waiting;
 
 pub use consumer::{Group, GroupEvents, Polled, Start};
 pub use native::GroupMetadata;
+pub use positions::{at_time, bounds, committed, outside, readable_to_now};
 pub use producer::{Outgoing, Producer};
+pub use range::read_range;
 pub use reader::{count_committed, ends, read_to_end};
 pub use settings::check as check_properties;
+pub use waiting::waiting;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::RDKafkaErrorCode;

@@ -1,5 +1,6 @@
 //! A lane is one OS thread that owns one consumer and, where it produces, one transactional producer.
 
+pub mod limits;
 mod outgoing;
 mod partitions;
 pub mod store;

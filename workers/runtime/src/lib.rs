@@ -22,11 +22,14 @@ pub mod fleet;
 pub mod kafka;
 pub mod lane;
 pub mod metrics;
+pub mod receipts;
 pub mod registry;
+pub mod replay;
 pub mod retry;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;
+pub mod watchdog;
 pub mod world;
 
 /// What a sink's store implements, under the name that stores know it by.

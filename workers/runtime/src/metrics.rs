@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 use sluice_core::Class;
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -25,6 +27,7 @@ struct Metrics {
     send_queue_records: IntGaugeVec,
     send_queue_bytes: IntGaugeVec,
     transaction_state: IntGaugeVec,
+    stuck: IntGauge,
     progress: IntCounterVec,
     gauges: GaugeVec,
 }
@@ -148,6 +151,13 @@ impl Metrics {
                 "1 for the state that a producer's transaction is in, 0 for the others.",
                 &["producer", "state"],
             ),
+            stuck: register(
+                &registry,
+                IntGauge::new(
+                    "sluice_stuck_partitions",
+                    "Partitions that do not move though there is something to read.",
+                ),
+            ),
             progress: counter("sluice_collector_total", "What the collector has done, by kind.", &["kind"]),
             gauges: register(
                 &registry,
@@ -253,6 +263,11 @@ pub(crate) fn transaction(producer: &str, states: &[&str], now: &str) {
     for state in states {
         METRICS.transaction_state.with_label_values(&[producer, state]).set(i64::from(*state == now));
     }
+}
+
+/// How many partitions are stuck.
+pub(crate) fn stuck(partitions: usize) {
+    METRICS.stuck.set(i64::try_from(partitions).unwrap_or(i64::MAX));
 }
 
 /// Counts what a collector has done.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sluice_core::{NextOffset, TopicPartition};
@@ -33,6 +34,10 @@ struct Partition {
     skipped: u64,
     /// Times in a row that it had to stand still.
     stalled: u32,
+    /// When it was assigned or last moved.
+    moved: Option<Instant>,
+    /// It has not moved for long, and there is something to read.
+    stuck: bool,
 }
 
 impl Status {
@@ -66,6 +71,40 @@ impl Status {
         inner.neighbours.insert(name.to_owned(), why);
     }
 
+    /// A partition is ours; `next` is where it stands, if anything is known.
+    pub fn assigned(&self, at: &TopicPartition, next: Option<NextOffset>) {
+        let partition = Partition { next, moved: Some(Instant::now()), ..Partition::default() };
+        self.lock().partitions.insert(at.clone(), partition);
+    }
+
+    /// Our partitions that have not moved for `patience`, and where each stands.
+    pub fn standing(&self, patience: Duration) -> Vec<(TopicPartition, Option<NextOffset>)> {
+        let inner = self.lock();
+        let still = inner
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.moved.is_some_and(|moved| moved.elapsed() >= patience));
+        still.map(|(at, partition)| (at.clone(), partition.next)).collect()
+    }
+
+    /// The watchdog's word on a partition that stood at `next` when it looked; void if it has moved since.
+    pub fn stuck(&self, at: &TopicPartition, next: Option<NextOffset>, stuck: bool) {
+        let mut inner = self.lock();
+        let Some(partition) = inner.partitions.get_mut(at).filter(|partition| partition.next == next) else {
+            return;
+        };
+        if stuck && !partition.stuck {
+            tracing::warn!(%at, next_offset = next.map(NextOffset::raw), "there is something to read and nothing moves: not ready");
+        }
+        partition.stuck = stuck;
+        metrics::stuck(inner.partitions.values().filter(|partition| partition.stuck).count());
+    }
+
+    /// Where each of our partitions stands: what is from there on is not done.
+    pub fn positions(&self) -> Vec<(TopicPartition, Option<NextOffset>)> {
+        self.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.next)).collect()
+    }
+
     /// A batch became durable; `counts` are records written, dead-lettered and skipped in it.
     pub fn position(&self, at: &TopicPartition, next: NextOffset, counts: [u64; 3]) {
         metrics::position(&at.topic, at.partition, next.raw());
@@ -76,6 +115,11 @@ impl Status {
         partition.dead_lettered += counts[1];
         partition.skipped += counts[2];
         partition.stalled = 0;
+        partition.moved = Some(Instant::now());
+        if std::mem::take(&mut partition.stuck) {
+            tracing::info!(%at, "moves again");
+            metrics::stuck(inner.partitions.values().filter(|partition| partition.stuck).count());
+        }
     }
 
     /// A partition stands still; how many times in a row it has.
@@ -102,12 +146,12 @@ impl Status {
         self.lock().draining = true;
     }
 
-    /// Ready: every neighbour answers, no partition stands still, not draining.
+    /// Ready: every neighbour answers, no partition stands still or is stuck, not draining.
     pub fn is_ready(&self) -> bool {
         let inner = self.lock();
         !inner.draining
             && inner.neighbours.values().all(Option::is_none)
-            && inner.partitions.values().all(|p| p.stalled == 0)
+            && inner.partitions.values().all(|p| p.stalled == 0 && !p.stuck)
     }
 
     /// The page at `/status`.
@@ -121,7 +165,7 @@ impl Status {
                 json!({
                     "topic": &*at.topic, "partition": at.partition, "next_offset": partition.next.map(NextOffset::raw),
                     "written": partition.written, "dead_lettered": partition.dead_lettered, "skipped": partition.skipped,
-                    "stalled": partition.stalled > 0,
+                    "stalled": partition.stalled > 0, "stuck": partition.stuck,
                 })
             })
             .collect();
@@ -152,6 +196,24 @@ mod tests {
         status.neighbour("registry", Err("connection refused".into()));
         assert!(!status.is_ready());
         assert_eq!(status.page()["neighbours"]["registry"], "connection refused");
+    }
+
+    #[test]
+    fn a_partition_that_does_not_move_though_there_is_something_to_read_is_not_ready() {
+        let status = Status::new("masker", &[]);
+        let at = TopicPartition::new("t", 0);
+        let five = NextOffset::new(5);
+        status.assigned(&at, five);
+        assert_eq!(status.standing(Duration::from_secs(60)), []);
+        assert_eq!(status.standing(Duration::ZERO), [(at.clone(), five)]);
+        status.stuck(&at, five, false);
+        assert!(status.is_ready(), "an idle topic is no trouble");
+        status.stuck(&at, five, true);
+        assert!(!status.is_ready());
+        assert_eq!(status.page()["partitions"][0]["stuck"], true);
+        status.position(&at, NextOffset::new(6).unwrap(), [1, 0, 0]);
+        status.stuck(&at, five, true);
+        assert!(status.is_ready(), "the watchdog looked before it moved");
     }
 
     #[test]

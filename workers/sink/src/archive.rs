@@ -58,6 +58,8 @@ pub struct Archive {
     runtime: Handle,
     codec: Codec,
     topics: HashMap<String, Topic>,
+    /// Where records that the archive has already are framed once more, to be judged and forgotten.
+    judged: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -80,7 +82,7 @@ impl Archive {
     ///
     /// `store` must refuse to create what exists ([`PutMode::Create`]): S3, GCS, Azure and the local file system do.
     pub fn new(store: Arc<dyn ObjectStore>, codec: Codec, runtime: Handle) -> Self {
-        Self { store, runtime, codec, topics: HashMap::new() }
+        Self { store, runtime, codec, topics: HashMap::new(), judged: Vec::new() }
     }
 
     /// Where the chain of `at` ends: one past the last offset covered; `None` if it has no object.
@@ -157,10 +159,6 @@ impl Store for Archive {
             asked: false,
             waiting: VecDeque::new(),
         });
-        if offset < chain.end() {
-            // Read again although the archive has it: it reached its end long ago.
-            return Outcome::Emitted;
-        }
         let lineage = Lineage {
             topic: record.topic,
             partition: record.partition,
@@ -168,6 +166,14 @@ impl Store for Archive {
             timestamp_ms: record.timestamp_ms,
             schema_id: id.0,
         };
+        if offset < chain.end() {
+            // Read again because the group does not know yet how it ended: it ends as it did then, and is not added.
+            self.judged.clear();
+            return match frame.append(datum, &lineage, &mut self.judged) {
+                Ok(()) => Outcome::Emitted,
+                Err(error) => Outcome::DeadLetter(error.into()),
+            };
+        }
         match chain.append(id, frame, self.codec, datum, &lineage) {
             Ok(()) => Outcome::Emitted,
             Err(reason) => Outcome::DeadLetter(reason),

@@ -18,7 +18,9 @@ use object_store::local::LocalFileSystem;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_core::Fault;
-use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection, Size};
+use sluice_runtime::config::{
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
+};
 use sluice_runtime::lane::Pace;
 use sluice_runtime::store_lane::Store;
 use tokio::runtime::Handle;
@@ -62,6 +64,13 @@ pub struct SinkConfig {
     /// Records after which a store writes.
     #[serde(default = "default_batch_records")]
     pub batch_records: u64,
+    /// This process's name among the group's. A restart under the same name takes over at once; two at a time may not
+    /// share one. Default: host name and process id.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// Where the worker stops by itself: dead letters, standing still, draining.
+    #[serde(default)]
+    pub limits: LimitsSection,
 }
 
 /// One store.

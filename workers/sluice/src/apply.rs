@@ -20,11 +20,11 @@ use crate::exit::{Ended, Found};
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawConfig {
     /// Kafka: `{brokers: "host:port"}`.
-    kafka: KafkaSection,
+    pub(crate) kafka: KafkaSection,
     /// The schema registry: `{url: "http://…"}`.
     registry: RegistrySection,
     /// Folder of the contracts, `schemas/<domain>/<topic>/`.
-    schemas: PathBuf,
+    pub(crate) schemas: PathBuf,
     /// Copies of each new topic; as many as brokers, at most 3, if not said.
     #[serde(default)]
     #[schemars(range(min = 1, max = 9))]
@@ -111,7 +111,7 @@ fn bar(length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

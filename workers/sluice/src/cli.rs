@@ -32,6 +32,15 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Create topics and register schemas as the contracts say; safe to repeat.
     Apply(PlanArgs),
+    /// Check that the world is as it should be.
+    Verify(VerifyArgs),
+    /// Look at dead letters, and handle them again once what refused them is mended.
+    DeadLetters {
+        #[command(subcommand)]
+        command: LettersCommand,
+    },
+    /// Handle a range of a topic again where no receipt covers it. N times is once.
+    Replay(ReplayArgs),
     /// Ask the warehouse: SQL over the lake's Delta tables.
     Sql(SqlArgs),
     /// Look at single records: check, patch, explain.
@@ -104,6 +113,151 @@ pub(crate) struct PlanArgs {
 pub(crate) enum Output {
     Text,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Kafka, registry and contracts, YAML: the file that `apply` takes.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// From the durable receipts: input = output + dead letters + skips, per group, topic and partition, without gap or
+    /// overlap up to where the group stands. Names the ranges where it does not hold and exits 1.
+    #[arg(long, required = true)]
+    pub(crate) conservation: bool,
+    /// Also count the topics' records one by one and compare.
+    #[arg(long, requires = "conservation")]
+    pub(crate) deep: bool,
+    /// Only this consumer group; may be given several times.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Vec<String>,
+    /// Print JSON instead of a table.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LettersCommand {
+    /// Count letters by topic, class, path and worker; exits 1 while any is unresolved.
+    Ls(ListArgs),
+    /// Show what is said of one record.
+    Show(ShowArgs),
+    /// Give unresolved letters to the worker's code again. A dry run unless --yes.
+    #[command(
+        after_help = "What comes out carries the original record's place, so nothing is there twice; each letter's \
+        fate is written in the same transaction, so that a second run, or one after a kill, goes on where the first \
+        ended. Run it with the live worker's configuration; the live worker may run meanwhile."
+    )]
+    Replay(ReplayLettersArgs),
+}
+
+/// Which letters.
+#[derive(Debug, Args)]
+pub(crate) struct LettersChoice {
+    /// Only about records of this topic.
+    #[arg(long)]
+    pub(crate) topic: Option<String>,
+    /// Only of this class (framing, unknown-schema, datum, masking, …).
+    #[arg(long)]
+    pub(crate) class: Option<String>,
+    /// Only at this field path.
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Kafka, registry and contracts, YAML: the file that `apply` takes.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) choice: LettersChoice,
+    /// Print JSON instead of a table.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Kafka, registry and contracts, YAML: the file that `apply` takes.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Topic of the refused record.
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// Its partition.
+    #[arg(long)]
+    pub(crate) partition: i32,
+    /// Its offset.
+    #[arg(long)]
+    pub(crate) offset: i64,
+    /// Also the value, in base64; only where the topic is open to analysts.
+    #[arg(long)]
+    pub(crate) value: bool,
+}
+
+/// Workers whose code can be run on single records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayWorker {
+    Masker,
+    Normaliser,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayLettersArgs {
+    /// Whose letters.
+    #[arg(long, value_enum)]
+    pub(crate) worker: ReplayWorker,
+    /// The live worker's configuration.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) choice: LettersChoice,
+    /// Write; otherwise only say what would come of it.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print JSON instead of text.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Only what no receipt of the worker's group covers is done, up to where the group stands: so repeating it \
+    changes nothing, and what `sluice verify --conservation` names as missing is what this brings. To do a span anew \
+    after the rules have changed, give the contract a new masked topic and the worker a new group, and replay the span \
+    into those."
+)]
+pub(crate) struct ReplayArgs {
+    /// Whose code handles the records.
+    #[arg(long, value_enum)]
+    pub(crate) worker: ReplayWorker,
+    /// The live worker's configuration.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Topic to read.
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// Only this partition.
+    #[arg(long)]
+    pub(crate) partition: Option<i32>,
+    /// First offset; needs --partition.
+    #[arg(long, requires = "partition", conflicts_with = "since")]
+    pub(crate) from: Option<i64>,
+    /// One past the last offset; needs --partition.
+    #[arg(long, requires = "partition", conflicts_with = "until")]
+    pub(crate) to: Option<i64>,
+    /// Records from this time on, RFC 3339: 2026-05-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Records before this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Write; otherwise only say what would come of it.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print JSON instead of text.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use sluice_core::{Domain, Fault};
 use sluice_runtime::config::ConfigErrors;
+use sluice_runtime::lane::limits::TooManyDeadLetters;
 
 /// A command's end.
 pub(crate) type Ended = anyhow::Result<Found>;
@@ -32,6 +33,10 @@ pub(crate) fn code(ended: Ended) -> ExitCode {
 fn of(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<ConfigErrors>().is_some() {
         return 64;
+    }
+    // A worker that stopped over its input found something; its configuration is well.
+    if error.chain().any(|cause| cause.is::<TooManyDeadLetters>()) {
+        return 1;
     }
     match error.downcast_ref::<Fault>().map(|fault| fault.domain) {
         Some(Domain::User) => 64,

@@ -2,10 +2,14 @@
 
 mod apply;
 mod cli;
+mod dead_letters;
 mod exit;
+mod replay;
 mod run;
 mod sql;
+mod table;
 mod up;
+mod verify;
 mod wire;
 
 use clap::Parser as _;
@@ -17,6 +21,9 @@ fn main() -> std::process::ExitCode {
         Command::Run { worker } => run::run(worker),
         Command::Plan(command) => apply::plan(&command),
         Command::Apply(command) => apply::apply(&command),
+        Command::Verify(command) => verify::verify(&command),
+        Command::DeadLetters { command } => dead_letters::dead_letters(&command),
+        Command::Replay(command) => replay::replay(&command),
         Command::Sql(command) => sql::sql(&command),
         Command::Wire(command) => wire::wire(&command),
         Command::Up(command) => up::up(&command),

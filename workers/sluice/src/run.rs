@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sluice_core::Fault;
-use sluice_runtime::config::{self, AdminSection, ConfigErrors};
+use sluice_runtime::config::{self, AdminSection, ConfigErrors, LimitsSection};
 use sluice_runtime::fleet::{self, Lanes};
 use sluice_runtime::status::Status;
 use sluice_runtime::{admin, contracts, kafka, shutdown, telemetry};
@@ -20,34 +21,43 @@ pub(crate) fn run(worker: Worker) -> Ended {
     match worker {
         Worker::Masker(args) => {
             let config = sluice_masker::Config::check(config::load(&args.config)?)?;
-            let admin = config.raw.admin.clone();
-            process("masker", &["kafka", "registry"], &admin, |status, stop| {
+            let (admin, drain) = (config.raw.admin.clone(), config.raw.limits.drain());
+            process("masker", &["kafka", "registry"], &admin, drain, |status, stop| {
                 sluice_masker::run(config, status, stop)
             })
         }
         Worker::Normaliser(args) => {
             let config = sluice_normaliser::Config::check(config::load(&args.config)?)?;
-            let admin = config.raw.admin.clone();
-            process("normaliser", &["kafka", "registry"], &admin, |status, stop| {
+            let (admin, drain) = (config.raw.admin.clone(), config.raw.limits.drain());
+            process("normaliser", &["kafka", "registry"], &admin, drain, |status, stop| {
                 sluice_normaliser::run(config, status, stop)
             })
         }
         Worker::Sink(args) => {
             let config: SinkConfig = config::load(&args.config)?;
             let topics = sink_topics(&config)?;
-            let admin = config.admin.clone();
-            process("sink", &["kafka", "registry"], &admin, |status, stop| sink(config, topics, status, stop))
+            let (admin, drain) = (config.admin.clone(), config.limits.drain());
+            process("sink", &["kafka", "registry"], &admin, drain, |status, stop| {
+                sink(config, topics, status, stop)
+            })
         }
         Worker::Collector(args) => {
             let config = sluice_collector::Config::load(&args.run.config)?;
             let admin = config.admin().clone();
             let options =
                 sluice_collector::RunOptions { once: args.once, progress: std::io::stderr().is_terminal() };
-            process("collector", &["kafka", "registry", "database"], &admin, |status, stop| async move {
-                let summary = sluice_collector::run(config, options, status, stop).await?;
-                println!("{summary}");
-                Ok(())
-            })
+            let drain = LimitsSection::default().drain();
+            process(
+                "collector",
+                &["kafka", "registry", "database"],
+                &admin,
+                drain,
+                |status, stop| async move {
+                    let summary = sluice_collector::run(config, options, status, stop).await?;
+                    println!("{summary}");
+                    Ok(())
+                },
+            )
         }
     }
 }
@@ -87,18 +97,21 @@ async fn sink(
         kafka: config.kafka,
         registry: config.registry,
         group: config.group,
-        instance: String::new(),
+        instance: config.instance.unwrap_or_else(config::default_instance),
         topics,
         count: 1,
+        limits: config.limits,
     };
     fleet::stores(lanes, stores, &status, &stop).await
 }
 
-/// Starts tokio, the admin pages and the signal handlers, then runs the worker to its end.
+/// Starts tokio, the admin pages and the signal handlers, then runs the worker to its end; told to stop, it has `drain`
+/// to reach it.
 fn process<W: Future<Output = Result<(), Fault>>>(
     name: &'static str,
     neighbours: &[&str],
     section: &AdminSection,
+    drain: Duration,
     worker: impl FnOnce(Status, CancellationToken) -> W,
 ) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -107,7 +120,7 @@ fn process<W: Future<Output = Result<(), Fault>>>(
         .build()
         .context("starting tokio")?;
     let status = Status::new(name, neighbours);
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = shutdown::signal_token().context("installing signal handlers")?;
         admin::serve(section, status.clone()).await?;
         let (told, draining) = (stop.clone(), status.clone());
@@ -115,7 +128,11 @@ fn process<W: Future<Output = Result<(), Fault>>>(
             told.cancelled().await;
             draining.draining();
         });
-        match worker(status, stop.clone()).await {
+        let ended = tokio::select! {
+            ended = worker(status.clone(), stop.clone()) => ended,
+            fault = too_late(&status, drain, &stop) => Err(fault),
+        };
+        match ended {
             // Told to stop while a neighbour was away: nothing was lost, nothing is left to do.
             Err(fault) if stop.is_cancelled() && fault.retry == sluice_core::Retry::Later => {
                 tracing::warn!(%fault, "stopped while waiting");
@@ -125,7 +142,26 @@ fn process<W: Future<Output = Result<(), Fault>>>(
         }?;
         tracing::info!("ended");
         Ok(Found::Nothing)
-    })
+    });
+    // A lane that hangs in a call must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// Comes back when the worker was told to stop and `drain` has passed, and says what it leaves.
+async fn too_late(status: &Status, drain: Duration, stop: &CancellationToken) -> Fault {
+    stop.cancelled().await;
+    tokio::time::sleep(drain).await;
+    let left = status.positions();
+    for (at, next) in &left {
+        let next_offset = next.map(sluice_core::NextOffset::raw);
+        tracing::warn!(%at, next_offset, "left: what was read from here on is not committed and is read again");
+    }
+    let why = format!(
+        "not done within {drain:?}; {} partitions are left as they were committed last, and nothing is lost",
+        left.len()
+    );
+    Fault::new(sluice_core::Domain::External, sluice_core::Retry::Never, "draining", why)
 }
 
 pub(crate) fn schema(worker: WorkerName) -> Ended {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Access, CLEANUP, Desired, Purpose, RETENTION, Subject, Topic};
+use super::{Access, CLEANUP, Desired, Purpose, RECEIPTS, RETENTION, Subject, Topic};
 use crate::contract::{Cleanup, Contract, Retention, dead_letter_topic, value_subject};
 use crate::contracts::Contracts;
 
@@ -19,7 +19,7 @@ const ROOM: i64 = 64 << 10;
 impl Desired {
     /// Everything these contracts ask for; the same contracts give the same, in the same order.
     pub fn of(contracts: &Contracts) -> Self {
-        let mut desired = Self { topics: Vec::new(), subjects: Vec::new() };
+        let mut desired = Self { topics: vec![receipts()], subjects: Vec::new() };
         let mut raw = Vec::new();
         for contract in contracts.iter() {
             topics(contract, &mut desired.topics);
@@ -37,6 +37,21 @@ impl Desired {
         }
         desired.subjects.append(&mut raw);
         desired
+    }
+}
+
+/// One partition keeps the receipts of a group in order; compaction keeps the last state of each segment.
+fn receipts() -> Topic {
+    let mut config = BTreeMap::from(settings(Cleanup::Compact, -1));
+    // Only closed log segments are compacted: small ones are closed sooner.
+    config.insert("segment.bytes".to_owned(), (16 << 20).to_string());
+    Topic {
+        name: RECEIPTS.to_owned(),
+        contract: "sluice".to_owned(),
+        purpose: Purpose::Receipts,
+        access: Access::Open,
+        partitions: 1,
+        config,
     }
 }
 

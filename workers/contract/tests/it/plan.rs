@@ -47,14 +47,17 @@ fn raw_topic(change: impl FnOnce(&mut TopicState)) -> Plan {
 fn every_contract_has_its_topics_and_what_is_raw_is_restricted() {
     let desired = desired();
     let names: Vec<&str> = desired.topics.iter().map(|topic| topic.name.as_str()).collect();
-    assert_eq!(names.len(), 18);
+    assert_eq!(names.len(), 19);
+    assert!(names.contains(&"sluice.receipts"));
     for flight in ["", ".masked", ".facts"] {
         for letters in ["", ".dead-letter"] {
             assert!(names.contains(&format!("aviation.flight{flight}.v1{letters}").as_str()));
         }
     }
     for topic in &desired.topics {
-        let open = topic.name.contains(".masked.") || topic.name.contains(".facts.");
+        let open = topic.name.contains(".masked.")
+            || topic.name.contains(".facts.")
+            || topic.purpose == Purpose::Receipts;
         assert_eq!(topic.access, if open { Access::Open } else { Access::Restricted }, "{}", topic.name);
         assert_eq!(topic.purpose == Purpose::DeadLetter, topic.name.ends_with(".dead-letter"));
     }
@@ -89,7 +92,7 @@ fn in_an_empty_world_everything_is_made_and_in_the_wanted_one_nothing() {
     let plan = Plan::diff(&desired, &World::default(), Allow::default());
     assert!(plan.refusals.is_empty());
     let count = |kind: fn(&Change) -> bool| plan.changes.iter().filter(|change| kind(change)).count();
-    assert_eq!(count(|change| matches!(change, Change::CreateTopic { .. })), 18);
+    assert_eq!(count(|change| matches!(change, Change::CreateTopic { .. })), 19);
     assert_eq!(count(|change| matches!(change, Change::SetCompatibility { from: None, .. })), 9);
     assert_eq!(count(|change| matches!(change, Change::RegisterSchema { first: true, .. })), 9);
     assert!(Plan::diff(&desired, &as_wanted(&desired), Allow::default()).is_empty());

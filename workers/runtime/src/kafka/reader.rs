@@ -18,7 +18,7 @@ const CALL: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(30);
 
 /// Speaks through our log; the end of a partition is what a reader waits for, not an error.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -33,7 +33,10 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {}
 
 /// Lends a message as a record.
-fn with_record(message: &BorrowedMessage<'_>, take: impl FnOnce(&RecordRef<'_>)) -> Result<(), Fault> {
+pub(super) fn with_record(
+    message: &BorrowedMessage<'_>,
+    take: impl FnOnce(&RecordRef<'_>),
+) -> Result<(), Fault> {
     let offset = Offset::new(message.offset())
         .ok_or_else(|| Fault::bug("reading a record", format!("Kafka gave offset {}", message.offset())))?;
     // Most records have no headers; for the others one small vector is made.
@@ -133,7 +136,7 @@ pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition
     Ok(ends)
 }
 
-fn partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<Vec<i32>, Fault> {
+pub(super) fn partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<Vec<i32>, Fault> {
     let metadata = consumer
         .fetch_metadata(Some(topic), CALL)
         .map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;

@@ -4,16 +4,10 @@ use std::time::Instant;
 
 use sluice_core::{NextOffset, Offset, RecordRef, Span, TopicPartition};
 
+use super::limits::Gauge;
 use super::tenure::Released;
 use crate::kafka::Positions;
-
-/// How the records of a batch ended, per partition.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub written: u64,
-    pub dead_lettered: u64,
-    pub skipped: u64,
-}
+use crate::receipts::{Account, Counts, Segment, Who};
 
 /// One partition of the lane.
 #[derive(Debug)]
@@ -27,7 +21,14 @@ pub(super) struct Partition {
     pub fresh: Option<Span>,
     /// Everything before this is proven and committed (by this lane, since assignment).
     pub committed: Option<NextOffset>,
-    pub tally: Tally,
+    /// How the records of the open batch ended.
+    pub counts: Counts,
+    /// What is accounted for since assignment.
+    pub account: Account,
+    /// The receipt that the open batch was sent with.
+    pub receipt: Option<Segment>,
+    /// Dead letters among the last records.
+    pub gauge: Gauge,
     /// Stands still until then; tried so many times.
     pub stalled: Option<(Instant, u32)>,
 }
@@ -47,15 +48,19 @@ pub(super) struct Partitions {
 }
 
 impl Partitions {
-    pub(super) fn add(&mut self, at: TopicPartition) {
+    /// A partition is ours; `committed` is what the group remembers.
+    pub(super) fn add(&mut self, at: TopicPartition, committed: Option<NextOffset>) {
         self.remove(&at);
         self.all.push(Partition {
+            account: Account::new(at.clone(), committed),
             at,
             first: None,
             next: None,
             fresh: None,
-            committed: None,
-            tally: Tally::default(),
+            committed,
+            counts: Counts::default(),
+            receipt: None,
+            gauge: Gauge::default(),
             stalled: None,
         });
     }
@@ -104,14 +109,32 @@ impl Partitions {
         self.all.iter().filter_map(|partition| Some((partition.at.clone(), partition.next?))).collect()
     }
 
-    /// The batch is durable: nothing of it is open any more. Gives back what was proven, per partition.
-    pub(super) fn close(&mut self) -> Vec<(TopicPartition, NextOffset, Tally)> {
+    /// The receipts that are to be committed with the open batch; `routes` names the outputs' topics.
+    pub(super) fn receipts(&mut self, who: &Who, routes: &[String], now_ms: i64) -> Vec<Segment> {
+        let mut receipts = vec![];
+        for partition in &mut self.all {
+            let (Some(first), Some(next)) = (partition.first, partition.next) else { continue };
+            let receipt = partition.account.grown(who, first, next, &partition.counts, routes, now_ms);
+            receipts.push(receipt.clone());
+            partition.receipt = Some(receipt);
+        }
+        receipts
+    }
+
+    /// The batch is durable: nothing of it is open any more. Gives back what was proven, per partition: where it
+    /// stands, and how many records were written, dead-lettered and skipped.
+    pub(super) fn close(&mut self) -> Vec<(TopicPartition, NextOffset, [u64; 3])> {
         let mut closed = vec![];
         for partition in &mut self.all {
             partition.first = None;
+            if let Some(receipt) = partition.receipt.take() {
+                partition.account.settle(receipt);
+            }
             if let Some(next) = partition.next.take() {
                 partition.committed = Some(next);
-                closed.push((partition.at.clone(), next, std::mem::take(&mut partition.tally)));
+                partition.gauge.settle();
+                closed.push((partition.at.clone(), next, partition.counts.totals()));
+                partition.counts.clear();
             }
         }
         closed
@@ -123,7 +146,9 @@ impl Partitions {
         for partition in &mut self.all {
             partition.next = None;
             partition.fresh = None;
-            partition.tally = Tally::default();
+            partition.receipt = None;
+            partition.counts.clear();
+            partition.gauge.give_up();
             if let Some(first) = partition.first.take()
                 && let Some(from) = NextOffset::new(first.raw())
             {
@@ -153,8 +178,8 @@ mod tests {
     #[test]
     fn two_topics_same_partition_number_are_two_partitions() {
         let mut partitions = Partitions::default();
-        partitions.add(TopicPartition::new("a", 0));
-        partitions.add(TopicPartition::new("b", 0));
+        partitions.add(TopicPartition::new("a", 0), None);
+        partitions.add(TopicPartition::new("b", 0), None);
         assert_eq!(&*partitions.find(&record("b", 0)).unwrap().at.topic, "b");
         assert_eq!(&*partitions.find(&record("a", 0)).unwrap().at.topic, "a");
         assert!(partitions.find(&record("a", 1)).is_none());
@@ -163,7 +188,7 @@ mod tests {
     #[test]
     fn a_batch_given_up_is_read_again_from_its_first_record() {
         let mut partitions = Partitions::default();
-        partitions.add(TopicPartition::new("a", 0));
+        partitions.add(TopicPartition::new("a", 0), None);
         let partition = partitions.find(&record("a", 0)).unwrap();
         partition.first = Offset::new(7);
         partition.next = NextOffset::new(9);
@@ -175,7 +200,7 @@ mod tests {
     #[test]
     fn what_was_taken_or_committed_is_not_taken_again() {
         let mut partitions = Partitions::default();
-        partitions.add(TopicPartition::new("a", 0));
+        partitions.add(TopicPartition::new("a", 0), None);
         let (before, at, after) =
             (Offset::new(8).unwrap(), Offset::new(9).unwrap(), Offset::new(10).unwrap());
         let partition = partitions.find(&record("a", 0)).unwrap();

@@ -1,19 +1,23 @@
 //! The lane of a sink's store: offsets are committed only over a flush that the store says is durable.
 //!
-//! The store itself is the truth about where it stands: on every assignment reading starts at the later of what the
-//! store holds and what the group remembers, so a crash between a durable write and its commit repeats nothing.
+//! Two truths, in order. The *store* knows what it holds and adds nothing twice. The *group's position* says what is
+//! accounted for: it moves in one Kafka transaction with the receipts and the dead letters of what was flushed
+//! ([`receipts`](crate::receipts)). A crash between the two leaves the store ahead: what lies between is read again, and
+//! the store answers for each record as it did the first time without adding it, so that letters and receipts that were
+//! never written are written now, and those that were are not written again.
 //!
 //! Backpressure: a store that cannot flush, or takes long, pauses everything the lane reads; the group is still
 //! polled. Reading goes on only when a flush has emptied the store again (the gap between the two is what keeps it from
 //! flapping: pausing drops what was fetched ahead).
 //!
 //! ```text
-//!            due ─► flush ──ok──► receipts ─► commit ─► reading
+//!            due ─► flush ──ok──► commit (letters, receipts, offsets) ─► reading
 //!  reading ──────────┤                                    ▲
 //!                    ├─ longer than PATIENCE: hold, serve the group ── ok ──┤ let go
 //!                    └─ fails: hold, serve the group, flush again after a back-off ── ok ──┘
 //! ```
 
+mod letters;
 mod state;
 
 use std::panic::resume_unwind;
@@ -25,6 +29,7 @@ use sluice_core::{Fault, LearnError, NextOffset, Outcome, RecordRef, Retry, Sche
 use tokio_util::sync::CancellationToken;
 
 use self::state::State;
+use super::limits::Limits;
 use super::{Pace, Step};
 use crate::config::KafkaSection;
 use crate::kafka::{Group, Polled, Start};
@@ -58,7 +63,7 @@ pub trait Store: Send + 'static {
     /// A [`Fault`] if the store cannot be asked.
     fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault>;
 
-    /// Takes one record into memory.
+    /// Takes one record into memory. One that the store holds already is not added, and answered for as it was then.
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome;
 
     /// Teaches it a writer schema.
@@ -96,6 +101,10 @@ pub struct StoreLaneConfig {
     pub memory: usize,
     /// When to flush.
     pub pace: Pace,
+    /// Names this process among the group's; a restart under the same name takes over at once.
+    pub instance: String,
+    /// How many dead letters stop the lane.
+    pub limits: Limits,
 }
 
 /// One store's lane.
@@ -147,7 +156,18 @@ impl StoreLane {
                     Err(fault) => step = Step::Redo(fault),
                 }
             }
-            lock(&state).commit(&group);
+            if lock(&state).has_uncommitted() {
+                let metadata = group.metadata();
+                let done = lock(&state).commit(metadata, None);
+                if let Err(fault) = done {
+                    tracing::warn!(%fault, "not committed; the group says where to go on");
+                    status.neighbour("kafka", Err(fault.to_string()));
+                    if stopping || fault.retry == Retry::Never {
+                        lock(&state).forget_all();
+                        return Err(fault);
+                    }
+                }
+            }
             if stopping && matches!(step, Step::Continue) {
                 return Ok(());
             }
@@ -161,7 +181,11 @@ impl StoreLane {
                     let pause = lock(&state).stall(&at);
                     tracing::warn!(%at, %offset, why, ?pause, "partition stands still");
                 }
-                Step::Redo(fault) if fault.retry == Retry::Never => return Err(fault),
+                Step::Redo(fault) if fault.retry == Retry::Never => {
+                    // Nothing of the open batch is to be written on the way out.
+                    lock(&state).forget_all();
+                    return Err(fault);
+                }
                 Step::Redo(fault) => {
                     tracing::warn!(%fault, attempt, "trouble with the store");
                     lock(&state).trouble_with_store(&fault);
@@ -194,6 +218,13 @@ impl StoreLane {
                 drop(group);
                 lock(&state).forget_all();
                 blocked = None;
+                // The id before the group: that settles a transaction whose end is not known.
+                let prepared = lock(&state).prepare();
+                if let Err(fault) = prepared
+                    && fault.retry == Retry::Never
+                {
+                    return Err(fault);
+                }
                 group = join()?;
             }
         }

@@ -8,6 +8,8 @@
 //!                              record of each partition, again     same id (fences what is in flight), again
 //! ```
 //!
+//! A commit whose outcome is not known is not repeated: the group is joined anew, and says whether it landed.
+//!
 //! A revoked partition is settled inside the callback: commit if it is still ours, abort if it is not
 //! ([`tenure`](super::tenure)). While the producer's queue is full the lane waits in it, no longer than a record may
 //! take to be delivered: that is its backpressure.
@@ -21,6 +23,7 @@ use sluice_core::{Fault, NextOffset, Processor, Retry};
 use tokio_util::sync::CancellationToken;
 
 use self::state::State;
+use super::limits::Limits;
 use super::{Pace, Step};
 use crate::config::KafkaSection;
 use crate::kafka::{Group, Polled, Start};
@@ -46,6 +49,8 @@ pub struct TransformLaneConfig {
     pub memory: usize,
     /// When to commit.
     pub pace: Pace,
+    /// How many dead letters stop the lane.
+    pub limits: Limits,
 }
 
 /// Runs a lane until `stop`, then commits what is open and leaves the group. Blocks: give it a thread of its own.
@@ -119,6 +124,14 @@ pub fn run<P: Processor + 'static>(
             attempt += 1;
             drop(group);
             lock(&state).forget_all();
+            // The id before the group: taking it settles a transaction whose end is not known, so that the group's
+            // positions say which it was.
+            let prepared = lock(&state).prepare().map(|_| ());
+            if let Err(fault) = prepared
+                && fault.retry == Retry::Never
+            {
+                return Err(fault);
+            }
             group = join()?;
         }
     }

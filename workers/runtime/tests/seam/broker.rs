@@ -21,6 +21,8 @@ pub(crate) fn broker() -> Arc<Stack> {
     let mut shared = STACK.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
         let stack = Arc::new(Stack::builder().kafka(1).start().expect("Kafka starts"));
+        // Every lane's commits carry receipts.
+        create(&stack, sluice_runtime::receipts::TOPIC, 1);
         *shared = Arc::downgrade(&stack);
         stack
     })

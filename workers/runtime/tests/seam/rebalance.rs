@@ -8,6 +8,7 @@ use std::time::Duration;
 use sluice_core::{Fault, LearnError, Outcome, Outputs, Processor, RecordRef, Route, SchemaId, SchemaLookup};
 use sluice_runtime::config::RegistrySection;
 use sluice_runtime::lane::Pace;
+use sluice_runtime::lane::limits::Limits;
 use sluice_runtime::lane::transform::{self, TransformLaneConfig};
 use sluice_runtime::registry::{BlockingRegistry, Registry};
 use sluice_runtime::status::Status;
@@ -84,6 +85,7 @@ impl Fleet {
             topics: vec![self.name.clone()],
             memory: MEMORY,
             pace: Pace { interval: Duration::from_millis(100), ..Pace::default() },
+            limits: Limits::default(),
         };
         let processor = Copy { routes: vec![format!("{}.out", self.name)] };
         let (told, ended) = (status.clone(), stop.clone());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sluice_core::{Fault, LearnError, NextOffset, Outcome, RecordRef, SchemaId, TopicPartition};
 use sluice_runtime::config::RegistrySection;
 use sluice_runtime::lane::Pace;
+use sluice_runtime::lane::limits::Limits;
 use sluice_runtime::registry::{BlockingRegistry, Registry};
 use sluice_runtime::status::Status;
 use sluice_runtime::store_lane::{Pending, Store, StoreLane, StoreLaneConfig};
@@ -45,6 +46,10 @@ impl Store for Shelf {
     }
 
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
+        // What it has it does not take again.
+        if self.landed.get(&record.partition).is_some_and(|next| !next.has_yet_to_read(record.offset)) {
+            return Outcome::Emitted;
+        }
         self.memory.push((record.partition, record.offset.raw()));
         self.told.pending.store(self.memory.len() as u64, Ordering::Relaxed);
         self.told.peak.fetch_max(self.memory.len() as u64, Ordering::Relaxed);
@@ -96,6 +101,8 @@ fn a_store_that_is_down_or_slow_is_not_fed_and_misses_nothing() {
         topics: vec!["stalled".into()],
         memory: MEMORY,
         pace: Pace { interval: Duration::from_millis(100), records: MOST, ..Pace::default() },
+        instance: "one".into(),
+        limits: Limits::default(),
     };
     let shelf = Shelf { told: Arc::clone(&told), memory: vec![], landed: std::collections::BTreeMap::new() };
     let (saying, ended) = (status.clone(), stop.clone());

@@ -47,6 +47,8 @@ struct Known {
     /// What the table must be able to hold.
     stored: Schema,
     rows: Rows,
+    /// A second set of columns, for records that the table has already: judged as the first time, and thrown away.
+    judge: Rows,
 }
 
 /// Where a partition stands.
@@ -117,8 +119,9 @@ impl Table {
         };
         let schema =
             sluice_wire::Schema::parse(json).map_err(|error| uncovered(error.to_string(), String::new()))?;
-        let columns =
-            Columns::compile(&schema, None).map_err(|error| uncovered(error.to_string(), String::new()))?;
+        let compile =
+            || Columns::compile(&schema, None).map_err(|error| uncovered(error.to_string(), String::new()));
+        let columns = compile()?;
         let docs = Docs::read(json);
         let stored = types::table_schema(&columns.schema(), &docs)
             .map_err(|error| uncovered(error.why, error.path))?;
@@ -126,8 +129,10 @@ impl Table {
             FitError::Type(error) => uncovered(error.why, error.path),
             error => LearnError::Fault(self.fit_fault(error)),
         })?;
-        let rows = Rows::new(columns, Guard::compile(&schema, &schema.leaves()), self.topic.clone(), id);
-        self.schemas.insert(id, Known { stored, rows });
+        let rows =
+            |columns| Rows::new(columns, Guard::compile(&schema, &schema.leaves()), self.topic.clone(), id);
+        let (rows, judge) = (rows(columns), rows(compile()?));
+        self.schemas.insert(id, Known { stored, rows, judge });
         Ok(())
     }
 
@@ -145,8 +150,12 @@ impl Table {
             bytes: 0,
         });
         if offset < position.next {
-            // Read again although the table has it: it reached its end long ago.
-            return Outcome::Emitted;
+            // Read again because the group does not know yet how it ended: it ends as it did then, and is not added.
+            let judged = known.judge.append(datum, record);
+            if known.judge.len() >= BATCH_ROWS {
+                let _ = known.judge.seal();
+            }
+            return judged.map_or_else(Outcome::DeadLetter, |()| Outcome::Emitted);
         }
         if let Err(reason) = known.rows.append(datum, record) {
             return Outcome::DeadLetter(reason);

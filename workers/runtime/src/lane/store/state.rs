@@ -8,14 +8,17 @@ use sluice_core::{
     Span, TopicPartition,
 };
 
+use super::letters::Letters;
 use super::{Store, StoreLaneConfig};
 use crate::dead_letter::DeadLetter;
 use crate::failpoint;
 use crate::kafka::{Group, GroupEvents, GroupMetadata, Positions, Producer, Start};
 use crate::lane::Step;
+use crate::lane::limits::TooManyDeadLetters;
 use crate::lane::partitions::Partitions;
 use crate::lane::tenure::Draining;
 use crate::metrics;
+use crate::receipts::{Counts, Entry, Who, now_ms};
 use crate::registry::BlockingRegistry;
 use crate::status::Status;
 
@@ -27,8 +30,10 @@ pub(super) struct State {
     config: StoreLaneConfig,
     store: Box<dyn Store>,
     registry: BlockingRegistry,
-    /// Made for the first dead letter.
-    letters: Option<Producer>,
+    who: Who,
+    /// For receipts, dead letters and offsets, which are one transaction.
+    producer: Option<Producer>,
+    letters: Letters,
     partitions: Partitions,
     checkpoint: Checkpoint,
     began: Option<Instant>,
@@ -36,7 +41,7 @@ pub(super) struct State {
     unlooked: usize,
     step: Step,
     rejoin: bool,
-    /// Proven but not yet committed to the group.
+    /// Durable in the store, but not yet accounted for and committed to the group.
     uncommitted: Positions,
     status: Status,
 }
@@ -58,7 +63,13 @@ impl State {
         status: Status,
     ) -> Self {
         Self {
-            letters: None,
+            who: Who {
+                group: config.group.clone(),
+                worker: config.worker.to_owned(),
+                instance: config.instance.clone(),
+            },
+            producer: None,
+            letters: Letters::default(),
             partitions: Partitions::default(),
             checkpoint: Checkpoint::new(),
             began: None,
@@ -80,12 +91,12 @@ impl State {
         if partition.stalled.is_some() || partition.has_taken(record.offset) {
             return ControlFlow::Continue(());
         }
-        let before = partition.tally;
         match self.handle(record) {
             Ok(None) => {
                 let Some(partition) = self.partitions.found() else { return ControlFlow::Break(()) };
                 partition.first.get_or_insert(record.offset);
                 partition.next = Some(record.offset.next());
+                partition.counts.records += 1;
                 partition.fresh =
                     Span::new(partition.fresh.map_or(record.offset, |fresh| fresh.first), record.offset);
                 self.began.get_or_insert_with(Instant::now);
@@ -99,9 +110,6 @@ impl State {
                 self.step = Step::Stall { at: partition.at.clone(), offset: record.offset, why };
             }
             Err(mut fault) => {
-                if let Some(partition) = self.partitions.found() {
-                    partition.tally = before;
-                }
                 // The record was lent and not taken in: it has to be read again, whatever the trouble was.
                 if fault.retry == Retry::Later {
                     fault.retry = Retry::Rewind;
@@ -117,10 +125,10 @@ impl State {
         let mut learned = None;
         loop {
             match self.store.append(record) {
-                Outcome::Emitted => self.tally(|tally| tally.written += 1),
+                Outcome::Emitted => self.count(|counts| counts.written += 1),
                 Outcome::Skipped(reason) => {
                     metrics::skipped(self.config.worker, reason.class);
-                    self.tally(|tally| tally.skipped += 1);
+                    self.count(|counts| counts.skip(reason.class));
                 }
                 Outcome::DeadLetter(reason) => self.dead_letter(record, &reason)?,
                 Outcome::Uncovered(reason) => return Ok(Some(reason.to_string())),
@@ -166,21 +174,31 @@ impl State {
     }
 
     /// Counts the record that is being handled.
-    fn tally(&mut self, count: impl FnOnce(&mut crate::lane::partitions::Tally)) {
+    fn count(&mut self, count: impl FnOnce(&mut Counts)) {
         if let Some(partition) = self.partitions.found() {
-            count(&mut partition.tally);
+            count(&mut partition.counts);
+            partition.gauge.passed();
         }
     }
 
+    /// Keeps a letter about the record that is being handled until its batch is durable.
     fn dead_letter(&mut self, record: &RecordRef<'_>, reason: &Reason) -> Result<(), Fault> {
-        let producer = match &mut self.letters {
-            Some(producer) => producer,
-            none => none.insert(Producer::idempotent(&self.config.kafka, self.config.memory)?),
-        };
-        let letter = DeadLetter { reason, worker: self.config.worker, attempt: 1 };
-        letter.send(record, |out| producer.send(out))?;
+        let Some(partition) = self.partitions.found() else { return Ok(()) };
+        let at = partition.at.clone();
+        if let Some(tripped) = partition.gauge.refused(record.offset, &self.config.limits) {
+            return Err(
+                TooManyDeadLetters { at, tripped, class: reason.class, path: reason.path.clone() }.into()
+            );
+        }
+        partition.counts.dead_letter(reason.class);
+        let letter = DeadLetter { reason, worker: self.config.worker, group: &self.config.group, attempt: 1 };
+        let letters = &mut self.letters;
+        letter.send(record, |out| {
+            letters.keep(at, out);
+            Ok(())
+        })?;
         metrics::dead_lettered(self.config.worker, reason.class);
-        self.tally(|tally| tally.dead_lettered += 1);
+        tracing::info!(topic = record.topic, partition = record.partition, offset = %record.offset, %reason, "dead letter");
         Ok(())
     }
 
@@ -218,15 +236,13 @@ impl State {
     pub(super) fn is_due(&self, now: bool) -> bool {
         let Some(began) = self.began else { return false };
         let pending = self.store.pending();
-        now || self.config.pace.is_due(began.elapsed(), pending.bytes, pending.records.max(1))
+        let bytes = pending.bytes + self.letters.bytes();
+        now || self.config.pace.is_due(began.elapsed(), bytes, pending.records.max(1))
     }
 
-    /// Durable write, then receipts.
+    /// Durable write, and what it proves. What is proven is to be committed next, before anything else is taken in.
     pub(super) fn flush(&mut self) -> Result<(), Fault> {
         self.track()?;
-        if let Some(producer) = &mut self.letters {
-            producer.flush()?;
-        }
         let began = Instant::now();
         let pending = self.store.pending();
         failpoint::pass("before-write");
@@ -236,24 +252,12 @@ impl State {
         self.status.neighbour(self.store.name(), Ok(()));
         self.began = None;
         for partition in self.partitions.iter_mut() {
-            let (Some(first), Some(next)) = (partition.first.take(), partition.next) else { continue };
+            let (Some(first), Some(next)) = (partition.first, partition.next) else { continue };
             let Some(span) = next.last().and_then(|last| Span::new(first, last)) else { continue };
-            let tally = std::mem::take(&mut partition.tally);
-            let receipt = Receipt {
-                at: partition.at.clone(),
-                span,
-                written: tally.written,
-                dead_lettered: tally.dead_lettered,
-                skipped: tally.skipped,
-            };
+            let [written, dead_lettered, skipped] = partition.counts.totals();
+            let receipt = Receipt { at: partition.at.clone(), span, written, dead_lettered, skipped };
             self.checkpoint.settle(&receipt).map_err(|error| Fault::bug("settling a receipt", error))?;
             if let Some(next) = self.checkpoint.committable(&partition.at) {
-                partition.committed = Some(next);
-                self.status.position(
-                    &partition.at,
-                    next,
-                    [tally.written, tally.dead_lettered, tally.skipped],
-                );
                 self.uncommitted.insert(partition.at.clone(), next);
             }
         }
@@ -267,13 +271,74 @@ impl State {
         }
     }
 
-    /// Tells the group what is proven.
-    pub(super) fn commit(&mut self, group: &Group<Self>) {
-        let positions = std::mem::take(&mut self.uncommitted);
-        // The store holds them already: a commit that fails costs a second look at assignment, never a record.
-        if let Err(fault) = group.commit(&positions) {
-            tracing::warn!(%fault, "the group does not take the positions; the store remembers them");
+    /// Is something durable and not yet committed?
+    pub(super) fn has_uncommitted(&self) -> bool {
+        !self.uncommitted.is_empty()
+    }
+
+    /// Dead letters, receipts and the group's positions of what the store has: one transaction, by `deadline` if there
+    /// is one.
+    ///
+    /// # Errors
+    /// A [`Fault`]; the group is then joined anew and says where to go on. What the store has already is judged again
+    /// and not added.
+    pub(super) fn commit(
+        &mut self,
+        metadata: Option<GroupMetadata>,
+        deadline: Option<Instant>,
+    ) -> Result<(), Fault> {
+        if self.uncommitted.is_empty() {
+            return Ok(());
         }
+        let done = self.transact(metadata, deadline);
+        if let Err(fault) = &done {
+            // Whether it landed or not, the group will say: nothing of it may be sent a second time.
+            self.rejoin = true;
+            self.uncommitted.clear();
+            self.letters.clear();
+            self.partitions.give_up();
+            if let Some(mut producer) = self.producer.take()
+                && fault.retry == Retry::Rewind
+                && producer.abort().is_ok()
+            {
+                self.producer = Some(producer);
+            }
+            return done;
+        }
+        self.status.neighbour("kafka", Ok(()));
+        self.uncommitted.clear();
+        self.letters.clear();
+        for (at, next, counts) in self.partitions.close() {
+            self.status.position(&at, next, counts);
+        }
+        done
+    }
+
+    /// Builds the producer, if there is none: that takes the transactional id, and settles whatever its last holder
+    /// left open.
+    pub(super) fn prepare(&mut self) -> Result<(), Fault> {
+        if self.producer.is_none() {
+            let Who { group, worker, instance } = &self.who;
+            let id = format!("{group}-{worker}-{instance}");
+            self.producer = Some(Producer::transactional(&self.config.kafka, &id, self.config.memory)?);
+        }
+        Ok(())
+    }
+
+    fn transact(&mut self, metadata: Option<GroupMetadata>, deadline: Option<Instant>) -> Result<(), Fault> {
+        let metadata =
+            metadata.ok_or_else(|| Fault::rewind("committing", "the group does not count us in"))?;
+        let receipts = self.partitions.receipts(&self.who, &[], now_ms());
+        self.prepare()?;
+        let Some(producer) = &mut self.producer else { return Ok(()) };
+        producer.begin()?;
+        self.letters.send(producer)?;
+        for receipt in receipts {
+            Entry::Segment(receipt).send(|out| producer.send(out))?;
+        }
+        producer.flush_by(deadline)?;
+        producer.send_offsets(&self.uncommitted, &metadata)?;
+        producer.commit()
     }
 
     pub(super) fn trouble_with_store(&mut self, fault: &Fault) {
@@ -292,25 +357,22 @@ impl State {
         self.began = None;
         for (at, committed) in all {
             self.drop_buffers(&at);
-            self.partitions.add(at.clone());
-            let stored = match self.store.resume(&at) {
-                Ok(stored) => stored,
+            self.partitions.add(at.clone(), committed);
+            match self.store.resume(&at) {
+                Ok(_) => {}
                 Err(fault) if fault.retry == Retry::Never => return Err(fault),
                 Err(fault) => {
                     self.trouble_with_store(&fault);
                     self.rejoin = true;
                     return Ok(vec![]);
                 }
-            };
-            if let Some(partition) = self.partitions.get_mut(&at) {
-                partition.committed = stored.max(committed);
             }
-            again.push((at, Self::start(stored, committed)));
+            again.push((at, Self::start(committed)));
         }
         Ok(again)
     }
 
-    /// The group was left: nothing is ours.
+    /// Nothing is ours any more: the group was left, or is about to be, with nothing further written.
     pub(super) fn forget_all(&mut self) {
         let all: Vec<_> = self.partitions.iter().map(|partition| partition.at.clone()).collect();
         for at in all {
@@ -329,11 +391,15 @@ impl State {
 
     fn drop_buffers(&mut self, at: &TopicPartition) {
         self.store.forget(at);
+        self.letters.forget(at);
         self.checkpoint.forget(at);
+        self.uncommitted.remove(at);
     }
 
-    fn start(stored: Option<NextOffset>, committed: Option<NextOffset>) -> Start {
-        stored.max(committed).map_or(Start::Beginning, Start::At)
+    /// Where the group stands: everything behind it has its receipt. The store may be further on, if the last flush was
+    /// not followed by its commit; it knows that, and adds nothing twice.
+    fn start(committed: Option<NextOffset>) -> Start {
+        committed.map_or(Start::Beginning, Start::At)
     }
 
     /// Lets a partition stand still for a while, longer each time in a row.
@@ -350,13 +416,11 @@ impl State {
 impl GroupEvents for State {
     fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start {
         self.drop_buffers(at);
-        self.partitions.add(at.clone());
+        self.partitions.add(at.clone(), committed);
+        self.status.assigned(at, committed);
         match self.store.resume(at) {
             Ok(stored) => {
-                if let Some(partition) = self.partitions.get_mut(at) {
-                    partition.committed = stored.max(committed);
-                }
-                let start = Self::start(stored, committed);
+                let start = Self::start(committed);
                 tracing::info!(%at, ?stored, ?committed, ?start, store = self.store.name(), "assigned");
                 start
             }
@@ -373,19 +437,23 @@ impl GroupEvents for State {
         &mut self,
         partitions: &[TopicPartition],
         lost: bool,
-        _: Option<GroupMetadata>,
+        metadata: Option<GroupMetadata>,
     ) -> Vec<(TopicPartition, NextOffset)> {
         tracing::info!(count = partitions.len(), lost, store = self.store.name(), "partitions revoked");
         // What is in memory is written if it is still ours; if that fails, the new owner reads it again. What is in
         // memory of partitions that stay, stays.
         let released = Draining::begin(partitions, lost, Instant::now()).settle(
             self,
-            |lane, _| if lane.began.is_some() { lane.flush() } else { Ok(()) },
+            |lane, deadline| {
+                if lane.began.is_some() {
+                    lane.flush()?;
+                }
+                lane.commit(metadata, Some(deadline))
+            },
             |_, fault, _| tracing::warn!(%fault, "not flushed; the next owner reads it again"),
         );
         for at in released.partitions() {
             self.drop_buffers(at);
-            self.uncommitted.remove(at);
             self.status.released(at);
         }
         self.partitions.release(&released);

@@ -12,11 +12,13 @@ use super::TransformLaneConfig;
 use crate::dead_letter::DeadLetter;
 use crate::failpoint;
 use crate::kafka::{Group, GroupEvents, GroupMetadata, Producer, Start};
+use crate::lane::limits::TooManyDeadLetters;
 use crate::lane::outgoing::send_all;
-use crate::lane::partitions::{Partitions, Tally};
+use crate::lane::partitions::Partitions;
 use crate::lane::tenure::Draining;
 use crate::lane::{Pace, Step};
 use crate::metrics;
+use crate::receipts::{Entry, Who, now_ms};
 use crate::registry::BlockingRegistry;
 use crate::status::Status;
 
@@ -37,11 +39,14 @@ impl Batch {
 pub(super) struct State<P> {
     config: TransformLaneConfig,
     transactional_id: String,
+    who: Who,
     processor: P,
     registry: BlockingRegistry,
     outputs: Outputs,
     producer: Option<Producer>,
     batch: Option<Batch>,
+    /// A commit was asked for and has not been answered.
+    in_doubt: bool,
     partitions: Partitions,
     step: Step,
     rejoin: bool,
@@ -50,7 +55,9 @@ pub(super) struct State<P> {
 
 /// How one record was handled.
 enum Handled {
-    Done(fn(&mut Tally)),
+    Written,
+    Skipped(Class),
+    DeadLetter(Class),
     Stall(String),
 }
 
@@ -72,11 +79,17 @@ impl<P: Processor> State<P> {
     ) -> Self {
         Self {
             transactional_id: format!("{}-{}-{}", config.group, config.worker, config.instance),
+            who: Who {
+                group: config.group.clone(),
+                worker: config.worker.to_owned(),
+                instance: config.instance.clone(),
+            },
             processor,
             registry,
             outputs: Outputs::new(),
             producer: None,
             batch: None,
+            in_doubt: false,
             partitions: Partitions::default(),
             step: Step::Continue,
             rejoin: false,
@@ -97,10 +110,32 @@ impl<P: Processor> State<P> {
             partition.first = Some(record.offset);
         }
         self.step = match self.handle(record) {
-            Ok(Handled::Done(count)) => {
+            Ok(Handled::Stall(why)) => {
+                let Some(partition) = self.partitions.found() else { return ControlFlow::Break(()) };
+                if first_of_batch {
+                    partition.first = None;
+                }
+                Step::Stall { at: partition.at.clone(), offset: record.offset, why }
+            }
+            Ok(end) => {
                 if let Some(partition) = self.partitions.found() {
                     partition.next = Some(record.offset.next());
-                    count(&mut partition.tally);
+                    let counts = &mut partition.counts;
+                    counts.records += 1;
+                    match end {
+                        Handled::Written => {
+                            counts.written += 1;
+                            self.outputs.iter().for_each(|out| counts.output(out.route.0));
+                            partition.gauge.passed();
+                        }
+                        Handled::Skipped(class) => {
+                            counts.skip(class);
+                            partition.gauge.passed();
+                        }
+                        // The gauge was asked before the letter was sent.
+                        Handled::DeadLetter(class) => counts.dead_letter(class),
+                        Handled::Stall(_) => {}
+                    }
                 }
                 let Some(batch) = &mut self.batch else { return ControlFlow::Continue(()) };
                 batch.bytes += record.size();
@@ -111,13 +146,6 @@ impl<P: Processor> State<P> {
                 } else {
                     ControlFlow::Continue(())
                 };
-            }
-            Ok(Handled::Stall(why)) => {
-                let Some(partition) = self.partitions.found() else { return ControlFlow::Break(()) };
-                if first_of_batch {
-                    partition.first = None;
-                }
-                Step::Stall { at: partition.at.clone(), offset: record.offset, why }
             }
             Err(fault) => Step::Redo(fault),
         };
@@ -134,11 +162,11 @@ impl<P: Processor> State<P> {
                     if let Some(producer) = &mut self.producer {
                         send_all(&self.outputs, self.processor.routes(), producer)?;
                     }
-                    return Ok(Handled::Done(|tally| tally.written += 1));
+                    return Ok(Handled::Written);
                 }
                 Outcome::Skipped(reason) => {
                     metrics::skipped(self.config.worker, reason.class);
-                    return Ok(Handled::Done(|tally| tally.skipped += 1));
+                    return Ok(Handled::Skipped(reason.class));
                 }
                 Outcome::DeadLetter(reason) => return self.dead_letter(record, &reason),
                 Outcome::Uncovered(reason) => return Ok(Handled::Stall(reason.to_string())),
@@ -183,12 +211,20 @@ impl<P: Processor> State<P> {
 
     /// Sends the record as it came to its dead-letter topic, in the same transaction as its offset.
     fn dead_letter(&mut self, record: &RecordRef<'_>, reason: &Reason) -> Result<Handled, Fault> {
-        let letter = DeadLetter { reason, worker: self.config.worker, attempt: 1 };
+        if let Some(partition) = self.partitions.found()
+            && let Some(tripped) = partition.gauge.refused(record.offset, &self.config.limits)
+        {
+            let at = partition.at.clone();
+            return Err(
+                TooManyDeadLetters { at, tripped, class: reason.class, path: reason.path.clone() }.into()
+            );
+        }
+        let letter = DeadLetter { reason, worker: self.config.worker, group: &self.config.group, attempt: 1 };
         let producer = &mut self.producer;
         letter.send(record, |out| producer.as_mut().map_or(Ok(()), |producer| producer.send(out)))?;
         metrics::dead_lettered(self.config.worker, reason.class);
         tracing::info!(topic = record.topic, partition = record.partition, offset = %record.offset, %reason, "dead letter");
-        Ok(Handled::Done(|tally| tally.dead_lettered += 1))
+        Ok(Handled::DeadLetter(reason.class))
     }
 
     /// Builds the producer, if there is none: that takes the transactional id and fences its last holder.
@@ -220,6 +256,9 @@ impl<P: Processor> State<P> {
     ) -> Result<(), Fault> {
         let (Some(_), Some(producer)) = (&self.batch, &mut self.producer) else { return Ok(()) };
         let positions = self.partitions.positions();
+        for receipt in self.partitions.receipts(&self.who, self.processor.routes(), now_ms()) {
+            Entry::Segment(receipt).send(|out| producer.send(out))?;
+        }
         failpoint::pass("after-produce");
         producer.flush_by(deadline)?;
         if !positions.is_empty() {
@@ -228,18 +267,22 @@ impl<P: Processor> State<P> {
             producer.send_offsets(&positions, &metadata)?;
         }
         failpoint::pass("after-send-offsets");
+        self.in_doubt = true;
         producer.commit()?;
+        self.in_doubt = false;
         let records = self.batch.take().map_or(0, |batch| batch.records);
         metrics::committed(self.config.worker, records);
         self.status.neighbour("kafka", Ok(()));
-        for (at, next, tally) in self.partitions.close() {
-            self.status.position(&at, next, [tally.written, tally.dead_lettered, tally.skipped]);
+        for (at, next, counts) in self.partitions.close() {
+            self.status.position(&at, next, counts);
         }
         Ok(())
     }
 
-    /// Gives the open batch up; where to read again.
+    /// Gives the open batch up; where to read again. After a commit whose outcome nobody knows that is for the group
+    /// to say: it is joined anew.
     pub(super) fn redo(&mut self, retry: Retry) -> Vec<(TopicPartition, NextOffset)> {
+        self.rejoin |= std::mem::take(&mut self.in_doubt) && retry == Retry::Later;
         if self.batch.take().is_some()
             && let Some(mut producer) = self.producer.take()
         {
@@ -323,7 +366,8 @@ impl<P: Processor> State<P> {
 
 impl<P: Processor + 'static> GroupEvents for State<P> {
     fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start {
-        self.partitions.add(at.clone());
+        self.partitions.add(at.clone(), committed);
+        self.status.assigned(at, committed);
         match committed {
             Some(next) => {
                 tracing::info!(%at, %next, "assigned");

@@ -1,0 +1,224 @@
+//! `sluice dead-letters ls | show | replay`.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use chrono::DateTime;
+use sluice_contract::Contracts;
+use sluice_contract::plan::{Access, Desired};
+use sluice_core::TopicPartition;
+use sluice_runtime::config::{self, ConfigErrors, KafkaSection};
+use sluice_runtime::dead_letter::{Board, Head, Row, topic_of};
+use sluice_runtime::receipts::Books;
+use sluice_runtime::replay::{self, LettersDone};
+use sluice_runtime::{contracts, kafka};
+
+use crate::apply::{self, RawConfig};
+use crate::cli::{LettersChoice, LettersCommand, ListArgs, Output, ReplayLettersArgs, ShowArgs};
+use crate::exit::{Ended, Found};
+use crate::replay::{Work, bar};
+use crate::table::Table;
+
+pub(crate) fn dead_letters(command: &LettersCommand) -> Ended {
+    match command {
+        LettersCommand::Ls(args) => ls(args),
+        LettersCommand::Show(args) => show(args),
+        LettersCommand::Replay(args) => replay(args),
+    }
+}
+
+impl LettersChoice {
+    fn takes(&self, topic: &str, class: &str, path: &str) -> bool {
+        let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        fits(&self.topic, topic) && fits(&self.class, class) && fits(&self.path, path)
+    }
+}
+
+/// The sources of the contracts' dead-letter topics that are there.
+fn sources(kafka: &KafkaSection, contracts: &Contracts, only: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let mut sources = BTreeSet::new();
+    for contract in contracts.iter() {
+        sources.insert(contract.raw_topic.clone());
+        sources.insert(contract.masked_topic.clone());
+        sources.extend(contract.facts.as_ref().map(|facts| facts.topic.clone()));
+    }
+    if let Some(only) = only {
+        let known: Vec<_> = sources.iter().cloned().collect();
+        sources.retain(|source| source == only);
+        if sources.is_empty() {
+            let hint = Some(format!("topics of the contracts: {}", known.join(", ")));
+            return Err(ConfigErrors::one("--topic", "no contract's topic", hint).into());
+        }
+    }
+    let names: Vec<String> = sources.iter().map(|source| topic_of(source)).collect();
+    let admin = kafka::admin::Admin::new(kafka)?;
+    let there = apply::runtime()?.block_on(admin.topics(&names))?;
+    sources.retain(|source| there.contains_key(&topic_of(source)));
+    Ok(sources.into_iter().collect())
+}
+
+fn load(file: &std::path::Path) -> anyhow::Result<(KafkaSection, Contracts)> {
+    let raw: RawConfig = config::load(file)?;
+    kafka::check_properties(&raw.kafka)?;
+    Ok((raw.kafka, contracts::load(&raw.schemas)?))
+}
+
+fn ls(args: &ListArgs) -> Ended {
+    let (kafka, contracts) = load(&args.config)?;
+    let books = Books::open(&kafka)?;
+    let mut board = Board::default();
+    for source in sources(&kafka, &contracts, args.choice.topic.as_deref())? {
+        board.read(&kafka, &source)?;
+    }
+    let mut rows = board.rows(&books);
+    rows.retain(|row| args.choice.takes(&row.topic, &row.class, &row.path) || row.worker == "collector");
+    let unresolved: u64 = rows.iter().map(|row| row.unresolved).sum();
+    match args.output {
+        Output::Json => {
+            let strangers = board.strangers;
+            println!(
+                "{:#}",
+                serde_json::json!({"letters": rows, "unresolved": unresolved, "strangers": strangers})
+            );
+        }
+        Output::Text => table(&rows, &board),
+    }
+    Ok(if unresolved > 0 { Found::Something } else { Found::Nothing })
+}
+
+fn table(rows: &[Row], board: &Board) {
+    if rows.is_empty() {
+        println!("no dead letters");
+        return;
+    }
+    let headings = [
+        "topic",
+        "class",
+        "path",
+        "worker",
+        "group",
+        "letters",
+        "unresolved",
+        "attempts",
+        "first record",
+        "last record",
+    ];
+    let mut table = Table::new(&headings);
+    for row in rows {
+        table.row([
+            row.topic.clone(),
+            row.class.clone(),
+            row.path.clone(),
+            row.worker.clone(),
+            row.group.clone(),
+            row.letters.to_string(),
+            row.unresolved.to_string(),
+            row.attempts.to_string(),
+            time(row.first_ms),
+            time(row.last_ms),
+        ]);
+    }
+    print!("{table}");
+    if board.strangers > 0 {
+        println!("{} records of dead-letter topics are no letters of the fleet's", board.strangers);
+    }
+}
+
+fn time(ms: Option<i64>) -> String {
+    let time = ms.and_then(DateTime::from_timestamp_millis);
+    time.map_or_else(String::new, |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+fn show(args: &ShowArgs) -> Ended {
+    let (kafka, contracts) = load(&args.config)?;
+    let desired = Desired::of(&contracts);
+    let letters = topic_of(&args.topic);
+    let Some(topic) = desired.topics.iter().find(|topic| topic.name == letters) else {
+        let hint = Some("the topic whose records were refused, as `sluice dead-letters ls` names it".into());
+        return Err(ConfigErrors::one("--topic", "no contract's topic", hint).into());
+    };
+    if args.value && topic.access == Access::Restricted {
+        let hint = format!(
+            "{letters} is as restricted as {}: what is in it is what failed before it was masked, and would end in terminals \
+             and logs. Who may read it reads it with a consumer of their own; class, path and reason are shown without --value",
+            args.topic
+        );
+        return Err(ConfigErrors::one("--value", "the value is not shown", Some(hint)).into());
+    }
+    let mut found = vec![];
+    let mut board = Board::default();
+    let books = Books::open(&kafka)?;
+    board.read(&kafka, &args.topic)?;
+    let fates: Vec<_> = board.iter(&books).map(|(identity, _, state)| (identity.clone(), state)).collect();
+    let partitions = kafka::ends(&kafka, &letters)?;
+    for at in partitions.keys() {
+        let bounds = kafka::bounds(&kafka, at)?;
+        kafka::read_range(&kafka, at, bounds, |record| {
+            let Some(head) = Head::read(record) else { return Ok(()) };
+            if (head.partition, head.offset) != (args.partition, args.offset) {
+                return Ok(());
+            }
+            let identity = head.identity();
+            let state = fates.iter().find(|(known, _)| *known == identity).map(|(_, state)| *state);
+            let own: Vec<&str> =
+                sluice_runtime::dead_letter::own_headers(record).map(|header| header.name).collect();
+            let value =
+                args.value.then(|| record.value.map(|v| base64::engine::general_purpose::STANDARD.encode(v)));
+            found.push(serde_json::json!({
+                "letter": {"topic": letters, "partition": record.partition, "offset": record.offset.raw()},
+                "says": head, "state": state, "record_time": time(record.timestamp_ms),
+                "key_bytes": record.key.map(<[u8]>::len), "value_bytes": record.value.map(<[u8]>::len),
+                "headers": own, "value_base64": value,
+            }));
+            Ok(())
+        })?;
+    }
+    if found.is_empty() {
+        let at = TopicPartition::new(args.topic.as_str(), args.partition);
+        println!("no letter about {at} offset {}", args.offset);
+        return Ok(Found::Something);
+    }
+    for letter in &found {
+        println!("{letter:#}");
+    }
+    Ok(Found::Nothing)
+}
+
+fn replay(args: &ReplayLettersArgs) -> Ended {
+    let work = Work::load(args.worker, &args.config)?;
+    let sources: Vec<String> = match &args.choice.topic {
+        Some(topic) if !work.topics.contains(topic) => {
+            let hint = format!("it reads: {}", work.topics.join(", "));
+            let message = format!("{} does not read it", work.config.worker);
+            return Err(ConfigErrors::one("--topic", message, Some(hint)).into());
+        }
+        Some(topic) => vec![topic.clone()],
+        None => work.topics.clone(),
+    };
+    let runtime = apply::runtime()?;
+    let registry = work.registry(&runtime)?;
+    let bar = bar(0);
+    let told = |done: &LettersDone| {
+        bar.set_length(done.chosen);
+        bar.set_position(done.out + done.skipped + done.refused + done.unchanged);
+    };
+    let choose = |head: &Head| args.choice.takes(&head.topic, &head.class, &head.path);
+    let processor = (work.processor, registry);
+    let done = replay::letters(&work.config, processor, &sources, choose, args.yes, told)?;
+    bar.finish_and_clear();
+    let LettersDone { chosen, out, skipped, refused, unchanged } = done;
+    match args.output {
+        Output::Json => println!("{}", serde_json::json!({"written": args.yes, "done": done})),
+        Output::Text => {
+            let would = if args.yes { "" } else { "would be: " };
+            println!(
+                "{would}{chosen} unresolved letters = {out} written + {skipped} skipped + {refused} refused anew + {unchanged} \
+                 refused as before"
+            );
+            if !args.yes && chosen > 0 {
+                println!("nothing was written: --yes does it");
+            }
+        }
+    }
+    Ok(if refused + unchanged > 0 { Found::Something } else { Found::Nothing })
+}

@@ -1,0 +1,177 @@
+//! `sluice replay`: a range of a topic handled again by a worker's code, where no receipt covers it.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use chrono::DateTime;
+use indicatif::ProgressBar;
+use sluice_core::{Fault, Processor, TopicPartition};
+use sluice_masker::Masker;
+use sluice_normaliser::Normaliser;
+use sluice_runtime::config::{self, ConfigErrors, RegistrySection};
+use sluice_runtime::kafka;
+use sluice_runtime::registry::{BlockingRegistry, Registry};
+use sluice_runtime::replay::{self, Range, RangeDone, ReplayConfig, Todo};
+
+use crate::apply;
+use crate::cli::{Output, ReplayArgs, ReplayWorker};
+use crate::exit::{Ended, Found};
+
+/// A worker's code and settings, without its lanes.
+pub(crate) struct Work {
+    /// Its settings.
+    pub(crate) config: ReplayConfig,
+    /// Its transform.
+    pub(crate) processor: Box<dyn Processor>,
+    /// The topics it reads.
+    pub(crate) topics: Vec<String>,
+    registry: RegistrySection,
+}
+
+impl Work {
+    /// Reads the live worker's configuration: the same contracts, keys and group.
+    pub(crate) fn load(worker: ReplayWorker, file: &Path) -> anyhow::Result<Self> {
+        Ok(match worker {
+            ReplayWorker::Masker => {
+                let config = sluice_masker::Config::check(config::load(file)?)?;
+                let masker = Masker::new(&config.contracts, &config.keys)
+                    .map_err(|error| Fault::user("preparing the masks", error))?;
+                let raw = config.raw;
+                Self {
+                    topics: masker.topics(),
+                    processor: Box::new(masker),
+                    registry: raw.registry,
+                    config: ReplayConfig {
+                        worker: "masker",
+                        kafka: raw.kafka,
+                        group: raw.group,
+                        instance: config.instance,
+                        memory: raw.memory.bytes(),
+                        limits: raw.limits.dead_letters.into(),
+                    },
+                }
+            }
+            ReplayWorker::Normaliser => {
+                let config = sluice_normaliser::Config::check(config::load(file)?)?;
+                let normaliser = Normaliser::new(&config.contracts)
+                    .map_err(|error| Fault::user("preparing the facts", error))?;
+                let raw = config.raw;
+                Self {
+                    topics: normaliser.topics(),
+                    processor: Box::new(normaliser),
+                    registry: raw.registry,
+                    config: ReplayConfig {
+                        worker: "normaliser",
+                        kafka: raw.kafka,
+                        group: raw.group,
+                        instance: config.instance,
+                        memory: raw.memory.bytes(),
+                        limits: raw.limits.dead_letters.into(),
+                    },
+                }
+            }
+        })
+    }
+
+    /// The registry, for use on this thread. The runtime must outlive it.
+    pub(crate) fn registry(&self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<BlockingRegistry> {
+        Ok(BlockingRegistry::new(Registry::new(&self.registry)?, runtime.handle().clone()))
+    }
+}
+
+pub(crate) fn replay(args: &ReplayArgs) -> Ended {
+    let work = Work::load(args.worker, &args.config)?;
+    if !work.topics.contains(&args.topic) {
+        let hint = format!("it reads: {}", work.topics.join(", "));
+        return Err(ConfigErrors::one(
+            "--topic",
+            format!("{} does not read it", work.config.worker),
+            Some(hint),
+        )
+        .into());
+    }
+    let ranges = ranges(args, &work.config)?;
+    let todo = replay::todo(&work.config, &ranges)?;
+    let total: i64 = todo.iter().flat_map(|todo| &todo.open).map(|(from, to)| to - from).sum();
+    if args.output == Output::Text {
+        todo.iter().for_each(show);
+    }
+    let runtime = apply::runtime()?;
+    let registry = work.registry(&runtime)?;
+    let bar = bar(u64::try_from(total).unwrap_or_default());
+    let told = |done: &RangeDone| bar.set_position(done.records);
+    let done = replay::range(&work.config, (work.processor, registry), &ranges, args.yes, told)?;
+    bar.finish_and_clear();
+    match args.output {
+        Output::Json => {
+            println!("{}", serde_json::json!({"written": args.yes, "todo": todo, "done": done}));
+        }
+        Output::Text => {
+            let RangeDone { records, written, dead_letters, skipped } = done;
+            let would = if args.yes { "" } else { "would be: " };
+            println!(
+                "{would}{records} records = {written} written + {dead_letters} dead letters + {skipped} skipped"
+            );
+            if !args.yes && total > 0 {
+                println!("nothing was written: --yes does it");
+            }
+        }
+    }
+    Ok(Found::Nothing)
+}
+
+fn show(todo: &Todo) {
+    let at = format!("{}[{}]", todo.topic, todo.partition);
+    if todo.done > 0 {
+        println!("{at}: {} offsets have their receipts already", todo.done);
+    }
+    for (from, to) in &todo.open {
+        println!("{at}: offsets {from}–{} have none", to - 1);
+    }
+    if todo.open.is_empty() && todo.done == 0 {
+        let stands = todo.committed.map_or("nowhere yet".to_owned(), |next| next.to_string());
+        println!("{at}: nothing to do; the log begins at {}, the group stands at {stands}", todo.log_start);
+    }
+    if let Some(claim) = todo.claim {
+        println!(
+            "{at}: the group has no position; it is given {claim}, where a worker started later goes on"
+        );
+    }
+}
+
+/// From offsets or times to ranges of partitions.
+fn ranges(args: &ReplayArgs, config: &ReplayConfig) -> anyhow::Result<Vec<Range>> {
+    let all = kafka::ends(&config.kafka, &args.topic)?;
+    let mut partitions: Vec<TopicPartition> = all.keys().cloned().collect();
+    if let Some(wanted) = args.partition {
+        partitions.retain(|at| at.partition == wanted);
+        if partitions.is_empty() {
+            let hint = Some(format!("{} has partitions 0 to {}", args.topic, all.len().saturating_sub(1)));
+            return Err(ConfigErrors::one("--partition", "no such partition", hint).into());
+        }
+    }
+    let at_time = |text: &Option<String>, option: &str| -> anyhow::Result<Option<kafka::Positions>> {
+        let Some(text) = text else { return Ok(None) };
+        let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
+            ConfigErrors::one(option, error.to_string(), Some("such as 2026-05-01T00:00:00Z".into()))
+        })?;
+        Ok(Some(kafka::at_time(&config.kafka, &partitions, time.timestamp_millis())?))
+    };
+    let since = at_time(&args.since, "--since").context("reading the span")?;
+    let until = at_time(&args.until, "--until").context("reading the span")?;
+    let ranges = partitions.iter().map(|at| {
+        let end = all.get(at).map_or(0, |next| next.raw());
+        // No record at or after that time: the span begins, or ends, at the end.
+        let place = |found: &Option<kafka::Positions>| {
+            found.as_ref().map(|found| found.get(at).map_or(end, |next| next.raw()))
+        };
+        Range { at: at.clone(), from: args.from.or(place(&since)), to: args.to.or(place(&until)) }
+    });
+    Ok(ranges.collect())
+}
+
+/// A bar on a terminal.
+pub(crate) fn bar(length: u64) -> ProgressBar {
+    use std::io::IsTerminal as _;
+    if std::io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() }
+}

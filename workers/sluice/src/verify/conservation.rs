@@ -1,0 +1,76 @@
+//! `sluice verify --conservation`: input = output + dead letters + skips, from the durable receipts.
+
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use sluice_runtime::receipts::conservation::{self, Line, Report};
+use sluice_runtime::{config, contracts, kafka};
+
+use crate::apply::{self, RawConfig};
+use crate::cli::{Output, VerifyArgs};
+use crate::exit::{Ended, Found};
+use crate::table::Table;
+
+pub(crate) fn verify(args: &VerifyArgs) -> Ended {
+    let raw: RawConfig = config::load(&args.config)?;
+    kafka::check_properties(&raw.kafka)?;
+    let (mut report, books) = conservation::verify(&raw.kafka, &args.group)?;
+    if args.deep {
+        let contracts = contracts::load(&raw.schemas)?;
+        let bar = ProgressBar::new_spinner().with_message("counting");
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let told = |topic: &str| bar.set_message(format!("counting {topic}"));
+        let counting = conservation::deep::count(&raw.kafka, &books, &mut report, contracts.fact(), told);
+        apply::runtime()?.block_on(counting)?;
+        bar.finish_and_clear();
+    }
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Text => show(&report, args.deep),
+    }
+    Ok(if report.holds() { Found::Nothing } else { Found::Something })
+}
+
+fn show(report: &Report, deep: bool) {
+    if report.lines.is_empty() {
+        println!("no receipts: no group has committed anything yet");
+        return;
+    }
+    let columns =
+        ["group", "topic", "partition", "offsets", "records", "written", "dead letters", "skipped", "holds"];
+    let mut table = Table::new(&columns);
+    for line in &report.lines {
+        let audit = &line.audit;
+        let (first, next) = (audit.first.unwrap_or_default(), audit.next.unwrap_or_default());
+        table.row([
+            line.group.clone(),
+            line.topic.clone(),
+            line.partition.to_string(),
+            format!("{first}–{}", next - 1),
+            audit.records.to_string(),
+            audit.written.to_string(),
+            audit.dead_letters.to_string(),
+            audit.skipped.to_string(),
+            if audit.findings.is_empty() { "yes".to_owned() } else { "NO".to_owned() },
+        ]);
+    }
+    print!("{table}");
+    for line in &report.lines {
+        for finding in &line.audit.findings {
+            println!("{} in {}[{}]: {finding}", line.group, line.topic, line.partition);
+        }
+    }
+    for offset in &report.unreadable {
+        println!("{}[0] offset {offset}: no receipt", sluice_runtime::receipts::TOPIC);
+    }
+    let sum = |of: fn(&Line) -> u64| report.lines.iter().map(of).sum::<u64>();
+    let told = if report.holds() { "holds" } else { "does NOT hold" };
+    println!(
+        "{} records = {} written + {} dead letters + {} skipped: conservation {told}{}",
+        sum(|line| line.audit.records),
+        sum(|line| line.audit.written),
+        sum(|line| line.audit.dead_letters),
+        sum(|line| line.audit.skipped),
+        if deep { ", counted record by record" } else { " (by the receipts; --deep counts the topics)" },
+    );
+}
