@@ -62,6 +62,8 @@ fn main() {
             (Some(stack), brokers)
         }
     };
+    // Every commit of a lane carries its receipts.
+    data::create(&brokers, sluice_runtime::receipts::TOPIC);
     let input = format!("bench.lane.{records}");
     data::fill(&brokers, &input, records);
     let mut runs: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();

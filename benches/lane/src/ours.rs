@@ -12,6 +12,7 @@ use sluice_core::{
 use sluice_runtime::config::RegistrySection;
 use sluice_runtime::kafka::{Group, GroupEvents, GroupMetadata, Outgoing, Producer, Start};
 use sluice_runtime::lane::Pace;
+use sluice_runtime::lane::limits::Limits;
 use sluice_runtime::lane::transform::{self, TransformLaneConfig};
 use sluice_runtime::registry::{BlockingRegistry, Registry};
 use sluice_runtime::status::Status;
@@ -73,6 +74,7 @@ pub fn lane(job: &Job) -> Ran {
         topics: vec![job.input.clone()],
         memory: MEMORY,
         pace: Pace::default(),
+        limits: Limits::default(),
     };
     let (told, ended) = (status.clone(), stop.clone());
     let lane = std::thread::spawn(move || transform::run(config, processor, registry, &told, &ended));
