@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_contract::Contracts;
 use sluice_contract::KeyRing;
-use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size};
+use sluice_runtime::config::{
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
+};
 use sluice_runtime::contracts::{self, KeysSection};
 use sluice_runtime::kafka;
 use sluice_runtime::lane::Pace;

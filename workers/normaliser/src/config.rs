@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_contract::Contracts;
-use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size};
+use sluice_runtime::config::{
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
+};
 use sluice_runtime::contracts;
 use sluice_runtime::kafka;
 use sluice_runtime::lane::Pace;
