@@ -19,6 +19,8 @@ use sluice_tests::{Servers, eventually, servers};
 struct Gate {
     origin: String,
     ill: Arc<AtomicBool>,
+    /// Takes requests for schemas and never answers them.
+    silent: Arc<AtomicBool>,
     refused: Arc<AtomicUsize>,
     client: reqwest::Client,
 }
@@ -27,6 +29,10 @@ async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, body: Bytes) -
     if gate.ill.load(Ordering::SeqCst) {
         gate.refused.fetch_add(1, Ordering::SeqCst);
         return (StatusCode::INTERNAL_SERVER_ERROR, "{\"error_code\":50001,\"message\":\"ill\"}".into());
+    }
+    if gate.silent.load(Ordering::SeqCst) && uri.path().contains("/schemas/ids/") {
+        gate.refused.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<()>().await;
     }
     let url = format!("{}{}", gate.origin, uri.path_and_query().map_or("", |path| path.as_str()));
     let answer = gate
@@ -40,14 +46,14 @@ async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, body: Bytes) -
     (answer.status(), answer.bytes().await.unwrap())
 }
 
-#[test]
-fn a_registry_that_is_ill_stops_the_masker_and_makes_no_dead_letter() {
+/// A gate before the real registry, and servers that know only the gate.
+fn gated(runtime: &tokio::runtime::Runtime) -> (Gate, Servers) {
     let real = servers();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     let (origin, path) = real.registry.split_once("/apis").unwrap();
     let gate = Gate {
         origin: origin.to_owned(),
         ill: Arc::default(),
+        silent: Arc::default(),
         refused: Arc::default(),
         client: reqwest::Client::new(),
     };
@@ -58,8 +64,43 @@ fn a_registry_that_is_ill_stops_the_masker_and_makes_no_dead_letter() {
         tokio::spawn(async move { axum::serve(listener, app).await });
         address
     });
-    let gated = Servers { registry: format!("http://{address}/apis{path}"), ..real };
-    let contract = Contract::applied("ill", gated);
+    let registry = format!("http://{address}/apis{path}");
+    (gate, Servers { registry, ..real })
+}
+
+#[test]
+fn told_to_stop_while_a_neighbour_hangs_it_ends_by_its_deadline_and_says_what_it_leaves() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (gate, servers) = gated(&runtime);
+    let contract = Contract::applied("hangs", servers);
+    let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
+    let text = std::fs::read_to_string(contract.masker("masker")).unwrap();
+    let config = contract.write("hangs.yaml", &format!("{text}limits: {{drain_seconds: 1}}\n"));
+    let mut masker = Worker::start("masker", &config);
+    eventually("a ready masker", Duration::from_secs(30), || (masker.page("/readyz").0 == 200).then_some(()));
+    gate.silent.store(true, Ordering::SeqCst);
+    let sender = Sender::new(&contract.servers, &contract.raw());
+    sender.send(Some(b"k"), Some(&event(id, "k", 1, "note")));
+    sender.flush();
+    eventually("a question that is not answered", Duration::from_secs(60), || {
+        (gate.refused.load(Ordering::SeqCst) >= 1).then_some(())
+    });
+    let status = masker.end(Duration::from_secs(10));
+    assert_eq!(status.code(), Some(75), "{}", masker.log());
+    assert!(masker.log().contains("is not committed and is read again"), "{}", masker.log());
+    gate.silent.store(false, Ordering::SeqCst);
+    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    eventually("what was left, masked", Duration::from_secs(60), || {
+        (count(&contract.servers, &contract.masked()) == 1).then_some(())
+    });
+    assert!(masker.end(Duration::from_secs(20)).success());
+}
+
+#[test]
+fn a_registry_that_is_ill_stops_the_masker_and_makes_no_dead_letter() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (gate, servers) = gated(&runtime);
+    let contract = Contract::applied("ill", servers);
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
     let mut masker = Worker::start("masker", &contract.masker("masker"));
     eventually("a ready masker", Duration::from_secs(30), || (masker.page("/readyz").0 == 200).then_some(()));

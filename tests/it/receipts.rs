@@ -332,10 +332,10 @@ fn letters_are_replayed_once_by_the_mended_worker_during_live_traffic() {
     assert!(refused.code == 64 && refused.err.contains("restricted"), "{refused:?}");
 }
 
-/// A store that never answers: the first object of the archive's chain is a pipe that nobody writes to.
+/// A store that never gets on: the first name of the archive's chain is taken by something that is no object.
 #[test]
-fn a_worker_that_hangs_is_not_ready_and_ends_by_its_deadline_saying_what_it_leaves() {
-    let contract = Contract::applied("hangs", servers());
+fn a_worker_that_does_not_move_though_there_is_something_to_read_is_not_ready() {
+    let contract = Contract::applied("stuck", servers());
     feed(&contract, 0, 100, "note");
     let mut masker = Worker::start("masker", &contract.masker("masker"));
     all_masked(&contract, 100);
@@ -349,24 +349,19 @@ fn a_worker_that_hangs_is_not_ready_and_ends_by_its_deadline_saying_what_it_leav
     let config = contract.write(
         "sink.yaml",
         &format!(
-            "{}group: {}-sink\nflush_seconds: 1\nstores: [{{archive: {{path: {}}}}}]\nlimits: {{watchdog_seconds: 5, drain_seconds: 2}}\n",
+            "{}group: {}-sink\nflush_seconds: 1\nstores: [{{archive: {{path: {}}}}}]\nlimits: {{watchdog_seconds: 5}}\n",
             contract.common(),
             contract.name,
             contract.file("archive").display()
         ),
     );
-    let mut sink = Worker::start("sink", &config);
+    let sink = Worker::start("sink", &config);
     eventually("the watchdog's word", WAIT, || sink.log().contains("nothing moves").then_some(()));
     assert_eq!(sink.page("/readyz").0, 503, "{}", sink.page("/status").1);
     assert_eq!(sink.page("/healthz").0, 200);
     assert!(sink.page("/status").1.contains("\"stuck\":true"));
+    let metrics = sink.page("/metrics").1;
     assert!(
-        sink.page("/metrics")
-            .1
-            .lines()
-            .any(|line| line.starts_with("sluice_stuck_partitions ") && !line.ends_with(" 0"))
+        metrics.lines().any(|line| line.starts_with("sluice_stuck_partitions ") && !line.ends_with(" 0"))
     );
-    let status = sink.end(Duration::from_secs(15));
-    assert_eq!(status.code(), Some(75), "{}", sink.log());
-    assert!(sink.log().contains("is not committed and is read again"), "{}", sink.log());
 }
