@@ -179,8 +179,12 @@ pub enum PartitionBy {
 pub struct Role {
     /// Name of the role.
     pub name: String,
-    /// Raw records, or masked ones only.
+    /// Raw records, or masked ones only; means nothing unless it reads.
     pub view: View,
+    /// `access: read`, the default: it reads what its view shows.
+    pub reads: bool,
+    /// `access: write`: it is a producer of the raw topic. `readWrite`: both.
+    pub writes: bool,
 }
 
 /// What a role sees.

@@ -24,7 +24,8 @@
 //! | `domain`, `id`, `version`, `status`, `team` | what it is called and who answers for it |
 //! | `schema[0].physicalName` | the raw topic |
 //! | `slaProperties`: `retention` | value and unit (`y w d h m s ms`); needed unless the topic is compacted |
-//! | `roles[].customProperties`: `view` | `raw` or `masked` |
+//! | `roles[]`: `access` | `read`, the default; `write` for producers of the raw topic; `readWrite` |
+//! | `roles[].customProperties`: `view` | `raw` or `masked`; said by every role that reads |
 //! | `customProperties`: `maskedTopic` | the masked topic |
 //! | `recordKey` | the leaf whose text is the Kafka key; kept or hmac, never null |
 //! | `subjectKey` | the leaf that says whose data it is |

@@ -7,14 +7,17 @@
 //!  servers ──► World ────┘
 //! ```
 //!
-//! The order is one that can be broken off anywhere and begun again: topics before what is said about them, levels of
-//! compatibility before schemas, masked schemas before the raw ones that lead to them. What destroys is no change but
+//! The order is one that can be broken off anywhere and begun again: topics before what is said about them and who may
+//! use them, levels of compatibility before schemas, masked schemas before the raw ones that lead to them. What destroys is no change but
 //! a refusal, unless it is allowed by name.
 
+mod acl;
 mod desired;
 mod diff;
 
-use std::collections::BTreeMap;
+pub use acl::{Acl, Member, Operation, Principals, Resource, Seat};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -35,6 +38,8 @@ pub struct Desired {
     pub topics: Vec<Topic>,
     /// Subjects, masked and facts before raw.
     pub subjects: Vec<Subject>,
+    /// Permissions of roles and workers, sorted.
+    pub acls: Vec<Acl>,
 }
 
 /// A topic as it should be.
@@ -100,6 +105,8 @@ pub struct World {
     pub topics: BTreeMap<String, TopicState>,
     /// Subjects that exist, or have a level of their own.
     pub subjects: BTreeMap<String, SubjectState>,
+    /// Permissions that exist; `None` if the brokers have no authoriser and everybody may do everything.
+    pub acls: Option<BTreeSet<Acl>>,
 }
 
 /// A topic as it is.
@@ -131,6 +138,8 @@ pub struct Allow {
     pub shorter_retention: bool,
     /// Another cleanup policy: compaction removes earlier records of a key, deletion removes keys.
     pub other_cleanup: bool,
+    /// Permissions on our topics, groups and ids that no contract asks for are taken away.
+    pub remove_acls: bool,
 }
 
 /// What would be done, and what will not be.
@@ -140,6 +149,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Nothing is carried out while there is one.
     pub refusals: Vec<Refusal>,
+    /// Permissions that no contract and no worker asks for; `apply` leaves them unless it is allowed to remove them.
+    pub extra_acls: Vec<Acl>,
 }
 
 /// One step.
@@ -170,6 +181,16 @@ pub enum Change {
         from: Option<String>,
         /// As it should be.
         to: String,
+    },
+    /// A role or a worker has not got what it needs.
+    CreateAcl {
+        /// The permission.
+        acl: Acl,
+    },
+    /// Nobody asks for it.
+    RemoveAcl {
+        /// The permission.
+        acl: Acl,
     },
     /// The subject's level differs, or it has none of its own.
     SetCompatibility {
@@ -239,7 +260,7 @@ impl Plan {
 
     /// The world is as the contracts have it.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.refusals.is_empty()
+        self.changes.is_empty() && self.refusals.is_empty() && self.extra_acls.is_empty()
     }
 }
 
@@ -270,6 +291,8 @@ impl fmt::Display for Change {
                 write!(f, "topic {topic}: {key} {from} -> {to}")
             }
             Self::AlterConfig { topic, key, from: None, to } => write!(f, "topic {topic}: {key} -> {to}"),
+            Self::CreateAcl { acl } => write!(f, "permit {acl}"),
+            Self::RemoveAcl { acl } => write!(f, "no longer permit {acl}"),
             Self::SetCompatibility { subject, from: Some(from), to } => {
                 write!(f, "subject {subject}: compatibility {from} -> {to}")
             }

@@ -254,9 +254,20 @@ fn roles(document: &Node, report: &mut Report<'_>) -> Vec<Role> {
         let Some(name) = node.text_at("role") else { continue };
         let path = format!("roles.{index}");
         odcs::check_custom(node, &["view"], &path, report);
+        let (reads, writes) = match node.text_at("access") {
+            None | Some("read") => (true, false),
+            Some("write") => (false, true),
+            Some("readWrite") => (true, true),
+            Some(_) => {
+                let hint = Some("`read`, `write` or `readWrite`".to_owned());
+                report.add(node.line, path, format!("the access of the role `{name}` is not known"), hint);
+                continue;
+            }
+        };
         let view = match odcs::custom(node, "view").and_then(Node::text) {
             Some("raw") => View::Raw,
             Some("masked") => View::Masked,
+            None if !reads => View::Masked,
             _ => {
                 let message = format!("the role `{name}` does not say what it sees");
                 let hint = "add `customProperties: [{property: view, value: masked}]` (or raw)".to_owned();
@@ -264,7 +275,7 @@ fn roles(document: &Node, report: &mut Report<'_>) -> Vec<Role> {
                 continue;
             }
         };
-        roles.push(Role { name: name.to_owned(), view });
+        roles.push(Role { name: name.to_owned(), view, reads, writes });
     }
     roles
 }

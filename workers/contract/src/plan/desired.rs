@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Access, CLEANUP, Desired, Purpose, RECEIPTS, RETENTION, Subject, Topic};
+use super::{Access, CLEANUP, Desired, Principals, Purpose, RECEIPTS, RETENTION, Subject, Topic, acl};
 use crate::contract::{Cleanup, Contract, Retention, dead_letter_topic, value_subject};
 use crate::contracts::Contracts;
 
@@ -17,9 +17,14 @@ const KAFKAS_LARGEST: i64 = 1_048_588;
 const ROOM: i64 = 64 << 10;
 
 impl Desired {
-    /// Everything these contracts ask for; the same contracts give the same, in the same order.
+    /// Everything these contracts ask for, every role and worker being called as it is named.
     pub fn of(contracts: &Contracts) -> Self {
-        let mut desired = Self { topics: vec![receipts()], subjects: Vec::new() };
+        Self::with(contracts, &Principals::default())
+    }
+
+    /// Everything these contracts ask for; the same contracts give the same, in the same order.
+    pub fn with(contracts: &Contracts, principals: &Principals) -> Self {
+        let mut desired = Self { topics: vec![receipts()], subjects: Vec::new(), acls: Vec::new() };
         let mut raw = Vec::new();
         for contract in contracts.iter() {
             topics(contract, &mut desired.topics);
@@ -36,6 +41,7 @@ impl Desired {
             raw.push(subject(&contract.raw_topic, contract.value.json()));
         }
         desired.subjects.append(&mut raw);
+        desired.acls = acl::of(contracts, &desired.topics, principals);
         desired
     }
 }

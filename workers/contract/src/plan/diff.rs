@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Allow, CLEANUP, Change, Desired, Plan, RETENTION, Refusal, Subject, SubjectState, Topic, TopicState,
-    World,
+    World, acl,
 };
 
 pub(super) fn diff(desired: &Desired, world: &World, allow: Allow) -> Plan {
@@ -14,6 +14,13 @@ pub(super) fn diff(desired: &Desired, world: &World, allow: Allow) -> Plan {
             None => plan.changes.push(Change::CreateTopic { topic: topic.clone() }),
             Some(state) => alter(topic, state, allow, &mut plan),
         }
+    }
+    let (missing, extra) = acl::compare(desired, world);
+    plan.changes.extend(missing.into_iter().map(|acl| Change::CreateAcl { acl }));
+    if allow.remove_acls {
+        plan.changes.extend(extra.into_iter().map(|acl| Change::RemoveAcl { acl }));
+    } else {
+        plan.extra_acls = extra;
     }
     let absent = SubjectState::default();
     let state = |subject: &Subject| world.subjects.get(&subject.subject).unwrap_or(&absent);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sluice_contract::Compatibility;
 use sluice_contract::plan::{
-    Access, Allow, Change, Desired, Plan, Purpose, Refusal, SubjectState, TopicState, World,
+    Access, Acl, Allow, Change, Desired, Member, Operation, Plan, Principals, Purpose, Refusal, Resource,
+    Seat, SubjectState, TopicState, World,
 };
 
 use crate::files;
@@ -27,7 +28,8 @@ fn as_wanted(desired: &Desired) -> World {
         };
         (subject.subject.clone(), state)
     });
-    World { topics: topics.collect(), subjects: subjects.collect() }
+    let acls = Some(desired.acls.iter().cloned().collect());
+    World { topics: topics.collect(), subjects: subjects.collect(), acls }
 }
 
 const RAW: &str = "aviation.flight.v1";
@@ -147,7 +149,7 @@ fn what_destroys_is_refused() {
 
 #[test]
 fn what_destroys_is_done_if_it_is_allowed_by_name() {
-    let allow = Allow { shorter_retention: true, other_cleanup: true };
+    let allow = Allow { shorter_retention: true, other_cleanup: true, remove_acls: false };
     let plan = with(
         |world| {
             let topic = world.topics.get_mut(RAW).unwrap();
@@ -158,4 +160,82 @@ fn what_destroys_is_done_if_it_is_allowed_by_name() {
     );
     assert!(plan.refusals.is_empty());
     assert_eq!(plan.changes.len(), 2);
+}
+
+/// Topics that a principal may do something with.
+fn topics_of(desired: &Desired, principal: &str, operation: Operation) -> Vec<String> {
+    let fits = |acl: &&Acl| {
+        acl.principal == principal && acl.operation == operation && acl.resource == Resource::Topic
+    };
+    desired.acls.iter().filter(fits).map(|acl| acl.name.clone()).collect()
+}
+
+#[test]
+fn raw_topics_are_read_by_raw_roles_and_the_masker_alone() {
+    let desired = desired();
+    let readers = |topic: &str| {
+        let reads = |acl: &&Acl| {
+            acl.resource == Resource::Topic && acl.name == topic && acl.operation == Operation::Read
+        };
+        desired.acls.iter().filter(reads).map(|acl| acl.principal.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        readers("metering.meter-reading.v1"),
+        ["User:masker", "User:metering-raw-readers", "User:verify"]
+    );
+    assert!(readers("metering.meter-reading.masked.v1").contains(&"User:analysts"));
+    let masked = topics_of(&desired, "User:analysts", Operation::Read);
+    let open = |name: &String| name.contains(".masked.") || name.contains(".facts.");
+    assert!(!masked.is_empty() && masked.iter().all(open), "{masked:?}");
+    assert!(topics_of(&desired, "User:analysts", Operation::Write).is_empty());
+    let sink = topics_of(&desired, "User:sink", Operation::Read);
+    assert!(!sink.is_empty() && sink.iter().all(open), "{sink:?}");
+}
+
+#[test]
+fn principals_and_groups_are_whom_the_operator_names() {
+    let mut principals = Principals::default();
+    principals.roles.insert("analysts".into(), vec!["User:ann".into(), "User:bob".into()]);
+    let seat = Seat { principals: vec!["User:m".into()], group: "hide".into() };
+    principals.members.insert(Member::Masker, seat);
+    let desired = Desired::with(files::contracts(), &principals);
+    let who = |who: &str| desired.acls.iter().filter(|acl| acl.principal == who).count();
+    assert!(who("User:ann") > 0 && who("User:ann") == who("User:bob"));
+    assert_eq!(who("User:analysts") + who("User:masker"), 0);
+    let ids: Vec<_> = desired
+        .acls
+        .iter()
+        .filter(|acl| acl.principal == "User:m" && acl.resource == Resource::TransactionalId)
+        .map(|acl| (acl.name.as_str(), acl.prefixed, acl.operation))
+        .collect();
+    assert_eq!(ids, [("hide-masker-", true, Operation::Write)]);
+}
+
+#[test]
+fn permissions_are_added_reported_and_removed_only_if_allowed() {
+    let all = desired().acls;
+    let missing = all[0].clone();
+    let stranger = Acl {
+        principal: "User:stranger".into(),
+        host: "*".into(),
+        resource: Resource::Topic,
+        name: "aviation.".into(),
+        prefixed: true,
+        operation: Operation::Read,
+    };
+    let elsewhere = Acl { name: "payroll.".into(), ..stranger.clone() };
+    let change = |world: &mut World| {
+        let acls = world.acls.as_mut().unwrap();
+        acls.remove(&missing);
+        acls.extend([stranger.clone(), elsewhere.clone()]);
+    };
+    let plan = with(change, Allow::default());
+    assert_eq!(plan.changes, [Change::CreateAcl { acl: missing.clone() }]);
+    assert_eq!(plan.extra_acls, std::slice::from_ref(&stranger));
+    assert!(!plan.is_empty());
+    let plan = with(change, Allow { remove_acls: true, ..Allow::default() });
+    assert_eq!(plan.changes[1], Change::RemoveAcl { acl: stranger.clone() });
+    assert!(plan.extra_acls.is_empty());
+    let open = with(|world| world.acls = None, Allow::default());
+    assert!(open.is_empty(), "brokers without an authoriser know no permissions");
 }
