@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaSection, LimitsSection, RegistrySection};
-use crate::kafka::admin::Admin;
+use crate::kafka;
 use crate::lane::Pace;
 use crate::lane::transform::{self, TransformLaneConfig};
 use crate::registry::{BlockingRegistry, Registry};
@@ -47,12 +47,12 @@ pub async fn neighbours(
     status: &Status,
     stop: &CancellationToken,
 ) -> Result<Registry, Fault> {
-    let kafka = kafka.clone();
+    let section = kafka.clone();
     retry::until_answered("kafka", status, stop, || {
-        let kafka = kafka.clone();
+        let section = section.clone();
         async move {
             // librdkafka blocks: not on tokio's own threads.
-            let asked = tokio::task::spawn_blocking(move || Admin::new(&kafka)?.brokers().map(|_| ())).await;
+            let asked = tokio::task::spawn_blocking(move || kafka::knock(&section).map(|_| ())).await;
             asked.map_err(|error| Fault::bug("asking Kafka", error))?
         }
     })

@@ -12,6 +12,7 @@
 
 pub mod admin;
 mod consumer;
+mod knock;
 mod native;
 mod positions;
 mod producer;
@@ -19,9 +20,11 @@ mod range;
 mod reader;
 mod settings;
 mod statistics;
+mod token;
 mod waiting;
 
 pub use consumer::{Group, GroupEvents, Polled, Start};
+pub use knock::knock;
 pub use native::GroupMetadata;
 pub use positions::{at_time, bounds, committed, outside, readable_to_now};
 pub use producer::{Outgoing, Producer};

@@ -1,19 +1,21 @@
-//! The world that contracts are planned against: topics and subjects, looked at and changed.
+//! The world that contracts are planned against: topics, permissions and subjects, looked at and changed.
 //!
 //! What is to be done is decided by `sluice_contract::plan`; here it is only carried out.
 
 use std::collections::BTreeMap;
 
 use sluice_contract::Compatibility;
-use sluice_contract::plan::{Change, Desired, SubjectState, TopicState, World};
+use sluice_contract::plan::{Acl, Change, Desired, SubjectState, TopicState, World};
 use sluice_core::Fault;
 
 use crate::config::{KafkaSection, RegistrySection};
+use crate::kafka;
 use crate::kafka::admin::Admin;
 use crate::registry::Registry;
 
 /// Kafka and the registry, for administration.
 pub struct Servers {
+    kafka: KafkaSection,
     admin: Admin,
     registry: Registry,
     replication: i32,
@@ -25,7 +27,8 @@ impl Servers {
     /// # Errors
     /// A [`Fault`] of the user if a section is wrong.
     pub fn new(kafka: &KafkaSection, registry: &RegistrySection, replication: i32) -> Result<Self, Fault> {
-        Ok(Self { admin: Admin::new(kafka)?, registry: Registry::new(registry)?, replication })
+        let (admin, registry) = (Admin::new(kafka)?, Registry::new(registry)?);
+        Ok(Self { kafka: kafka.clone(), admin, registry, replication })
     }
 
     /// Do both answer?
@@ -33,7 +36,7 @@ impl Servers {
     /// # Errors
     /// A [`Fault`] that says which does not.
     pub async fn ping(&self) -> Result<(), Fault> {
-        self.admin.brokers()?;
+        kafka::knock(&self.kafka)?;
         self.registry.ping().await
     }
 
@@ -43,7 +46,7 @@ impl Servers {
     /// A [`Fault`] if a server does not answer.
     pub async fn look(&self, desired: &Desired) -> Result<World, Fault> {
         let names: Vec<String> = desired.topics.iter().map(|topic| topic.name.clone()).collect();
-        let mut world = World::default();
+        let mut world = World { acls: self.admin.acls()?, ..World::default() };
         for (name, topic) in self.admin.topics(&names).await? {
             let partitions = u32::try_from(topic.partitions).unwrap_or_default();
             world.topics.insert(name, TopicState { partitions, config: topic.config });
@@ -67,6 +70,14 @@ impl Servers {
                 .insert(name.clone(), SubjectState { registered, has_versions, compatibility, incompatible });
         }
         Ok(world)
+    }
+
+    /// Adds many permissions by one call; as [`Servers::carry_out`] of each.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the broker's reason.
+    pub fn permit(&self, acls: &[Acl]) -> Result<(), Fault> {
+        self.admin.permit(acls)
     }
 
     /// Carries one change out. Repeating one that was carried out changes nothing.
@@ -94,6 +105,8 @@ impl Servers {
                 own.insert(key.clone(), to.clone());
                 self.admin.set_config(topic, &own).await
             }
+            Change::CreateAcl { acl } => self.admin.permit(std::slice::from_ref(acl)),
+            Change::RemoveAcl { acl } => self.admin.forbid(std::slice::from_ref(acl)),
             Change::SetCompatibility { subject, to, .. } => {
                 self.registry.set_compatibility(subject, to.as_str()).await
             }

@@ -1,17 +1,20 @@
 //! `sluice plan` and `sluice apply`: the contracts against the world.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_contract::plan::{Allow, Desired, Plan};
+use sluice_contract::Contracts;
+use sluice_contract::plan::{Acl, Allow, Change, Desired, Plan};
+use sluice_core::Fault;
 use sluice_runtime::config::{self, KafkaSection, RegistrySection};
 use sluice_runtime::world::Servers;
 use sluice_runtime::{contracts, kafka};
 
+use crate::access::RawAccess;
 use crate::cli::{Output, PlanArgs};
 use crate::exit::{Ended, Found};
 
@@ -29,7 +32,27 @@ pub(crate) struct RawConfig {
     #[serde(default)]
     #[schemars(range(min = 1, max = 9))]
     replication: Option<i32>,
+    /// Kafka principals of the contracts' roles and of the workers; `User:<name>` each if not said.
+    #[serde(default)]
+    access: RawAccess,
 }
+
+/// The contracts and the servers that they are held against.
+pub(crate) struct Fleet {
+    /// For administration.
+    pub(crate) servers: Servers,
+    /// The contracts of the file's folder.
+    pub(crate) contracts: Contracts,
+    /// What they ask for.
+    pub(crate) desired: Desired,
+    /// Kafka, as the file has it.
+    pub(crate) kafka: KafkaSection,
+    /// The registry, as the file has it.
+    pub(crate) registry: RegistrySection,
+}
+
+/// Permissions that are added by one call.
+const ACLS_AT_ONCE: usize = 200;
 
 pub(crate) fn plan(args: &PlanArgs) -> Ended {
     runtime()?.block_on(async {
@@ -48,13 +71,16 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
             return Ok(Found::Something);
         }
         let bar = bar(plan.changes.len() as u64);
-        for change in &plan.changes {
-            servers.carry_out(change).await.with_context(|| {
+        let mut left = &plan.changes[..];
+        while let Some(change) = left.first() {
+            let done = carry_out(&servers, left).await.with_context(|| {
                 format!("{change} (what came before is done; run `sluice apply` again to go on)")
             })?;
-            bar.inc(1);
+            let (done, rest) = left.split_at(done);
+            left = rest;
+            bar.inc(done.len() as u64);
             if args.output == Output::Text {
-                bar.suspend(|| println!("done: {change}"));
+                bar.suspend(|| done.iter().for_each(|change| println!("done: {change}")));
             }
         }
         bar.finish_and_clear();
@@ -65,23 +91,50 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
             }
             Output::Text => println!("{} changes made", plan.changes.len()),
         }
+        if args.output == Output::Text {
+            show_extra(&plan);
+        }
         Ok(Found::Nothing)
     })
 }
 
-async fn look(args: &PlanArgs) -> anyhow::Result<(Servers, Plan)> {
-    let raw: RawConfig = config::load(&args.config)?;
-    kafka::check_properties(&raw.kafka)?;
-    let contracts = contracts::load(&raw.schemas)?;
-    let replication = match raw.replication {
-        Some(replication) => replication,
-        None => i32::try_from(kafka::admin::Admin::new(&raw.kafka)?.brokers()?.min(3)).unwrap_or(1),
-    };
+/// Carries the next change out, or the next permissions together; how many that were.
+async fn carry_out(servers: &Servers, left: &[Change]) -> Result<usize, Fault> {
+    let permissions = left.iter().map_while(|change| match change {
+        Change::CreateAcl { acl } => Some(acl.clone()),
+        _ => None,
+    });
+    let permissions: Vec<Acl> = permissions.take(ACLS_AT_ONCE).collect();
+    if !permissions.is_empty() {
+        servers.permit(&permissions)?;
+        return Ok(permissions.len());
+    }
+    if let Some(change) = left.first() {
+        servers.carry_out(change).await?;
+    }
+    Ok(1)
+}
+
+/// Reads the file and the contracts, and sees that the servers answer.
+pub(crate) async fn fleet(config: &Path) -> anyhow::Result<Fleet> {
+    let raw: RawConfig = config::load(config)?;
+    let mut errors = kafka::check_properties(&raw.kafka).err().unwrap_or_default();
+    let principals = raw.access.check().map_err(|mut found| errors.0.append(&mut found.0)).ok();
+    let found = contracts::load(&raw.schemas).map_err(|mut found| errors.0.append(&mut found.0)).ok();
+    let (Some(principals), Some(contracts)) = (principals, found) else { return Err(errors.into()) };
+    errors.or(())?;
+    let brokers = kafka::knock(&raw.kafka)?;
+    let replication = raw.replication.unwrap_or_else(|| i32::try_from(brokers.min(3)).unwrap_or(1));
     let servers = Servers::new(&raw.kafka, &raw.registry, replication)?;
     servers.ping().await?;
-    let desired = Desired::of(&contracts);
+    let desired = Desired::with(&contracts, &principals);
+    Ok(Fleet { servers, contracts, desired, kafka: raw.kafka, registry: raw.registry })
+}
+
+async fn look(args: &PlanArgs) -> anyhow::Result<(Servers, Plan)> {
+    let Fleet { servers, desired, .. } = fleet(&args.config).await?;
     let world = servers.look(&desired).await?;
-    let allow = Allow { shorter_retention: args.allow, other_cleanup: args.allow };
+    let allow = Allow { shorter_retention: args.allow, other_cleanup: args.allow, remove_acls: args.allow };
     Ok((servers, Plan::diff(&desired, &world, allow)))
 }
 
@@ -99,7 +152,14 @@ fn show(plan: &Plan, output: Output) -> anyhow::Result<()> {
     for refusal in &plan.refusals {
         println!("refused: {refusal}");
     }
+    show_extra(plan);
     Ok(())
+}
+
+fn show_extra(plan: &Plan) {
+    for acl in &plan.extra_acls {
+        println!("not asked for by any contract or worker: {acl} (`apply --allow` removes it)");
+    }
 }
 
 fn bar(length: u64) -> ProgressBar {

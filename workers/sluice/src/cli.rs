@@ -30,7 +30,7 @@ pub(crate) enum Command {
     },
     /// Show what `apply` would create or change, and what it refuses to.
     Plan(PlanArgs),
-    /// Create topics and register schemas as the contracts say; safe to repeat.
+    /// Create topics, permissions and schemas as the contracts say; safe to repeat, and to go on with after a failure.
     Apply(PlanArgs),
     /// Check that the world is as it should be.
     Verify(VerifyArgs),
@@ -104,7 +104,7 @@ pub(crate) struct PlanArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
-    /// Also do what loses data: a shorter retention.
+    /// Also do what takes away: a shorter retention, permissions that nobody asks for.
     #[arg(long)]
     pub(crate) allow: bool,
 }

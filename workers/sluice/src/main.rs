@@ -1,5 +1,6 @@
 //! `sluice`: one binary for the whole fleet. It parses, wires and starts; what it starts is in the other rooms.
 
+mod access;
 mod apply;
 mod cli;
 mod dead_letters;

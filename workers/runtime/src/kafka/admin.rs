@@ -1,6 +1,6 @@
 //! Topics as they are, and the few changes that `apply` makes to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::admin::{
@@ -9,8 +9,10 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
+use sluice_contract::plan::Acl;
 use sluice_core::Fault;
 
+use super::native::{self, ClientError, Tokened};
 use super::settings;
 use crate::config::KafkaSection;
 
@@ -29,7 +31,7 @@ pub struct Topic {
 
 /// The cluster's administration.
 pub struct Admin {
-    client: AdminClient<DefaultClientContext>,
+    client: Tokened<AdminClient<DefaultClientContext>>,
 }
 
 impl Admin {
@@ -38,10 +40,10 @@ impl Admin {
     /// # Errors
     /// A [`Fault`] of the user if a property is wrong.
     pub fn new(kafka: &KafkaSection) -> Result<Self, Fault> {
-        let client = settings::plain(kafka)?
+        let client: AdminClient<DefaultClientContext> = settings::plain(kafka)?
             .create()
             .map_err(|error| settings::refused("building a Kafka admin client", error))?;
-        Ok(Self { client })
+        Ok(Self { client: Tokened::new(settings::tokens(kafka)?, client) })
     }
 
     /// How many brokers answer.
@@ -53,6 +55,47 @@ impl Admin {
         metadata
             .map(|metadata| metadata.brokers().len())
             .map_err(|error| Fault::outage("asking Kafka for its brokers", error))
+    }
+
+    /// Those among `names` that are there and that we may at least describe.
+    ///
+    /// # Errors
+    /// A [`Fault`] if Kafka does not answer.
+    pub fn visible(&self, names: &[String]) -> Result<BTreeSet<String>, Fault> {
+        let metadata = self.client.inner().fetch_metadata(None, CALL);
+        let metadata = metadata.map_err(|error| Fault::outage("asking Kafka for its topics", error))?;
+        let there = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        Ok(there.map(|topic| topic.name().to_owned()).filter(|name| names.contains(name)).collect())
+    }
+
+    /// Every permission there is; `None` if the brokers have no authoriser.
+    ///
+    /// # Errors
+    /// A [`Fault`] if Kafka does not answer or does not let us look.
+    pub fn acls(&self) -> Result<Option<BTreeSet<Acl>>, Fault> {
+        match native::describe_acls(self.client.inner(), CALL) {
+            Ok(acls) => Ok(Some(acls)),
+            Err(ClientError { code: RDKafkaErrorCode::SecurityDisabled, .. }) => Ok(None),
+            Err(error) => Err(refused("asking Kafka for its permissions", error)),
+        }
+    }
+
+    /// Adds permissions; those that are there already stay.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the broker's reason.
+    pub fn permit(&self, acls: &[Acl]) -> Result<(), Fault> {
+        native::create_acls(self.client.inner(), acls, CALL)
+            .map_err(|error| refused("adding permissions", error))
+    }
+
+    /// Takes permissions away; those that are gone stay gone.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the broker's reason.
+    pub fn forbid(&self, acls: &[Acl]) -> Result<(), Fault> {
+        native::delete_acls(self.client.inner(), acls, CALL)
+            .map_err(|error| refused("taking permissions away", error))
     }
 
     /// The topics there are among `names`.
@@ -159,6 +202,16 @@ impl Admin {
             &doing,
             &[],
         )
+    }
+}
+
+/// Not being allowed is the operator's to mend; anything else may pass.
+fn refused(doing: &str, error: ClientError) -> Fault {
+    match error.code {
+        RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::InvalidArgument => {
+            Fault::user(doing, error)
+        }
+        _ => Fault::outage(doing, error),
     }
 }
 

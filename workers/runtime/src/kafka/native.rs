@@ -5,6 +5,8 @@
 //! for every record. So the two hot ways, a group's fetched batch and the hand-over of outputs, go to the C functions
 //! straight; configuration, error codes and everything that is not on the way of a record stay with rust-rdkafka.
 //!
+//! Permissions ([`acl`]) have no calls in rust-rdkafka at all; tokens ([`token`]) are handed to every kind of client.
+//!
 //! What is relied on throughout, and where librdkafka's header (`rdkafka.h`, 2.12) says so:
 //! * a client handle may be used from any thread ("the library is completely thread safe");
 //! * every callback but the log's runs on the thread that polls;
@@ -13,13 +15,16 @@
 
 #![allow(unsafe_code)]
 
+mod acl;
 mod batch;
 mod callbacks;
 mod client;
 mod handle;
 mod member;
 mod sender;
+mod token;
 
+pub(super) use acl::{create_acls, delete_acls, describe_acls};
 pub(super) use batch::Lent;
 pub(super) use callbacks::Callbacks;
 pub(super) use client::ClientError;
@@ -27,3 +32,4 @@ pub use handle::GroupMetadata;
 pub(super) use handle::{Change, Handle, Listed};
 pub(super) use member::Member;
 pub(super) use sender::Sender;
+pub(super) use token::Tokened;

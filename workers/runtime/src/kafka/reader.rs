@@ -10,6 +10,8 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
 use sluice_core::{Fault, Header, NextOffset, Offset, RecordRef, TopicPartition};
 
+use super::is_denied;
+use super::native::Tokened;
 use super::settings;
 use crate::config::KafkaSection;
 
@@ -69,9 +71,7 @@ pub fn read_to_end(
     from: &mut BTreeMap<i32, NextOffset>,
     mut take: impl FnMut(&RecordRef<'_>),
 ) -> Result<(), Fault> {
-    let consumer: BaseConsumer<Quiet> = settings::reader(kafka)?
-        .create_with_context(Quiet)
-        .map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let consumer = reader(kafka)?;
     let mut open = BTreeSet::new();
     let mut list = TopicPartitionList::new();
     for partition in partitions(&consumer, topic)? {
@@ -100,6 +100,9 @@ pub fn read_to_end(
                 last = Instant::now();
                 open.remove(&partition);
             }
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_denied) => {
+                return Err(Fault::user(format!("reading {topic} to its end"), error));
+            }
             Some(Err(error)) => tracing::debug!(%error, topic, "reading to the end"),
         }
     }
@@ -121,9 +124,7 @@ pub fn count_committed(kafka: &KafkaSection, topic: &str) -> Result<u64, Fault> 
 /// # Errors
 /// A [`Fault`] if the topic does not exist or Kafka does not answer.
 pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition, NextOffset>, Fault> {
-    let consumer: BaseConsumer<Quiet> = settings::reader(kafka)?
-        .create_with_context(Quiet)
-        .map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let consumer = reader(kafka)?;
     let mut ends = BTreeMap::new();
     for partition in partitions(&consumer, topic)? {
         let (_, high) = consumer
@@ -134,6 +135,13 @@ pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition
         }
     }
     Ok(ends)
+}
+
+fn reader(kafka: &KafkaSection) -> Result<Tokened<BaseConsumer<Quiet>>, Fault> {
+    let consumer = settings::reader(kafka)?
+        .create_with_context(Quiet)
+        .map_err(|error| settings::refused("building a Kafka reader", error))?;
+    Ok(Tokened::new(settings::tokens(kafka)?, consumer))
 }
 
 pub(super) fn partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<Vec<i32>, Fault> {

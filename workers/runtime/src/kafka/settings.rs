@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use sluice_core::{BoxError, Fault};
 
+use super::token;
 use crate::config::{ConfigErrors, KafkaSection};
 
 /// What carries the promises: an operator cannot change it.
@@ -30,6 +31,15 @@ const OURS: &[(&str, &str)] = &[
     ("delivery.report.only.error", "a delivery that failed must be told, and only that"),
 ];
 
+/// What must not stand in the open.
+const SECRETS: [&str; 5] = [
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.keystore.password",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+];
+
 /// Finds properties that an operator may not set.
 ///
 /// # Errors
@@ -45,9 +55,7 @@ pub fn check(kafka: &KafkaSection) -> Result<(), ConfigErrors> {
         }
     }
     for name in kafka.properties.keys() {
-        if ["sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.oauthbearer.client.secret"]
-            .contains(&name.as_str())
-        {
+        if SECRETS.contains(&name.as_str()) {
             errors.add(
                 format!("kafka.properties.{name}"),
                 "is a secret",
@@ -55,7 +63,13 @@ pub fn check(kafka: &KafkaSection) -> Result<(), ConfigErrors> {
             );
         }
     }
+    token::check(kafka, &mut errors);
     errors.or(())
+}
+
+/// Where tokens come from, for a client that logs in by token.
+pub(super) fn tokens(kafka: &KafkaSection) -> Result<Option<token::Source>, Fault> {
+    token::Source::of(kafka).map_err(|errors| Fault::user("reading Kafka's secrets", errors))
 }
 
 fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
@@ -65,10 +79,10 @@ fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     // A neighbour that is away is tried again quickly at first, then every few seconds.
     config.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "5000");
     config.set("topic.metadata.refresh.interval.ms", "60000").set("log.connection.close", "false");
-    for (name, value) in &kafka.properties {
+    for (name, value) in kafka.properties.iter().filter(|(name, _)| !token::is_ours(name)) {
         config.set(name, value);
     }
-    for (name, secret) in &kafka.secrets {
+    for (name, secret) in kafka.secrets.iter().filter(|(name, _)| !token::is_ours(name)) {
         let value = secret
             .reveal(&format!("kafka.secrets.{name}"))
             .map_err(|errors| Fault::user("reading Kafka's secrets", errors))?;

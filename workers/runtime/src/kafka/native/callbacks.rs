@@ -12,6 +12,8 @@ use rdkafka_sys as sys;
 
 use super::client::{ClientError, words};
 use super::handle::{Change, Handle, Listed};
+use crate::kafka::is_denied;
+use crate::kafka::token::Source;
 
 type OnRebalance = dyn Fn(&Handle<'_>, Change, &mut Listed<'_>) + Send + Sync;
 
@@ -22,7 +24,9 @@ pub(in crate::kafka) struct Callbacks {
     pub on_rebalance: Option<Box<OnRebalance>>,
     /// Statistics as JSON, on the polling thread.
     pub on_statistics: Option<Box<dyn Fn(&[u8]) + Send + Sync>>,
-    /// The last general error that was not yet taken.
+    /// Where tokens come from, for a client that logs in by token.
+    pub tokens: Option<Source>,
+    /// The last general error that was not yet taken; one about us not being allowed outlasts those that follow from it.
     trouble: Mutex<Option<ClientError>>,
     /// The first delivery that failed since it was last asked.
     failed: Mutex<Option<ClientError>>,
@@ -122,7 +126,10 @@ extern "C" fn on_error(rk: *mut sys::rd_kafka_t, code: c_int, reason: *const c_c
                 error.fatal = true;
             }
             tracing::warn!(%error, "Kafka client");
-            *lock(&callbacks.trouble) = Some(error);
+            let mut trouble = lock(&callbacks.trouble);
+            if trouble.as_ref().is_none_or(|before| !is_denied(before.code)) {
+                *trouble = Some(error);
+            }
         });
     }
 }

@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka_sys as sys;
 
 use super::callbacks::{self, Callbacks};
+use super::token::Keeper;
 
 /// How long a client may take to be destroyed before it is left to itself: with its coordinator away it can hang.
 const DESTROY: Duration = Duration::from_secs(10);
@@ -83,6 +84,8 @@ pub(super) unsafe fn words(text: *const c_char) -> String {
 pub(super) struct Client {
     rk: NonNull<sys::rd_kafka_t>,
     callbacks: Arc<Callbacks>,
+    /// Keeps it in tokens; gone before the client is.
+    keeper: Option<Keeper>,
 }
 
 // SAFETY: librdkafka's handle may be used from any thread, and `Callbacks` is Send and Sync by its fields.
@@ -93,8 +96,9 @@ impl Client {
     pub(super) fn new(
         config: &ClientConfig,
         kind: sys::rd_kafka_type_t,
-        callbacks: Callbacks,
+        mut callbacks: Callbacks,
     ) -> Result<Self, String> {
+        let tokens = callbacks.tokens.take();
         let callbacks = Arc::new(callbacks);
         let native = config.create_native_config().map_err(|error| match error {
             // Without the value: it may be a secret.
@@ -112,7 +116,9 @@ impl Client {
             Some(rk) => {
                 // The configuration is the client's now; only a refused one is still ours to free.
                 let _taken = ManuallyDrop::new(native);
-                Ok(Self { rk, callbacks })
+                // SAFETY: the client lives until `Client` is dropped, which drops the keeper first.
+                let keeper = tokens.map(|source| unsafe { Keeper::start(source, rk.as_ptr()) });
+                Ok(Self { rk, callbacks, keeper })
             }
             // SAFETY: `error` is a local array that librdkafka ended with a zero.
             None => Err(unsafe { words(error.as_ptr()) }),
@@ -154,6 +160,7 @@ impl Drop for Client {
                 }
             }
         }
+        self.keeper = None;
         let last = Last { rk: self.rk, _callbacks: Arc::clone(&self.callbacks) };
         let (done, ended) = mpsc::channel();
         let thread = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {

@@ -1,0 +1,113 @@
+//! Who runs what: the section `access` of the file for `plan`, `apply` and `verify`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sluice_contract::plan::{Member, Principals, Seat};
+use sluice_runtime::config::ConfigErrors;
+
+/// What stands in the file; all of it may be left out.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawAccess {
+    /// Role of a contract → Kafka principals that have it; `User:<role>` if not said.
+    #[serde(default)]
+    roles: BTreeMap<String, Vec<String>>,
+    /// Worker → who runs it; `User:<worker>` and the worker's usual group if not said.
+    #[serde(default)]
+    workers: RawSeats,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawSeats {
+    #[serde(default)]
+    collector: Option<RawSeat>,
+    #[serde(default)]
+    masker: Option<RawSeat>,
+    #[serde(default)]
+    normaliser: Option<RawSeat>,
+    #[serde(default)]
+    sink: Option<RawSeat>,
+    #[serde(default)]
+    apply: Option<RawSeat>,
+    #[serde(default)]
+    verify: Option<RawSeat>,
+}
+
+/// One worker's seat.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawSeat {
+    /// Kafka principals, `User:name`.
+    #[serde(default)]
+    principals: Option<Vec<String>>,
+    /// The worker's `group`.
+    #[serde(default)]
+    group: Option<String>,
+}
+
+impl RawAccess {
+    /// Checks it.
+    ///
+    /// # Errors
+    /// Every name that is no principal.
+    pub(crate) fn check(&self) -> Result<Principals, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let mut principals = Principals::default();
+        for (role, who) in &self.roles {
+            named(&format!("access.roles.{role}"), who, &mut errors);
+            principals.roles.insert(role.clone(), who.clone());
+        }
+        let RawSeats { collector, masker, normaliser, sink, apply, verify } = &self.workers;
+        for (member, raw) in Member::ALL.into_iter().zip([collector, masker, normaliser, sink, apply, verify])
+        {
+            let Some(raw) = raw else { continue };
+            let mut seat = Seat::usual(member);
+            if let Some(who) = &raw.principals {
+                named(&format!("access.workers.{}.principals", member.as_str()), who, &mut errors);
+                seat.principals.clone_from(who);
+            }
+            if let Some(group) = &raw.group {
+                seat.group.clone_from(group);
+            }
+            principals.members.insert(member, seat);
+        }
+        errors.or(principals)
+    }
+}
+
+fn named(path: &str, who: &[String], errors: &mut ConfigErrors) {
+    for (index, principal) in who.iter().enumerate() {
+        let named =
+            principal.split_once(':').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty());
+        if !named || principal.ends_with(":*") {
+            let hint = "a type and a name, such as `User:analyst`; never everybody".to_owned();
+            errors.add(format!("{path}[{index}]"), "is no principal", Some(hint));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn seats_are_taken_by_name_and_nobody_is_everybody() {
+        let raw: RawAccess = serde_json::from_str(
+            r#"{"roles": {"analysts": ["User:ann", "bob", "User:*"]},
+                "workers": {"masker": {"group": "hide"}, "verify": {"principals": ["User:v"]}}}"#,
+        )
+        .unwrap();
+        let paths: Vec<_> = raw.check().unwrap_err().0.into_iter().map(|error| error.path).collect();
+        assert_eq!(paths, ["access.roles.analysts[1]", "access.roles.analysts[2]"]);
+        let raw = RawAccess { roles: BTreeMap::new(), ..raw };
+        let principals = raw.check().unwrap();
+        let seat = &principals.members[&Member::Masker];
+        assert_eq!((seat.group.as_str(), &seat.principals[..]), ("hide", &["User:masker".to_owned()][..]));
+        assert_eq!(principals.members[&Member::Verify].principals, ["User:v"]);
+    }
+}
