@@ -6,6 +6,7 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::guard::Guard;
 use crate::server::{Plan, kept, prepare, random};
 use crate::{Installation, StackError, ports, probe, process};
 
@@ -39,6 +40,13 @@ struct Front {
     advertised: u16,
 }
 
+/// What a node is started with.
+struct Program {
+    java: PathBuf,
+    flags: Vec<String>,
+    class_path: String,
+}
+
 /// Formats each node's folder under `dir` (once) and writes its settings.
 pub(crate) fn plan(
     here: &Installation,
@@ -46,6 +54,7 @@ pub(crate) fn plan(
     logs: &Path,
     nodes: usize,
     fronts: &[u16],
+    guard: Option<&Guard>,
     keep_ports: bool,
 ) -> Result<Cluster, StackError> {
     let class_path = here.kafka_class_path()?;
@@ -54,6 +63,9 @@ pub(crate) fn plan(
     let chosen = ports::choose(dir, nodes * 2 + fronts.len(), keep_ports)?;
     let (clients, rest) = chosen.split_at(nodes);
     let (controllers, behind) = rest.split_at(nodes);
+    if let Some(guard) = guard {
+        guard.choose(keep_ports)?;
+    }
     let cluster_id = kept(&dir.join("cluster.id"), new_cluster_id)?;
 
     let mut plans = Vec::with_capacity(nodes);
@@ -64,8 +76,9 @@ pub(crate) fn plan(
         std::fs::create_dir_all(&home).map_err(StackError::io(format!("create {}", home.display())))?;
         let front = behind.get(node).zip(fronts.get(node));
         let front = front.map(|(&listens, &advertised)| Front { listens, advertised });
-        std::fs::write(&settings, properties(node, clients, controllers, front.as_ref(), &data))
-            .map_err(StackError::io(format!("write {}", settings.display())))?;
+        let guarded = guard.map(|guard| guard.settings(clients[node], controllers[node])).unwrap_or_default();
+        let text = properties(node, clients, controllers, front.as_ref(), &data) + &guarded;
+        std::fs::write(&settings, text).map_err(StackError::io(format!("write {}", settings.display())))?;
         if !data.join("meta.properties").exists() {
             let mut format = Command::new(&java);
             format.args(TOOL_FLAGS).args([
@@ -76,31 +89,26 @@ pub(crate) fn plan(
                 "--ignore-formatted",
             ]);
             format.args(["-t", &cluster_id, "-c"]).arg(&settings);
+            format.args(guard.map(Guard::format_arguments).unwrap_or_default());
             prepare("formatting Kafka's folder", &mut format)?;
         }
-        plans.push(node_plan(node, nodes, clients[node], &java, &class_path, settings, logs));
+        let flags = guard.map(|guard| guard.server_flags().to_vec()).unwrap_or_default();
+        let program = Program { java: java.clone(), flags, class_path: class_path.clone() };
+        plans.push(node_plan(node, nodes, clients[node], program, settings, logs));
     }
     let brokers = clients.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
     Ok(Cluster { plans, brokers, behind: behind.to_vec() })
 }
 
-fn node_plan(
-    node: usize,
-    nodes: usize,
-    port: u16,
-    java: &Path,
-    class_path: &str,
-    settings: PathBuf,
-    logs: &Path,
-) -> Plan {
+fn node_plan(node: usize, nodes: usize, port: u16, program: Program, settings: PathBuf, logs: &Path) -> Plan {
     let name = format!("kafka-{}", node + 1);
-    let (java, class_path) = (java.to_path_buf(), class_path.to_owned());
     Plan {
         log: logs.join(format!("{name}.log")),
         name,
         command: Box::new(move || {
-            let mut command = process::guarded(&java);
-            command.args(SERVER_FLAGS).args(["-cp", &class_path, "kafka.Kafka"]).arg(&settings);
+            let mut command = process::guarded(&program.java);
+            command.args(SERVER_FLAGS).args(&program.flags);
+            command.args(["-cp", &program.class_path, "kafka.Kafka"]).arg(&settings);
             command
         }),
         probe: Box::new(move || probe::kafka(port, nodes)),

@@ -19,6 +19,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod error;
+mod guard;
 mod installation;
 mod kafka;
 mod mariadb;
@@ -32,5 +33,6 @@ mod server;
 mod stack;
 
 pub use error::StackError;
+pub use guard::Guard;
 pub use installation::Installation;
 pub use stack::{Builder, Progress, Stack, Step};

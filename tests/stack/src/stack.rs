@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::guard::Guard;
 use crate::mariadb::hex;
 use crate::server::{Plan, Server, kept, port_was_taken, random};
 use crate::{Installation, StackError, kafka, mariadb, postgres, registry};
@@ -38,6 +39,7 @@ pub struct Builder<'a> {
     logs: Option<PathBuf>,
     kafka: usize,
     fronts: Vec<u16>,
+    users: Option<Vec<String>>,
     registry: bool,
     mariadb: bool,
     postgres: bool,
@@ -50,6 +52,7 @@ pub struct Stack {
     root: PathBuf,
     brokers: String,
     behind: Vec<u16>,
+    guard: Option<Guard>,
     registry_url: String,
     mariadb_url: String,
     postgres_url: String,
@@ -94,6 +97,12 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Kafka with the authoriser on, and with these SCRAM users; see [`Stack::guard`]. For one node.
+    pub fn guarded(mut self, users: &[&str]) -> Self {
+        self.users = Some(users.iter().map(|name| (*name).to_owned()).collect());
+        self
+    }
+
     /// The schema registry.
     pub fn registry(mut self) -> Self {
         self.registry = true;
@@ -127,13 +136,23 @@ impl<'a> Builder<'a> {
         let logs = self.logs.clone().unwrap_or_else(|| root.join("logs"));
         let tie = kept(&root.join("stack.id"), || Ok(hex(&random::<8>()?)))?;
         let here = Installation::here();
+        let guard =
+            self.users.as_ref().map(|users| Guard::new(&root.join("kafka/guard"), users)).transpose()?;
+        let guarded = guard.as_ref();
         let (this, root_dir, logs, tie, here) = (&self, root.as_path(), logs.as_path(), tie.as_str(), &here);
 
         let parts = std::thread::scope(|scope| {
             let kafka = scope.spawn(move || {
                 this.part("kafka", this.kafka > 0, |keep| {
-                    let cluster =
-                        kafka::plan(here, &root_dir.join("kafka"), logs, this.kafka, &this.fronts, keep)?;
+                    let cluster = kafka::plan(
+                        here,
+                        &root_dir.join("kafka"),
+                        logs,
+                        this.kafka,
+                        &this.fronts,
+                        guarded,
+                        keep,
+                    )?;
                     Ok((cluster.plans, cluster.brokers, cluster.behind))
                 })
             });
@@ -165,6 +184,7 @@ impl<'a> Builder<'a> {
             servers: Vec::new(),
             brokers: parts[0].address.clone(),
             behind: parts[0].behind.clone(),
+            guard,
             registry_url: parts[1].address.clone(),
             mariadb_url: parts[2].address.clone(),
             postgres_url: parts[3].address.clone(),
@@ -232,6 +252,7 @@ impl Stack {
             logs: None,
             kafka: 0,
             fronts: Vec::new(),
+            users: None,
             registry: false,
             mariadb: false,
             postgres: false,
@@ -249,6 +270,10 @@ impl Stack {
     #[must_use]
     pub fn behind(&self) -> &[u16] {
         &self.behind
+    /// How to log in at a guarded Kafka; [`Stack::brokers`] lets super users in without.
+    #[must_use]
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// The registry's Confluent-compatible API, `http://127.0.0.1:port/apis/ccompat/v7`; empty without it.

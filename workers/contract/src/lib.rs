@@ -57,6 +57,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod adopt;
 mod avsc;
 mod contract;
 mod contracts;
@@ -71,6 +72,7 @@ mod section;
 mod settings;
 mod yaml;
 
+pub use adopt::{Adopted, Files, hold_back};
 pub use contract::{
     Cleanup, Compatibility, Contract, Facts, Field, Owner, PartitionBy, Retention, Role, TablePartition,
     View, Warehouse, WarehouseMode, dead_letter_topic, value_subject,

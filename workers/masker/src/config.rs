@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_contract::Contracts;
 use sluice_contract::KeyRing;
 use sluice_runtime::config::{
     AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
 };
-use sluice_runtime::contracts::{self, KeysSection};
+use sluice_runtime::contracts::{self, Folder, KeysSection};
 use sluice_runtime::kafka;
 use sluice_runtime::lane::Pace;
 
@@ -73,7 +72,7 @@ pub struct Config {
     /// As in the file.
     pub raw: RawConfig,
     /// The contracts it names.
-    pub contracts: Contracts,
+    pub folder: Folder,
     /// The keys it names.
     pub keys: KeyRing,
     /// This process's name.
@@ -92,9 +91,9 @@ impl Config {
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
         kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
         let keys = contracts::keys(&raw.keys).map_err(&mut note).ok();
-        let loaded = contracts::load(&raw.schemas).map_err(&mut note).ok();
-        let (Some(keys), Some(contracts)) = (keys, loaded) else { return Err(errors) };
-        for contract in contracts.iter() {
+        let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
+        let (Some(keys), Some(folder)) = (keys, opened) else { return Err(errors) };
+        for contract in folder.contracts.iter() {
             if let Err(error) = contract.policy(&keys) {
                 errors.add(
                     format!("{} (keys)", contract.folder),
@@ -105,6 +104,6 @@ impl Config {
         }
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
         let pace = Pace { interval: std::time::Duration::from_millis(raw.commit_ms), ..Pace::default() };
-        errors.or(Self { raw, contracts, keys, instance, pace })
+        errors.or(Self { raw, folder, keys, instance, pace })
     }
 }

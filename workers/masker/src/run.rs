@@ -1,6 +1,10 @@
 //! The masker as a process: lanes, registry, admin pages.
 
+use std::sync::Arc;
+
+use sluice_contract::{Contract, KeyRing};
 use sluice_core::Fault;
+use sluice_runtime::contracts::Serving;
 use sluice_runtime::fleet::{self, Lanes};
 use sluice_runtime::status::Status;
 use tokio_util::sync::CancellationToken;
@@ -8,25 +12,43 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::process::Masker;
 
+/// Masks every contract that its keys are enough for.
+struct Serves(KeyRing);
+
+impl Serving for Serves {
+    fn reads(&self, contract: &Contract) -> Vec<String> {
+        vec![contract.raw_topic.clone()]
+    }
+
+    fn writes(&self, contract: &Contract) -> Vec<String> {
+        vec![contract.masked_topic.clone()]
+    }
+
+    fn accept(&self, contract: &Contract) -> Result<(), String> {
+        contract.policy(&self.0).map(drop).map_err(|error| error.to_string())
+    }
+}
+
 /// Runs until `stop`.
 ///
 /// # Errors
 /// A [`Fault`] that no retry can mend.
 pub async fn run(config: Config, status: Status, stop: CancellationToken) -> Result<(), Fault> {
-    let Config { raw, contracts, keys, instance, pace } = config;
-    let build = || Masker::new(&contracts, &keys).map_err(|error| Fault::user("preparing the masks", error));
-    let topics = build()?.topics();
+    let Config { raw, folder, keys, instance, pace } = config;
     let lanes = Lanes {
         worker: "masker",
         kafka: raw.kafka,
         registry: raw.registry,
         group: raw.group,
         instance,
-        topics,
         memory: raw.memory.bytes(),
         count: raw.lanes,
         pace,
         limits: raw.limits,
     };
-    fleet::transform(lanes, &status, &stop, build).await
+    let worker = Arc::new(Serves(keys.clone()));
+    fleet::transform(lanes, folder, worker, &status, &stop, move |contracts| {
+        Masker::new(contracts, &keys).map_err(|error| Fault::user("preparing the masks", error))
+    })
+    .await
 }

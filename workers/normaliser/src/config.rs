@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_contract::Contracts;
 use sluice_runtime::config::{
     AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
 };
-use sluice_runtime::contracts;
+use sluice_runtime::contracts::{self, Folder};
 use sluice_runtime::kafka;
 use sluice_runtime::lane::Pace;
 
@@ -70,7 +69,7 @@ pub struct Config {
     /// As in the file.
     pub raw: RawConfig,
     /// The contracts it names.
-    pub contracts: Contracts,
+    pub folder: Folder,
     /// This process's name.
     pub instance: String,
     /// When to commit.
@@ -86,9 +85,9 @@ impl Config {
         let mut errors = ConfigErrors::default();
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
         kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
-        let loaded = contracts::load(&raw.schemas).map_err(&mut note).ok();
-        let Some(contracts) = loaded else { return Err(errors) };
-        if !contracts.iter().any(|contract| contract.facts.is_some()) {
+        let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
+        let Some(folder) = opened else { return Err(errors) };
+        if !folder.contracts.iter().any(|contract| contract.facts.is_some()) {
             errors.add(
                 "schemas",
                 "no contract asks for facts",
@@ -97,6 +96,6 @@ impl Config {
         }
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
         let pace = Pace { interval: std::time::Duration::from_millis(raw.commit_ms), ..Pace::default() };
-        errors.or(Self { raw, contracts, instance, pace })
+        errors.or(Self { raw, folder, instance, pace })
     }
 }

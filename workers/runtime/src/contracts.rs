@@ -1,13 +1,17 @@
 //! Reads the contracts' folder and the masking keys; everything that is decided about them is in `sluice-contract`.
 
+mod watch;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use sluice_contract::{Contracts, KeyRing};
+use sluice_contract::{Contracts, Files, KeyRing};
 use zeroize::Zeroizing;
 
 use crate::config::{ConfigErrors, Secret};
+
+pub use watch::{Serving, Watch, reads};
 
 /// A file of a contract is a page of text; one that is larger is a mistake.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -17,21 +21,48 @@ const DEPTH: usize = 3;
 /// Masking keys by name, each with its epochs: `{pseudonym: {1: {file: …}}}`. A key is at least 32 bytes, in base64.
 pub type KeysSection = BTreeMap<String, BTreeMap<u32, Secret>>;
 
+/// The contracts' folder as it was read.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its files: path and text, sorted.
+    pub files: Files,
+    /// What they say.
+    pub contracts: Contracts,
+}
+
 /// Reads every contract under `folder`.
 ///
 /// # Errors
 /// Unreadable files, and all findings of all contracts, each with file, line and hint.
 pub fn load(folder: &Path) -> Result<Contracts, ConfigErrors> {
-    let mut files = vec![];
-    read(folder, DEPTH, &mut files).map_err(|(path, message)| {
-        ConfigErrors::one(
-            "schemas",
-            format!("{path}: {message}"),
-            Some("`schemas` names the folder that holds <domain>/<topic>/".into()),
-        )
+    open(folder).map(|folder| folder.contracts)
+}
+
+/// Reads every contract under `path`, and keeps the files to compare with later.
+///
+/// # Errors
+/// As [`load`].
+pub fn open(path: &Path) -> Result<Folder, ConfigErrors> {
+    let files = files(path).map_err(|message| {
+        let hint = "`schemas` names the folder that holds <domain>/<topic>/".to_owned();
+        ConfigErrors::one("schemas", message, Some(hint))
     })?;
+    let contracts = parse(&files)?;
+    Ok(Folder { path: path.to_owned(), files, contracts })
+}
+
+/// The folder's files, sorted; or what is wrong with one of them.
+fn files(folder: &Path) -> Result<Files, String> {
+    let mut files = vec![];
+    read(folder, folder, DEPTH, &mut files).map_err(|(path, message)| format!("{path}: {message}"))?;
     files.sort();
-    Contracts::parse(&files).map_err(|findings| {
+    Ok(files)
+}
+
+fn parse(files: &Files) -> Result<Contracts, ConfigErrors> {
+    Contracts::parse(files).map_err(|findings| {
         let mut errors = ConfigErrors::default();
         for finding in &findings.0 {
             let line = finding.line.map_or_else(String::new, |line| format!(":{line}"));
@@ -46,13 +77,13 @@ pub fn load(folder: &Path) -> Result<Contracts, ConfigErrors> {
     })
 }
 
-fn read(folder: &Path, depth: usize, files: &mut Vec<(String, String)>) -> Result<(), (String, String)> {
+fn read(root: &Path, folder: &Path, depth: usize, files: &mut Files) -> Result<(), (String, String)> {
     let at = |path: &Path, error: &dyn std::fmt::Display| (path.display().to_string(), error.to_string());
     for entry in std::fs::read_dir(folder).map_err(|error| at(folder, &error))? {
         let path = entry.map_err(|error| at(folder, &error))?.path();
         if path.is_dir() {
             if depth > 1 {
-                read(&path, depth - 1, files)?;
+                read(root, &path, depth - 1, files)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "avsc" || extension == "yaml") {
             let size = path.metadata().map_err(|error| at(&path, &error))?.len();
@@ -63,10 +94,20 @@ fn read(folder: &Path, depth: usize, files: &mut Vec<(String, String)>) -> Resul
                 ));
             }
             let text = std::fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
-            files.push((path.display().to_string(), text));
+            files.push((name(root, &path), text));
         }
     }
     Ok(())
+}
+
+/// A file's path. A ConfigMap has no folders: `aviation__flight__value.avsc` in the root stands for
+/// `aviation/flight/value.avsc`.
+fn name(root: &Path, path: &Path) -> String {
+    let flat = path.parent() == Some(root);
+    match path.file_name().and_then(|name| name.to_str()).filter(|name| flat && name.contains("__")) {
+        Some(name) => root.join(name.replace("__", "/")).display().to_string(),
+        None => path.display().to_string(),
+    }
 }
 
 /// Reveals the masking keys.

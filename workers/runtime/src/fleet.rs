@@ -1,10 +1,14 @@
 //! Starting a worker's lanes and waiting for their end.
 
+use std::sync::{Arc, mpsc};
+
+use sluice_contract::Contracts;
 use sluice_core::{Fault, Processor};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaSection, LimitsSection, RegistrySection};
+use crate::contracts::{self, Folder, Serving, Watch};
 use crate::kafka;
 use crate::lane::Pace;
 use crate::lane::transform::{self, TransformLaneConfig};
@@ -25,8 +29,6 @@ pub struct Lanes {
     pub group: String,
     /// This process's name among the group's.
     pub instance: String,
-    /// Topics to read.
-    pub topics: Vec<String>,
     /// The process's memory setting, in bytes.
     pub memory: usize,
     /// How many lanes.
@@ -81,39 +83,73 @@ async fn look_after(lanes: &Lanes, status: &Status, stop: &CancellationToken) ->
     Ok(())
 }
 
-/// Runs `lanes.count` transform lanes until `stop` or until one of them cannot go on; then all of them end.
+/// What a lane goes on with: another processor, other topics.
+pub struct Revision<P> {
+    /// For the records from now on.
+    pub processor: P,
+    /// Topics to read from now on.
+    pub topics: Vec<String>,
+}
+
+/// Runs `lanes.count` transform lanes until `stop` or until one of them cannot go on; then all of them end. Contracts
+/// that come, change or go in `folder` are taken over meanwhile.
 ///
 /// # Errors
 /// The first lane's [`Fault`].
 pub async fn transform<P: Processor + 'static>(
     lanes: Lanes,
+    folder: Folder,
+    worker: Arc<dyn Serving>,
     status: &Status,
     stop: &CancellationToken,
-    build: impl Fn() -> Result<P, Fault>,
+    build: impl Fn(&Contracts) -> Result<P, Fault> + Send + 'static,
 ) -> Result<(), Fault> {
+    let topics = contracts::reads(&*worker, &folder.contracts)?;
     let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
     look_after(&lanes, status, stop).await?;
     let count = lanes.count.max(1);
-    let mut threads = vec![];
+    let (mut threads, mut revisers) = (vec![], vec![]);
     for number in 0..count {
         let config = TransformLaneConfig {
             worker: lanes.worker,
             kafka: lanes.kafka.clone(),
             group: lanes.group.clone(),
             instance: format!("{}-{number}", lanes.instance),
-            topics: lanes.topics.clone(),
+            topics: topics.clone(),
             memory: lanes.memory / count,
             pace: lanes.pace,
             limits: lanes.limits.dead_letters.into(),
         };
         let registry = BlockingRegistry::new(registry.clone(), Handle::current());
         let (status, ended) = (status.clone(), stop.clone());
-        let processor = build()?;
+        let processor = build(&folder.contracts)?;
+        let (reviser, revisions) = mpsc::channel();
+        revisers.push(reviser);
         threads.push(spawn(format!("lane-{number}"), stop, move || {
-            transform::run(config, processor, registry, &status, &ended)
+            transform::run(config, processor, &revisions, registry, &status, &ended)
         })?);
     }
+    let watch = Watch::new(&folder, lanes.kafka, registry, status.clone());
+    let serving = Arc::clone(&worker);
+    tokio::spawn(watch.follow(worker, stop.clone(), move |contracts| {
+        let topics = contracts::reads(&*serving, contracts)?;
+        // All are built before the first is sent: either every lane goes on with the new contracts or none.
+        let built: Vec<P> = revisers.iter().map(|_| build(contracts)).collect::<Result<_, _>>()?;
+        for (reviser, processor) in revisers.iter().zip(built) {
+            // A lane that has ended takes the others with it: nobody is left to tell.
+            let _ = reviser.send(Revision { processor, topics: topics.clone() });
+        }
+        Ok(())
+    }));
     join(threads).await
+}
+
+/// Which topics a sink lands.
+pub enum Landing {
+    /// These, named in its configuration.
+    Topics(Vec<String>),
+    /// Those of the contracts, and of contracts to come.
+    Contracts(Box<Folder>, Arc<dyn Serving>),
 }
 
 /// Runs one lane per store, each with a consumer group of its own (`<group>-<store>`).
@@ -122,21 +158,26 @@ pub async fn transform<P: Processor + 'static>(
 /// The first lane's [`Fault`].
 pub async fn stores(
     lanes: Lanes,
+    landing: Landing,
     stores: Vec<Box<dyn Store>>,
     status: &Status,
     stop: &CancellationToken,
 ) -> Result<(), Fault> {
+    let topics = match &landing {
+        Landing::Topics(topics) => topics.clone(),
+        Landing::Contracts(folder, worker) => contracts::reads(&**worker, &folder.contracts)?,
+    };
     let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
     look_after(&lanes, status, stop).await?;
     let share = lanes.memory / stores.len().max(1);
-    let mut threads = vec![];
+    let (mut threads, mut revisers) = (vec![], vec![]);
     for store in stores {
         let name = store.name();
         let config = StoreLaneConfig {
             worker: lanes.worker,
             kafka: lanes.kafka.clone(),
             group: format!("{}-{name}", lanes.group),
-            topics: lanes.topics.clone(),
+            topics: topics.clone(),
             memory: share,
             pace: lanes.pace,
             instance: lanes.instance.clone(),
@@ -144,9 +185,22 @@ pub async fn stores(
         };
         let registry = BlockingRegistry::new(registry.clone(), Handle::current());
         let (status, ended) = (status.clone(), stop.clone());
+        let (reviser, revisions) = mpsc::channel();
+        revisers.push(reviser);
         threads.push(spawn(format!("store-{name}"), stop, move || {
-            StoreLane::run(config, store, registry, &status, &ended)
+            StoreLane::run(config, store, &revisions, registry, &status, &ended)
         })?);
+    }
+    if let Landing::Contracts(folder, worker) = landing {
+        let watch = Watch::new(&folder, lanes.kafka, registry, status.clone());
+        let serving = Arc::clone(&worker);
+        tokio::spawn(watch.follow(worker, stop.clone(), move |contracts| {
+            let topics = contracts::reads(&*serving, contracts)?;
+            for reviser in &revisers {
+                let _ = reviser.send(topics.clone()); // as above
+            }
+            Ok(())
+        }));
     }
     join(threads).await
 }

@@ -2,12 +2,15 @@
 
 use std::future::Future;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sluice_contract::Contract;
 use sluice_core::Fault;
 use sluice_runtime::config::{self, AdminSection, ConfigErrors, LimitsSection};
-use sluice_runtime::fleet::{self, Lanes};
+use sluice_runtime::contracts::Serving;
+use sluice_runtime::fleet::{self, Landing, Lanes};
 use sluice_runtime::status::Status;
 use sluice_runtime::{admin, contracts, kafka, shutdown, telemetry};
 use sluice_sink::SinkConfig;
@@ -35,10 +38,10 @@ pub(crate) fn run(worker: Worker) -> Ended {
         }
         Worker::Sink(args) => {
             let config: SinkConfig = config::load(&args.config)?;
-            let topics = sink_topics(&config)?;
+            let landing = landing(&config)?;
             let (admin, drain) = (config.admin.clone(), config.limits.drain());
             process("sink", &["kafka", "registry"], &admin, drain, |status, stop| {
-                sink(config, topics, status, stop)
+                sink(config, landing, status, stop)
             })
         }
         Worker::Collector(args) => {
@@ -62,30 +65,35 @@ pub(crate) fn run(worker: Worker) -> Ended {
     }
 }
 
-/// The topics to land: those named, or every masked and every facts topic of the contracts.
-fn sink_topics(config: &SinkConfig) -> Result<Vec<String>, ConfigErrors> {
+/// Masked records and facts.
+struct Lands;
+
+impl Serving for Lands {
+    fn reads(&self, contract: &Contract) -> Vec<String> {
+        let facts = contract.facts.as_ref().map(|facts| facts.topic.clone());
+        std::iter::once(contract.masked_topic.clone()).chain(facts).collect()
+    }
+}
+
+/// The topics to land: those named, or every masked and every facts topic of the contracts, also of those to come.
+fn landing(config: &SinkConfig) -> Result<Landing, ConfigErrors> {
     let mut errors = kafka::check_properties(&config.kafka).err().unwrap_or_default();
     errors.0.extend(config.validate().err().unwrap_or_default().0);
-    let mut topics = config.topics.clone();
-    if topics.is_empty() {
-        match contracts::load(&config.schemas) {
-            Ok(contracts) => {
-                for contract in contracts.iter() {
-                    topics.push(contract.masked_topic.clone());
-                    topics.extend(contract.facts.as_ref().map(|facts| facts.topic.clone()));
-                }
-            }
-            Err(found) => errors.0.extend(found.0),
+    if !config.topics.is_empty() {
+        return errors.or(Landing::Topics(config.topics.clone()));
+    }
+    match contracts::open(&config.schemas) {
+        Ok(folder) => errors.or(Landing::Contracts(Box::new(folder), Arc::new(Lands))),
+        Err(found) => {
+            errors.0.extend(found.0);
+            Err(errors)
         }
     }
-    topics.sort();
-    topics.dedup();
-    errors.or(topics)
 }
 
 async fn sink(
     config: SinkConfig,
-    topics: Vec<String>,
+    landing: Landing,
     status: Status,
     stop: CancellationToken,
 ) -> Result<(), Fault> {
@@ -98,11 +106,10 @@ async fn sink(
         registry: config.registry,
         group: config.group,
         instance: config.instance.unwrap_or_else(config::default_instance),
-        topics,
         count: 1,
         limits: config.limits,
     };
-    fleet::stores(lanes, stores, &status, &stop).await
+    fleet::stores(lanes, landing, stores, &status, &stop).await
 }
 
 /// Starts tokio, the admin pages and the signal handlers, then runs the worker to its end; told to stop, it has `drain`

@@ -118,7 +118,8 @@ impl<E: GroupEvents> Group<E> {
     ) -> Result<Self, Fault> {
         let config = settings::group(kafka, group, memory)?;
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let mut callbacks = Callbacks { tokens: settings::tokens(kafka)?, ..Callbacks::default() };
+        let mut callbacks = Callbacks::default();
+        callbacks.tokens = settings::tokens(kafka)?;
         callbacks.on_statistics = Some(Box::new(statistics::consumer));
         let (told, known) = (Arc::clone(&events), Arc::clone(&shared));
         callbacks.on_rebalance =

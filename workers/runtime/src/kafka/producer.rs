@@ -82,7 +82,8 @@ impl Producer {
 
     fn build(kafka: &KafkaSection, transactional_id: Option<&str>, memory: usize) -> Result<Self, Fault> {
         let config = settings::producer(kafka, transactional_id, memory)?;
-        let mut callbacks = Callbacks { tokens: settings::tokens(kafka)?, ..Callbacks::default() };
+        let mut callbacks = Callbacks::default();
+        callbacks.tokens = settings::tokens(kafka)?;
         let name = transactional_id.unwrap_or("idempotent").to_owned();
         callbacks.on_statistics = Some(Box::new(move |json| statistics::producer(&name, json)));
         let client = Sender::new(&config, callbacks)

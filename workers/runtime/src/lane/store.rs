@@ -21,7 +21,7 @@ mod letters;
 mod state;
 
 use std::panic::resume_unwind;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -111,27 +111,36 @@ pub struct StoreLaneConfig {
 pub struct StoreLane;
 
 impl StoreLane {
-    /// Runs until `stop`, then flushes, commits and leaves the group. Blocks: give it a thread of its own.
+    /// Runs until `stop`, reading other topics whenever `revisions` says so, then flushes, commits and leaves the
+    /// group. Blocks: give it a thread of its own.
     ///
     /// # Errors
     /// A [`Fault`] that no retry can mend.
     pub fn run(
         config: StoreLaneConfig,
         store: Box<dyn Store>,
+        revisions: &Receiver<Vec<String>>,
         registry: BlockingRegistry,
         status: &Status,
         stop: &CancellationToken,
     ) -> Result<(), Fault> {
-        let (kafka, name, topics, memory, pace) =
-            (config.kafka.clone(), config.group.clone(), config.topics.clone(), config.memory, config.pace);
+        let (kafka, name, memory, pace) =
+            (config.kafka.clone(), config.group.clone(), config.memory, config.pace);
         let state = Arc::new(Mutex::new(State::new(config, store, registry, status.clone())));
-        let join = || Group::join(&kafka, &name, &topics, memory, Arc::clone(&state));
+        let join = || {
+            let topics = lock(&state).config.topics.clone();
+            Group::join(&kafka, &name, &topics, memory, Arc::clone(&state))
+        };
         let mut group = join()?;
         let mut attempt = 0u32;
         // While the store cannot flush: when to try again.
         let mut blocked: Option<Instant> = None;
         loop {
             let stopping = stop.is_cancelled();
+            if let Ok(topics) = revisions.try_recv() {
+                group.subscribe(&topics)?;
+                lock(&state).config.topics = topics;
+            }
             if !stopping {
                 let polled = match blocked {
                     Some(until) => group.serve(until.saturating_duration_since(Instant::now()).min(TICK))?,

@@ -16,6 +16,7 @@
 
 mod state;
 
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use self::state::State;
 use super::limits::Limits;
 use super::{Pace, Step};
 use crate::config::KafkaSection;
+use crate::fleet::Revision;
 use crate::kafka::{Group, Polled, Start};
 use crate::registry::BlockingRegistry;
 use crate::status::Status;
@@ -60,14 +62,18 @@ pub struct TransformLaneConfig {
 pub fn run<P: Processor + 'static>(
     config: TransformLaneConfig,
     processor: P,
+    revisions: &Receiver<Revision<P>>,
     registry: BlockingRegistry,
     status: &Status,
     stop: &CancellationToken,
 ) -> Result<(), Fault> {
-    let (kafka, name, topics, memory, pace) =
-        (config.kafka.clone(), config.group.clone(), config.topics.clone(), config.memory, config.pace);
+    let (kafka, name, memory, pace) =
+        (config.kafka.clone(), config.group.clone(), config.memory, config.pace);
     let state = Arc::new(Mutex::new(State::new(config, processor, registry, status.clone())));
-    let join = || Group::join(&kafka, &name, &topics, memory, Arc::clone(&state));
+    let join = || {
+        let topics = lock(&state).config.topics.clone();
+        Group::join(&kafka, &name, &topics, memory, Arc::clone(&state))
+    };
     let mut group = join()?;
     // While the group lets us in, the id is taken, so that the first record does not wait for it.
     if let Err(fault) = lock(&state).prepare()
@@ -85,6 +91,12 @@ pub fn run<P: Processor + 'static>(
                 lock(&state).abandon();
             }
             return Ok(());
+        }
+        // The open batch needs no end first: what it holds was made by the former processor and goes out as it is.
+        if let Ok(Revision { processor, topics }) = revisions.try_recv() {
+            group.subscribe(&topics)?;
+            let mut state = lock(&state);
+            (state.processor, state.config.topics) = (processor, topics);
         }
         let wait_for = lock(&state).due_in(Instant::now()).min(TICK);
         match group.poll_batch(wait_for, State::take)? {
