@@ -63,6 +63,7 @@ mod contract;
 mod contracts;
 mod coverage;
 mod finding;
+pub mod leak;
 mod masking;
 mod odcs;
 pub mod plan;

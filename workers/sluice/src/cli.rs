@@ -32,7 +32,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Create topics, permissions and schemas as the contracts say; safe to repeat, and to go on with after a failure.
     Apply(PlanArgs),
-    /// Check that the world is as it should be.
+    /// Compare the world with the contracts: drift, and a leak scan over samples of what is open; and count what became
+    /// of every record.
     Verify(VerifyArgs),
     /// Look at dead letters, and handle them again once what refused them is mended.
     DeadLetters {
@@ -109,30 +110,42 @@ pub(crate) struct PlanArgs {
     pub(crate) allow: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    Text,
-    Json,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Kafka, registry and contracts, YAML: the file that `apply` takes.
+    /// The same file as for `plan` and `apply`.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// Only what differs between topics, permissions, schemas and the contracts.
+    #[arg(long)]
+    pub(crate) drift: bool,
+    /// Only the leak scan: values of masked leaves, taken from raw topics, in masked topics and tables.
+    #[arg(long)]
+    pub(crate) leaks: bool,
+    /// Folder of the Delta tables, for the leak scan to look at too.
+    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE")]
+    pub(crate) lake: Option<PathBuf>,
+    /// Records of each partition that the leak scan looks at, the newest.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) sample: u32,
     /// From the durable receipts: input = output + dead letters + skips, per group, topic and partition, without gap or
     /// overlap up to where the group stands. Names the ranges where it does not hold and exits 1.
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["drift", "leaks"])]
     pub(crate) conservation: bool,
     /// Also count the topics' records one by one and compare.
     #[arg(long, requires = "conservation")]
     pub(crate) deep: bool,
     /// Only this consumer group; may be given several times.
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", requires = "conservation")]
     pub(crate) group: Vec<String>,
-    /// Print JSON instead of a table.
+    /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -109,6 +109,33 @@ pub fn read_to_end(
     Ok(())
 }
 
+/// Lends `take` the newest `count` committed records of every partition, or fewer; markers of transactions count. A topic
+/// that does not exist has none.
+///
+/// # Errors
+/// A [`Fault`] if Kafka does not answer or does not let us read.
+pub fn read_last(
+    kafka: &KafkaSection,
+    topic: &str,
+    count: u32,
+    take: impl FnMut(&RecordRef<'_>),
+) -> Result<(), Fault> {
+    let mut from = BTreeMap::new();
+    {
+        let consumer = reader(kafka)?;
+        if !exists(&consumer, topic)? {
+            return Ok(());
+        }
+        for partition in partitions(&consumer, topic)? {
+            let (low, high) = consumer
+                .fetch_watermarks(topic, partition, CALL)
+                .map_err(|error| Fault::outage("asking for watermarks", error))?;
+            from.extend(NextOffset::new(low.max(high - i64::from(count))).map(|next| (partition, next)));
+        }
+    }
+    read_to_end(kafka, topic, &mut from, take)
+}
+
 /// Counts the committed records of a topic: what a `read_committed` consumer sees.
 ///
 /// # Errors
@@ -142,6 +169,13 @@ fn reader(kafka: &KafkaSection) -> Result<Tokened<BaseConsumer<Quiet>>, Fault> {
         .create_with_context(Quiet)
         .map_err(|error| settings::refused("building a Kafka reader", error))?;
     Ok(Tokened::new(settings::tokens(kafka)?, consumer))
+}
+
+fn exists(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<bool, Fault> {
+    let metadata = consumer
+        .fetch_metadata(None, CALL)
+        .map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;
+    Ok(metadata.topics().iter().any(|found| found.name() == topic && found.error().is_none()))
 }
 
 pub(super) fn partitions(consumer: &BaseConsumer<Quiet>, topic: &str) -> Result<Vec<i32>, Fault> {

@@ -1,0 +1,190 @@
+//! Samples raw topics and looks for what they hide in everything that is open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use sluice_contract::Contract;
+use sluice_contract::leak::{Needles, Texts};
+use sluice_contract::plan::{Access, Purpose, Topic};
+use sluice_core::{Fault, RecordRef, SchemaId};
+use sluice_runtime::config::KafkaSection;
+use sluice_runtime::kafka;
+use sluice_runtime::registry::Registry;
+use sluice_sink::warehouse::{self, Format};
+use sluice_wire::{Schema, framing};
+
+use super::Difference;
+use crate::apply::Fleet;
+use crate::cli::VerifyArgs;
+
+/// One record of a sample.
+struct Sampled {
+    place: String,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    headers: Vec<u8>,
+}
+
+/// Schemas by id, as texts are read from their data.
+struct Readers {
+    registry: Registry,
+    known: BTreeMap<u32, Option<(Schema, Texts)>>,
+}
+
+/// Samples every topic, and every table of the lake if one is named.
+pub(super) async fn scan(fleet: &Fleet, args: &VerifyArgs) -> anyhow::Result<Vec<Difference>> {
+    let mut readers = Readers { registry: Registry::new(&fleet.registry)?, known: BTreeMap::new() };
+    let open: Vec<&str> = fleet
+        .desired
+        .topics
+        .iter()
+        .filter(|topic| topic.access == Access::Open)
+        .map(|topic| topic.name.as_str())
+        .collect();
+    let bar = bar((fleet.contracts.iter().count() + open.len()) as u64);
+    let mut needles = Needles::default();
+    for contract in fleet.contracts.iter() {
+        bar.set_message(contract.raw_topic.clone());
+        for record in sample(&fleet.kafka, &contract.raw_topic, args.sample).await? {
+            let Some((_, texts, datum)) = readers.of(&record.value).await? else { continue };
+            needles.take(contract, texts.read(datum));
+        }
+        bar.inc(1);
+    }
+    let count = needles.ready();
+    tracing::debug!(count, "values of masked leaves to look for");
+    let mut differences = vec![];
+    for topic in open {
+        bar.set_message(topic.to_owned());
+        let contract = fleet.contracts.by_masked_topic(topic);
+        for record in sample(&fleet.kafka, topic, args.sample).await? {
+            differences.extend(found(&needles, &record));
+            if let (Some(contract), Some((schema, texts, datum))) =
+                (contract, readers.of(&record.value).await?)
+            {
+                differences.extend(misshapen(contract, &record.place, schema, texts, datum));
+            }
+        }
+        bar.inc(1);
+    }
+    if let Some(lake) = &args.lake {
+        differences.extend(tables(&needles, fleet, lake, args.sample).await?);
+    }
+    bar.finish_and_clear();
+    // A leaf that leaks does so in every record: the first place of each is enough.
+    let mut said = BTreeSet::new();
+    differences.retain(|found: &Difference| {
+        let topic = found.place.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        said.insert((topic, found.what.clone()))
+    });
+    Ok(differences)
+}
+
+fn leak(place: String, what: String) -> Difference {
+    Difference { check: "leak", place, what }
+}
+
+fn found(needles: &Needles, record: &Sampled) -> Option<Difference> {
+    let parts = [("key", &record.key), ("value", &record.value), ("headers", &record.headers)];
+    parts.into_iter().find_map(|(part, bytes)| {
+        let leaf = needles.find(bytes)?;
+        Some(leak(record.place.clone(), format!("its {part} holds a value of the masked leaf {leaf}")))
+    })
+}
+
+fn misshapen(
+    contract: &Contract,
+    place: &str,
+    schema: &Schema,
+    texts: &Texts,
+    datum: &[u8],
+) -> Vec<Difference> {
+    let undropped = contract.undropped(schema).into_iter().map(|path| {
+        leak(place.to_owned(), format!("its schema has the leaf {path}, which the contract drops"))
+    });
+    let read = texts.read(datum);
+    let misshapen = contract.misshapen(&read).into_iter().map(|(path, expected)| {
+        leak(place.to_owned(), format!("the leaf {path} is not what its operation gives: {expected}"))
+    });
+    undropped.chain(misshapen).collect()
+}
+
+/// The newest records of every partition; a topic that is not there has none.
+async fn sample(kafka: &KafkaSection, topic: &str, count: u32) -> Result<Vec<Sampled>, Fault> {
+    let (kafka, topic) = (kafka.clone(), topic.to_owned());
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut all = vec![];
+        let taken = kafka::read_last(&kafka, &topic, count, |record| all.push(Sampled::of(record)));
+        taken.map(|()| all)
+    });
+    reading.await.map_err(|error| Fault::bug("reading a sample", error))?
+}
+
+impl Sampled {
+    fn of(record: &RecordRef<'_>) -> Self {
+        let headers = record.headers.iter().flat_map(|header| header.value.unwrap_or_default());
+        Self {
+            place: format!("topic {} partition {} offset {}", record.topic, record.partition, record.offset),
+            key: record.key.unwrap_or_default().to_vec(),
+            value: record.value.unwrap_or_default().to_vec(),
+            headers: headers.copied().collect(),
+        }
+    }
+}
+
+impl Readers {
+    /// What reads a framed value; nothing if it is none, or if its schema is not known.
+    async fn of<'v>(&mut self, value: &'v [u8]) -> Result<Option<(&Schema, &Texts, &'v [u8])>, Fault> {
+        let Ok((id, datum)) = framing::split(value) else { return Ok(None) };
+        let SchemaId(raw) = id;
+        if !self.known.contains_key(&raw) {
+            let found = self.registry.schema(id).await?;
+            let schema = found.and_then(|text| Schema::parse(&text).ok());
+            let reader = schema.and_then(|schema| Texts::new(&schema).ok().map(|texts| (schema, texts)));
+            self.known.insert(raw, reader);
+        }
+        let known = self.known.get(&raw).and_then(Option::as_ref);
+        Ok(known.map(|(schema, texts)| (schema, texts, datum)))
+    }
+}
+
+/// The newest rows of every open topic's table.
+async fn tables(
+    needles: &Needles,
+    fleet: &Fleet,
+    lake: &Path,
+    count: u32,
+) -> anyhow::Result<Vec<Difference>> {
+    let there = warehouse::tables(lake)?;
+    let mut differences = vec![];
+    for topic in landed(fleet) {
+        if !there.iter().any(|(_, name)| *name == topic) {
+            continue;
+        }
+        let sql = format!("SELECT * FROM \"{topic}\" ORDER BY _offset DESC LIMIT {count}");
+        let mut text = vec![];
+        warehouse::print(&warehouse::query(lake, &sql).await?, Format::Json, &mut text)?;
+        if let Some(leaf) = needles.find(&text) {
+            let what = format!("a row holds a value of the masked leaf {leaf}");
+            differences.push(leak(format!("table {topic}"), what));
+        }
+    }
+    Ok(differences)
+}
+
+/// Topics that have tables: masked records and facts.
+fn landed(fleet: &Fleet) -> impl Iterator<Item = &str> {
+    let landed = |topic: &&Topic| matches!(topic.purpose, Purpose::Masked | Purpose::Facts);
+    fleet.desired.topics.iter().filter(landed).map(|topic| topic.name.as_str())
+}
+
+fn bar(length: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = indicatif::ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}")
+        .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}
