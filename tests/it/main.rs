@@ -4,6 +4,7 @@
 mod configuration;
 mod delivery;
 mod foreign;
+mod hidden;
 mod outage;
 mod receipts;
 mod wire;
