@@ -75,6 +75,7 @@ check_packages() {
   need build-essential "a C compiler and make, for librdkafka and the compression libraries" sh -c 'command -v cc && command -v c++ && command -v make'
   need pkg-config "finds the system's libraries for the build" in_path pkg-config
   need libssl-dev "OpenSSL's headers: librdkafka speaks TLS" openssl_headers
+  need openssl "makes the certificate and the keys of the tests' guarded broker" in_path openssl
   need "openjdk-$JAVA_MIN_VERSION-jre-headless" "Java $JAVA_MIN_VERSION or newer runs Kafka and the schema registry" java_new_enough
   need maven "fetches Kafka and the schema registry and checks their sums" in_path mvn
   need python3 "unpacks the data; the tests' second opinion" in_path python3

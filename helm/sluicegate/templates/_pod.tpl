@@ -14,9 +14,10 @@ One pod template for all workers. Takes
 {{- $pod := merge (deepCopy .worker.pod) $root.Values.pod -}}
 metadata:
   annotations:
-    # A new file, contract or image path is a new pod.
+    # A new file or image path is a new pod. Contracts are not: the kubelet updates them in place, and masker, normaliser
+    # and sinks take them over as they run. What runs once (apply, collectors) is made anew for them.
     checksum/config: {{ .config | sha256sum }}
-    {{- if $root.Values.contracts.files }}
+    {{- if and $root.Values.contracts.files (or .restartPolicy (hasPrefix "collector" .component)) }}
     checksum/contracts: {{ $root.Values.contracts.files | toJson | sha256sum }}
     {{- end }}
     {{- with $pod.annotations }}
@@ -133,11 +134,8 @@ spec:
     {{- if $root.Values.contracts.files }}
     - name: contracts
       configMap:
+        # Flat, aviation__flight__value.avsc, as the keys are: a list of items would make every new contract a new pod.
         name: {{ include "sluicegate.name" (dict "root" $root "component" "contracts") }}
-        items:
-          {{- range $path, $_ := $root.Values.contracts.files }}
-          - {key: {{ $path | replace "/" "__" }}, path: {{ $path }}}
-          {{- end }}
     {{- else if $root.Values.contracts.volume }}
     - name: contracts
       {{- toYaml $root.Values.contracts.volume | nindent 6 }}

@@ -81,6 +81,10 @@ fn read(root: &Path, folder: &Path, depth: usize, files: &mut Files) -> Result<(
     let at = |path: &Path, error: &dyn std::fmt::Display| (path.display().to_string(), error.to_string());
     for entry in std::fs::read_dir(folder).map_err(|error| at(folder, &error))? {
         let path = entry.map_err(|error| at(folder, &error))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue; // .git, an editor's copy, and the folders that a ConfigMap's links point to
+        }
         if path.is_dir() {
             if depth > 1 {
                 read(root, &path, depth - 1, files)?;
@@ -139,4 +143,26 @@ pub fn keys(section: &KeysSection) -> Result<KeyRing, ConfigErrors> {
         }
     }
     errors.or(ring)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_map_is_read_as_the_folders_it_stands_for() {
+        let dir = std::env::temp_dir().join(format!("sluice-contracts-{}", std::process::id()));
+        let real = dir.join("..2026_11_21");
+        std::fs::create_dir_all(&real).unwrap();
+        std::fs::write(real.join("club__member__value.avsc"), "{}").unwrap();
+        std::os::unix::fs::symlink("..2026_11_21", dir.join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/club__member__value.avsc", dir.join("club__member__value.avsc"))
+            .unwrap();
+        let found = files(&dir);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(
+            found,
+            Ok(vec![(dir.join("club/member/value.avsc").display().to_string(), "{}".to_owned())])
+        );
+    }
 }
