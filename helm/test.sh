@@ -64,6 +64,7 @@ refused "commit_ms" --set masker.config.commit_ms=6000
 refused "jobs" --set collectors.flights.jobs=1
 refused "brokers" --set kafka.brokers=
 refused "set kafka.existingSecret" --set 'kafka.secrets.sasl\.password=password'
+refused "workers" --set kafka.workers.nobody.properties.a=b
 refused "ReadWriteMany" --set sinkDelta.replicas=2
 refused "databaseUrl.existingSecret" --set collectors.flights.enabled=true
 refused "not autoscaled" -f "$full" --set collectors.flights.autoscaling.enabled=true

@@ -13,12 +13,13 @@
 {{- /* kafka, registry, schemas */ -}}
 {{- define "sluicegate.config.servers" -}}
 {{- $kafka := dict "brokers" .root.Values.kafka.brokers -}}
-{{- with .root.Values.kafka.properties -}}
+{{- $own := get .root.Values.kafka.workers .component | default dict -}}
+{{- with merge (deepCopy ($own.properties | default dict)) .root.Values.kafka.properties -}}
 {{- $_ := set $kafka "properties" . -}}
 {{- end -}}
-{{- if .root.Values.kafka.secrets -}}
+{{- with merge (deepCopy ($own.secrets | default dict)) .root.Values.kafka.secrets -}}
 {{- $secrets := dict -}}
-{{- range $property, $key := .root.Values.kafka.secrets -}}
+{{- range $property, $key := . -}}
 {{- $_ := set $secrets $property (dict "file" (printf "%s/kafka/%s" (include "sluicegate.secrets" $) $key)) -}}
 {{- end -}}
 {{- $_ := set $kafka "secrets" $secrets -}}
@@ -41,6 +42,9 @@
 {{- $config := include "sluicegate.config.servers" . | fromYaml -}}
 {{- with .worker.replication -}}
 {{- $_ := set $config "replication" (int .) -}}
+{{- end -}}
+{{- with .worker.access -}}
+{{- $_ := set $config "access" . -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end -}}
