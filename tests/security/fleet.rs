@@ -134,11 +134,11 @@ impl Fleet {
         let more = match kind {
             "masker" => {
                 format!(
-                    "commit_ms: 50\ninstance: m\nkeys: {{pseudonym: {{1: {{file: {}}}}}}}\n",
+                    "commit_ms: 50\ninstance: one\nkeys: {{pseudonym: {{1: {{file: {}}}}}}}\n",
                     self.file("key").display()
                 )
             }
-            "normaliser" => "commit_ms: 50\ninstance: n\n".to_owned(),
+            "normaliser" => "commit_ms: 50\ninstance: one\n".to_owned(),
             _ => format!(
                 "flush_seconds: 1\nstores: [{{archive: {{path: {}}}}}]\n",
                 self.file("archive").display()
@@ -227,7 +227,7 @@ fn odcs(name: &str) -> String {
          customProperties:\n  - {{property: maskedTopic, value: sec.{name}.masked.v1}}\n  - {{property: recordKey, value: id}}\n\
          \x20 - {{property: topic, value: {{partitions: 1}}}}\n\
          \x20 - {{property: warehouse, value: {{mode: append}}}}\n\
-         \x20 - {{property: facts, value: {{topic: sec.{name}.facts.v1, entityType: thing, entity: [id], time: at, attributes: [n]}}}}\n\
+         \x20 - {{property: facts, value: {{topic: sec.{name}.facts.v1, entityType: thing, entity: [id], time: at, attributes: [\"n\"]}}}}\n\
          schema:\n  - name: event\n    physicalName: sec.{name}.v1\n    physicalType: topic\n    logicalType: object\n    properties:\n{}{}{}{}",
         role("sec-raw-readers", "raw"),
         role("analysts", "masked"),

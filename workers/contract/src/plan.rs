@@ -15,7 +15,7 @@ mod acl;
 mod desired;
 mod diff;
 
-pub use acl::{Acl, Member, Operation, Principals, Resource, Seat};
+pub use acl::{Acl, Member, Operation, Principals, READER_GROUP, Resource, Seat};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

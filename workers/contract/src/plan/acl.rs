@@ -10,12 +10,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Access, Desired, Topic, World};
+use super::{Access, Desired, RECEIPTS, Topic, World};
 use crate::contract::{Contract, View, dead_letter_topic};
 use crate::contracts::Contracts;
 
 /// Prefix of the topics that collectors keep their page checkpoints in.
 const COLLECTOR_TOPICS: &str = "sluice.collector.";
+/// Group by whose name topics are read outside any group: librdkafka asks for its coordinator, and no more.
+pub const READER_GROUP: &str = "sluice-reader";
 /// Kafka's name of the cluster as a resource.
 const CLUSTER: &str = "kafka-cluster";
 /// A name that stands for every one.
@@ -224,19 +226,25 @@ fn worker(member: Member, contract: &Contract, grants: &mut Grants<'_>) {
 
 /// What a worker needs whatever the contracts say: its group, its transactional ids, its own topics.
 fn seat(member: Member, group: &str, grants: &mut Grants<'_>) {
-    use Operation::{Create, DescribeConfigs, Read, Write};
+    use Operation::{Create, Describe, DescribeConfigs, Read, Write};
     match member {
         Member::Masker | Member::Normaliser => {
+            grants.topic(RECEIPTS, &[Write]);
             grants.add(Resource::Group, group, false, &[Read]);
             let slots = format!("{group}-{}-", member.as_str());
             grants.add(Resource::TransactionalId, &slots, true, &[Write]);
         }
-        // Each store reads as a group of its own: <group>-<store>.
-        Member::Sink => grants.add(Resource::Group, &format!("{group}-"), true, &[Read]),
+        // Each store reads as a group of its own, <group>-<store>.
+        Member::Sink => {
+            grants.topic(RECEIPTS, &[Write]);
+            grants.add(Resource::Group, &format!("{group}-"), true, &[Read]);
+            grants.add(Resource::TransactionalId, &format!("{group}-"), true, &[Write]);
+        }
         Member::Collector => {
             grants.add(Resource::TransactionalId, &format!("{group}-"), true, &[Write]);
             let own = [Read, Write, Create, DescribeConfigs];
             grants.add(Resource::Topic, COLLECTOR_TOPICS, true, &own);
+            grants.add(Resource::Group, READER_GROUP, false, &[Describe]);
         }
         Member::Apply | Member::Verify => {}
     }
@@ -256,6 +264,7 @@ fn apply(topics: &[Topic], grants: &mut Grants<'_>) {
 fn verify(topics: &[Topic], grants: &mut Grants<'_>) {
     use Operation::{Describe, DescribeConfigs, Read};
     grants.add(Resource::Cluster, CLUSTER, false, &[Describe]);
+    grants.add(Resource::Group, READER_GROUP, false, &[Describe]);
     for topic in topics {
         grants.topic(&topic.name, &[Read, DescribeConfigs]);
     }

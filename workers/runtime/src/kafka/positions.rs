@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use sluice_core::{Fault, NextOffset, TopicPartition};
 
 use super::native::{Callbacks, GroupMetadata, Member};
+use super::reader::open;
 use super::{Positions, settings};
 use crate::config::KafkaSection;
 
@@ -26,7 +26,7 @@ pub fn committed(
     group: &str,
     partitions: impl IntoIterator<Item = TopicPartition>,
 ) -> Result<Positions, Fault> {
-    let consumer = client(settings::reader(kafka)?.set("group.id", group))?;
+    let consumer = open(kafka, settings::reader(kafka)?.set("group.id", group))?;
     let mut list = TopicPartitionList::new();
     for at in partitions {
         list.add_partition(&at.topic, at.partition);
@@ -51,7 +51,7 @@ pub fn committed(
 /// # Errors
 /// A [`Fault`] if Kafka does not answer.
 pub fn bounds(kafka: &KafkaSection, at: &TopicPartition) -> Result<(i64, i64), Fault> {
-    watermarks(&client(&settings::reader(kafka)?)?, at)
+    watermarks(&open(kafka, &settings::reader(kafka)?)?, at)
 }
 
 /// The first offset at or after a time (milliseconds since the epoch) per partition of `topic`; partitions without
@@ -64,7 +64,7 @@ pub fn at_time(
     partitions: &[TopicPartition],
     time_ms: i64,
 ) -> Result<Positions, Fault> {
-    let consumer = client(&settings::reader(kafka)?)?;
+    let consumer = open(kafka, &settings::reader(kafka)?)?;
     let mut list = TopicPartitionList::new();
     for at in partitions {
         list.add_partition_offset(&at.topic, at.partition, Offset::Offset(time_ms))
@@ -88,8 +88,8 @@ pub fn at_time(
 /// # Errors
 /// A [`Fault`] if a transaction stays open, or Kafka does not answer.
 pub fn readable_to_now(kafka: &KafkaSection, topic: &str) -> Result<(), Fault> {
-    let all = client(settings::reader(kafka)?.set("isolation.level", "read_uncommitted"))?;
-    let settled = client(&settings::reader(kafka)?)?;
+    let all = open(kafka, settings::reader(kafka)?.set("isolation.level", "read_uncommitted"))?;
+    let settled = open(kafka, &settings::reader(kafka)?)?;
     let mut ends = BTreeMap::new();
     for partition in super::reader::partitions(&all, topic)? {
         let at = TopicPartition::new(topic, partition);
@@ -118,12 +118,6 @@ fn watermarks<C: rdkafka::consumer::ConsumerContext>(
     consumer
         .fetch_watermarks(&at.topic, at.partition, CALL)
         .map_err(|error| Fault::outage(format!("asking where {at} begins and ends"), error))
-}
-
-fn client(config: &ClientConfig) -> Result<BaseConsumer<super::reader::Quiet>, Fault> {
-    config
-        .create_with_context(super::reader::Quiet)
-        .map_err(|error| settings::refused("building a Kafka reader", error))
 }
 
 /// What stands for the group in a transaction of somebody who is no member of it.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use sluice_core::{Fault, RecordRef, TopicPartition};
@@ -24,10 +24,7 @@ pub fn read_range(
     (from, to): (i64, i64),
     mut take: impl FnMut(&RecordRef<'_>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let consumer: BaseConsumer<reader::Quiet> = settings::reader(kafka)?
-        .set("auto.offset.reset", "error")
-        .create_with_context(reader::Quiet)
-        .map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let consumer = reader::open(kafka, settings::reader(kafka)?.set("auto.offset.reset", "error"))?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&at.topic, at.partition, rdkafka::Offset::Offset(from))
         .map_err(|error| Fault::bug("listing partitions", error))?;

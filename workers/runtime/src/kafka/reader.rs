@@ -7,7 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Offset as KafkaOffset, TopicPartitionList};
 use sluice_core::{Fault, Header, NextOffset, Offset, RecordRef, TopicPartition};
 
 use super::is_denied;
@@ -71,7 +71,7 @@ pub fn read_to_end(
     from: &mut BTreeMap<i32, NextOffset>,
     mut take: impl FnMut(&RecordRef<'_>),
 ) -> Result<(), Fault> {
-    let consumer = reader(kafka)?;
+    let consumer = open(kafka, &settings::reader(kafka)?)?;
     let mut open = BTreeSet::new();
     let mut list = TopicPartitionList::new();
     for partition in partitions(&consumer, topic)? {
@@ -122,7 +122,7 @@ pub fn read_last(
 ) -> Result<(), Fault> {
     let mut from = BTreeMap::new();
     {
-        let consumer = reader(kafka)?;
+        let consumer = open(kafka, &settings::reader(kafka)?)?;
         if !exists(&consumer, topic)? {
             return Ok(());
         }
@@ -151,7 +151,7 @@ pub fn count_committed(kafka: &KafkaSection, topic: &str) -> Result<u64, Fault> 
 /// # Errors
 /// A [`Fault`] if the topic does not exist or Kafka does not answer.
 pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition, NextOffset>, Fault> {
-    let consumer = reader(kafka)?;
+    let consumer = open(kafka, &settings::reader(kafka)?)?;
     let mut ends = BTreeMap::new();
     for partition in partitions(&consumer, topic)? {
         let (_, high) = consumer
@@ -164,8 +164,12 @@ pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition
     Ok(ends)
 }
 
-fn reader(kafka: &KafkaSection) -> Result<Tokened<BaseConsumer<Quiet>>, Fault> {
-    let consumer = settings::reader(kafka)?
+/// A reader with these settings, kept in tokens if the section asks for them.
+pub(super) fn open(
+    kafka: &KafkaSection,
+    config: &ClientConfig,
+) -> Result<Tokened<BaseConsumer<Quiet>>, Fault> {
+    let consumer = config
         .create_with_context(Quiet)
         .map_err(|error| settings::refused("building a Kafka reader", error))?;
     Ok(Tokened::new(settings::tokens(kafka)?, consumer))

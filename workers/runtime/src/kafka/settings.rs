@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use sluice_contract::plan::READER_GROUP;
 use sluice_core::{BoxError, Fault};
 
 use super::token;
@@ -100,7 +101,7 @@ pub(super) fn plain(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
 pub(super) fn reader(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     let mut config = base(kafka)?;
     config
-        .set("group.id", "sluice-reader")
+        .set("group.id", READER_GROUP)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")

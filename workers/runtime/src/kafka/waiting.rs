@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use sluice_core::{Fault, NextOffset, TopicPartition};
@@ -41,11 +41,9 @@ fn waiting_in(
     topic: &str,
     positions: BTreeMap<i32, Option<NextOffset>>,
 ) -> Result<BTreeSet<i32>, Fault> {
-    let consumer: BaseConsumer<reader::Quiet> = settings::reader(kafka)?
-        .set("queued.max.messages.kbytes", "1024")
-        .set("fetch.message.max.bytes", "65536")
-        .create_with_context(reader::Quiet)
-        .map_err(|error| settings::refused("building a Kafka reader", error))?;
+    let mut config = settings::reader(kafka)?;
+    config.set("queued.max.messages.kbytes", "1024").set("fetch.message.max.bytes", "65536");
+    let consumer = reader::open(kafka, &config)?;
     let mut list = TopicPartitionList::new();
     for (partition, next) in &positions {
         let start = next.map_or(rdkafka::Offset::Beginning, |next| rdkafka::Offset::Offset(next.raw()));

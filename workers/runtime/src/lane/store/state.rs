@@ -27,7 +27,7 @@ const LOOK: usize = 1 << 20;
 
 /// A lane's state, shared with the group's callbacks.
 pub(super) struct State {
-    config: StoreLaneConfig,
+    pub(super) config: StoreLaneConfig,
     store: Box<dyn Store>,
     registry: BlockingRegistry,
     who: Who,

@@ -37,10 +37,10 @@ impl Batch {
 
 /// A lane's state, shared with the group's callbacks; one thread.
 pub(super) struct State<P> {
-    config: TransformLaneConfig,
+    pub(super) config: TransformLaneConfig,
     transactional_id: String,
     who: Who,
-    processor: P,
+    pub(super) processor: P,
     registry: BlockingRegistry,
     outputs: Outputs,
     producer: Option<Producer>,
