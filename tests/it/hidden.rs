@@ -55,9 +55,13 @@ fn policy(name: &str, logical: &str, required: bool, masking: Value) -> Value {
     property
 }
 
-/// The same without what has no place inside an array or a branch.
+/// The same inside an array, a map or a branch: the tags are the field's.
 fn inner(mut property: Value) -> Value {
-    property.as_object_mut().unwrap().remove("name");
+    let object = property.as_object_mut().unwrap();
+    object.remove("tags");
+    if object["name"] == "" {
+        object.remove("name");
+    }
     property
 }
 
@@ -138,8 +142,8 @@ fn field(kind: usize, name: String, random: &mut StdRng) -> Field {
             },
         ),
         6 => (
-            named(json!({"type": "array", "items": tagged(json!({"type": "string"}))})),
-            json!({"name": name, "logicalType": "array", "required": true,
+            tagged(named(json!({"type": "array", "items": "string"}))),
+            json!({"name": name, "logicalType": "array", "required": true, "tags": ["PII"],
                    "items": inner(policy("", "string", true, hmac()))}),
             |random| Avro::Array((0..random.random_range(0..4)).map(|_| text(random)).collect()),
         ),
@@ -160,9 +164,9 @@ fn field(kind: usize, name: String, random: &mut StdRng) -> Field {
             },
         ),
         8 => (
-            named(json!(["null", tagged(json!({"type": "string"})), "long"])),
-            json!({"name": name, "logicalType": "object", "physicalType": "union", "required": false,
-                   "properties": [policy("string", "string", true, hmac()), policy("long", "integer", true, keep())]}),
+            tagged(named(json!(["null", "string", "long"]))),
+            json!({"name": name, "logicalType": "object", "physicalType": "union", "required": false, "tags": ["PII"],
+                   "properties": [inner(policy("string", "string", true, hmac())), policy("long", "integer", true, keep())]}),
             |random| match random.random_range(0..3) {
                 0 => Avro::Union(0, Box::new(Avro::Null)),
                 1 => Avro::Union(1, Box::new(text(random))),
@@ -170,10 +174,10 @@ fn field(kind: usize, name: String, random: &mut StdRng) -> Field {
             },
         ),
         9 => (
-            named(json!({"type": "map", "values": tagged(json!({"type": "string"}))})),
-            json!({"name": name, "logicalType": "object", "physicalType": "map", "required": true,
+            tagged(named(json!({"type": "map", "values": "string"}))),
+            json!({"name": name, "logicalType": "object", "physicalType": "map", "required": true, "tags": ["PII"],
                    "properties": [policy("key", "string", true, keep()),
-                                  policy("value", "string", true, json!({"op": "redact"}))]}),
+                                  inner(policy("value", "string", true, json!({"op": "redact"})))]}),
             |random| Avro::Map((0..3).map(|n| (format!("k{n}"), text(random))).collect()),
         ),
         10 => (
