@@ -270,6 +270,8 @@ impl Stack {
     #[must_use]
     pub fn behind(&self) -> &[u16] {
         &self.behind
+    }
+
     /// How to log in at a guarded Kafka; [`Stack::brokers`] lets super users in without.
     #[must_use]
     pub fn guard(&self) -> Option<&Guard> {
