@@ -182,12 +182,24 @@ pub(super) fn of(contracts: &Contracts, topics: &[Topic], principals: &Principal
             grants.add(Resource::Group, &format!("{}-", role.name), true, &[Operation::Read]);
         }
     }
+    let seats = |member| principals.seat(member);
     for member in Member::ALL {
-        let Seat { principals, group } = principals.seat(member);
+        let Seat { principals, group } = seats(member);
         let mut grants = Grants { all: &mut all, principals };
         match member {
             Member::Apply => apply(topics, &mut grants),
-            Member::Verify => verify(topics, &mut grants),
+            Member::Verify => {
+                verify(topics, &mut grants);
+                // Where each group stands is half of what conservation is checked against.
+                for reader in [Member::Masker, Member::Normaliser, Member::Sink] {
+                    let group = seats(reader).group;
+                    let (name, prefixed) = match reader {
+                        Member::Sink => (format!("{group}-"), true),
+                        _ => (group, false),
+                    };
+                    grants.add(Resource::Group, &name, prefixed, &[Operation::Describe]);
+                }
+            }
             Member::Collector | Member::Masker | Member::Normaliser | Member::Sink => {
                 contracts.iter().for_each(|contract| worker(member, contract, &mut grants));
                 seat(member, &group, &mut grants);
