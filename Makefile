@@ -16,7 +16,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane
+.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan
 
 help: ## say what there is
 	@echo "Sluicegate. make <target>:"; echo
@@ -90,3 +90,6 @@ bench-wire: ## how fast wire programs validate and patch Avro, beside other impl
 
 bench-lane: ## what a lane costs beside plain copies on librdkafka, on a broker of its own
 	cargo run --release --manifest-path benches/lane/Cargo.toml
+
+bench-plan: build ## how long `sluice plan` takes for 500 contracts, on real servers
+	$(PYTHON) benches/plan/plan.py $(BIN)/sluice schemas --applied

@@ -18,6 +18,14 @@ pub(crate) struct Entry {
     pub(crate) nullable: bool,
 }
 
+/// The documentation of each path that has some.
+pub(crate) fn docs(schema: &Value) -> BTreeMap<String, String> {
+    let mut walk =
+        Walk { named: BTreeMap::new(), open: Vec::new(), entries: BTreeMap::new(), docs: BTreeMap::new() };
+    walk.node(schema, "", "", Vec::new(), false);
+    walk.docs
+}
+
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -30,7 +38,8 @@ pub(crate) enum Kind {
 
 /// Every path of a schema that has been parsed before, so that it is known to be one.
 pub(crate) fn paths(schema: &Value) -> BTreeMap<String, Entry> {
-    let mut walk = Walk { named: BTreeMap::new(), open: Vec::new(), entries: BTreeMap::new() };
+    let mut walk =
+        Walk { named: BTreeMap::new(), open: Vec::new(), entries: BTreeMap::new(), docs: BTreeMap::new() };
     walk.node(schema, "", "", Vec::new(), false);
     walk.entries
 }
@@ -48,6 +57,7 @@ struct Walk<'s> {
     named: BTreeMap<String, &'s Value>,
     open: Vec<String>,
     entries: BTreeMap<String, Entry>,
+    docs: BTreeMap<String, String>,
 }
 
 impl<'s> Walk<'s> {
@@ -98,6 +108,9 @@ impl<'s> Walk<'s> {
         for field in node.get("fields").and_then(Value::as_array).into_iter().flatten() {
             let Some(name) = field.get("name").and_then(Value::as_str) else { continue };
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            if let Some(doc) = field.get("doc").and_then(Value::as_str) {
+                self.docs.insert(path.clone(), doc.to_owned());
+            }
             if let Some(inner) = field.get("type") {
                 self.node(inner, &path, &namespace, tags_of(field), false);
             }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use sluice_wire::{LeafInfo, Schema};
 
+use crate::contracts::CONTRACT_FILE;
 use crate::masking::Op;
 
 /// One topic's contract and everything derived from it. Made only by [`crate::Contracts::parse`].
@@ -57,6 +58,8 @@ pub struct Contract {
     pub roles: Vec<Role>,
     pub(crate) subtrees: BTreeMap<String, Op>,
     pub(crate) masked: Schema,
+    /// Lines of the contract file: of leaves by path, of settings by place.
+    pub(crate) lines: BTreeMap<String, u32>,
 }
 
 /// One leaf and what the contract says of it.
@@ -207,10 +210,32 @@ pub fn value_subject(topic: &str) -> String {
     format!("{topic}-value")
 }
 
+/// Name by which SQL knows a topic's table without quotes: lower case, and an underscore for everything else that is
+/// no letter or digit.
+pub fn sql_name(topic: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let name: String = topic.chars().map(plain).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
 impl Contract {
     /// The policy of the leaf at a path.
     pub fn field(&self, path: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.leaf.path == path)
+    }
+
+    /// The contract file, as the caller named it.
+    pub fn file(&self) -> String {
+        match self.folder.as_str() {
+            "" => CONTRACT_FILE.to_owned(),
+            folder => format!("{folder}/{CONTRACT_FILE}"),
+        }
+    }
+
+    /// Line of the contract file that speaks of a leaf (`address.postcode`) or a setting
+    /// (`customProperties.maskedTopic`); 1 if none does.
+    pub fn line(&self, place: &str) -> u32 {
+        self.lines.get(place).copied().unwrap_or(1)
     }
 
     /// Schema of the masked topic: derived from the value schema and the policies, deterministic.
@@ -289,5 +314,16 @@ impl Compatibility {
 impl fmt::Display for Compatibility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sql_name;
+
+    #[test]
+    fn topics_get_names_that_need_no_quotes() {
+        assert_eq!(sql_name("aviation.flight.masked.v1"), "aviation_flight_masked_v1");
+        assert_eq!(sql_name("2013-Flights"), "_2013_flights");
     }
 }

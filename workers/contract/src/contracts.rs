@@ -7,10 +7,11 @@ use sluice_wire::{Patch, PatchError, Schema};
 use crate::contract::Contract;
 use crate::coverage;
 use crate::finding::{Finding, Findings, Report, did_you_mean};
+use crate::odcs;
 use crate::policy::ShapePolicy;
 use crate::references;
 use crate::settings;
-use crate::{odcs, yaml};
+use crate::yaml::{self, Node};
 
 /// Name of the file that makes a folder a contract.
 pub const CONTRACT_FILE: &str = "contract.odcs.yaml";
@@ -65,7 +66,8 @@ impl Contracts {
         references::across(&contracts, fact.as_ref(), &mut findings);
         if contracts.is_empty() && findings.is_empty() {
             let message = format!("no {CONTRACT_FILE} among the files");
-            Report::new("", &mut findings).add(None, "", message, None);
+            let hint = Some("schemas/<domain>/<topic>/; `sluice contract new` drafts one".to_owned());
+            Report::new("", &mut findings).add(None, "", message, hint);
         }
         if findings.is_empty() {
             return Ok(Self { contracts, fact });
@@ -123,7 +125,8 @@ fn schema(file: &str, text: &str, findings: &mut Vec<Finding>) -> Option<Schema>
             let line = serde_json::from_str::<serde_json::Value>(text)
                 .err()
                 .and_then(|error| u32::try_from(error.line()).ok());
-            Report::new(file, findings).add(line, "", error.to_string(), None);
+            let hint = Some("it must be an Avro schema, as JSON".to_owned());
+            Report::new(file, findings).add(line, "", error.to_string(), hint);
             None
         }
     }
@@ -141,13 +144,15 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
     let Some((file, text)) = files.contract else {
         if let Some((path, _)) = files.value.or(files.key) {
             let message = format!("no {CONTRACT_FILE} beside it: what no contract speaks of is not carried");
-            Report::new(path, findings).add(None, "", message, None);
+            let hint = Some("`sluice contract new` drafts one".to_owned());
+            Report::new(path, findings).add(None, "", message, hint);
         }
         return None;
     };
     let mut report = Report::new(file, findings);
     if files.value.is_none() {
-        report.add(None, "", format!("no {VALUE_FILE} beside it"), None);
+        let hint = Some("the value's Avro schema belongs there".to_owned());
+        report.add(None, "", format!("no {VALUE_FILE} beside it"), hint);
     }
     let document = match yaml::read(text) {
         Ok(document) => document,
@@ -163,7 +168,8 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
         settings.as_ref().filter(|s| !domain_folder.is_empty() && s.domain != domain_folder)
     {
         let message = format!("the domain is `{}`, the folder is `{domain_folder}`", settings.domain);
-        report.add(document.get("domain").map(|node| node.line), "domain", message, None);
+        let hint = Some("the folder above a contract's own is called like its domain".to_owned());
+        report.add(document.get("domain").map(|node| node.line), "domain", message, hint);
     }
     let (value_file, value_text, value) = value?;
     let object = match &settings {
@@ -177,7 +183,8 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
     if findings.len() > before {
         return None; // What the walk would say of it has been said already, with a line.
     }
-    let masked = masked(&value, &covered, file, findings)?;
+    let lines = lines(&document, object, &covered);
+    let masked = masked(&value, &covered, file, &lines, findings)?;
     Some(Contract {
         id: settings.id.to_owned(),
         version: settings.version.to_owned(),
@@ -203,7 +210,28 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
         roles: settings.roles,
         subtrees: covered.subtrees,
         masked,
+        lines,
     })
+}
+
+/// Where the contract file speaks of leaves and of what two contracts could both claim.
+fn lines(document: &Node, object: &Node, covered: &coverage::Coverage) -> BTreeMap<String, u32> {
+    let mut lines = covered.lines.clone();
+    let mut note = |place: &str, node: Option<&Node>| {
+        if let Some(node) = node {
+            lines.insert(place.to_owned(), node.line);
+        }
+    };
+    note("id", document.get("id"));
+    note("schema.0.physicalName", object.get("physicalName"));
+    for name in ["maskedTopic", "facts", "recordKey", "compatibility", "topic"] {
+        note(&format!("customProperties.{name}"), odcs::custom(document, name));
+    }
+    let facts = odcs::custom(document, "facts").and_then(|facts| facts.get("topic"));
+    note("customProperties.facts.topic", facts);
+    let slas = document.get("slaProperties").map(Node::items).unwrap_or_default();
+    note("slaProperties.retention", slas.iter().find(|sla| sla.text_at("property") == Some("retention")));
+    lines
 }
 
 /// The derived schema; what the walk over bytes cannot do becomes a finding too.
@@ -211,8 +239,10 @@ fn masked(
     value: &Schema,
     covered: &coverage::Coverage,
     file: &str,
+    lines: &BTreeMap<String, u32>,
     findings: &mut Vec<Finding>,
 ) -> Option<Schema> {
+    let line = |path: &str| lines.get(path).copied().unwrap_or(1);
     let policy = ShapePolicy::new(&covered.fields, &covered.subtrees);
     match Patch::compile(value, &policy) {
         Ok(patch) => Some(patch.derived().clone()),
@@ -221,11 +251,16 @@ fn masked(
             match error {
                 PatchError::Uncovered(paths) => {
                     for path in paths {
-                        report.add(None, path, "a leaf of the value without a policy", None);
+                        let hint = Some("say its masking".to_owned());
+                        report.add(line(&path), path, "a leaf of the value without a policy", hint);
                     }
                 }
-                PatchError::Unsupported { path, why } => report.add(None, path, why, None),
-                PatchError::Schema(error) => report.add(None, "", error.to_string(), None),
+                PatchError::Unsupported { path, why } => {
+                    report.add(line(&path), path, why, Some("mask it another way".to_owned()));
+                }
+                PatchError::Schema(error) => {
+                    report.add(1, "", error.to_string(), Some("look at the schema beside it".to_owned()));
+                }
             }
             None
         }

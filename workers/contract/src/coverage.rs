@@ -19,6 +19,8 @@ const CLASSIFICATIONS: [&str; 4] = ["public", "internal", "confidential", "restr
 pub(crate) struct Coverage {
     pub(crate) fields: Vec<Field>,
     pub(crate) subtrees: BTreeMap<String, Op>,
+    /// Line of the property at each path.
+    pub(crate) lines: BTreeMap<String, u32>,
 }
 
 /// The value's side of the comparison.
@@ -41,7 +43,8 @@ pub(crate) fn check(value: &Value<'_>, object: &Node, report: &mut Report<'_>) -
     for (path, property) in &declared {
         check.property(path, property, &leaves);
     }
-    let mut coverage = Coverage { fields: Vec::new(), subtrees: BTreeMap::new() };
+    let lines = declared.iter().map(|(path, property)| (path.clone(), property.node.line)).collect();
+    let mut coverage = Coverage { fields: Vec::new(), subtrees: BTreeMap::new(), lines };
     for leaf in leaves {
         if let Some(field) = check.leaf(leaf, &declared, object.line) {
             coverage.fields.push(field);
@@ -60,7 +63,7 @@ fn declared<'n>(object: &'n Node, report: &mut Report<'_>) -> BTreeMap<String, D
     for property in odcs::properties(object, report) {
         let (path, line) = (property.path.clone(), property.node.line);
         if by_path.insert(path.clone(), property).is_some() {
-            report.add(line, path, "this property stands here twice", None);
+            report.add(line, path, "this property stands here twice", Some("leave one out".to_owned()));
         }
     }
     by_path
@@ -209,7 +212,8 @@ impl Check<'_, '_, '_> {
     fn fits(&mut self, leaf: &LeafInfo, op: &Op, classification: Option<&str>, tags: &[String], line: u32) {
         let path = leaf.path.as_str();
         if let Err(why) = op.output(&leaf.leaf) {
-            self.report.add(line, path, format!("`{}` does not fit: {why}", op.name()), None);
+            let hint = Some("drop and null fit every type".to_owned());
+            self.report.add(line, path, format!("`{}` does not fit: {why}", op.name()), hint);
         }
         if path.ends_with("{key}") && !matches!(op, Op::Keep | Op::Hmac(_) | Op::Drop) {
             let message = format!("`{}` on the keys of a map could make two of them one", op.name());
@@ -239,7 +243,8 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn logical_types(leaf: &LeafInfo) -> &'static [&'static str] {
+/// The standard's words for a leaf's type, the best first.
+pub(crate) fn logical_types(leaf: &LeafInfo) -> &'static [&'static str] {
     match (leaf.leaf.kind, leaf.leaf.logical) {
         (_, Some(Logical::Decimal { .. } | Logical::BigDecimal)) => &["number"],
         (_, Some(Logical::Uuid)) => &["string"],

@@ -7,7 +7,8 @@ use std::fmt;
 pub struct Finding {
     /// The file, as the caller named it.
     pub file: String,
-    /// Line in that file, from 1; `None` where the mistake is about the file as a whole.
+    /// Line in that file, from 1; its first line where the mistake is about the file as a whole, `None` only where there
+    /// is no file.
     pub line: Option<u32>,
     /// A leaf of the value (`address.postcode`, `meters[].mpan`) or a place in the contract
     /// (`customProperties.warehouse.mode`); empty where the file as a whole is meant.
@@ -21,6 +22,9 @@ pub struct Finding {
 /// All mistakes found in a set of contract files, sorted by file and line. Never empty when it is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings(pub Vec<Finding>);
+
+/// Where a finding has no better hint.
+const WAY_ON: &str = "`sluice contract --help` says what may stand here";
 
 /// Collects the findings of one file.
 pub(crate) struct Report<'a> {
@@ -40,12 +44,14 @@ impl<'a> Report<'a> {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
+        // A mistake about a file as a whole is shown at its head, and nobody is left without a way on.
+        let line = line.into().filter(|line| *line > 0).or((!self.file.is_empty()).then_some(1));
         let finding = Finding {
             file: self.file.to_owned(),
-            line: line.into(),
+            line,
             path: path.into(),
             message: message.into(),
-            hint,
+            hint: hint.or_else(|| Some(WAY_ON.to_owned())),
         };
         self.findings.push(finding);
     }

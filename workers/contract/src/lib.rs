@@ -59,28 +59,41 @@
 
 mod adopt;
 mod avsc;
+mod catalogue;
+pub mod compatibility;
 mod contract;
 mod contracts;
 mod coverage;
+mod draft;
 mod finding;
+mod html;
 pub mod leak;
+mod lineage;
 mod masking;
 mod odcs;
 pub mod plan;
 mod policy;
+pub mod proof;
 mod references;
+mod sample;
 mod section;
 mod settings;
+mod views;
 mod yaml;
 
 pub use adopt::{Adopted, Files, hold_back};
+pub use catalogue::{Page, site};
 pub use contract::{
     Cleanup, Compatibility, Contract, Facts, Field, Owner, PartitionBy, Retention, Role, TablePartition,
-    View, Warehouse, WarehouseMode, dead_letter_topic, value_subject,
+    View, Warehouse, WarehouseMode, dead_letter_topic, sql_name, value_subject,
 };
 pub use contracts::{CONTRACT_FILE, Contracts, KEY_FILE, VALUE_FILE};
+pub use draft::{Draft, DraftError, Drafted};
 pub use finding::{Finding, Findings};
 pub use masking::{
     Constant, DateStep, Generalise, KEY_BYTES_MIN, KeyError, KeyRing, MaskingError, Op, Partial, Pseudonym,
 };
 pub use policy::{ContractPolicy, KeyMask, operation};
+pub use proof::Proof;
+pub use sample::SampleError;
+pub use views::{SqlView, VIEWS_FOLDER, Views};

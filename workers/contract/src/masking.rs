@@ -1,6 +1,6 @@
 //! Masking operations: what a contract may say of a leaf, and the functions that do it to a datum's leaf.
 
-mod decimal;
+pub(crate) mod decimal;
 mod generalise;
 mod hmac;
 mod keys;

@@ -14,6 +14,7 @@
 mod acl;
 mod desired;
 mod diff;
+mod place;
 
 pub use acl::{Acl, Member, Operation, Principals, READER_GROUP, Resource, Seat};
 
@@ -22,7 +23,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::compatibility::{Incompatible, Version};
 use crate::contract::Compatibility;
+use crate::proof::Leak;
 
 /// Kafka's name of the setting that says how long records stay.
 pub const RETENTION: &str = "retention.ms";
@@ -92,6 +95,10 @@ pub struct Subject {
     pub subject: String,
     /// Id of the contract that asks for it.
     pub contract: String,
+    /// The topic whose values it describes.
+    pub topic: String,
+    /// Records of the topic land in a table: it is masked, or holds facts.
+    pub lands: bool,
     /// The schema that must be registered under it, as JSON text.
     pub schema: String,
     /// How its schemas may change.
@@ -127,7 +134,9 @@ pub struct SubjectState {
     pub has_versions: bool,
     /// Its own level, if it has one.
     pub compatibility: Option<Compatibility>,
-    /// What the registry says against the wanted schema at the wanted level; empty if nothing.
+    /// Versions registered so far, in order, if the wanted schema is not among them: it must go with them.
+    pub earlier: Vec<Version>,
+    /// What the registry itself says against the wanted schema; empty if nothing.
     pub incompatible: Vec<String>,
 }
 
@@ -247,8 +256,24 @@ pub enum Refusal {
     Incompatible {
         /// Name of the subject.
         subject: String,
-        /// The registry's words.
+        /// Where, and who would break.
+        breaks: Vec<Incompatible>,
+        /// What the registry says besides.
         why: Vec<String>,
+    },
+    /// A table of the warehouse cannot take the masked schema in.
+    Table {
+        /// Name of the topic.
+        topic: String,
+        /// Path of the field.
+        path: String,
+        /// What stands in the way.
+        why: String,
+    },
+    /// A leaf would get out without a masking step.
+    Leak {
+        /// Its way, and the file to mend.
+        leak: Leak,
     },
 }
 
@@ -324,8 +349,14 @@ impl fmt::Display for Refusal {
             Self::OtherCleanup { topic, is, wanted } => {
                 write!(f, "topic {topic}: {CLEANUP} {is} -> {wanted} would delete records")
             }
-            Self::Incompatible { subject, why } => {
-                write!(f, "subject {subject}: the schema is not compatible: {}", why.join("; "))
+            Self::Incompatible { subject, breaks, why } => {
+                let found = breaks.iter().map(ToString::to_string).chain(why.iter().cloned());
+                let found = found.collect::<Vec<_>>().join("; ");
+                write!(f, "subject {subject}: the schema is not compatible: {found}")
+            }
+            Self::Table { topic, path, why } => write!(f, "table of {topic}: `{path}`: {why}"),
+            Self::Leak { leak } => {
+                write!(f, "{}: no masking step on this way", leak.path.join(" -> "))
             }
         }
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use sluice_wire::{LeafKind, Logical, Schema};
 
 use crate::contract::{Contract, Facts, Field, WarehouseMode, dead_letter_topic};
-use crate::contracts::CONTRACT_FILE;
 use crate::finding::{Finding, Report, did_you_mean};
 use crate::masking::Op;
 use crate::odcs;
@@ -38,10 +37,16 @@ pub(crate) fn across(contracts: &[Contract], fact: Option<&Schema>, findings: &m
     let mut topics: BTreeMap<String, &Contract> = BTreeMap::new();
     let mut domains: BTreeMap<&str, (&str, &Contract)> = BTreeMap::new();
     for contract in contracts {
-        let file = file(contract);
+        let file = contract.file();
         let mut report = Report::new(&file, findings);
         if let Some(other) = ids.insert(&contract.id, contract) {
-            report.add(None, "id", format!("the id `{}` is that of {} too", contract.id, other.folder), None);
+            let message = format!("the id `{}` is that of {} too", contract.id, other.folder);
+            report.add(
+                contract.line("id"),
+                "id",
+                message,
+                Some("give each contract one of its own".to_owned()),
+            );
         }
         let facts = contract.facts.as_ref();
         let own = [
@@ -52,12 +57,9 @@ pub(crate) fn across(contracts: &[Contract], fact: Option<&Schema>, findings: &m
         for (place, topic) in own.into_iter().filter_map(|(place, topic)| topic.map(|topic| (place, topic))) {
             for topic in [topic.clone(), dead_letter_topic(topic)] {
                 if let Some(other) = topics.get(&topic) {
-                    report.add(
-                        None,
-                        place,
-                        format!("the topic `{topic}` is that of {} too", other.folder),
-                        None,
-                    );
+                    let message = format!("the topic `{topic}` is that of {} too", other.folder);
+                    let hint = Some("one topic, one contract".to_owned());
+                    report.add(contract.line(place), place, message, hint);
                 }
                 topics.insert(topic, contract);
             }
@@ -65,7 +67,8 @@ pub(crate) fn across(contracts: &[Contract], fact: Option<&Schema>, findings: &m
         if facts.is_some() && fact.is_none() {
             let message = "facts need the fleet's own schema";
             let hint = Some("sluice/fact/value.avsc is missing".to_owned());
-            report.add(None, "customProperties.facts", message, hint);
+            let place = "customProperties.facts";
+            report.add(contract.line(place), place, message, hint);
         }
         for field in &contract.fields {
             let Op::Hmac(pseudonym) = &field.op else { continue };
@@ -75,16 +78,10 @@ pub(crate) fn across(contracts: &[Contract], fact: Option<&Schema>, findings: &m
                     "the domain `{}` has the key `{}` here and `{key}` in {}: joins would not survive",
                     pseudonym.domain, pseudonym.key, other.folder
                 );
-                report.add(None, field.leaf.path.clone(), message, None);
+                let hint = Some("one key for all of a domain".to_owned());
+                report.add(contract.line(&field.leaf.path), field.leaf.path.clone(), message, hint);
             }
         }
-    }
-}
-
-fn file(contract: &Contract) -> String {
-    match contract.folder.as_str() {
-        "" => CONTRACT_FILE.to_owned(),
-        folder => format!("{folder}/{CONTRACT_FILE}"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use sluice_contract::{Contracts, Files, KeyRing};
+use sluice_contract::{Contracts, Files, Findings, KeyRing, Views};
 use zeroize::Zeroizing;
 
 use crate::config::{ConfigErrors, Secret};
@@ -15,7 +15,7 @@ pub use watch::{Serving, Watch, reads};
 
 /// A file of a contract is a page of text; one that is larger is a mistake.
 const FILE_LIMIT: u64 = 4 << 20;
-/// `schemas/<domain>/<topic>/file`: no deeper.
+/// `schemas/<domain>/<topic>/file`, `schemas/<domain>/views/file`: no deeper.
 const DEPTH: usize = 3;
 
 /// Masking keys by name, each with its epochs: `{pseudonym: {1: {file: …}}}`. A key is at least 32 bytes, in base64.
@@ -53,31 +53,49 @@ pub fn open(path: &Path) -> Result<Folder, ConfigErrors> {
     Ok(Folder { path: path.to_owned(), files, contracts })
 }
 
+/// Reads every contract under `path`, and every view over their tables.
+///
+/// # Errors
+/// As [`load`], and all findings of all views.
+pub fn load_with_views(path: &Path) -> Result<(Contracts, Views), ConfigErrors> {
+    let Folder { mut files, contracts, .. } = open(path)?;
+    read(path, path, DEPTH, &["sql"], &mut files)
+        .map_err(|(path, message)| ConfigErrors::one("schemas", format!("{path}: {message}"), None))?;
+    let views = Views::parse(&files, &contracts).map_err(|findings| errors(&findings))?;
+    Ok((contracts, views))
+}
+
 /// The folder's files, sorted; or what is wrong with one of them.
 fn files(folder: &Path) -> Result<Files, String> {
     let mut files = vec![];
-    read(folder, folder, DEPTH, &mut files).map_err(|(path, message)| format!("{path}: {message}"))?;
+    read(folder, folder, DEPTH, &["avsc", "yaml"], &mut files)
+        .map_err(|(path, message)| format!("{path}: {message}"))?;
     files.sort();
     Ok(files)
 }
 
 fn parse(files: &Files) -> Result<Contracts, ConfigErrors> {
-    Contracts::parse(files).map_err(|findings| {
-        let mut errors = ConfigErrors::default();
-        for finding in &findings.0 {
-            let line = finding.line.map_or_else(String::new, |line| format!(":{line}"));
-            let path = if finding.path.is_empty() { String::new() } else { format!(" {}", finding.path) };
-            errors.add(
-                format!("{}{line}{path}", finding.file),
-                finding.message.clone(),
-                finding.hint.clone(),
-            );
-        }
-        errors
-    })
+    Contracts::parse(files).map_err(|findings| errors(&findings))
 }
 
-fn read(root: &Path, folder: &Path, depth: usize, files: &mut Files) -> Result<(), (String, String)> {
+/// Findings as mistakes of configuration.
+fn errors(findings: &Findings) -> ConfigErrors {
+    let mut errors = ConfigErrors::default();
+    for finding in &findings.0 {
+        let line = finding.line.map_or_else(String::new, |line| format!(":{line}"));
+        let path = if finding.path.is_empty() { String::new() } else { format!(" {}", finding.path) };
+        errors.add(format!("{}{line}{path}", finding.file), finding.message.clone(), finding.hint.clone());
+    }
+    errors
+}
+
+fn read(
+    root: &Path,
+    folder: &Path,
+    depth: usize,
+    kinds: &[&str],
+    files: &mut Files,
+) -> Result<(), (String, String)> {
     let at = |path: &Path, error: &dyn std::fmt::Display| (path.display().to_string(), error.to_string());
     for entry in std::fs::read_dir(folder).map_err(|error| at(folder, &error))? {
         let path = entry.map_err(|error| at(folder, &error))?.path();
@@ -87,9 +105,9 @@ fn read(root: &Path, folder: &Path, depth: usize, files: &mut Files) -> Result<(
         }
         if path.is_dir() {
             if depth > 1 {
-                read(root, &path, depth - 1, files)?;
+                read(root, &path, depth - 1, kinds, files)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "avsc" || extension == "yaml") {
+        } else if path.extension().is_some_and(|is| kinds.iter().any(|kind| is == *kind)) {
             let size = path.metadata().map_err(|error| at(&path, &error))?.len();
             if size > FILE_LIMIT {
                 return Err(at(

@@ -121,6 +121,44 @@ impl Registry {
         }
     }
 
+    /// Has it no subject at all? Which subjects there are cannot be asked: lists are cut off at some thousand by some
+    /// registries.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn is_empty(&self) -> Result<bool, Fault> {
+        let doing = "asking the registry whether it has subjects";
+        let some: Vec<String> = self.json("/subjects").await.map_err(|error| Fault::outage(doing, error))?;
+        Ok(some.is_empty())
+    }
+
+    /// Numbers of a subject's versions, ascending; none if the subject does not exist.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn versions(&self, subject: &str) -> Result<Vec<u32>, Fault> {
+        match self.json::<Vec<u32>>(&format!("/subjects/{subject}/versions")).await {
+            Ok(mut versions) => {
+                versions.sort_unstable();
+                Ok(versions)
+            }
+            Err(error) if error.status() == Some(reqwest::StatusCode::NOT_FOUND) => Ok(Vec::new()),
+            Err(error) => Err(Fault::outage(format!("asking for the versions of {subject}"), error)),
+        }
+    }
+
+    /// The schema of one version; `None` if there is no such version.
+    ///
+    /// # Errors
+    /// A [`Fault`] for an outage.
+    pub async fn version(&self, subject: &str, number: u32) -> Result<Option<String>, Fault> {
+        match perform_sr_call(&self.settings, SrCall::GetBySubjectAndVersion(subject, number)).await {
+            Ok(found) => Ok(found.schema),
+            Err(error) if says_not_found(&error) => Ok(None),
+            Err(error) => Err(Fault::outage(format!("asking for version {number} of {subject}"), error)),
+        }
+    }
+
     /// Registers a schema; the id it has if it is there already.
     ///
     /// # Errors
@@ -195,11 +233,22 @@ impl Registry {
     }
 
     fn call(&self, method: reqwest::Method, subject: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}/config/{subject}", self.url));
+        self.request(method, &format!("/config/{subject}"))
+    }
+
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, reqwest::Error> {
+        let answer = self.request(reqwest::Method::GET, path).send().await;
+        let answer =
+            answer.and_then(reqwest::Response::error_for_status).map_err(reqwest::Error::without_url)?;
+        answer.json().await.map_err(reqwest::Error::without_url)
     }
 }
 

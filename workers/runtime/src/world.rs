@@ -4,14 +4,19 @@
 
 use std::collections::BTreeMap;
 
+use futures::stream::{self, StreamExt as _};
 use sluice_contract::Compatibility;
-use sluice_contract::plan::{Acl, Change, Desired, SubjectState, TopicState, World};
+use sluice_contract::compatibility::Version;
+use sluice_contract::plan::{Acl, Change, Desired, Subject, SubjectState, TopicState, World};
 use sluice_core::Fault;
 
 use crate::config::{KafkaSection, RegistrySection};
 use crate::kafka;
 use crate::kafka::admin::Admin;
 use crate::registry::Registry;
+
+/// Calls to the registry at a time.
+const AT_ONCE: usize = 16;
 
 /// Kafka and the registry, for administration.
 pub struct Servers {
@@ -51,24 +56,16 @@ impl Servers {
             let partitions = u32::try_from(topic.partitions).unwrap_or_default();
             world.topics.insert(name, TopicState { partitions, config: topic.config });
         }
-        for subject in &desired.subjects {
-            let name = &subject.subject;
-            let has_versions = self.registry.latest(name).await?.is_some();
-            let registered = has_versions && self.registry.id_of(name, &subject.schema).await?.is_some();
-            let compatibility =
-                self.registry.compatibility(name).await?.as_deref().and_then(Compatibility::named);
-            let incompatible = if has_versions
-                && !registered
-                && !self.registry.accepts(name, &subject.schema).await?
-            {
-                vec![format!("an earlier version and this one do not fit at level {}", subject.compatibility)]
-            } else {
-                vec![]
-            };
-            world
-                .subjects
-                .insert(name.clone(), SubjectState { registered, has_versions, compatibility, incompatible });
+        if self.registry.is_empty().await? {
+            return Ok(world);
         }
+        let asked = desired.subjects.iter();
+        let mut states = stream::iter(asked.map(|subject| self.subject(subject))).buffer_unordered(AT_ONCE);
+        while let Some(found) = states.next().await {
+            let (name, state) = found?;
+            world.subjects.insert(name, state);
+        }
+        drop(states);
         Ok(world)
     }
 
@@ -78,6 +75,31 @@ impl Servers {
     /// A [`Fault`] with the broker's reason.
     pub fn permit(&self, acls: &[Acl]) -> Result<(), Fault> {
         self.admin.permit(acls)
+    }
+
+    /// A subject, and if the wanted schema is not registered under it, what is.
+    async fn subject(&self, wanted: &Subject) -> Result<(String, SubjectState), Fault> {
+        let (name, schema) = (&wanted.subject, &wanted.schema);
+        let mut state = SubjectState {
+            registered: self.registry.id_of(name, schema).await?.is_some(),
+            compatibility: self.registry.compatibility(name).await?.as_deref().and_then(Compatibility::named),
+            ..SubjectState::default()
+        };
+        state.has_versions = state.registered;
+        if !state.registered {
+            for number in self.registry.versions(name).await? {
+                if let Some(schema) = self.registry.version(name, number).await? {
+                    state.earlier.push(Version { number, schema });
+                }
+            }
+            state.has_versions = !state.earlier.is_empty();
+            // The registry has the last word, but only at the level that it is to have: `apply` sets that first.
+            let same_level = state.compatibility == Some(wanted.compatibility);
+            if state.has_versions && same_level && !self.registry.accepts(name, schema).await? {
+                state.incompatible.push("the registry does not take it after the versions it has".to_owned());
+            }
+        }
+        Ok((name.clone(), state))
     }
 
     /// Carries one change out. Repeating one that was carried out changes nothing.

@@ -16,6 +16,7 @@ mod docs;
 mod evolve;
 mod guard;
 mod log;
+pub mod plan;
 mod rows;
 mod table;
 mod types;

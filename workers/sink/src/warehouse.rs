@@ -16,6 +16,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use deltalake::{DeltaTable, DeltaTableError};
+use sluice_contract::sql_name;
 use url::Url;
 
 pub use print::{Format, print};
@@ -90,7 +91,7 @@ pub fn tables(lake: &Path) -> Result<Vec<(String, String)>, QueryError> {
         if let Ok(topic) = entry.file_name().into_string()
             && entry.path().join("_delta_log").is_dir()
         {
-            found.push((friendly(&topic), topic));
+            found.push((sql_name(&topic), topic));
         }
     }
     found.sort();
@@ -155,7 +156,7 @@ fn resolve<'t>(reference: &TableReference, tables: &'t [(String, String)]) -> Re
     if let Some((_, topic)) = tables.iter().find(|(_, topic)| *topic == name) {
         return Ok(topic);
     }
-    let meant = friendly(&name);
+    let meant = sql_name(&name);
     let topics: Vec<_> =
         tables.iter().filter(|(friendly, _)| *friendly == meant).map(|(_, topic)| topic).collect();
     match topics[..] {
@@ -170,26 +171,13 @@ fn resolve<'t>(reference: &TableReference, tables: &'t [(String, String)]) -> Re
     }
 }
 
-/// Lower case, and an underscore for everything that would need quotes.
-fn friendly(topic: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    let name: String = topic.chars().map(plain).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn topics_get_names_that_need_no_quotes() {
-        assert_eq!(friendly("aviation.flight.masked.v1"), "aviation_flight_masked_v1");
-        assert_eq!(friendly("2013-Flights"), "_2013_flights");
-    }
-
-    #[test]
     fn a_reference_is_a_topic_a_friendly_name_or_an_error_that_helps() {
-        let tables: Vec<_> = ["a.b", "c.d", "c-d"].map(|topic| (friendly(topic), topic.to_owned())).into();
+        let tables: Vec<_> = ["a.b", "c.d", "c-d"].map(|topic| (sql_name(topic), topic.to_owned())).into();
         let ask = |name: TableReference| resolve(&name, &tables).map_err(|error| error.to_string());
         assert_eq!(ask(TableReference::bare("a.b")), Ok("a.b"));
         assert_eq!(ask(TableReference::bare("a_b")), Ok("a.b"));

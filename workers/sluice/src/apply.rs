@@ -7,15 +7,18 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_contract::Contracts;
-use sluice_contract::plan::{Acl, Allow, Change, Desired, Plan};
+use serde_json::{Value, json};
+use sluice_contract::plan::{Acl, Allow, Change, Desired, Plan, Refusal};
+use sluice_contract::{Contracts, Proof, Views};
 use sluice_core::Fault;
 use sluice_runtime::config::{self, KafkaSection, RegistrySection};
 use sluice_runtime::world::Servers;
 use sluice_runtime::{contracts, kafka};
+use sluice_sink::delta;
+use sluice_sink::delta::plan::{TableChange, TablePlan};
 
 use crate::access::RawAccess;
-use crate::cli::{Output, PlanArgs};
+use crate::cli::{Output, PlanArgs, PlanCommand};
 use crate::exit::{Ended, Found};
 
 /// What stands in the file for `plan` and `apply`.
@@ -25,7 +28,7 @@ pub(crate) struct RawConfig {
     /// Kafka: `{brokers: "host:port"}`.
     pub(crate) kafka: KafkaSection,
     /// The schema registry: `{url: "http://…"}`.
-    registry: RegistrySection,
+    pub(crate) registry: RegistrySection,
     /// Folder of the contracts, `schemas/<domain>/<topic>/`.
     pub(crate) schemas: PathBuf,
     /// Copies of each new topic; as many as brokers, at most 3, if not said.
@@ -35,6 +38,9 @@ pub(crate) struct RawConfig {
     /// Kafka principals of the contracts' roles and of the workers; `User:<name>` each if not said.
     #[serde(default)]
     access: RawAccess,
+    /// Folder of the sink's Delta tables: `plan` then compares them too, and says what the sink will do.
+    #[serde(default)]
+    lake: Option<PathBuf>,
 }
 
 /// The contracts and the servers that they are held against.
@@ -43,30 +49,38 @@ pub(crate) struct Fleet {
     pub(crate) servers: Servers,
     /// The contracts of the file's folder.
     pub(crate) contracts: Contracts,
+    /// The views over their tables.
+    pub(crate) views: Views,
     /// What they ask for.
     pub(crate) desired: Desired,
     /// Kafka, as the file has it.
     pub(crate) kafka: KafkaSection,
     /// The registry, as the file has it.
     pub(crate) registry: RegistrySection,
+    /// Folder of the sink's Delta tables, if the file names one.
+    pub(crate) lake: Option<PathBuf>,
 }
 
 /// Permissions that are added by one call.
 const ACLS_AT_ONCE: usize = 200;
 
-pub(crate) fn plan(args: &PlanArgs) -> Ended {
+pub(crate) fn plan(command: &PlanCommand) -> Ended {
+    if command.proof || command.proof_html.is_some() {
+        return crate::proof::proof(command);
+    }
+    let args = &command.plan;
     runtime()?.block_on(async {
-        let (_, plan) = look(args).await?;
-        show(&plan, args.output)?;
+        let Looked { plan, contracts, tables, .. } = look(args).await?;
+        show(&plan, &contracts, &tables, args.output)?;
         Ok(if plan.is_empty() { Found::Nothing } else { Found::Something })
     })
 }
 
 pub(crate) fn apply(args: &PlanArgs) -> Ended {
     runtime()?.block_on(async {
-        let (servers, plan) = look(args).await?;
+        let Looked { servers, plan, contracts, tables } = look(args).await?;
         if !plan.refusals.is_empty() {
-            show(&plan, args.output)?;
+            show(&plan, &contracts, &tables, args.output)?;
             eprintln!("nothing was changed: mend what is refused first");
             return Ok(Found::Something);
         }
@@ -98,6 +112,14 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
     })
 }
 
+/// The world as it is beside the contracts.
+struct Looked {
+    servers: Servers,
+    plan: Plan,
+    contracts: Contracts,
+    tables: Vec<TablePlan>,
+}
+
 /// Carries the next change out, or the next permissions together; how many that were.
 async fn carry_out(servers: &Servers, left: &[Change]) -> Result<usize, Fault> {
     let permissions = left.iter().map_while(|change| match change {
@@ -120,28 +142,75 @@ pub(crate) async fn fleet(config: &Path) -> anyhow::Result<Fleet> {
     let raw: RawConfig = config::load(config)?;
     let mut errors = kafka::check_properties(&raw.kafka).err().unwrap_or_default();
     let principals = raw.access.check().map_err(|mut found| errors.0.append(&mut found.0)).ok();
-    let found = contracts::load(&raw.schemas).map_err(|mut found| errors.0.append(&mut found.0)).ok();
-    let (Some(principals), Some(contracts)) = (principals, found) else { return Err(errors.into()) };
+    let found =
+        contracts::load_with_views(&raw.schemas).map_err(|mut found| errors.0.append(&mut found.0)).ok();
+    let (Some(principals), Some((contracts, views))) = (principals, found) else { return Err(errors.into()) };
     errors.or(())?;
     let brokers = kafka::knock(&raw.kafka)?;
     let replication = raw.replication.unwrap_or_else(|| i32::try_from(brokers.min(3)).unwrap_or(1));
     let servers = Servers::new(&raw.kafka, &raw.registry, replication)?;
     servers.ping().await?;
     let desired = Desired::with(&contracts, &principals);
-    Ok(Fleet { servers, contracts, desired, kafka: raw.kafka, registry: raw.registry })
+    let RawConfig { kafka, registry, lake, .. } = raw;
+    Ok(Fleet { servers, contracts, views, desired, kafka, registry, lake })
 }
 
-async fn look(args: &PlanArgs) -> anyhow::Result<(Servers, Plan)> {
-    let Fleet { servers, desired, .. } = fleet(&args.config).await?;
+async fn look(args: &PlanArgs) -> anyhow::Result<Looked> {
+    let Fleet { servers, contracts, views, desired, lake, .. } = fleet(&args.config).await?;
     let world = servers.look(&desired).await?;
     let allow = Allow { shorter_retention: args.allow, other_cleanup: args.allow, remove_acls: args.allow };
-    Ok((servers, Plan::diff(&desired, &world, allow)))
+    let mut plan = Plan::diff(&desired, &world, allow);
+    let leaks = Proof::of(&contracts, &views).leaks;
+    plan.refusals.extend(leaks.into_iter().map(|leak| Refusal::Leak { leak }));
+    let mut tables = Vec::new();
+    if let Some(lake) = &lake {
+        for subject in desired.subjects.iter().filter(|subject| subject.lands) {
+            let table = delta::plan::table(lake, &subject.topic, &subject.schema)
+                .await
+                .context("reading the lake")?;
+            if let TableChange::Conflict { path, why } = &table.change {
+                let (topic, path, why) = (table.topic.clone(), path.clone(), why.clone());
+                plan.refusals.push(Refusal::Table { topic, path, why });
+            }
+            tables.push(table);
+        }
+    }
+    Ok(Looked { servers, plan, contracts, tables })
 }
 
-fn show(plan: &Plan, output: Output) -> anyhow::Result<()> {
+/// A plan as JSON: each refusal with its place and what would mend it.
+fn json(plan: &Plan, contracts: &Contracts, tables: &[TablePlan]) -> serde_json::Result<Value> {
+    let mut refusals = Vec::new();
+    for refusal in &plan.refusals {
+        let mut value = serde_json::to_value(refusal)?;
+        let place = refusal.place(contracts);
+        if let (Some(object), Some((file, line))) = (value.as_object_mut(), place) {
+            object.insert("file".into(), file.into());
+            object.insert("line".into(), line.into());
+            object.insert("hint".into(), refusal.hint().into());
+        }
+        refusals.push(value);
+    }
+    let mut whole = serde_json::to_value(plan)?;
+    if let Some(object) = whole.as_object_mut() {
+        object.insert("refusals".into(), Value::Array(refusals));
+        object.insert("tables".into(), json!(tables));
+    }
+    Ok(whole)
+}
+
+fn show(plan: &Plan, contracts: &Contracts, tables: &[TablePlan], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(plan)?);
+        println!("{}", serde_json::to_string_pretty(&json(plan, contracts, tables)?)?);
         return Ok(());
+    }
+    for table in tables {
+        if !table.ddl.is_empty() {
+            println!("the sink will:\n{}", table.ddl);
+        }
+        for lossy in &table.lossy {
+            println!("table of {}: `{}`: {}", table.topic, lossy.path, lossy.what);
+        }
     }
     if plan.is_empty() {
         println!("nothing to do: the world is as the contracts have it");
@@ -151,6 +220,9 @@ fn show(plan: &Plan, output: Output) -> anyhow::Result<()> {
     }
     for refusal in &plan.refusals {
         println!("refused: {refusal}");
+        if let Some((file, line)) = refusal.place(contracts) {
+            println!("  {file}:{line}: {}", refusal.hint());
+        }
     }
     show_extra(plan);
     Ok(())

@@ -29,7 +29,7 @@ pub(crate) enum Command {
         worker: Worker,
     },
     /// Show what `apply` would create or change, and what it refuses to.
-    Plan(PlanArgs),
+    Plan(PlanCommand),
     /// Create topics, permissions and schemas as the contracts say; safe to repeat, and to go on with after a failure.
     Apply(PlanArgs),
     /// Compare the world with the contracts: drift, and a leak scan over samples of what is open; and count what became
@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Sql(SqlArgs),
     /// Look at single records: check, patch, explain.
     Wire(WireArgs),
+    /// Write a contract, or try its samples.
+    Contract(crate::contract::ContractArgs),
+    /// Write the contracts' catalogue: a static site of topics, fields, owners and lineage.
+    Catalogue(crate::catalogue::CatalogueArgs),
     /// Start a local Kafka, registry, MariaDB and PostgreSQL, without Docker; Ctrl-C ends them.
     Up(UpArgs),
     /// Print the JSON schema of a worker's configuration, for editors.
@@ -140,6 +144,19 @@ pub(crate) struct VerifyArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanCommand {
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// Show the leak proof instead: every way of every tagged or restricted leaf, from the contracts alone; no server is
+    /// asked. Exit code 1 if a way has no masking step.
+    #[arg(long)]
+    pub(crate) proof: bool,
+    /// The proof as one page with the graph, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proof_html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

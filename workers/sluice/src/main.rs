@@ -2,9 +2,12 @@
 
 mod access;
 mod apply;
+mod catalogue;
 mod cli;
+mod contract;
 mod dead_letters;
 mod exit;
+mod proof;
 mod replay;
 mod run;
 mod sql;
@@ -27,6 +30,8 @@ fn main() -> std::process::ExitCode {
         Command::Replay(command) => replay::replay(&command),
         Command::Sql(command) => sql::sql(&command),
         Command::Wire(command) => wire::wire(&command),
+        Command::Contract(command) => contract::contract(&command),
+        Command::Catalogue(command) => catalogue::catalogue(&command),
         Command::Up(command) => up::up(&command),
         Command::ConfigSchema { worker } => run::schema(worker),
         Command::Completions { shell } => cli::completions(shell),

@@ -9,6 +9,8 @@ use crate::yaml::{Content, Node};
 const OPS: [&str; 7] = ["keep", "drop", "null", "redact", "partial", "hmac", "generalise"];
 /// Operations that are designed but not built; refused, never taken for something else.
 const LATER: [&str; 3] = ["encrypt", "fpe", "scan"];
+/// What a draft says of every leaf.
+const UNDECIDED: &str = "decide";
 /// The longest output of `partial`.
 const LENGTH_MAX: i64 = 256;
 
@@ -30,6 +32,11 @@ pub(crate) fn read(node: &Node, path: &str, report: &mut Report<'_>) -> Option<O
         "partial" => &["op", "keepFirst", "keepLast", "length", "fill"],
         "hmac" => &["op", "key", "domain", "epoch"],
         "generalise" => &["op", "date", "number", "geo", "degrees"],
+        UNDECIDED => {
+            let hint = format!("one of {}", OPS.join(", "));
+            report.add(node.line, path, "nobody has decided about this leaf yet", Some(hint));
+            return None;
+        }
         later if LATER.contains(&later) => {
             let hint = format!("until it is: {}", OPS.join(", "));
             report.add(

@@ -31,6 +31,8 @@ impl Desired {
             let subject = |topic: &str, schema: &str| Subject {
                 subject: value_subject(topic),
                 contract: contract.id.clone(),
+                topic: topic.to_owned(),
+                lands: topic != contract.raw_topic,
                 schema: schema.to_owned(),
                 compatibility: contract.compatibility,
             };

@@ -6,6 +6,7 @@ use super::{
     Allow, CLEANUP, Change, Desired, Plan, RETENTION, Refusal, Subject, SubjectState, Topic, TopicState,
     World, acl,
 };
+use crate::compatibility;
 
 pub(super) fn diff(desired: &Desired, world: &World, allow: Allow) -> Plan {
     let mut plan = Plan::default();
@@ -34,9 +35,15 @@ pub(super) fn diff(desired: &Desired, world: &World, allow: Allow) -> Plan {
     for wanted in &desired.subjects {
         let state = state(wanted);
         let (subject, schema) = (wanted.subject.clone(), wanted.schema.clone());
-        if !state.incompatible.is_empty() {
-            plan.refusals.push(Refusal::Incompatible { subject, why: state.incompatible.clone() });
-        } else if !state.registered {
+        if state.registered {
+            continue;
+        }
+        let breaks = compatibility::check(wanted.compatibility, &schema, &state.earlier);
+        if !breaks.is_empty() || !state.incompatible.is_empty() {
+            // The registry's own words are needed only where ours are missing: it knows no paths.
+            let why = if breaks.is_empty() { state.incompatible.clone() } else { Vec::new() };
+            plan.refusals.push(Refusal::Incompatible { subject, breaks, why });
+        } else {
             plan.changes.push(Change::RegisterSchema { subject, schema, first: !state.has_versions });
         }
     }

@@ -27,6 +27,22 @@ pub(crate) fn all() -> Vec<(String, String)> {
     files
 }
 
+/// The same, and every view of the repository.
+pub(crate) fn with_views() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let mut files = all();
+    for folder in ["schemas/aviation/views", "schemas/metering/views"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = format!("{folder}/{name}");
+            let text = std::fs::read_to_string(root.join(&path)).unwrap();
+            files.push((path, text));
+        }
+    }
+    assert_eq!(files.len(), 13);
+    files
+}
+
 /// The repository's contracts, read once.
 pub(crate) fn contracts() -> &'static Contracts {
     static CONTRACTS: LazyLock<Contracts> =

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod adopt;
+mod catalogue;
 mod examples;
 mod files;
 mod masking;
 mod mutations;
 mod plan;
+mod proof;
+mod refusals;
+mod samples;

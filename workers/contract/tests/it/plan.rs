@@ -24,7 +24,7 @@ fn as_wanted(desired: &Desired) -> World {
             registered: true,
             has_versions: true,
             compatibility: Some(subject.compatibility),
-            incompatible: Vec::new(),
+            ..SubjectState::default()
         };
         (subject.subject.clone(), state)
     });

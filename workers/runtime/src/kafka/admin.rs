@@ -120,10 +120,11 @@ impl Admin {
     pub async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Topic>, Fault> {
         let outage = |error| Fault::outage("asking Kafka for its topics", error);
         let metadata = self.client.inner().fetch_metadata(None, CALL).map_err(outage)?;
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let mut found: BTreeMap<String, Topic> = metadata
             .topics()
             .iter()
-            .filter(|topic| topic.error().is_none() && names.iter().any(|name| name == topic.name()))
+            .filter(|topic| topic.error().is_none() && names.contains(topic.name()))
             .map(|topic| {
                 (
                     topic.name().to_owned(),

@@ -57,5 +57,7 @@ fn subject(refusal: &Refusal) -> String {
         | Refusal::ShorterRetention { topic, .. }
         | Refusal::OtherCleanup { topic, .. } => format!("topic {topic}"),
         Refusal::Incompatible { subject, .. } => format!("subject {subject}"),
+        Refusal::Table { topic, .. } => format!("table of {topic}"),
+        Refusal::Leak { leak } => leak.file.clone(),
     }
 }

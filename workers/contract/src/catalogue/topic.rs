@@ -1,0 +1,205 @@
+//! A topic's page.
+
+use std::fmt::Write as _;
+
+use super::{Page, frame, kept, topic_page, view_page};
+use crate::avsc;
+use crate::contract::{Contract, View, WarehouseMode, sql_name};
+use crate::contracts::Contracts;
+use crate::html::Escaped;
+use crate::masking::Op;
+use crate::views::{SqlView, Views, column_of};
+
+pub(super) fn page(contract: &Contract, views: &Views, contracts: &Contracts) -> Page {
+    let mut body = String::from("<nav><a href=\"index.html\">Catalogue</a></nav>\n");
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        body,
+        "<h1>{}</h1>\n<p>{}</p>",
+        Escaped(&contract.raw_topic),
+        Escaped(contract.description.as_deref().unwrap_or_default())
+    );
+    facts_of(contract, &mut body);
+    fields(contract, &mut body);
+    lineage(contract, views, contracts, &mut body);
+    query(contract, &mut body);
+    Page { name: topic_page(contract), html: frame::framed(&contract.raw_topic, &body, "") }
+}
+
+/// Owner, topics, retention, roles.
+fn facts_of(contract: &Contract, body: &mut String) {
+    body.push_str("<dl>\n");
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            let _ = writeln!(body, "<dt>{name}</dt><dd>{value}</dd>");
+        }
+    };
+    let text = |text: &str| Escaped(text).to_string();
+    let code = |text: &str| format!("<code>{}</code>", Escaped(text));
+    row("owner", text(&contract.owner.team));
+    row("contact", text(&contract.owner.contacts.join(", ")));
+    row("domain", text(&contract.domain));
+    row(
+        "contract",
+        format!("{} {}, {}", text(&contract.id), text(&contract.version), text(&contract.status)),
+    );
+    row("raw topic", format!("{} <em>restricted</em>", code(&contract.raw_topic)));
+    row("masked topic", code(&contract.masked_topic));
+    row("facts topic", contract.facts.as_ref().map(|facts| code(&facts.topic)).unwrap_or_default());
+    row(
+        "dead letters",
+        format!(
+            "{} <em>restricted</em>, {}",
+            code(&contract.raw_dead_letter()),
+            code(&contract.masked_dead_letter())
+        ),
+    );
+    row("partitions", contract.partitions.to_string());
+    row("kept", format!("{} ({})", kept(contract), contract.cleanup.as_str()));
+    row("compatibility", contract.compatibility.to_string());
+    row("record key", code(&contract.record_key));
+    row("whose data", contract.subject_key.as_deref().map(code).unwrap_or_default());
+    row("headers passed on", text(&contract.headers.join(", ")));
+    let mode = match &contract.warehouse.mode {
+        WarehouseMode::Append => "append".to_owned(),
+        WarehouseMode::Upsert(key) => format!("upsert by {}", key.join(", ")),
+    };
+    row("table", format!("{} ({})", code(&sql_name(&contract.masked_topic)), text(&mode)));
+    let roles: Vec<String> = contract
+        .roles
+        .iter()
+        .map(|role| match role.view {
+            View::Raw => format!("{} (raw and masked)", Escaped(&role.name)),
+            View::Masked => format!("{} (masked)", Escaped(&role.name)),
+        })
+        .collect();
+    row("read by", roles.join(", "));
+    body.push_str("</dl>\n");
+}
+
+fn fields(contract: &Contract, body: &mut String) {
+    let json = serde_json::from_str(contract.value.json()).unwrap_or_default();
+    let docs = avsc::docs(&json);
+    body.push_str(
+        "<h2>Fields</h2>\n<table><thead><tr><th>field</th><th>type</th><th>what it is</th><th>classification</th><th>tags</th><th>masking</th></tr></thead><tbody>\n",
+    );
+    for field in &contract.fields {
+        let leaf = &field.leaf;
+        let mut of = leaf.leaf.name.clone().unwrap_or_else(|| leaf.leaf.kind.as_str().to_owned());
+        if let Some(logical) = leaf.leaf.logical {
+            let _ = write!(of, ", {logical:?}");
+        }
+        if leaf.nullable {
+            of.push_str(", or null");
+        }
+        let _ = writeln!(
+            body,
+            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"{}\">{}</td><td>{}</td><td>{}</td></tr>",
+            Escaped(&leaf.path),
+            Escaped(&of),
+            Escaped(docs.get(&leaf.path).map_or("", String::as_str)),
+            match field.classification.as_str() {
+                "restricted" => "restricted",
+                "confidential" => "confidential",
+                _ => "open",
+            },
+            Escaped(&field.classification),
+            Escaped(&field.tags.join(", ")),
+            Escaped(&field.op.to_string())
+        );
+    }
+    body.push_str("</tbody></table>\n");
+}
+
+/// Where the topic's records go: masked topic, facts, tables, and the views over them.
+fn lineage(contract: &Contract, views: &Views, contracts: &Contracts, body: &mut String) {
+    let table = sql_name(&contract.masked_topic);
+    let _ = write!(
+        body,
+        "<h2>Lineage</h2>\n<ul class=\"tree\"><li><code>{}</code><ul><li><code>{}</code><ul><li>table <code>{}</code>",
+        Escaped(&contract.raw_topic),
+        Escaped(&contract.masked_topic),
+        Escaped(&table)
+    );
+    views_over(&table, views, 0, body);
+    body.push_str("</li>");
+    if let Some(facts) = &contract.facts {
+        let table = sql_name(&facts.topic);
+        let _ = write!(
+            body,
+            "<li><code>{}</code>: {}<ul><li>table <code>{}</code>",
+            Escaped(&facts.topic),
+            Escaped(&facts.attributes.join(", ")),
+            Escaped(&table)
+        );
+        views_over(&table, views, 0, body);
+        body.push_str("</li></ul></li>");
+    }
+    body.push_str("</ul></li></ul></li></ul>\n");
+    let others = joinable(contract, contracts);
+    if !others.is_empty() {
+        let _ = writeln!(body, "<p>Pseudonyms are shared with {}.</p>", others.join(", "));
+    }
+}
+
+/// Views that read a table, and views that read those.
+fn views_over(table: &str, views: &Views, depth: usize, body: &mut String) {
+    let over: Vec<&SqlView> = views.iter().filter(|view| view.reads().any(|read| read == table)).collect();
+    if over.is_empty() || depth > 16 {
+        return;
+    }
+    body.push_str("<ul>");
+    for view in over {
+        let (page, name) = (view_page(&view.name), Escaped(&view.name));
+        let _ = write!(body, "<li>view <a href=\"{page}\"><code>{name}</code></a>");
+        views_over(&view.name, views, depth + 1, body);
+        body.push_str("</li>");
+    }
+    body.push_str("</ul>");
+}
+
+/// Links to contracts with a domain of pseudonyms in common.
+fn joinable(contract: &Contract, contracts: &Contracts) -> Vec<String> {
+    let domains = |contract: &Contract| -> Vec<String> {
+        let domain = |op: &Op| match op {
+            Op::Hmac(pseudonym) => Some(pseudonym.domain.clone()),
+            _ => None,
+        };
+        contract.fields.iter().filter_map(|field| domain(&field.op)).collect()
+    };
+    let own = domains(contract);
+    let mut links = Vec::new();
+    for other in contracts.iter().filter(|other| other.id != contract.id) {
+        let mut common: Vec<String> =
+            domains(other).into_iter().filter(|domain| own.contains(domain)).collect();
+        common.sort();
+        common.dedup();
+        if !common.is_empty() {
+            let (page, topic) = (topic_page(other), Escaped(&other.raw_topic));
+            links.push(format!("<a href=\"{page}\">{topic}</a> ({})", Escaped(&common.join(", "))));
+        }
+    }
+    links
+}
+
+fn query(contract: &Contract, body: &mut String) {
+    let mut columns: Vec<&str> = Vec::new();
+    let leaves = contract.masked_schema().leaves();
+    for column in leaves.iter().map(|leaf| column_of(&leaf.path)) {
+        if !columns.contains(&column) && columns.len() < 6 {
+            columns.push(column);
+        }
+    }
+    // An unquoted name is lower case in SQL.
+    let quoted = |column: &&str| match column.chars().any(|c| c.is_ascii_uppercase()) {
+        true => format!("\"{column}\""),
+        false => (*column).to_owned(),
+    };
+    let columns = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let sql = format!("SELECT {columns} FROM {} LIMIT 10", sql_name(&contract.masked_topic));
+    let _ = writeln!(
+        body,
+        "<h2>A query to begin with</h2>\n<pre>sluice sql --lake lake '{}'</pre>",
+        Escaped(&sql)
+    );
+}

@@ -1,0 +1,172 @@
+//! `sluice contract test`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sluice_contract::{Contract, SampleError};
+use sluice_runtime::config::ConfigErrors;
+use sluice_runtime::contracts;
+
+use super::TestArgs;
+use crate::cli::Output;
+use crate::exit::{Ended, Found};
+
+const SAMPLES: &str = "samples";
+
+/// One sample, tried.
+#[derive(Debug, Serialize)]
+struct Tried {
+    contract: String,
+    sample: String,
+    holds: bool,
+    /// What is wrong, or what was written.
+    why: Option<String>,
+}
+
+pub(super) fn test(args: &TestArgs) -> Ended {
+    let contracts = contracts::load(&args.schemas)?;
+    let mut unknown = ConfigErrors::default();
+    for id in args.ids.iter().filter(|id| !contracts.iter().any(|contract| contract.id == **id)) {
+        unknown.add(id.clone(), "there is no contract of that id", None);
+    }
+    unknown.or(())?;
+    let mut tried = Vec::new();
+    let mut without = Vec::new();
+    for contract in contracts.iter().filter(|c| args.ids.is_empty() || args.ids.contains(&c.id)) {
+        let samples = samples(contract)?;
+        if samples.is_empty() {
+            without.push(contract.id.clone());
+        }
+        for sample in samples {
+            tried.push(attempt(contract, &sample, args.accept)?);
+        }
+    }
+    let broken = tried.iter().filter(|tried| !tried.holds).count();
+    match args.output {
+        Output::Json => {
+            println!("{}", serde_json::to_string_pretty(&json!({"samples": tried, "without": without}))?)
+        }
+        Output::Text => {
+            for Tried { contract, sample, holds, why } in &tried {
+                let verdict = if *holds { "ok" } else { "WRONG" };
+                println!("{verdict:<6}{contract}: {sample}");
+                if let Some(why) = why {
+                    why.lines().for_each(|line| println!("      {line}"));
+                }
+            }
+            if !without.is_empty() {
+                println!("no samples: {}", without.join(", "));
+            }
+            println!("{} samples, {broken} wrong", tried.len());
+        }
+    }
+    Ok(if broken == 0 { Found::Nothing } else { Found::Something })
+}
+
+/// The samples beside a contract, without what is expected of them.
+fn samples(contract: &Contract) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = Path::new(&contract.folder).join(SAMPLES);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_sample =
+            name.ends_with(".json") && !name.ends_with(".masked.json") && !name.ends_with(".refused.json");
+        if is_sample {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn attempt(contract: &Contract, sample: &Path, accept: bool) -> anyhow::Result<Tried> {
+    let text = std::fs::read_to_string(sample).with_context(|| format!("reading {}", sample.display()))?;
+    let (masked_file, refused_file) =
+        (sample.with_extension("masked.json"), sample.with_extension("refused.json"));
+    let (masked, refused) = (expected(&masked_file)?, expected(&refused_file)?);
+    let came = contract.try_sample(&text);
+    let why = match (&came, masked, refused) {
+        (_, Some(_), Some(_)) => Some("both a .masked.json and a .refused.json: which is it?".to_owned()),
+        (Ok(came), Some(masked), None) if *came == masked => None,
+        (Ok(came), Some(masked), None) => Some(difference(&masked, came)),
+        (Err(SampleError::Refused { path, .. }), None, Some(refused)) if refused["path"] == json!(path) => {
+            None
+        }
+        (Err(error), None, Some(refused)) => {
+            Some(format!("expected a refusal at {}, came: {error}", refused["path"]))
+        }
+        (Ok(_), None, Some(refused)) => {
+            Some(format!("expected a refusal at {}, was masked", refused["path"]))
+        }
+        (Err(error), Some(_), None) => Some(error.to_string()),
+        (came, None, None) if accept => match came {
+            Ok(came) => return written(contract, sample, &masked_file, came),
+            Err(SampleError::Refused { path, .. }) => {
+                return written(contract, sample, &refused_file, &json!({"path": path}));
+            }
+            Err(error) => Some(error.to_string()),
+        },
+        (_, None, None) => Some(format!(
+            "nothing says what must come out: no {}; `--accept` writes it",
+            masked_file.display()
+        )),
+    };
+    Ok(Tried { contract: contract.id.clone(), sample: shown(sample), holds: why.is_none(), why })
+}
+
+fn expected(file: &Path) -> anyhow::Result<Option<Value>> {
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let value = serde_json::from_str(&text)
+        .map_err(|error| ConfigErrors::one(shown(file), format!("not JSON: {error}"), None))?;
+    Ok(Some(value))
+}
+
+fn written(contract: &Contract, sample: &Path, file: &Path, value: &Value) -> anyhow::Result<Tried> {
+    let text = format!("{}\n", serde_json::to_string_pretty(value)?);
+    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+    let why = Some(format!("wrote {}; look at it before you keep it", shown(file)));
+    Ok(Tried { contract: contract.id.clone(), sample: shown(sample), holds: true, why })
+}
+
+/// Fields that differ. Samples are made up, so that their values may be shown.
+fn difference(expected: &Value, came: &Value) -> String {
+    let mut lines = Vec::new();
+    differ("", expected, came, &mut lines);
+    lines.join("\n")
+}
+
+fn differ(path: &str, expected: &Value, came: &Value, lines: &mut Vec<String>) {
+    match (expected, came) {
+        (Value::Object(expected), Value::Object(came)) => {
+            let names: std::collections::BTreeSet<&String> = expected.keys().chain(came.keys()).collect();
+            for name in names {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                match (expected.get(name), came.get(name)) {
+                    (Some(expected), Some(came)) => differ(&path, expected, came, lines),
+                    (Some(_), None) => lines.push(format!("{path}: expected, and not there")),
+                    (None, _) => lines.push(format!("{path}: there, and not expected")),
+                }
+            }
+        }
+        (Value::Array(expected), Value::Array(came)) if expected.len() == came.len() => {
+            for (place, (expected, came)) in expected.iter().zip(came).enumerate() {
+                differ(&format!("{path}[{place}]"), expected, came, lines);
+            }
+        }
+        (expected, came) if expected == came => {}
+        (expected, came) => lines.push(format!("{path}: expected {expected}, came {came}")),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
