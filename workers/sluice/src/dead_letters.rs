@@ -71,7 +71,12 @@ fn ls(args: &ListArgs) -> Ended {
         board.read(&kafka, &source)?;
     }
     let mut rows = board.rows(&books);
-    rows.retain(|row| args.choice.takes(&row.topic, &row.class, &row.path) || row.worker == "collector");
+    rows.retain(|row| {
+        // A collector's letters name an endpoint where others name a topic; its topic was chosen by reading it.
+        let asked = args.choice.topic.as_deref().unwrap_or_default();
+        let topic = if row.worker == "collector" { asked } else { row.topic.as_str() };
+        args.choice.takes(topic, &row.class, &row.path)
+    });
     let unresolved: u64 = rows.iter().map(|row| row.unresolved).sum();
     match args.output {
         Output::Json => {
