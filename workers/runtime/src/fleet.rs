@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaSection, LimitsSection, RegistrySection};
-use crate::kafka::admin::Admin;
+use crate::kafka;
 use crate::lane::Pace;
 use crate::lane::transform::{self, TransformLaneConfig};
 use crate::registry::{BlockingRegistry, Registry};
@@ -47,18 +47,18 @@ pub async fn neighbours(
     status: &Status,
     stop: &CancellationToken,
 ) -> Result<Registry, Fault> {
-    let kafka = kafka.clone();
-    retry::until_answered("kafka", status, stop, || {
+    let registry = Registry::new(registry)?;
+    // Side by side: a worker's start should not take the sum of them.
+    let brokers = retry::until_answered("kafka", status, stop, || {
         let kafka = kafka.clone();
         async move {
             // librdkafka blocks: not on tokio's own threads.
-            let asked = tokio::task::spawn_blocking(move || Admin::new(&kafka)?.brokers().map(|_| ())).await;
+            let asked = tokio::task::spawn_blocking(move || kafka::brokers(&kafka).map(|_| ())).await;
             asked.map_err(|error| Fault::bug("asking Kafka", error))?
         }
-    })
-    .await?;
-    let registry = Registry::new(registry)?;
-    retry::until_answered("registry", status, stop, || registry.ping()).await?;
+    });
+    let schemas = retry::until_answered("registry", status, stop, || registry.ping());
+    tokio::try_join!(brokers, schemas)?;
     Ok(registry)
 }
 

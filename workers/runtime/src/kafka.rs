@@ -26,7 +26,7 @@ pub use native::GroupMetadata;
 pub use positions::{at_time, bounds, committed, outside, readable_to_now};
 pub use producer::{Outgoing, Producer};
 pub use range::read_range;
-pub use reader::{count_committed, ends, read_to_end};
+pub use reader::{brokers, count_committed, ends, read_to_end};
 pub use settings::check as check_properties;
 pub use waiting::waiting;
 
