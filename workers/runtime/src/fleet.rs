@@ -5,7 +5,6 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaSection, LimitsSection, RegistrySection};
-use crate::kafka;
 use crate::lane::Pace;
 use crate::lane::transform::{self, TransformLaneConfig};
 use crate::registry::{BlockingRegistry, Registry};
