@@ -5,7 +5,6 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use sluice_runtime::kafka;
@@ -23,19 +22,20 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }
 
-pub fn create(brokers: &str, topic: &str) {
+/// Was it made? Otherwise it is there already.
+pub fn create(brokers: &str, topic: &str) -> bool {
     let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-    wait(admin(brokers).create_topics([&new], &AdminOptions::new())).expect("a topic");
+    let made = wait(admin(brokers).create_topics([&new], &AdminOptions::new())).expect("an answer");
+    made.iter().all(Result::is_ok)
 }
 
 pub fn delete(brokers: &str, topic: &str) {
     wait(admin(brokers).delete_topics(&[topic], &AdminOptions::new())).expect("a topic less");
 }
 
-/// Fills `topic` unless it is full already. Values hold text that compresses about as such records do.
+/// Fills `topic` unless it is there already. Values hold text that compresses about as such records do.
 pub fn fill(brokers: &str, topic: &str, records: u64) {
-    create(brokers, topic);
-    if ends(brokers, topic) == records {
+    if !create(brokers, topic) {
         return;
     }
     let producer: BaseProducer = ClientConfig::new()
@@ -67,18 +67,6 @@ pub fn fill(brokers: &str, topic: &str, records: u64) {
         }
     }
     producer.flush(Duration::from_secs(60)).expect("everything sent");
-}
-
-fn ends(brokers: &str, topic: &str) -> u64 {
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
-    (0..PARTITIONS)
-        .map(|partition| {
-            let (low, high) =
-                consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("watermarks");
-            (high - low) as u64
-        })
-        .sum()
 }
 
 /// A reader of committed records must see every record once.

@@ -74,7 +74,7 @@ fn main() {
             }
             let run = format!("{name}-{}-{round}", std::process::id());
             let output = format!("bench.lane.out.{run}");
-            data::create(&brokers, &output);
+            assert!(data::create(&brokers, &output), "a topic of that name is there");
             let measured = measure(name, &brokers, &input, &output, records, &run);
             eprintln!(
                 "{name:<16} round {round}: {:.2} CPU-s/M, {:.0} k records/s, {:.0} MiB",

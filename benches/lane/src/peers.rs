@@ -139,7 +139,8 @@ fn copy_with(job: &Job, transactional: bool) -> Ran {
             }
         }
         // The clock is not read for every message.
-        if (records % 1000 == 0 && last.elapsed() >= INTERVAL) || records == job.records {
+        if !next.is_empty() && ((records % 1000 == 0 && last.elapsed() >= INTERVAL) || records == job.records)
+        {
             flush(&producer);
             if transactional {
                 let group = consumer.group_metadata().expect("the group's metadata");

@@ -49,18 +49,18 @@ pub async fn neighbours(
     status: &Status,
     stop: &CancellationToken,
 ) -> Result<Registry, Fault> {
-    let section = kafka.clone();
-    retry::until_answered("kafka", status, stop, || {
-        let section = section.clone();
+    let registry = Registry::new(registry)?;
+    // Side by side: a worker's start should not take the sum of them.
+    let brokers = retry::until_answered("kafka", status, stop, || {
+        let section = kafka.clone();
         async move {
             // librdkafka blocks: not on tokio's own threads.
             let asked = tokio::task::spawn_blocking(move || kafka::knock(&section).map(|_| ())).await;
             asked.map_err(|error| Fault::bug("asking Kafka", error))?
         }
-    })
-    .await?;
-    let registry = Registry::new(registry)?;
-    retry::until_answered("registry", status, stop, || registry.ping()).await?;
+    });
+    let schemas = retry::until_answered("registry", status, stop, || registry.ping());
+    tokio::try_join!(brokers, schemas)?;
     Ok(registry)
 }
 
