@@ -58,6 +58,11 @@ impl Masker {
         }
         Ok(masker)
     }
+
+    /// The topics it reads.
+    pub fn topics(&self) -> Vec<String> {
+        self.topics.iter().map(|topic| topic.raw.clone()).collect()
+    }
 }
 
 impl Topic {

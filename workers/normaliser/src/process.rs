@@ -124,6 +124,11 @@ impl Normaliser {
         }
         Ok(Self { topics, routes, fact_schema: fact.json().to_owned(), scratch: Scratch::default() })
     }
+
+    /// The topics it reads.
+    pub fn topics(&self) -> Vec<String> {
+        self.topics.iter().map(|topic| topic.masked.clone()).collect()
+    }
 }
 
 impl Topic {

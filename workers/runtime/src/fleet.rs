@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaSection, LimitsSection, RegistrySection};
 use crate::contracts::{self, Folder, Serving, Watch};
-use crate::kafka;
 use crate::lane::Pace;
 use crate::lane::transform::{self, TransformLaneConfig};
 use crate::registry::{BlockingRegistry, Registry};

@@ -34,7 +34,7 @@ impl Work {
         Ok(match worker {
             ReplayWorker::Masker => {
                 let config = sluice_masker::Config::check(config::load(file)?)?;
-                let masker = Masker::new(&config.contracts, &config.keys)
+                let masker = Masker::new(&config.folder.contracts, &config.keys)
                     .map_err(|error| Fault::user("preparing the masks", error))?;
                 let raw = config.raw;
                 Self {
@@ -53,7 +53,7 @@ impl Work {
             }
             ReplayWorker::Normaliser => {
                 let config = sluice_normaliser::Config::check(config::load(file)?)?;
-                let normaliser = Normaliser::new(&config.contracts)
+                let normaliser = Normaliser::new(&config.folder.contracts)
                     .map_err(|error| Fault::user("preparing the facts", error))?;
                 let raw = config.raw;
                 Self {

@@ -8,7 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use sluice_core::{Fault, NextOffset, TopicPartition};
 
 use super::native::{Callbacks, GroupMetadata, Member};
-use super::reader::open;
+use super::reader::{Quiet, open};
 use super::{Positions, settings};
 use crate::config::KafkaSection;
 
@@ -51,7 +51,8 @@ pub fn committed(
 /// # Errors
 /// A [`Fault`] if Kafka does not answer.
 pub fn bounds(kafka: &KafkaSection, at: &TopicPartition) -> Result<(i64, i64), Fault> {
-    watermarks(&open(kafka, &settings::reader(kafka)?)?, at)
+    let consumer = open(kafka, &settings::reader(kafka)?)?;
+    watermarks(&consumer, at)
 }
 
 /// The first offset at or after a time (milliseconds since the epoch) per partition of `topic`; partitions without
@@ -111,10 +112,7 @@ pub fn readable_to_now(kafka: &KafkaSection, topic: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn watermarks<C: rdkafka::consumer::ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    at: &TopicPartition,
-) -> Result<(i64, i64), Fault> {
+fn watermarks(consumer: &BaseConsumer<Quiet>, at: &TopicPartition) -> Result<(i64, i64), Fault> {
     consumer
         .fetch_watermarks(&at.topic, at.partition, CALL)
         .map_err(|error| Fault::outage(format!("asking where {at} begins and ends"), error))
