@@ -16,7 +16,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane
+.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-claims bench-collector fault-collector
 
 help: ## say what there is
 	@echo "Sluicegate. make <target>:"; echo
@@ -90,3 +90,11 @@ bench-wire: ## how fast wire programs validate and patch Avro, beside other impl
 
 bench-lane: ## what a lane costs beside plain copies on librdkafka, on a broker of its own
 	cargo run --release --manifest-path benches/lane/Cargo.toml
+
+bench-claims: ## how many ids eight claimers take from a million rows, and Postgres under long transactions (15 min)
+	cargo bench --locked --profile dev -p sluice-lease -p sluice-tests --bench claims
+
+FAULT_IDS ?= 100000
+
+fault-collector: build ## eight collectors killed and stopped at random over FAULT_IDS ids; SLUICE_SEED repeats a run
+	SLUICE_FAULT_IDS=$(FAULT_IDS) cargo test --locked -p sluice-tests --test it -- --nocapture --exact collector::eight_collectors_that_are_killed_and_stopped_miss_and_repeat_nothing

@@ -2,6 +2,7 @@
 
 mod apply;
 mod cli;
+mod collector;
 mod exit;
 mod run;
 mod sql;
@@ -17,6 +18,7 @@ fn main() -> std::process::ExitCode {
         Command::Run { worker } => run::run(worker),
         Command::Plan(command) => apply::plan(&command),
         Command::Apply(command) => apply::apply(&command),
+        Command::Collector(args) => collector::collector(args.command),
         Command::Sql(command) => sql::sql(&command),
         Command::Wire(command) => wire::wire(&command),
         Command::Up(command) => up::up(&command),
