@@ -94,6 +94,9 @@ bench-lane: ## what a lane costs beside plain copies on librdkafka, on a broker 
 bench-claims: ## how many ids eight claimers take from a million rows, and Postgres under long transactions (15 min)
 	cargo bench --locked --profile dev -p sluice-lease -p sluice-tests --bench claims
 
+bench-collector: build ## pages per second, memory and records per CPU-second of a collector, dlt's beside it
+	BENCH_PYTHON=$${BENCH_PYTHON:-$(PYTHON)} cargo bench --locked --profile dev -p sluice-collector -p sluice-tests --bench pages
+
 FAULT_IDS ?= 100000
 
 fault-collector: build ## eight collectors killed and stopped at random over FAULT_IDS ids; SLUICE_SEED repeats a run

@@ -1,7 +1,6 @@
 //! Keeps this process's part of the shared limits: renews the leases on their tokens, says how many could be used, and
 //! passes on what the API has said to one replica.
 
-use std::future::Future as _;
 use std::sync::Arc;
 use std::time::Duration;
 
