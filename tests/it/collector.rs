@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Path, Query};
+use axum::http::StatusCode;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sluice_lease::Claims;
@@ -25,13 +26,22 @@ fn pages(id: u64) -> u64 {
     (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % 4 + 1
 }
 
-async fn answer(Path(id): Path<String>, Query(query): Query<HashMap<String, String>>) -> String {
+/// The id that the API does not know.
+const GONE: &str = "i000003";
+
+async fn answer(
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> (StatusCode, String) {
+    if query.get("gone") == Some(&id) {
+        return (StatusCode::GONE, String::new());
+    }
     let nth: u64 = id[1..].parse().unwrap();
     let page = query.get("page").map_or(1, |page| page.parse().unwrap()) - 1;
     let from = page * PER_PAGE;
     let to = if page < pages(nth) { from + PER_PAGE } else { from };
     let rows: Vec<_> = (from..to).map(|n| format!(r#"{{"id":"{id}","n":{n},"note":"x"}}"#)).collect();
-    format!(r#"{{"data":[{}]}}"#, rows.join(","))
+    (StatusCode::OK, format!(r#"{{"data":[{}]}}"#, rows.join(",")))
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -45,6 +55,8 @@ struct Bench {
     api: String,
     ids: u64,
     transactional: bool,
+    /// The API does not know one of the ids.
+    gone: bool,
 }
 
 /// One of the eight, and what was done to it.
@@ -75,7 +87,7 @@ impl Bench {
             claims.migrate().await.unwrap();
             (claims, api)
         });
-        Self { runtime, contract, claims, api, ids, transactional }
+        Self { runtime, contract, claims, api, ids, transactional, gone: false }
     }
 
     fn config(&self, nth: usize) -> std::path::PathBuf {
@@ -84,11 +96,12 @@ impl Bench {
         // Every other one has a name that outlives it: it takes its own ids back at once.
         let instance = if nth % 2 == 0 { format!("instance: w{nth}\n") } else { String::new() };
         let concurrency = if self.transactional { 8 } else { 1 };
+        let gone = if self.gone { format!("?gone={GONE}") } else { String::new() };
         let text = format!(
             "{}admin: {{listen: \"127.0.0.1:0\"}}\njob: {name}\ngroup: {name}\n{instance}mode: {mode}\n\
              database: {{url: {{file: {}}}, table: ids_of_{name}, id_column: id, claim: 20, lease_seconds: {}, attempts: 1000, connections: 3}}\n\
              api: {{base_url: \"{}\"}}\nlimits: {{concurrency: {concurrency}}}\n\
-             endpoints: [{{name: e, path: \"/v1/{{id}}\", pagination: {{kind: page}}, record_path: data, topic: {}}}]\n",
+             endpoints: [{{name: e, path: \"/v1/{{id}}{gone}\", pagination: {{kind: page}}, record_path: data, topic: {}}}]\n",
             self.contract.common(),
             self.contract.file("url").display(),
             LEASE.as_secs(),
@@ -230,6 +243,48 @@ fn eight_collectors_that_are_killed_and_stopped_miss_and_repeat_nothing() {
         let blows = bench.run(&mut random);
         bench.check(blows);
     }
+}
+
+/// Exit code and standard output of `sluice collector …`.
+fn command(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(sluice_tests::binary());
+    command.args(["collector", arguments[0], "-c"]).arg(bench.config(0)).args(&arguments[1..]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    eprintln!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_job_is_checked_tried_run_looked_at_and_mended_from_the_command_line() {
+    let stack = databases();
+    let bench = Bench { gone: true, ..Bench::new("ckcli", stack.postgres_url(), 6, true) };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let (code, checked) = command(&bench, &["check", "--neighbours", "--output", "json"]);
+    assert_eq!(code, Some(0), "{checked}");
+    assert_eq!(json(&checked)["endpoints"][0]["topic"], bench.contract.raw());
+    let tape = bench.contract.file("tape");
+    let tape = tape.to_str().unwrap();
+    let (code, tried) = command(&bench, &["try", "--id", "i000001", "--record", tape, "--output", "json"]);
+    assert_eq!(code, Some(0), "{tried}");
+    assert_eq!(json(&tried)["pages"][0]["samples"][0]["id"], "i000001");
+    let replay = ["try", "--id", "i000001", "--replay", tape, "--output", "json"];
+    assert_eq!(command(&bench, &replay), (Some(0), tried));
+    assert_eq!(command(&bench, &["try", "--id", GONE]).0, Some(1), "the API does not know it");
+    let (code, printed) = command(&bench, &["migrate", "--print"]);
+    assert!(code == Some(0) && printed.contains("CREATE TABLE IF NOT EXISTS sluice_claims"), "{printed}");
+    assert_eq!(command(&bench, &["migrate"]).0, Some(0));
+    let (code, ran) = command(&bench, &["run", "--once"]);
+    assert!(code == Some(0) && ran.contains("5 ids done, 1 dead"), "{ran}");
+    let (code, status) = command(&bench, &["status", "--output", "json"]);
+    assert_eq!((code, &json(&status)[0]["ids"]), (Some(0), &5.into()), "{status}");
+    let (code, dead) = command(&bench, &["dead", "--output", "json"]);
+    assert_eq!((code, &json(&dead)[0]["id"]), (Some(1), &GONE.into()), "{dead}");
+    assert!(json(&dead)[0]["reason"].as_str().unwrap().contains("410"));
+    assert_eq!(command(&bench, &["retry", "--id", "nobody"]).0, Some(1));
+    let (code, again) = command(&bench, &["retry", "--all", "--output", "json"]);
+    assert_eq!((code, json(&again)["due_again"].as_u64()), (Some(0), Some(1)));
+    assert_eq!(command(&bench, &["dead"]).0, Some(0));
 }
 
 #[test]
