@@ -135,7 +135,7 @@ impl Bench {
             assert!(begun.elapsed() < limit, "{done} of {} after {limit:?}", self.ids);
             for process in &mut processes {
                 // A zombie that was fenced ends and says so; whoever runs it starts it again.
-                if process.worker.has_ended() {
+                if process.worker.has_ended().is_some() {
                     process.worker = Worker::start("collector", &process.config);
                     process.thaws = None;
                 }
@@ -168,7 +168,7 @@ impl Bench {
             process.worker.signal("CONT");
         }
         for process in processes.iter_mut().filter_map(|process| {
-            let ended = process.worker.has_ended();
+            let ended = process.worker.has_ended().is_some();
             (!ended).then_some(process)
         }) {
             process.worker.signal("TERM");

@@ -101,11 +101,6 @@ impl Worker {
         assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");
     }
 
-    /// Has it ended by itself?
-    pub fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
-    }
-
     /// SIGTERM, and its end within `patience`.
     pub fn end(&mut self, patience: Duration) -> ExitStatus {
         self.signal("TERM");
