@@ -16,7 +16,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan
+.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector fault-collector
 
 help: ## say what there is
 	@echo "Sluicegate. make <target>:"; echo
@@ -93,3 +93,14 @@ bench-lane: ## what a lane costs beside plain copies on librdkafka, on a broker 
 
 bench-plan: build ## how long `sluice plan` takes for 500 contracts, on real servers
 	$(PYTHON) benches/plan/plan.py $(BIN)/sluice schemas --applied
+
+bench-claims: ## how many ids eight claimers take from a million rows, and Postgres under long transactions (15 min)
+	cargo bench --locked --profile dev -p sluice-lease -p sluice-tests --bench claims
+
+bench-collector: build ## pages per second, memory and records per CPU-second of a collector, dlt's beside it
+	BENCH_PYTHON=$${BENCH_PYTHON:-$(PYTHON)} cargo bench --locked --profile dev -p sluice-collector -p sluice-tests --bench pages
+
+FAULT_IDS ?= 100000
+
+fault-collector: build ## eight collectors killed and stopped at random over FAULT_IDS ids; SLUICE_SEED repeats a run
+	SLUICE_FAULT_IDS=$(FAULT_IDS) cargo test --locked -p sluice-tests --test it -- --nocapture --exact collector::eight_collectors_that_are_killed_and_stopped_miss_and_repeat_nothing

@@ -1,6 +1,7 @@
 //! Integration tests on real servers. `cargo test -p sluice-tests --test it`; needs what `setup/setup.sh` brings.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod collector;
 mod configuration;
 mod delivery;
 mod foreign;

@@ -87,6 +87,12 @@
 {{- $_ := set $config.api "auth" (dict "basic" (dict "user" .user "password" $secret)) -}}
 {{- else if eq .kind "header" -}}
 {{- $_ := set $config.api "auth" (dict "header" (dict "name" .header "value" $secret)) -}}
+{{- else if eq .kind "query" -}}
+{{- $_ := set $config.api "auth" (dict "query" (dict "name" .header "value" $secret)) -}}
+{{- else if eq .kind "oauth2" -}}
+{{- $_ := set $config.api "auth" (dict "oauth2" (merge (dict "client_secret" $secret "client_id" .user) (deepCopy (.settings | default dict)))) -}}
+{{- else if eq .kind "hmac" -}}
+{{- $_ := set $config.api "auth" (dict "hmac" (merge (dict "secret" $secret) (deepCopy (.settings | default dict)))) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $config -}}

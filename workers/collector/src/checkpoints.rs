@@ -23,6 +23,9 @@ use sluice_lease::{Claim, Tally};
 use sluice_runtime::config::KafkaSection;
 use sluice_runtime::kafka::{self, Outgoing, Producer};
 
+use crate::incremental::Marks;
+use crate::process::PartMark;
+
 /// Where an id goes on: before this page. The text of it stands in the claim's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Position {
@@ -32,6 +35,18 @@ pub(crate) struct Position {
     /// What to ask the page with; nothing for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
+    /// The first records of the page, which are published already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) part: Option<PartMark>,
+}
+
+/// What a claim's row remembers between holders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RowMark {
+    #[serde(flatten)]
+    pub(crate) at: Position,
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub(crate) marks: Marks,
 }
 
 /// The value of a checkpoint record: how far the id is, behind the page that it was written with.
@@ -40,6 +55,8 @@ pub(crate) struct Checkpoint {
     pub(crate) run: i64,
     /// Where to go on; nothing if every endpoint is complete.
     pub(crate) at: Option<Position>,
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub(crate) marks: Marks,
     pub(crate) pages: i64,
     pub(crate) records: i64,
     pub(crate) rejects: i64,
@@ -61,11 +78,13 @@ const PATIENCE: Duration = Duration::from_secs(150);
 
 impl Position {
     pub(crate) fn first(endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), page: 0, token: None }
+        Self { endpoint: endpoint.to_owned(), page: 0, token: None, part: None }
     }
+}
 
+impl RowMark {
     pub(crate) fn to_text(&self) -> String {
-        // A struct of text and a number always has a JSON form.
+        // Structs of texts and numbers always have a JSON form.
         serde_json::to_string(self).unwrap_or_default()
     }
 
@@ -75,9 +94,9 @@ impl Position {
 }
 
 impl Checkpoint {
-    pub(crate) fn new(run: i64, at: Option<Position>, tally: Tally) -> Self {
+    pub(crate) fn new(run: i64, at: Option<Position>, marks: Marks, tally: Tally) -> Self {
         let Tally { pages, records, rejects, bytes } = tally;
-        Self { run, at, pages, records, rejects, bytes }
+        Self { run, at, marks, pages, records, rejects, bytes }
     }
 
     pub(crate) const fn tally(&self) -> Tally {
@@ -140,7 +159,9 @@ impl CheckpointLog {
         else {
             return;
         };
-        let newer = |old: &Checkpoint| (value.run, value.pages) >= (old.run, old.pages);
+        // Parts of one page differ in their records only.
+        let far = |of: &Checkpoint| (of.run, of.pages, of.records + of.rejects);
+        let newer = |old: &Checkpoint| far(&value) >= far(old);
         if self.newest.get(id).is_none_or(newer) {
             self.newest.insert(id.to_owned(), value);
         }
@@ -213,19 +234,19 @@ mod tests {
         Claim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from: vec!["x".into()] }
     }
 
+    fn checkpoint(at: Option<Position>, tally: Tally) -> Vec<u8> {
+        Checkpoint::new(1, at, Marks::default(), tally).to_bytes()
+    }
+
     #[test]
     fn the_newest_checkpoint_of_the_run_wins_over_the_row() {
         let mut log = CheckpointLog::default();
-        let at = Position { endpoint: "flights".into(), page: 2, token: Some("t".into()) };
+        let at = Position { endpoint: "flights".into(), page: 2, token: Some("t".into()), part: None };
         // Ids may hold slashes, endpoints not.
-        give(
-            &mut log,
-            &key("a/b", "aircraft"),
-            &Checkpoint::new(1, Some(Position::first("flights")), tally(1)).to_bytes(),
-        );
-        give(&mut log, &key("a/b", "flights"), &Checkpoint::new(1, Some(at.clone()), tally(3)).to_bytes());
+        give(&mut log, &key("a/b", "aircraft"), &checkpoint(Some(Position::first("flights")), tally(1)));
+        give(&mut log, &key("a/b", "flights"), &checkpoint(Some(at.clone()), tally(3)));
         // Compaction may leave an older one of another key behind a newer one.
-        give(&mut log, &key("a/b", "aircraft"), &Checkpoint::new(1, None, tally(1)).to_bytes());
+        give(&mut log, &key("a/b", "aircraft"), &checkpoint(None, tally(1)));
         assert_eq!(log.newest(&claim(1, 2)).unwrap().at, Some(at));
         assert_eq!(log.newest(&claim(1, 4)), None, "the row is further");
         assert_eq!(log.newest(&claim(2, 0)), None, "another run");
@@ -241,9 +262,30 @@ mod tests {
     }
 
     #[test]
-    fn positions_come_back_from_their_text() {
-        let at = Position { endpoint: "flights".into(), page: 7, token: None };
-        assert_eq!(Position::parse(&at.to_text()), Some(at));
-        assert_eq!(Position::parse("{}"), None);
+    fn of_two_parts_of_a_page_the_later_one_counts() {
+        let mut log = CheckpointLog::default();
+        let at = |records| Position {
+            part: Some(PartMark { records, hash: "h".into() }),
+            ..Position::first("flights")
+        };
+        for records in [10, 20] {
+            let tally = Tally { records, ..tally(1) };
+            give(&mut log, &key("a/b", "flights"), &checkpoint(Some(at(records as u64)), tally));
+        }
+        assert_eq!(log.newest(&claim(1, 1)).unwrap().at, Some(at(20)));
+    }
+
+    #[test]
+    fn marks_come_back_from_their_text() {
+        let at = Position { endpoint: "flights".into(), page: 7, token: None, part: None };
+        let plain = RowMark { at: at.clone(), marks: Marks::default() };
+        assert_eq!(plain.to_text(), r#"{"endpoint":"flights","page":7}"#);
+        let mut marks = Marks::default();
+        let high = crate::incremental::High { value: "9".into(), edge: vec![u64::MAX] };
+        marks.since.insert("flights".into(), high);
+        for mark in [plain, RowMark { at, marks }] {
+            assert_eq!(RowMark::parse(&mark.to_text()), Some(mark));
+        }
+        assert_eq!(RowMark::parse("{}"), None);
     }
 }

@@ -1,12 +1,14 @@
-//! The API over HTTP: limits, credentials that stay with their origin, redirects by hand, bounded answers, retries.
+//! The API over HTTP: limits, credentials that stay with their origin, redirects by hand, retries; bodies are read by
+//! whoever asked, as they arrive.
 
 mod answer;
+mod gate;
 mod polite;
+mod window;
 
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{StatusCode, Url};
 use sluice_core::Fault;
 use sluice_runtime::metrics::{self, Progress};
@@ -14,11 +16,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use answer::{Answer, Refusal, Trouble};
+pub(crate) use gate::Gate;
 pub(crate) use polite::Politeness;
 
+use crate::auth::{Auth, Signed};
 use crate::config::{ApiConfig, Config, Endpoint, RawOnStatus, RawScope};
 use crate::pagination::Ask;
+use crate::request::Request;
 use crate::retry_after;
+use crate::tape::Tape;
+use crate::template::Values;
 
 /// Redirects followed in a row.
 const HOPS: usize = 5;
@@ -27,52 +34,61 @@ const HOPS: usize = 5;
 pub(crate) struct Api {
     http: reqwest::Client,
     base: Url,
-    credentials: Option<(HeaderName, HeaderValue)>,
-    max_page: usize,
+    /// Of every request to the API's own origin.
+    headers: Vec<(HeaderName, HeaderValue)>,
+    auth: Auth,
+    max_page: u64,
     polite: Politeness,
+    tape: Option<Tape>,
 }
 
-/// `Basic` credentials (RFC 7617).
-pub(crate) fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
+/// One page, asked for until it came or there is no use in asking.
+pub(crate) struct Asking<'a> {
+    api: &'a Api,
+    endpoint: &'a Endpoint,
+    request: Request,
+    attempt: u32,
+    /// A token that was taken back was replaced already.
+    renewed: bool,
 }
 
 impl Api {
     pub(crate) fn new(config: &Config) -> Result<Self, Fault> {
-        let ApiConfig { base, headers, credentials, connect_timeout, timeout, max_page } = &config.api;
-        let doing = "building the HTTP client";
-        let header = |name: &str, value: &str| -> Result<(HeaderName, HeaderValue), Fault> {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| Fault::user(doing, error))?;
-            let value = HeaderValue::from_str(value).map_err(|error| Fault::user(doing, error))?;
-            Ok((name, value))
-        };
+        let ApiConfig { base, headers, auth, connect_timeout, timeout, longest_answer, max_page } =
+            &config.api;
         let mut always = HeaderMap::new();
         always.insert(reqwest::header::ACCEPT, HeaderValue::from_static("application/json"));
-        for (name, value) in headers {
-            let (name, value) = header(name, value)?;
-            always.insert(name, value);
-        }
-        let credentials = match credentials {
-            None => None,
-            Some((name, value)) => {
-                let (name, mut value) = header(name, value)?;
-                value.set_sensitive(true);
-                Some((name, value))
-            }
-        };
         let http = reqwest::Client::builder()
             .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")))
             .default_headers(always)
             .connect_timeout(*connect_timeout)
-            .timeout(*timeout)
+            .read_timeout(*timeout)
+            .timeout(*longest_answer)
             .gzip(true)
             // Followed here, so that we decide what goes along.
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(config.concurrency)
             .build()
-            .map_err(|error| Fault::user(doing, error))?;
-        let polite = Politeness::new(config.requests_per_second, &config.retry);
-        Ok(Self { http, base: base.clone(), credentials, max_page: *max_page, polite })
+            .map_err(|error| Fault::user("building the HTTP client", error))?;
+        Ok(Self {
+            http,
+            base: base.clone(),
+            headers: headers.clone(),
+            auth: Auth::new(auth.clone()),
+            max_page: *max_page,
+            polite: Politeness::new(&config.budgets, &config.retry),
+            tape: None,
+        })
+    }
+
+    /// Answers are recorded, or come from a recording.
+    pub(crate) fn taped(mut self, tape: Tape) -> Self {
+        self.tape = Some(tape);
+        self
+    }
+
+    pub(crate) const fn polite(&self) -> &Politeness {
+        &self.polite
     }
 
     /// Is the API away for everyone, so that ids should not pay for it with their attempts?
@@ -80,50 +96,167 @@ impl Api {
         self.polite.is_away()
     }
 
-    /// Asks for a page until `accept` takes the answer, the retries are spent, or `stop`.
-    pub(crate) async fn page<T>(
-        &self,
-        endpoint: &Endpoint,
-        id: &str,
+    /// Begins to ask for a page.
+    pub(crate) fn asking<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        values: Values<'_>,
         ask: &Ask<'_>,
-        stop: &CancellationToken,
-        mut accept: impl FnMut(&Answer) -> Result<T, Trouble>,
-    ) -> Result<Option<T>, Refusal> {
-        let url = self.url(endpoint, id, ask).map_err(Refusal::Dead)?;
-        let mut attempt = 0;
-        loop {
-            tokio::select! {
-                () = self.polite.permit() => {}
-                () = stop.cancelled() => return Err(Refusal::Stopped),
+    ) -> Result<Asking<'a>, Refusal> {
+        let filled = endpoint.request.fill(&self.base, values, ask);
+        let request = filled.map_err(|why| Refusal::Dead(why.to_owned()))?;
+        Ok(Asking { api: self, endpoint, request, attempt: 0, renewed: false })
+    }
+
+    /// One request, redirects followed, until the answer's headers are there.
+    async fn once(&self, request: &Request, stop: &CancellationToken) -> Result<(Answer, Signed), Trouble> {
+        let Request { mut url, headers, mut body } = request.clone();
+        if let Some(tape) = &self.tape
+            && let Some(answer) = tape.play(request, self.max_page)?
+        {
+            return Ok((answer, Signed::default()));
+        }
+        for _ in 0..=HOPS {
+            // Scheme, host and port: the credentials are for nobody else, nor is what the job's own headers say.
+            let at_home = url.origin() == self.base.origin();
+            let signed = match at_home {
+                true => self.auth.sign(&self.http, &url, body.as_deref()).await?,
+                false => Signed::default(),
+            };
+            let mut target = url.clone();
+            if let Some((name, value)) = &signed.query {
+                target.query_pairs_mut().append_pair(name, value);
             }
-            self.polite.request();
-            let answered = self.once(&url).await;
-            let taken =
-                answered.and_then(|answer| self.judge(endpoint, answer)).and_then(|answer| match answer {
-                    None => Ok(None),
-                    Some(answer) => accept(&answer).map(Some),
-                });
-            let trouble = match taken {
-                Ok(taken) => {
-                    self.polite.success();
-                    return Ok(taken);
+            let mut asked = match &body {
+                Some(body) => {
+                    self.http.post(target).header(CONTENT_TYPE, "application/json").body(body.clone())
                 }
+                None => self.http.get(target),
+            };
+            let own = self.headers.iter().chain(&headers).filter(|_| at_home);
+            for (name, value) in own.chain(&signed.headers) {
+                asked = asked.header(name, value);
+            }
+            let waits = Instant::now();
+            let permits = tokio::select! {
+                permits = self.polite.permit() => permits,
+                () = stop.cancelled() => return Err(Trouble::Stopped),
+            };
+            let permits = permits.map_err(|wait| Trouble::Passing {
+                what: "the API asked everybody to wait".into(),
+                asked: Some(wait),
+                outage: false,
+            })?;
+            metrics::progress(Progress::RateWaitMs, waits.elapsed().as_millis() as u64);
+            metrics::progress(Progress::Requests, 1);
+            let response = asked.send().await.map_err(|error| answer::away(&error));
+            drop(permits);
+            let response = response?;
+            let status = response.status();
+            if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                let answer = self.listen(response);
+                return match &self.tape {
+                    None => Ok((answer, signed)),
+                    Some(tape) => Ok((tape.record(request, answer).await?, signed)),
+                };
+            }
+            let next = response.headers().get(LOCATION).and_then(|next| next.to_str().ok());
+            url = match next.and_then(|next| url.join(next).ok()) {
+                Some(next) if matches!(next.scheme(), "http" | "https") => next,
+                _ => return Err(Trouble::passing(format!("{status} without a usable Location"))),
+            };
+            if matches!(status.as_u16(), 301..=303) {
+                // As browsers do, and RFC 9110 (15.4.4) says for 303.
+                body = None;
+            }
+        }
+        Err(Trouble::Hopeless(format!("more than {HOPS} redirects in a row")))
+    }
+
+    /// What the headers say about coming again.
+    fn listen(&self, response: reqwest::Response) -> Answer {
+        let now = SystemTime::now();
+        let headers = response.headers();
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let date = text("date");
+        let asked = text("retry-after").and_then(|asked| retry_after::wait(asked, date, now));
+        let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            self.polite.refused();
+        }
+        for prefix in ["x-ratelimit", "ratelimit", "x-rate-limit"] {
+            let say = |what: &str| text(&format!("{prefix}-{what}"));
+            if let (Some(remaining), Some(reset)) = (say("remaining"), say("reset"))
+                && let Some(wait) = retry_after::exhausted(remaining, reset, date, now)
+                && self.polite.scope() == RawScope::Host
+            {
+                self.polite.hold_everyone_back(Instant::now() + wait);
+            }
+        }
+        Answer::new(response, asked, self.max_page)
+    }
+}
+
+impl Asking<'_> {
+    /// The next answer that is worth reading; `None`: there is nothing, by rule.
+    pub(crate) async fn answer(&mut self, stop: &CancellationToken) -> Result<Option<Answer>, Refusal> {
+        loop {
+            self.api.polite.request();
+            let trouble = match self.api.once(&self.request, stop).await {
+                Ok((answer, signed)) => match self.judge(answer) {
+                    Ok(None) => {
+                        self.well();
+                        return Ok(None);
+                    }
+                    Ok(Some(answer)) => return Ok(Some(answer)),
+                    Err(Trouble::Denied(401)) if !self.renewed && self.api.auth.refused(&signed) => {
+                        self.renewed = true;
+                        continue;
+                    }
+                    Err(trouble) => trouble,
+                },
                 Err(trouble) => trouble,
             };
-            attempt += 1;
-            let wait = self.after(&trouble, attempt)?;
-            metrics::progress(Progress::Retries, 1);
-            tracing::debug!(endpoint = endpoint.name, %trouble, attempt, ?wait, "asking again");
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stop.cancelled() => return Err(Refusal::Stopped),
-            }
+            self.failed(&trouble, stop).await?;
+        }
+    }
+
+    /// What is asked, for people: no credentials are in it.
+    pub(crate) fn shown(&self) -> String {
+        let Request { url, body, .. } = &self.request;
+        match body {
+            None => format!("GET {url}"),
+            Some(body) => format!("POST {url} {body}"),
+        }
+    }
+
+    /// The answer was read to its end; keeps it if answers are recorded.
+    pub(crate) fn well(&self) {
+        self.api.polite.success();
+    }
+
+    /// Something was wrong with the answer: waits until the page may be asked for again, or says why it may not.
+    pub(crate) async fn failed(
+        &mut self,
+        trouble: &Trouble,
+        stop: &CancellationToken,
+    ) -> Result<(), Refusal> {
+        self.attempt += 1;
+        let wait = self.after(trouble)?;
+        metrics::progress(Progress::Retries, 1);
+        metrics::progress(Progress::RetryWaitMs, wait.as_millis() as u64);
+        tracing::debug!(endpoint = self.endpoint.name, %trouble, self.attempt, ?wait, "asking again");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = stop.cancelled() => Err(Refusal::Stopped),
         }
     }
 
     /// How long to wait before the next attempt; or why there is none.
-    fn after(&self, trouble: &Trouble, attempt: u32) -> Result<Duration, Refusal> {
-        match trouble {
+    fn after(&self, trouble: &Trouble) -> Result<Duration, Refusal> {
+        let polite = &self.api.polite;
+        let asked = match trouble {
+            Trouble::Stopped => return Err(Refusal::Stopped),
             Trouble::Hopeless(why) => return Err(Refusal::Dead(why.clone())),
             Trouble::Denied(status) => {
                 let why = format!(
@@ -133,102 +266,31 @@ impl Api {
             }
             Trouble::Passing { asked, outage, .. } => {
                 if *outage {
-                    self.polite.failure();
+                    polite.failure();
                 }
-                if let Some(asked) = asked
-                    && self.polite.scope() == RawScope::Host
-                {
-                    self.polite.hold_back(Instant::now() + *asked);
-                }
+                *asked
             }
-        }
-        let asked = match trouble {
-            Trouble::Passing { asked, .. } => *asked,
-            Trouble::Denied(_) | Trouble::Hopeless(_) => None,
         };
+        if let Some(asked) = asked
+            && polite.scope() == RawScope::Host
+        {
+            polite.hold_everyone_back(Instant::now() + asked);
+        }
         let give_back = |pause| Err(Refusal::Later { pause, reason: trouble.to_string() });
-        if let Some(asked) = asked.filter(|asked| *asked > self.polite.longest_wait()) {
+        if let Some(asked) = asked.filter(|asked| *asked > polite.longest_wait()) {
             return give_back(asked);
         }
-        let wait = self.polite.backoff(attempt - 1).max(asked.unwrap_or_default());
-        if attempt >= self.polite.attempts() || !self.polite.may_retry() {
+        let wait = polite.backoff(self.attempt - 1).max(asked.unwrap_or_default());
+        if self.attempt >= polite.attempts() || !polite.may_retry() {
             return give_back(wait);
         }
         Ok(wait)
     }
 
-    fn url(&self, endpoint: &Endpoint, id: &str, ask: &Ask<'_>) -> Result<Url, String> {
-        let first = format!("{}{}", self.base.as_str().trim_end_matches('/'), endpoint.path.fill(id));
-        let mut url = Url::parse(&first).map_err(|_| "the id does not make a URL".to_owned())?;
-        match ask {
-            Ask::Plain => {}
-            Ask::Query(name, value) => drop(url.query_pairs_mut().append_pair(name, value)),
-            Ask::Url(next) => {
-                url = url.join(next).map_err(|_| "the next page's URL is not a URL".to_owned())?;
-                if !matches!(url.scheme(), "http" | "https") {
-                    return Err("the next page's URL is not http or https".to_owned());
-                }
-            }
-        }
-        Ok(url)
-    }
-
-    /// One request, redirects followed, the whole body read.
-    async fn once(&self, url: &Url) -> Result<Answer, Trouble> {
-        let mut url = url.clone();
-        for _ in 0..=HOPS {
-            metrics::progress(Progress::Requests, 1);
-            let mut request = self.http.get(url.clone());
-            // Scheme, host and port: the credentials are for nobody else.
-            if let Some((name, value)) = &self.credentials
-                && url.origin() == self.base.origin()
-            {
-                request = request.header(name, value);
-            }
-            let response = request.send().await.map_err(|error| away(&error))?;
-            let status = response.status();
-            if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return self.body(response).await;
-            }
-            let target = response.headers().get(LOCATION).and_then(|target| target.to_str().ok());
-            let target = target.and_then(|target| url.join(target).ok());
-            url = match target {
-                Some(target) if matches!(target.scheme(), "http" | "https") => target,
-                _ => return Err(Trouble::passing(format!("{status} without a usable Location"))),
-            };
-        }
-        Err(Trouble::Hopeless(format!("more than {HOPS} redirects in a row")))
-    }
-
-    async fn body(&self, mut response: reqwest::Response) -> Result<Answer, Trouble> {
-        let status = response.status();
-        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-        let headers = response.headers();
-        let date = headers.get(DATE).and_then(text);
-        let asked = headers.get(RETRY_AFTER).and_then(text);
-        let asked = asked.and_then(|asked| retry_after::wait(&asked, date.as_deref(), SystemTime::now()));
-        let links = headers.get_all(LINK).iter().filter_map(text).collect();
-        let html = headers
-            .get(reqwest::header::CONTENT_TYPE)
-            .and_then(text)
-            .is_some_and(|kind| kind.contains("html"));
-        let mut body = Vec::new();
-        if status.is_success() {
-            while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {
-                if body.len() + chunk.len() > self.max_page {
-                    return Err(Trouble::Hopeless(format!("a page of more than {} bytes", self.max_page)));
-                }
-                body.extend_from_slice(&chunk);
-            }
-        }
-        metrics::progress(Progress::AnswerBytes, body.len() as u64);
-        Ok(Answer { status: status.as_u16(), body, links, asked, html })
-    }
-
     /// The status, by the endpoint's rules and then by the usual ones. `None`: there is nothing, by rule.
-    fn judge(&self, endpoint: &Endpoint, answer: Answer) -> Result<Option<Answer>, Trouble> {
+    fn judge(&self, answer: Answer) -> Result<Option<Answer>, Trouble> {
         let status = answer.status;
-        match endpoint.on_status.get(&status) {
+        match self.endpoint.on_status.get(&status) {
             Some(RawOnStatus::None) => return Ok(None),
             Some(RawOnStatus::Dead) => return Err(Trouble::Hopeless(format!("the API says {status}"))),
             Some(RawOnStatus::Retry) => return Err(Trouble::status(status, answer.asked)),
@@ -244,15 +306,4 @@ impl Api {
             _ => Err(Trouble::Hopeless(format!("the API says {status}"))),
         }
     }
-}
-
-/// A neighbour that did not answer. The URL is left out: it holds the id.
-fn away(error: &reqwest::Error) -> Trouble {
-    let what = match () {
-        () if error.is_timeout() => "no answer in time",
-        () if error.is_connect() => "no connection",
-        () if error.is_decode() => "a body that cannot be decompressed",
-        () => "the answer broke off",
-    };
-    Trouble::Passing { what: what.to_owned(), asked: None, outage: true }
 }

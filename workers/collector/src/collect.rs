@@ -1,20 +1,21 @@
-//! One id, from where it stands to its last page: ask, read, publish, remember; page by page.
+//! One id, from where it stands to its last page: what `walk.rs` reads is published and remembered, page by page.
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use sluice_core::{Fault, Outputs};
 use sluice_lease::{Claim, Claims, Fenced, Given, LeaseError, Mark, Tally};
 use sluice_runtime::metrics::{self, Progress};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::{self, Checkpoint, Position};
-use crate::client::{Answer, Refusal, Trouble};
+use crate::checkpoints::{self, Checkpoint, Position, RowMark};
+use crate::client::Refusal;
+use crate::drift::Noticed;
+use crate::incremental::Marks;
 use crate::job::Job;
-use crate::pagination::{LoopGuard, Next, Seen};
-use crate::process::{PageAt, PageRead};
+use crate::process::PartRead;
 use crate::publisher::{Page, Publisher};
 use crate::tally::Counters;
+use crate::walk::{Halt, Part, Taker, Walk};
 
 /// What became of an id in this process.
 #[derive(Debug)]
@@ -50,15 +51,7 @@ pub(crate) struct Progressed {
     pub(crate) claim: Claim,
     pub(crate) at: Option<Position>,
     pub(crate) tally: Tally,
-}
-
-/// Why an id's pages stopped.
-enum Halt {
-    Refused(Refusal),
-    Lost,
-    Unknown,
-    Database(LeaseError),
-    Fault(Fault),
+    pub(crate) marks: Marks,
 }
 
 impl Task {
@@ -80,137 +73,47 @@ impl Task {
     }
 
     async fn pages(&self, id: &mut Progressed) -> Result<(), Halt> {
-        let mut outputs = Outputs::new();
-        while let Some(at) = id.at.clone() {
-            let endpoints = &self.job.config.endpoints;
-            let Some(nth) = endpoints.iter().position(|endpoint| endpoint.name == at.endpoint) else {
-                let why =
-                    format!("its checkpoint names endpoint `{}`, which the job no longer has", at.endpoint);
-                return Err(Halt::Refused(Refusal::Dead(why)));
-            };
-            let after = endpoints.get(nth + 1).map(|next| Position::first(&next.name));
-            self.endpoint(nth, id, at, after, &mut outputs).await?;
-        }
-        Ok(())
+        let (text, marks, at) = (id.claim.id.clone(), id.marks.clone(), id.at.clone());
+        let config = &self.job.config;
+        let part = part_bytes(config.memory, config.concurrency);
+        let taker = Publishing { task: self, id };
+        let (job, stop) = (&*self.job, &self.stop);
+        Walk { job, id: &text, taker, stop, marks, part, most: None }.run(at).await
     }
 
-    /// All pages of one endpoint. `after` is where it goes on behind them.
-    async fn endpoint(
-        &self,
-        nth: usize,
-        id: &mut Progressed,
-        mut at: Position,
-        after: Option<Position>,
-        outputs: &mut Outputs,
-    ) -> Result<(), Halt> {
-        let mut guard = LoopGuard::default();
-        if let Some(token) = &at.token {
-            guard.repeats_token(token);
-        }
-        loop {
-            if self.stop.is_cancelled() {
-                return Err(Halt::Refused(Refusal::Stopped));
-            }
-            let read = self.ask(nth, &id.claim, &at, outputs, &mut guard).await?;
-            let next = match &read {
-                Some((_, Next::Token(token))) => {
-                    let max_pages = self.job.config.retry.max_pages;
-                    if guard.repeats_token(token) {
-                        return Err(dead(format!("page {} leads back to an earlier page", at.page)));
-                    }
-                    if at.page + 1 >= max_pages {
-                        return Err(dead(format!("more than {max_pages} pages")));
-                    }
-                    let (endpoint, token) = (at.endpoint.clone(), Some(token.clone()));
-                    Some(Position { endpoint, page: at.page + 1, token })
-                }
-                Some((_, Next::Broken(why))) => return Err(dead((*why).to_owned())),
-                Some((_, Next::End)) | None => after.clone(),
-            };
-            let page = read.map(|(page, _)| page).unwrap_or_default();
-            let ended = next == after;
-            self.publish(nth, id, &at, next, &page, outputs).await?;
-            match (&id.at, ended) {
-                (Some(next), false) => at = next.clone(),
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// Asks for one page and reads it into `outputs`. `None`: there is nothing here, by rule.
-    async fn ask(
-        &self,
-        nth: usize,
-        claim: &Claim,
-        at: &Position,
-        outputs: &mut Outputs,
-        guard: &mut LoopGuard,
-    ) -> Result<Option<(PageBody, Next)>, Halt> {
-        let endpoint = &self.job.config.endpoints[nth];
-        let ask = endpoint.pagination.ask(at.token.as_deref());
-        let mut reader = self.job.reader(nth).map_err(Halt::Fault)?;
-        let accept = |answer: &Answer| {
-            outputs.clear();
-            let dedupe = (!self.job.config.transactional).then(|| self.dedupe(claim, at, &answer.body));
-            let (job, endpoint_name) = (self.job.config.job.as_str(), endpoint.name.as_str());
-            let page_at = PageAt { job, endpoint: endpoint_name, page: at.page, dedupe: dedupe.as_deref() };
-            let read = reader.read(page_at, &answer.body, outputs);
-            let read = read.map_err(|error| Trouble::page(&error, answer.html))?;
-            if endpoint.pagination.counts() && read.records > 0 && guard.repeats_page(&answer.body) {
-                return Err(Trouble::Hopeless(format!("page {} is the one before it again", at.page)));
-            }
-            let next = endpoint.pagination.next(&Seen {
-                values: &read.values,
-                links: &answer.links,
-                records: read.records + read.rejects,
-                token: at.token.as_deref(),
-            });
-            Ok((PageBody { read, bytes: answer.body.len() }, next))
-        };
-        let asked = self.job.api.page(endpoint, &claim.id, &ask, &self.stop, accept).await;
-        self.job.give_back(nth, reader);
-        asked.map_err(Halt::Refused)
-    }
-
-    /// Makes a page durable together with the memory of it, then moves `id` on to `next`.
-    async fn publish(
-        &self,
-        nth: usize,
-        id: &mut Progressed,
-        at: &Position,
-        next: Option<Position>,
-        page: &PageBody,
-        outputs: &mut Outputs,
-    ) -> Result<(), Halt> {
-        let (records, rejects) = (page.read.records, page.read.rejects);
+    /// Makes a part of a page durable together with the memory of it, then moves `id` on.
+    async fn publish(&self, id: &mut Progressed, part: Part<'_>, outputs: &mut Outputs) -> Result<(), Halt> {
+        let PartRead { records, rejects, repeats } = part.read;
+        let pages = i64::from(part.ends_page);
         let tally = Tally {
-            pages: id.tally.pages + 1,
+            pages: id.tally.pages + pages,
             records: id.tally.records + signed(records),
             rejects: id.tally.rejects + signed(rejects),
-            bytes: id.tally.bytes + signed(page.bytes as u64),
+            bytes: id.tally.bytes + signed(part.bytes),
         };
         let transactional = self.job.config.transactional;
         let checkpoint = transactional.then(|| {
-            let checkpoint = Checkpoint::new(id.claim.run, next.clone(), tally);
-            (checkpoints::key(&id.claim.id, &at.endpoint), checkpoint.to_bytes())
+            let checkpoint = Checkpoint::new(id.claim.run, part.next.clone(), part.marks.clone(), tally);
+            (checkpoints::key(&id.claim.id, &part.at.endpoint), checkpoint.to_bytes())
         });
-        let topics = Arc::clone(&self.job.targets[nth].topics);
+        let topics = Arc::clone(&self.job.targets[part.nth].topics);
         let letters = outputs.iter().filter(|record| record.route == crate::process::LETTERS).count();
         let going = std::mem::take(outputs);
         if !going.is_empty() || checkpoint.is_some() {
-            let page = Page { topics, outputs: going, checkpoint };
+            let dedupe = (!transactional).then(|| self.dedupe(&id.claim, &part));
+            let page = Page { topics, outputs: going, checkpoint, dedupe };
             *outputs = self.publisher.publish(page).await.map_err(|_| Halt::Unknown)?;
         }
-        (id.at, id.tally) = (next, tally);
-        metrics::progress(Progress::Pages, 1);
+        (id.at, id.tally, id.marks) = (part.next, tally, part.marks.clone());
+        metrics::progress(Progress::Pages, u64::from(part.ends_page));
         metrics::progress(Progress::PageRecords, records);
+        metrics::progress(Progress::Repeats, repeats);
         (0..letters).for_each(|_| metrics::dead_lettered("collector", sluice_core::Class::Shape));
-        self.counters.page(records, rejects, page.bytes as u64);
+        self.counters.page(u64::from(part.ends_page), records, rejects, part.bytes);
         // In transactional mode Kafka has the checkpoint; the row is written once, at the id's end. Where the page was
         // the id's last, `done` follows at once.
-        if !transactional && let Some(next) = &id.at {
-            let mark = Mark { next_page: Some(next.to_text()), tally };
-            match self.claims.checkpoint(&id.claim, &mark).await {
+        if !transactional && id.at.is_some() {
+            match self.claims.checkpoint(&id.claim, &id.mark()).await {
                 Ok(Fenced::Kept) => {}
                 Ok(Fenced::Lost) => return Err(Halt::Lost),
                 Err(error) => return Err(Halt::Database(error)),
@@ -221,20 +124,20 @@ impl Task {
 
     /// Writes what became of the id.
     async fn conclude(&self, halted: Result<(), Halt>, id: &Progressed) -> Result<End, LeaseError> {
-        let Progressed { claim, at, tally } = id;
-        let mark = Mark { next_page: at.as_ref().map(Position::to_text), tally: *tally };
+        let Progressed { claim, tally, .. } = id;
+        let mark = id.mark();
         let transactional = self.job.config.transactional;
         let kept = |fenced, end| if fenced == Fenced::Kept { end } else { End::Lost };
         match halted {
             Ok(()) => {
                 let every = self.job.config.database.every;
-                Ok(kept(self.claims.done(claim, *tally, every).await?, End::Done))
+                Ok(kept(self.claims.done_at(claim, &self.after_the_run(id), every).await?, End::Done))
             }
             Err(Halt::Refused(Refusal::Stopped)) => {
                 Ok(kept(self.claims.release(claim, &mark, &Given::Back).await?, End::Released))
             }
             Err(Halt::Refused(Refusal::Later { pause, reason })) => {
-                let progressed = tally.pages > claim.tally.pages;
+                let progressed = far(tally) > far(&claim.tally);
                 let spent = claim.attempt >= self.job.config.database.attempts && !progressed;
                 if self.job.api.is_away() {
                     // An outage is not poison: the attempt does not count.
@@ -265,23 +168,57 @@ impl Task {
         }
     }
 
-    /// `job/id/run/endpoint/page/hash`: the same page published twice carries the same text.
-    fn dedupe(&self, claim: &Claim, at: &Position, body: &[u8]) -> String {
-        let hash = hex::encode(&Sha256::digest(body)[..16]);
+    /// The row of a complete id: nothing to go on from, but what its next run begins with.
+    fn after_the_run(&self, id: &Progressed) -> Mark {
+        let marks = id.marks.clone().after_the_run();
+        let first = self.job.config.endpoints.first().filter(|_| !marks.is_empty());
+        let row = first.map(|first| RowMark { at: Position::first(&first.name), marks });
+        Mark { next_page: row.map(|row| row.to_text()), tally: id.tally }
+    }
+
+    /// `job/id/run/endpoint/page/hash`: the same page published twice carries the same text. Of a page in parts, the
+    /// part's first record follows the page, and the hash is over all up to its end.
+    fn dedupe(&self, claim: &Claim, part: &Part<'_>) -> String {
+        let hash = part.hash.get(..32).unwrap_or(part.hash);
         let (job, id, run) = (&self.job.config.job, &claim.id, claim.run);
-        format!("{job}/{id}/{run}/{}/{}/{hash}", at.endpoint, at.page)
+        let from = part.at.part.as_ref().map_or_else(String::new, |part| format!("+{}", part.records));
+        format!("{job}/{id}/{run}/{}/{}{from}/{hash}", part.at.endpoint, part.at.page)
     }
 }
 
-/// A page that was read: its records are in the arena.
-#[derive(Default)]
-struct PageBody {
-    read: PageRead,
-    bytes: usize,
+impl Progressed {
+    fn mark(&self) -> Mark {
+        let row = self.at.as_ref().map(|at| RowMark { at: at.clone(), marks: self.marks.clone() });
+        Mark { next_page: row.map(|row| row.to_text()), tally: self.tally }
+    }
 }
 
-fn dead(why: String) -> Halt {
-    Halt::Refused(Refusal::Dead(why))
+/// Publishes what a walk reads.
+struct Publishing<'t> {
+    task: &'t Task,
+    id: &'t mut Progressed,
+}
+
+impl Taker for Publishing<'_> {
+    async fn take(&mut self, part: Part<'_>, outputs: &mut Outputs) -> Result<(), Halt> {
+        self.task.publish(self.id, part, outputs).await
+    }
+
+    fn noticed(&mut self, endpoint: &str, page: u64, noticed: Noticed) {
+        metrics::progress(Progress::Drift, 1);
+        self.task.counters.drifted();
+        tracing::warn!(endpoint, page, "pages move while they are read: {noticed}");
+    }
+}
+
+/// A page is handed over in parts of this size: what all ids at once may hold is a quarter of the memory.
+fn part_bytes(memory: usize, concurrency: usize) -> usize {
+    (memory / 4 / concurrency.max(1)).clamp(64 << 10, 4 << 20)
+}
+
+/// Parts of one page differ in their records only.
+fn far(tally: &Tally) -> (i64, i64) {
+    (tally.pages, tally.records + tally.rejects)
 }
 
 fn signed(count: u64) -> i64 {

@@ -1,8 +1,9 @@
 //! The collector's configuration: what an operator writes ([`RawConfig`]) and what was found to be sound ([`Config`]).
 
+mod api;
+mod endpoint;
 mod raw;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use sluice_lease::{Dialect, Source};
 use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection};
 
 pub use raw::{
-    RawApi, RawAuth, RawBasic, RawConfig, RawDatabase, RawEndpoint, RawKeyHeader, RawLimits, RawMode,
-    RawOnStatus, RawPagination, RawRetry, RawScope,
+    RawApi, RawAuth, RawBasic, RawConfig, RawDatabase, RawEncoding, RawEndpoint, RawHmac, RawIncremental,
+    RawKeyHeader, RawKeyLimit, RawLimits, RawMethod, RawMode, RawOauth2, RawOnStatus, RawPagination,
+    RawRetry, RawScope,
 };
 
-use crate::page::{PathError, Paths};
-use crate::pagination::Pagination;
-use crate::template::Template;
+pub(crate) use api::{ApiConfig, AuthConfig, HmacConfig, OauthConfig};
+pub(crate) use endpoint::Endpoint;
 
 /// A collector's configuration after every check that needs no neighbour. The only way to one is [`Config::check`].
 pub struct Config {
@@ -33,7 +34,8 @@ pub struct Config {
     pub(crate) database: DatabaseConfig,
     pub(crate) api: ApiConfig,
     pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) requests_per_second: Option<f64>,
+    /// A request takes from each.
+    pub(crate) budgets: Vec<BudgetConfig>,
     pub(crate) concurrency: usize,
     pub(crate) retry: RetryConfig,
 }
@@ -50,24 +52,11 @@ pub(crate) struct DatabaseConfig {
     pub(crate) migrate: bool,
 }
 
-pub(crate) struct ApiConfig {
-    pub(crate) base: reqwest::Url,
-    pub(crate) headers: Vec<(String, String)>,
-    /// Header name and value that carry the credentials; go to the API's own origin only.
-    pub(crate) credentials: Option<(String, String)>,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) max_page: usize,
-}
-
-/// One resource that is asked for every id.
-pub(crate) struct Endpoint {
+/// So many requests in a second, over everyone who names the same.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BudgetConfig {
     pub(crate) name: String,
-    pub(crate) path: Template,
-    pub(crate) pagination: Pagination,
-    pub(crate) paths: Paths,
-    pub(crate) topic: String,
-    pub(crate) on_status: BTreeMap<u16, RawOnStatus>,
+    pub(crate) per_second: f64,
 }
 
 pub(crate) struct RetryConfig {
@@ -102,15 +91,13 @@ impl Config {
         }
         merge(sluice_runtime::kafka::check_properties(&raw.kafka), &mut errors);
         let database = database(&raw.database, &mut errors);
-        let api = api(&raw.api, &mut errors);
-        let endpoints = endpoints(&raw.endpoints, &mut errors);
+        let api = api::check(&raw.api, &mut errors);
+        let endpoints = endpoint::check(&raw.endpoints, raw.api.max_record.bytes(), &mut errors);
         if raw.limits.concurrency == 0 {
             errors.add("limits.concurrency", "must be at least 1", None);
         }
-        if raw.limits.requests_per_second.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-            let hint = "leave it out for no limit".to_owned();
-            errors.add("limits.requests_per_second", "must be a number above 0", Some(hint));
-        }
+        let origin = api.as_ref().map(|api| api.base.origin().ascii_serialization());
+        let budgets = budgets(&raw.limits, &origin.unwrap_or_default(), &mut errors);
         if raw.retry.attempts == 0 {
             errors.add("retry.attempts", "must be at least 1", Some("1 means: no retry".into()));
         }
@@ -129,7 +116,7 @@ impl Config {
             database,
             api,
             endpoints,
-            requests_per_second: raw.limits.requests_per_second,
+            budgets,
             concurrency: raw.limits.concurrency,
             retry: RetryConfig {
                 attempts: raw.retry.attempts,
@@ -171,7 +158,30 @@ fn name(path: &str, text: &str, errors: &mut ConfigErrors) {
     }
 }
 
-fn merge<T>(result: Result<T, ConfigErrors>, errors: &mut ConfigErrors) -> Option<T> {
+fn budgets(raw: &RawLimits, origin: &str, errors: &mut ConfigErrors) -> Vec<BudgetConfig> {
+    let mut budgets = Vec::new();
+    let mut add = |path: &str, name: String, per_second: f64| {
+        // Tokens are counted in whole numbers; beyond a million per second nobody waits for one.
+        if per_second.is_finite() && per_second > 0.0 && per_second <= 1e6 {
+            budgets.push(BudgetConfig { name, per_second });
+        } else {
+            let hint = "leave it out for no limit".to_owned();
+            errors.add(path, "must be a number above 0, at most 1000000", Some(hint));
+        }
+    };
+    if let Some(per_second) = raw.requests_per_second {
+        add("limits.requests_per_second", format!("host {origin}"), per_second);
+    }
+    if let Some(key) = &raw.key {
+        add("limits.key.requests_per_second", format!("key {}", key.name), key.requests_per_second);
+    }
+    if let Some(key) = &raw.key {
+        name("limits.key.name", &key.name, errors);
+    }
+    budgets
+}
+
+pub(crate) fn merge<T>(result: Result<T, ConfigErrors>, errors: &mut ConfigErrors) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(found) => {
@@ -218,103 +228,6 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
         connections: raw.connections,
         migrate: raw.migrate,
     })
-}
-
-fn api(raw: &RawApi, errors: &mut ConfigErrors) -> Option<ApiConfig> {
-    let credentials = match &raw.auth {
-        None => None,
-        Some(RawAuth::Bearer(secret)) => {
-            let token = merge(secret.reveal("api.auth.bearer"), errors);
-            token.map(|token| ("authorization".to_owned(), format!("Bearer {token}")))
-        }
-        Some(RawAuth::Basic(basic)) => {
-            let password = merge(basic.password.reveal("api.auth.basic.password"), errors);
-            password
-                .map(|password| ("authorization".to_owned(), crate::client::basic(&basic.user, &password)))
-        }
-        Some(RawAuth::Header(header)) => {
-            let value = merge(header.value.reveal("api.auth.header.value"), errors);
-            value.map(|value| (header.name.to_ascii_lowercase(), value))
-        }
-    };
-    if let Some((name, value)) = &credentials {
-        if reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            errors.add("api.auth.header.name", "is not a header name", None);
-        }
-        if reqwest::header::HeaderValue::from_str(value).is_err() {
-            let hint = "look for line breaks in the secret".to_owned();
-            errors.add("api.auth", "holds characters that no header may hold", Some(hint));
-        }
-    }
-    for (name, value) in &raw.headers {
-        let sound = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
-            && reqwest::header::HeaderValue::from_str(value).is_ok();
-        if !sound {
-            errors.add(format!("api.headers.{name}"), "is not a valid header", None);
-        }
-    }
-    let base = match reqwest::Url::parse(&raw.base_url) {
-        Ok(base) if matches!(base.scheme(), "http" | "https") && base.has_host() => base,
-        _ => {
-            errors.add("api.base_url", "is not an http or https URL", Some("https://api.example.org".into()));
-            return None;
-        }
-    };
-    if !base.username().is_empty() || base.password().is_some() {
-        errors.add("api.base_url", "holds credentials", Some("put them under api.auth".into()));
-    }
-    Some(ApiConfig {
-        base,
-        headers: raw.headers.clone().into_iter().collect(),
-        credentials,
-        connect_timeout: Duration::from_secs(raw.connect_timeout_seconds),
-        timeout: Duration::from_secs(raw.timeout_seconds),
-        max_page: raw.max_page.bytes(),
-    })
-}
-
-fn endpoints(raw: &[RawEndpoint], errors: &mut ConfigErrors) -> Vec<Endpoint> {
-    if raw.is_empty() {
-        errors.add("endpoints", "is empty", Some("a job asks at least one endpoint per id".into()));
-    }
-    let mut sound = Vec::new();
-    for (nth, endpoint) in raw.iter().enumerate() {
-        let at = |key: &str| format!("endpoints[{nth}].{key}");
-        name(&at("name"), &endpoint.name, errors);
-        if raw[..nth].iter().any(|earlier| earlier.name == endpoint.name) {
-            errors.add(at("name"), "is taken by an earlier endpoint", None);
-        }
-        name(&at("topic"), &endpoint.topic, errors);
-        let path = match Template::parse(&endpoint.path) {
-            Ok(path) => Some(path),
-            Err(error) => {
-                errors.add(at("path"), error.to_string(), Some("/v1/things/{id}/parts".into()));
-                None
-            }
-        };
-        let pagination = Pagination::new(&endpoint.pagination);
-        let paths = match Paths::compile(&endpoint.record_path, &pagination.wanted()) {
-            Ok(paths) => Some(paths),
-            Err(PathError { path, why }) => {
-                errors.add(at("record_path"), format!("`{path}` {why}"), None);
-                None
-            }
-        };
-        let mut on_status = BTreeMap::new();
-        for (status, rule) in &endpoint.on_status {
-            match status.parse::<u16>() {
-                Ok(code) if (100..600).contains(&code) => {
-                    on_status.insert(code, *rule);
-                }
-                _ => errors.add(at(&format!("on_status.{status}")), "is not an HTTP status", None),
-            }
-        }
-        if let (Some(path), Some(paths)) = (path, paths) {
-            let (name, topic) = (endpoint.name.clone(), endpoint.topic.clone());
-            sound.push(Endpoint { name, path, pagination, paths, topic, on_status });
-        }
-    }
-    sound
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::client::Api;
 use crate::config::Config;
 use crate::process::PageReader;
 use crate::publisher::Topics;
+use crate::tape::Tape;
 
 /// A job, ready to ask and to publish.
 pub(crate) struct Job {
@@ -26,9 +27,9 @@ pub(crate) struct Job {
 /// Where an endpoint's records go, and how they are read.
 pub(crate) struct Target {
     pub(crate) topics: Arc<Topics>,
-    schema: Schema,
+    pub(crate) schema: Schema,
     schema_id: SchemaId,
-    record_key: String,
+    pub(crate) record_key: String,
     /// Readers that no task uses at the moment: as many as ever read at once.
     idle: Mutex<Vec<PageReader>>,
 }
@@ -71,8 +72,13 @@ impl Job {
     }
 
     /// The same without a registry, for looking at records that are not published.
-    pub(crate) fn offline(config: Config) -> Result<Self, Fault> {
-        let api = Api::new(&config)?;
+    pub(crate) fn offline(config: Config, tape: Option<Tape>) -> Result<Self, Fault> {
+        let mut api = Api::new(&config)?;
+        if let Some(tape) = tape {
+            api = api.taped(tape);
+        }
+        // Nobody else is asked about limits: one id, one request at a time.
+        api.polite().alone();
         let wanted = contracts(&config).map_err(|errors| Fault::user("reading the contracts", errors))?;
         let target = |Wanted { topic, schema, record_key }| {
             let topics = Topics { letters: sluice_contract::dead_letter_topic(&topic), records: topic };
@@ -87,8 +93,8 @@ impl Job {
         if let Some(reader) = target.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(reader);
         }
-        let paths = &self.config.endpoints[nth].paths;
-        PageReader::compile(paths, &target.schema, target.schema_id, &target.record_key)
+        let look = &self.config.endpoints[nth].look;
+        PageReader::compile(look, &target.schema, target.schema_id, &target.record_key)
             .map_err(|error| Fault::user(format!("compiling the schema of {}", target.topics.records), error))
     }
 

@@ -7,17 +7,21 @@
 //!     └──── done | dead | released, fenced ──────────┘                              letters, checkpoints
 //! ```
 //!
-//! Memory holds one page per id in flight. What is exactly once and why stands in `checkpoints.rs` and in
-//! `session.rs`; the pure parts are `process.rs` (page → records), `page.rs`, `pagination.rs`, `retry_after.rs` and
-//! `template.rs`.
+//! Memory holds one part of a page per id in flight. What is exactly once and why stands in `checkpoints.rs` and in
+//! `session.rs`; an id's way over its pages is `walk.rs`; the pure parts are `process.rs` (page → records), `page.rs`,
+//! `pagination.rs`, `request.rs`, `retry_after.rs`, `drift.rs`, `incremental.rs` and `client/window.rs`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod auth;
+mod budget;
 mod checkpoints;
 mod client;
 mod collect;
 pub mod config;
+mod drift;
 mod held;
+mod incremental;
 mod job;
 pub mod operate;
 mod page;
@@ -25,13 +29,17 @@ mod pagination;
 mod process;
 mod progress;
 mod publisher;
+mod request;
 mod retry_after;
 mod run;
 mod session;
 mod takeover;
 mod tally;
+mod tape;
 mod template;
+mod walk;
 
 pub use config::{Config, RawConfig};
 pub use run::{RunOptions, run};
 pub use tally::Summary;
+pub use tape::Tape;

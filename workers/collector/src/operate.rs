@@ -1,91 +1,173 @@
-//! What an operator asks between runs: how it stands, who is dead, try one id, let the dead try again.
+//! What an operator asks between runs: is the file sound, what would be asked, how does it stand, who is dead, let the
+//! dead try again.
 
+use std::collections::BTreeMap;
+
+use apache_avro::reader::datum::GenericDatumReader;
 use sluice_core::{Fault, Outputs};
 use sluice_lease::{Buried, Claims, StateCount};
+use sluice_runtime::kafka::admin::Admin;
+use sluice_runtime::registry::Registry;
+use sluice_wire::framing;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoints::Position;
-use crate::client::{Answer, Refusal, Trouble};
+use crate::client::Refusal;
 use crate::config::Config;
+use crate::drift::Noticed;
+use crate::incremental::Marks;
 use crate::job::Job;
-use crate::pagination::{Ask, Next, Seen};
-use crate::process::{LETTERS, PageAt};
+use crate::process::LETTERS;
+use crate::tape::Tape;
+use crate::walk::{Halt, Part, Taker, Walk};
 
-/// One page of a trial.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One page, or a part of a large one, of a trial.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Tried {
     /// Endpoint.
     pub endpoint: String,
     /// 0-based page.
     pub page: u64,
-    /// What was asked with: the path, a query parameter or a next URL.
+    /// Method, URL and body; without credentials.
     pub asked: String,
     /// Bytes of the body, decompressed.
-    pub bytes: usize,
-    /// Framed Avro values of the records that fit.
-    pub records: Vec<Vec<u8>>,
-    /// Reasons of those that do not.
+    pub bytes: u64,
+    /// Topic of its records.
+    pub topic: String,
+    /// Records that fit.
+    pub records: u64,
+    /// The first of them as they would stand in Kafka: the Avro datum, decoded again by another implementation.
+    pub samples: Vec<serde_json::Value>,
+    /// Why the others do not; no values.
     pub rejects: Vec<String>,
 }
 
-/// Asks for the first pages of one id, `most` per endpoint, and publishes nothing. Records are framed with schema id 0.
+/// How much of an id is looked at.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Pages per endpoint.
+    pub pages: u64,
+    /// Records per page that are decoded.
+    pub samples: usize,
+    /// Where answers are kept, or come from.
+    pub tape: Option<Tape>,
+}
+
+/// What a trial found.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Found {
+    /// Page by page.
+    pub pages: Vec<Tried>,
+    /// Pages that were seen to move, and totals that are not true.
+    pub drifts: Vec<String>,
+    /// Why it ended before its end, if it did.
+    pub stopped: Option<String>,
+}
+
+/// What a job's file says, after every check that needs no neighbour.
+#[derive(Debug, serde::Serialize)]
+pub struct Checked {
+    /// Job.
+    pub job: String,
+    /// `transactional` or `idempotent`.
+    pub mode: &'static str,
+    /// Endpoints with their topics, in order.
+    pub endpoints: Vec<CheckedEndpoint>,
+    /// By name; only if they were asked.
+    pub neighbours: BTreeMap<String, Neighbour>,
+}
+
+/// What a neighbour has or lacks.
+#[derive(Debug, serde::Serialize)]
+pub struct Neighbour {
+    /// Has it what the job needs?
+    pub ok: bool,
+    /// In words.
+    pub says: String,
+}
+
+/// One endpoint of a sound file.
+#[derive(Debug, serde::Serialize)]
+pub struct CheckedEndpoint {
+    /// Name.
+    pub name: String,
+    /// What is asked for an id called `ID`.
+    pub asks: String,
+    /// Topic of its records.
+    pub topic: String,
+    /// Field that becomes the key.
+    pub key: String,
+    /// Topic of the records that do not fit.
+    pub dead_letters: String,
+}
+
+/// Looks at a job's file: its contracts, their schemas, its requests. With `neighbours` also asks database, registry
+/// and Kafka whether they have what the job needs.
 ///
 /// # Errors
-/// A [`Fault`] with the API's answer, a contract that is missing, or a page that cannot be read.
-pub async fn try_id(config: Config, id: &str, most: u64) -> Result<Vec<Tried>, Fault> {
-    let job = Job::offline(config)?;
-    let stop = CancellationToken::new();
-    let mut tried = Vec::new();
+/// A [`Fault`] for what is wrong with the file itself.
+pub async fn check(config: Config, neighbours: bool) -> Result<Checked, Fault> {
+    let job = Job::offline(config, None)?;
+    let mut endpoints = Vec::new();
     for (nth, endpoint) in job.config.endpoints.iter().enumerate() {
-        let mut at = Position::first(&endpoint.name);
-        while at.page < most {
-            let mut reader = job.reader(nth)?;
-            let mut outputs = Outputs::new();
-            let ask = endpoint.pagination.ask(at.token.as_deref());
-            let asked = match &ask {
-                Ask::Plain => endpoint.path.fill(id),
-                Ask::Query(name, value) => format!("{}?{name}={value}", endpoint.path.fill(id)),
-                Ask::Url(url) => (*url).to_owned(),
-            };
-            let accept = |answer: &Answer| {
-                outputs.clear();
-                let page =
-                    PageAt { job: &job.config.job, endpoint: &endpoint.name, page: at.page, dedupe: None };
-                let read = reader.read(page, &answer.body, &mut outputs);
-                let read = read.map_err(|error| Trouble::page(&error, answer.html))?;
-                let next = endpoint.pagination.next(&Seen {
-                    values: &read.values,
-                    links: &answer.links,
-                    records: read.records + read.rejects,
-                    token: at.token.as_deref(),
-                });
-                Ok((answer.body.len(), next))
-            };
-            let answered = job.api.page(endpoint, id, &ask, &stop, accept).await.map_err(refused)?;
-            let (bytes, next) = answered.unwrap_or((0, Next::End));
-            let (letters, records): (Vec<_>, Vec<_>) =
-                outputs.iter().partition(|record| record.route == LETTERS);
-            let reason = |letter: &sluice_core::OutRecord<'_>| {
-                let found = letter.headers().find(|header| header.name == "sluice.dlq.reason");
-                let text = found.and_then(|header| header.value).unwrap_or_default();
-                String::from_utf8_lossy(text).into_owned()
-            };
-            tried.push(Tried {
-                endpoint: endpoint.name.clone(),
-                page: at.page,
-                asked,
-                bytes,
-                records: records.iter().map(|record| record.value.unwrap_or_default().to_vec()).collect(),
-                rejects: letters.iter().map(reason).collect(),
-            });
-            match next {
-                Next::Token(token) => at = Position { page: at.page + 1, token: Some(token), ..at },
-                Next::End => break,
-                Next::Broken(why) => return Err(Fault::user("reading the pagination", why)),
+        let target = &job.targets[nth];
+        job.give_back(nth, job.reader(nth)?);
+        let values = crate::template::Values { id: "ID", since: endpoint.start.as_deref() };
+        let asking = job.api.asking(endpoint, values, &endpoint.pagination.ask(None)).map_err(refused)?;
+        endpoints.push(CheckedEndpoint {
+            name: endpoint.name.clone(),
+            asks: asking.shown(),
+            topic: target.topics.records.clone(),
+            key: target.record_key.clone(),
+            dead_letters: target.topics.letters.clone(),
+        });
+    }
+    let mut found = BTreeMap::new();
+    if neighbours {
+        let mut say = |name: &str, found_out: Result<String, Fault>| {
+            let ok = found_out.is_ok();
+            let says = found_out.unwrap_or_else(|fault| fault.to_string());
+            found.insert(name.to_owned(), Neighbour { ok, says });
+        };
+        say("database", database(&job.config).await);
+        say("registry", registry(&job).await);
+        say("kafka", kafka(&job).await);
+    }
+    let mode = if job.config.transactional { "transactional" } else { "idempotent" };
+    Ok(Checked { job: job.config.job.clone(), mode, endpoints, neighbours: found })
+}
+
+/// Asks for the first pages of one id and publishes nothing. Needs neither database nor registry nor Kafka.
+///
+/// # Errors
+/// A [`Fault`] for a contract that is missing, credentials that are refused, or an API that is away.
+pub async fn try_id(config: Config, id: &str, trial: Trial) -> Result<Found, Fault> {
+    let job = Job::offline(config, trial.tape)?;
+    let stop = CancellationToken::new();
+    let mut found = Found::default();
+    for nth in 0..job.config.endpoints.len() {
+        let taker = Trying { job: &job, found: &mut found, samples: trial.samples };
+        let mut walk = Walk {
+            job: &job,
+            id,
+            taker,
+            stop: &stop,
+            marks: Marks::default(),
+            part: 4 << 20,
+            most: Some(trial.pages.max(1)),
+        };
+        let first = Position::first(&job.config.endpoints[nth].name);
+        match walk.only(nth, first).await {
+            Ok(()) => {}
+            Err(Halt::Refused(Refusal::Dead(why) | Refusal::Later { reason: why, .. })) => {
+                found.stopped = Some(format!("{}: {why}", job.config.endpoints[nth].name));
+                break;
             }
+            Err(Halt::Refused(Refusal::Fatal(fault)) | Halt::Fault(fault)) => return Err(fault),
+            Err(Halt::Refused(Refusal::Stopped) | Halt::Lost | Halt::Unknown | Halt::Database(_)) => break,
         }
     }
-    Ok(tried)
+    Ok(found)
 }
 
 /// Ids by state, with what was done for them.
@@ -104,15 +186,15 @@ pub async fn dead(config: &Config, most: u32) -> Result<Vec<Buried>, Fault> {
     Ok(claims(config).await?.buried(most).await?)
 }
 
-/// Makes one dead id, or all, due again. Answers how many.
+/// Makes one dead id, or all, due again: from the page it failed at, or from its first page. Answers how many.
 ///
 /// # Errors
 /// A [`Fault`] of the database.
-pub async fn retry(config: &Config, id: Option<&str>) -> Result<u64, Fault> {
-    Ok(claims(config).await?.revive(id).await?)
+pub async fn retry(config: &Config, id: Option<&str>, from_start: bool) -> Result<u64, Fault> {
+    Ok(claims(config).await?.revive(id, from_start).await?)
 }
 
-/// The statements that make the side table, for operators whose worker may not.
+/// The statements that make the side tables, for operators whose worker may not.
 ///
 /// # Errors
 /// A [`Fault`] if the URL's scheme is not known.
@@ -120,12 +202,105 @@ pub fn migration(config: &Config) -> Result<Vec<&'static str>, Fault> {
     Ok(sluice_lease::Dialect::of(&config.database.url)?.migration().to_vec())
 }
 
-async fn claims(config: &Config) -> Result<Claims, Fault> {
+/// Makes the side tables unless they are there.
+///
+/// # Errors
+/// A [`Fault`] of the database.
+pub async fn migrate(config: &Config) -> Result<(), Fault> {
     let claims = Claims::connect(&config.database.url, &config.job, 2).await?;
-    if config.database.migrate {
-        claims.migrate().await?;
+    Ok(claims.migrate().await?)
+}
+
+async fn claims(config: &Config) -> Result<Claims, Fault> {
+    Ok(Claims::connect(&config.database.url, &config.job, 2).await?)
+}
+
+async fn database(config: &Config) -> Result<String, Fault> {
+    let claims = claims(config).await?;
+    let ids = claims.count(&config.database.source).await?;
+    let table = match claims.is_migrated().await? {
+        true => "sluice_claims is there",
+        false if config.database.migrate => "sluice_claims will be made at the first run",
+        false => {
+            let why = "the table sluice_claims is not there; `sluice collector migrate` makes it";
+            return Err(Fault::user("looking into the database", why));
+        }
+    };
+    Ok(format!("{ids} ids in {}; {table}", config.database.source.table))
+}
+
+async fn registry(job: &Job) -> Result<String, Fault> {
+    let registry = Registry::new(&job.config.registry)?;
+    for target in &job.targets {
+        let subject = sluice_contract::value_subject(&target.topics.records);
+        if registry.id_of(&subject, target.schema.json()).await?.is_none() {
+            let why = "the contract's value schema is not registered; run `sluice apply`";
+            return Err(Fault::user(format!("looking up {subject}"), why));
+        }
     }
-    Ok(claims)
+    Ok("has every schema".to_owned())
+}
+
+async fn kafka(job: &Job) -> Result<String, Fault> {
+    let admin = Admin::new(&job.config.kafka)?;
+    let names = |target: &crate::job::Target| [target.topics.records.clone(), target.topics.letters.clone()];
+    let wanted: Vec<String> = job.targets.iter().flat_map(names).collect();
+    let there = admin.topics(&wanted).await?;
+    let missing: Vec<&str> =
+        wanted.iter().filter(|name| !there.contains_key(*name)).map(String::as_str).collect();
+    match missing.is_empty() {
+        true => Ok("has every topic".to_owned()),
+        false => Err(Fault::user("looking for topics", format!("missing: {}", missing.join(", ")))),
+    }
+}
+
+/// Shows what a walk reads.
+struct Trying<'t> {
+    job: &'t Job,
+    found: &'t mut Found,
+    samples: usize,
+}
+
+impl Taker for Trying<'_> {
+    async fn take(&mut self, part: Part<'_>, outputs: &mut Outputs) -> Result<(), Halt> {
+        let target = &self.job.targets[part.nth];
+        let (letters, records): (Vec<_>, Vec<_>) = outputs.iter().partition(|record| record.route == LETTERS);
+        let reason = |letter: &sluice_core::OutRecord<'_>| {
+            let found = letter.headers().find(|header| header.name == "sluice.dlq.reason");
+            let text = found.and_then(|header| header.value).unwrap_or_default();
+            String::from_utf8_lossy(text).into_owned()
+        };
+        let sample = |record: &sluice_core::OutRecord<'_>| {
+            let datum = record.value.and_then(|value| value.get(framing::PREFIX..)).unwrap_or_default();
+            decoded(target.schema.avro(), datum)
+        };
+        let samples: Result<Vec<_>, Fault> = records.iter().take(self.samples).map(sample).collect();
+        self.found.pages.push(Tried {
+            endpoint: part.at.endpoint.clone(),
+            page: part.at.page,
+            asked: part.asked.to_owned(),
+            bytes: part.bytes,
+            topic: target.topics.records.clone(),
+            records: part.read.records,
+            samples: samples.map_err(Halt::Fault)?,
+            rejects: letters.iter().map(reason).collect(),
+        });
+        outputs.clear();
+        Ok(())
+    }
+
+    fn noticed(&mut self, endpoint: &str, page: u64, noticed: Noticed) {
+        self.found.drifts.push(format!("{endpoint}, page {page}: {noticed}"));
+    }
+}
+
+/// A datum as JSON, by Apache's implementation: another opinion than the one that wrote it.
+fn decoded(schema: &apache_avro::Schema, mut datum: &[u8]) -> Result<serde_json::Value, Fault> {
+    let value = GenericDatumReader::builder(schema)
+        .build()
+        .and_then(|reader| reader.read_value(&mut datum))
+        .map_err(|error| Fault::bug("reading back an encoded record", error))?;
+    serde_json::Value::try_from(value).map_err(|error| Fault::bug("showing a record", error))
 }
 
 fn refused(refusal: Refusal) -> Fault {

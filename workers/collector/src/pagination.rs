@@ -4,11 +4,31 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::config::RawPagination;
+use crate::process::PartMark;
 
 /// How pages follow one another.
 #[derive(Debug, Clone)]
 pub(crate) struct Pagination {
-    kind: RawPagination,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    None,
+    NextUrl { at: String },
+    LinkHeader,
+    Page { place: Place, first: u64, more_at: Option<String> },
+    Offset { place: Place, more_at: Option<String> },
+    Cursor { place: Place, at: String },
+    TokenHeader { place: Place, header: String },
+}
+
+/// What of a request takes the token.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    Query(String),
+    Field(String),
+    Header(String),
 }
 
 /// What of a request changes from page to page.
@@ -18,6 +38,10 @@ pub(crate) enum Ask<'t> {
     Plain,
     /// The path and a query parameter.
     Query(&'t str, String),
+    /// A field of the POST body, by its dotted place.
+    Field(&'t str, serde_json::Value),
+    /// A request header.
+    Header(&'t str, String),
     /// A URL that the API gave; may be relative to the last one.
     Url(&'t str),
 }
@@ -28,6 +52,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) values: &'a [Option<String>],
     /// All `Link` headers.
     pub(crate) links: &'a [String],
+    /// The response header at [`Pagination::header`].
+    pub(crate) header: Option<&'a str>,
     /// Records in the page, rejected ones too.
     pub(crate) records: u64,
     /// The token that asked for this page.
@@ -49,37 +75,87 @@ pub(crate) enum Next {
 #[derive(Debug, Default)]
 pub(crate) struct LoopGuard {
     tokens: HashSet<u64>,
-    last_page: Option<u64>,
+    last_page: Option<PartMark>,
 }
 
 impl Pagination {
-    pub(crate) fn new(kind: &RawPagination) -> Self {
-        Self { kind: kind.clone() }
+    /// The first place that is named takes the token; more than one is a mistake that the configuration reports.
+    pub(crate) fn new(raw: &RawPagination) -> Self {
+        let place = |usual: &str,
+                     parameter: &Option<String>,
+                     field: &Option<String>,
+                     header: &Option<String>| {
+            match (field, header) {
+                (Some(field), _) => Place::Field(field.clone()),
+                (None, Some(header)) => Place::Header(header.clone()),
+                (None, None) => Place::Query(parameter.clone().unwrap_or_else(|| usual.to_owned())),
+            }
+        };
+        let kind = match raw {
+            RawPagination::None => Kind::None,
+            RawPagination::NextUrl { at } => Kind::NextUrl { at: at.clone() },
+            RawPagination::LinkHeader {} => Kind::LinkHeader,
+            RawPagination::Page { parameter, field, to_header, first, more_at } => Kind::Page {
+                place: place("page", parameter, field, to_header),
+                first: *first,
+                more_at: more_at.clone(),
+            },
+            RawPagination::Offset { parameter, field, to_header, more_at } => {
+                Kind::Offset { place: place("offset", parameter, field, to_header), more_at: more_at.clone() }
+            }
+            RawPagination::Cursor { at, parameter, field, to_header } => {
+                Kind::Cursor { place: place("cursor", parameter, field, to_header), at: at.clone() }
+            }
+            RawPagination::TokenHeader { header, parameter, field, to_header } => Kind::TokenHeader {
+                place: place("cursor", parameter, field, to_header),
+                header: header.clone(),
+            },
+        };
+        Self { kind }
     }
 
     /// Paths in the page whose values decide.
     pub(crate) fn wanted(&self) -> Vec<&str> {
         match &self.kind {
-            RawPagination::None | RawPagination::LinkHeader {} => Vec::new(),
-            RawPagination::NextUrl { at } | RawPagination::Cursor { at, .. } => vec![at],
-            RawPagination::Page { more_at, .. } | RawPagination::Offset { more_at, .. } => {
+            Kind::None | Kind::LinkHeader | Kind::TokenHeader { .. } => Vec::new(),
+            Kind::NextUrl { at } | Kind::Cursor { at, .. } => vec![at],
+            Kind::Page { more_at, .. } | Kind::Offset { more_at, .. } => {
                 more_at.as_deref().into_iter().collect()
             }
+        }
+    }
+
+    /// The response header whose value decides.
+    pub(crate) fn header(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::TokenHeader { header, .. } => Some(header),
+            _ => None,
+        }
+    }
+
+    /// What takes the token, unless a URL is followed.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        match &self.kind {
+            Kind::Page { place, .. }
+            | Kind::Offset { place, .. }
+            | Kind::Cursor { place, .. }
+            | Kind::TokenHeader { place, .. } => Some(place),
+            Kind::None | Kind::NextUrl { .. } | Kind::LinkHeader => None,
         }
     }
 
     /// What to ask for with a token; `None` is the first page.
     pub(crate) fn ask<'t>(&'t self, token: Option<&'t str>) -> Ask<'t> {
         match (&self.kind, token) {
-            (RawPagination::Page { parameter, first, .. }, token) => {
-                Ask::Query(parameter, token.map_or_else(|| first.to_string(), str::to_owned))
+            (Kind::Page { place, first, .. }, token) => {
+                put(place, token.map_or_else(|| first.to_string(), str::to_owned), true)
             }
-            (_, None) | (RawPagination::None, _) => Ask::Plain,
-            (RawPagination::NextUrl { .. } | RawPagination::LinkHeader {}, Some(url)) => Ask::Url(url),
-            (
-                RawPagination::Offset { parameter, .. } | RawPagination::Cursor { parameter, .. },
-                Some(token),
-            ) => Ask::Query(parameter, token.to_owned()),
+            (_, None) | (Kind::None, _) => Ask::Plain,
+            (Kind::NextUrl { .. } | Kind::LinkHeader, Some(url)) => Ask::Url(url),
+            (Kind::Offset { place, .. }, Some(token)) => put(place, token.to_owned(), true),
+            (Kind::Cursor { place, .. } | Kind::TokenHeader { place, .. }, Some(token)) => {
+                put(place, token.to_owned(), false)
+            }
         }
     }
 
@@ -87,19 +163,23 @@ impl Pagination {
     pub(crate) fn next(&self, seen: &Seen<'_>) -> Next {
         let value = seen.values.first().and_then(Option::as_deref);
         match &self.kind {
-            RawPagination::None => Next::End,
-            RawPagination::NextUrl { .. } | RawPagination::Cursor { .. } => match value {
+            Kind::None => Next::End,
+            Kind::NextUrl { .. } | Kind::Cursor { .. } => match value {
                 // Some APIs say `false` or `0` where they mean nothing.
                 None | Some("" | "false") => Next::End,
                 Some(token) => Next::Token(token.to_owned()),
             },
-            RawPagination::LinkHeader {} => {
+            Kind::TokenHeader { .. } => match seen.header.map(str::trim) {
+                None | Some("") => Next::End,
+                Some(token) => Next::Token(token.to_owned()),
+            },
+            Kind::LinkHeader => {
                 seen.links.iter().find_map(|link| next_link(link)).map_or(Next::End, Next::Token)
             }
-            RawPagination::Page { first, more_at, .. } => {
+            Kind::Page { first, more_at, .. } => {
                 counted(seen, value, more_at.is_some(), *first, |page| page.checked_add(1))
             }
-            RawPagination::Offset { more_at, .. } => {
+            Kind::Offset { more_at, .. } => {
                 counted(seen, value, more_at.is_some(), 0, |offset| offset.checked_add(seen.records))
             }
         }
@@ -107,7 +187,18 @@ impl Pagination {
 
     /// Do tokens come from the API? Those that we count ourselves never repeat, the API's answers may.
     pub(crate) const fn counts(&self) -> bool {
-        matches!(self.kind, RawPagination::Page { .. } | RawPagination::Offset { .. })
+        matches!(self.kind, Kind::Page { .. } | Kind::Offset { .. })
+    }
+}
+
+fn put(place: &Place, token: String, number: bool) -> Ask<'_> {
+    match place {
+        Place::Field(field) => {
+            let value = token.parse::<u64>().ok().filter(|_| number);
+            Ask::Field(field, value.map_or_else(|| token.into(), Into::into))
+        }
+        Place::Header(header) => Ask::Header(header, token),
+        Place::Query(parameter) => Ask::Query(parameter, token),
     }
 }
 
@@ -160,10 +251,10 @@ impl LoopGuard {
         !self.tokens.insert(hash(token.as_bytes()))
     }
 
-    /// Is this page, byte for byte, the one before? A full last page that repeats for ever looks like that.
-    pub(crate) fn repeats_page(&mut self, body: &[u8]) -> bool {
-        let now = hash(body);
-        self.last_page.replace(now) == Some(now)
+    /// Does this page hold the same records as the one before? A full last page that repeats for ever looks like
+    /// that, whatever it says around them.
+    pub(crate) fn repeats_page(&mut self, page: &PartMark) -> bool {
+        page.records > 0 && self.last_page.replace(page.clone()).as_ref() == Some(page)
     }
 }
 
@@ -176,14 +267,19 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    fn pagination(json: serde_json::Value) -> Pagination {
+        Pagination::new(&serde_json::from_value(json).unwrap())
+    }
 
     fn seen<'a>(values: &'a [Option<String>], records: u64, token: Option<&'a str>) -> Seen<'a> {
-        Seen { values, links: &[], records, token }
+        Seen { values, links: &[], header: None, records, token }
     }
 
     #[test]
     fn a_next_url_leads_on_until_there_is_none() {
-        let pagination = Pagination::new(&RawPagination::NextUrl { at: "meta.next".into() });
+        let pagination = pagination(json!({"kind": "next_url", "at": "meta.next"}));
         assert_eq!(pagination.wanted(), ["meta.next"]);
         assert_eq!(pagination.ask(None), Ask::Plain);
         let next = pagination.next(&seen(&[Some("/p?2".into())], 1, None));
@@ -198,8 +294,7 @@ mod tests {
 
     #[test]
     fn page_numbers_end_with_an_empty_page_not_a_short_one() {
-        let kind = RawPagination::Page { parameter: "page".into(), first: 1, more_at: None };
-        let pagination = Pagination::new(&kind);
+        let pagination = pagination(json!({"kind": "page"}));
         assert_eq!(pagination.ask(None), Ask::Query("page", "1".into()));
         assert_eq!(pagination.next(&seen(&[], 3, None)), Next::Token("2".into()));
         assert_eq!(pagination.next(&seen(&[], 1, Some("7"))), Next::Token("8".into()));
@@ -209,8 +304,7 @@ mod tests {
 
     #[test]
     fn has_more_is_believed_when_false() {
-        let kind = RawPagination::Offset { parameter: "offset".into(), more_at: Some("more".into()) };
-        let pagination = Pagination::new(&kind);
+        let pagination = pagination(json!({"kind": "offset", "more_at": "more"}));
         assert_eq!(
             pagination.next(&seen(&[Some("true".into())], 50, Some("100"))),
             Next::Token("150".into())
@@ -221,10 +315,10 @@ mod tests {
 
     #[test]
     fn link_headers() {
-        let pagination = Pagination::new(&RawPagination::LinkHeader {});
+        let pagination = pagination(json!({"kind": "link_header"}));
         let next = |link: &str| {
             let links = [link.to_owned()];
-            pagination.next(&Seen { values: &[], links: &links, records: 1, token: None })
+            pagination.next(&Seen { values: &[], links: &links, header: None, records: 1, token: None })
         };
         let both = r#"<https://h/a,b?p=1>; rel="prev", <https://h/a,b?p=3>; title="x"; rel="last next""#;
         assert_eq!(next(both), Next::Token("https://h/a,b?p=3".into()));
@@ -234,9 +328,36 @@ mod tests {
     }
 
     #[test]
+    fn tokens_go_where_the_api_wants_them() {
+        let cursor = |place: serde_json::Value| {
+            let mut json = json!({"kind": "cursor", "at": "next"});
+            json.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
+            pagination(json)
+        };
+        assert_eq!(cursor(json!({})).ask(Some("7")), Ask::Query("cursor", "7".into()));
+        assert_eq!(cursor(json!({"parameter": "after"})).ask(Some("7")), Ask::Query("after", "7".into()));
+        let field = cursor(json!({"field": "page.after"}));
+        assert_eq!(field.ask(Some("7")), Ask::Field("page.after", "7".into()));
+        let header = cursor(json!({"to_header": "x-after"}));
+        assert_eq!(header.ask(Some("7")), Ask::Header("x-after", "7".into()));
+        let offset = pagination(json!({"kind": "offset", "field": "from"}));
+        assert_eq!(offset.ask(Some("50")), Ask::Field("from", 50.into()));
+        let pagination = pagination(json!({"kind": "token_header", "header": "x-next"}));
+        let next =
+            |header| pagination.next(&Seen { values: &[], links: &[], header, records: 1, token: None });
+        assert_eq!(
+            (next(Some("t")), next(Some("")), next(None)),
+            (Next::Token("t".into()), Next::End, Next::End)
+        );
+    }
+
+    #[test]
     fn loops_are_seen() {
         let mut guard = LoopGuard::default();
         assert!(!guard.repeats_token("a") && !guard.repeats_token("b") && guard.repeats_token("a"));
-        assert!(!guard.repeats_page(b"[1]") && !guard.repeats_page(b"[2]") && guard.repeats_page(b"[2]"));
+        let page = |records, hash: &str| PartMark { records, hash: hash.into() };
+        let mut repeats = |records, hash| guard.repeats_page(&page(records, hash));
+        assert!(!repeats(1, "a") && !repeats(1, "b") && repeats(1, "b"));
+        assert!(!repeats(0, "") && !repeats(0, ""), "empty pages are all alike");
     }
 }

@@ -1,9 +1,15 @@
-//! From a page to records: pure, the same page in, the same records out.
+//! From a page to records: pure, the same page in, the same records out, however its bytes are cut.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sluice_core::{Class, Outputs, Reason, Route, SchemaId};
 use sluice_wire::{FromJson, Leaf, Project, Schema, SchemaError, framing};
 
-use crate::page::{PageError, Paths};
+use crate::incremental::High;
+use crate::page::{Cut, Cutter, PageError, Paths};
 
 /// Records that fit the contract.
 pub(crate) const RECORDS: Route = Route(0);
@@ -12,15 +18,59 @@ pub(crate) const LETTERS: Route = Route(1);
 
 /// A larger record would be refused by a broker with default settings, and its whole transaction with it.
 const MAX_RECORD: usize = 900 << 10;
+/// Records of a page that are remembered for the comparison with the next one.
+const REMEMBERED: usize = 10_000;
 
-/// The compiled reader of one endpoint's pages.
+/// The compiled reader of one endpoint's pages. One page at a time: [`PageReader::begin`], [`PageReader::feed`] with
+/// the bytes as they come, [`PageReader::finish`].
 pub(crate) struct PageReader {
-    paths: Paths,
+    cutter: Cutter,
+    /// Finds the value that an incremental job goes by.
+    picker: Option<Cutter>,
+    page: Page,
+    turn: Turn,
+}
+
+/// What turns one record's JSON into its outputs.
+struct Turn {
     from_json: FromJson,
     key: Project,
     schema_id: SchemaId,
     datum: Vec<u8>,
     key_text: Vec<u8>,
+}
+
+/// Where to look in a page, and what to keep of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    pub(crate) paths: Paths,
+    /// Largest JSON text of a record that is kept in memory, in bytes.
+    pub(crate) max_record: usize,
+    /// Path, in a record, of the value that an incremental job goes by.
+    pub(crate) incremental: Option<String>,
+}
+
+/// How far a page was read.
+#[derive(Default)]
+struct Page {
+    /// Over all its records so far.
+    hash: Sha256,
+    read: u64,
+    /// Published by someone before us: passed over, and compared.
+    before: Option<PartMark>,
+    part: PartRead,
+    remembered: Vec<u64>,
+    since: Option<High>,
+    high: Option<High>,
+}
+
+/// The first records of a page, published before the rest of it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartMark {
+    /// How many.
+    pub(crate) records: u64,
+    /// SHA-256 over them, in hexadecimal: a page that is asked for again must begin with the same ones.
+    pub(crate) hash: String,
 }
 
 /// Which page is read.
@@ -30,94 +80,182 @@ pub(crate) struct PageAt<'a> {
     pub(crate) endpoint: &'a str,
     /// 0-based, counted over the endpoint's pages of one id.
     pub(crate) page: u64,
-    /// Written into every record as header `sluice.page`, so that a reader can drop a page that came twice; not
-    /// needed where pages are published in transactions.
-    pub(crate) dedupe: Option<&'a str>,
 }
 
-/// What was in a page.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct PageRead {
+/// What was appended since the last part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PartRead {
     pub(crate) records: u64,
     pub(crate) rejects: u64,
+    /// Passed over: an earlier run had them.
+    pub(crate) repeats: u64,
+}
+
+/// A page that was read to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PageRead {
+    /// Its last part; the only one, unless the page is large.
+    pub(crate) part: PartRead,
+    /// The whole page.
+    pub(crate) mark: PartMark,
     /// What the pagination wants to see.
     pub(crate) values: Vec<Option<String>>,
+    /// Short hashes of its first records.
+    pub(crate) remembered: Vec<u64>,
+    /// The highest value in it of the field that an incremental job goes by.
+    pub(crate) high: Option<High>,
 }
 
 impl PageReader {
     /// Compiles for one schema; `record_key` is the path of the field that becomes the Kafka key.
     pub(crate) fn compile(
-        paths: &Paths,
+        look: &Look,
         schema: &Schema,
         schema_id: SchemaId,
         record_key: &str,
     ) -> Result<Self, SchemaError> {
-        Ok(Self {
-            paths: paths.clone(),
+        let turn = Turn {
             from_json: FromJson::compile(schema)?,
             key: Project::compile(schema, &[record_key])?,
             schema_id,
             datum: Vec::new(),
             key_text: Vec::new(),
-        })
+        };
+        let cutter = Cutter::new(&look.paths, look.max_record);
+        let picker = look.incremental.as_deref().map(Cutter::picker);
+        Ok(Self { cutter, picker, page: Page::default(), turn })
     }
 
-    /// Appends the page's records, and the dead letters of those that do not fit, to `out`.
+    /// A page begins; its first records are passed over if they were published `before`, and those at the edge of an
+    /// earlier run that had them.
+    pub(crate) fn begin(&mut self, before: Option<&PartMark>, since: Option<&High>) {
+        self.cutter.restart();
+        self.page = Page { before: before.cloned(), since: since.cloned(), ..Page::default() };
+    }
+
+    /// Appends the records that end in `chunk`, and the dead letters of those that do not fit, to `out`.
     ///
-    /// On an error `out` holds nothing of the page: half a page is no page.
-    pub(crate) fn read(
-        &mut self,
-        at: PageAt<'_>,
-        body: &[u8],
-        out: &mut Outputs,
-    ) -> Result<PageRead, PageError> {
-        let before = out.len();
-        let Self { paths, from_json, key, schema_id, datum, key_text } = self;
-        let found = paths.find(body)?;
-        let (mut records, mut rejects) = (0, 0);
-        let each = found.each(|json| {
-            let nth = records + rejects;
-            match encode(json, *schema_id, from_json, key, datum, key_text) {
+    /// After an error what `out` holds of the page must not be published.
+    pub(crate) fn feed(&mut self, at: PageAt<'_>, chunk: &[u8], out: &mut Outputs) -> Result<(), PageError> {
+        let Self { cutter, picker, page, turn } = self;
+        let offset = cutter.offset() + chunk.len() as u64;
+        cutter.feed(chunk, |cut| {
+            if !page.is_new(&cut, picker.as_mut())? {
+                return Ok(());
+            }
+            let nth = page.read - 1;
+            let turned = match cut {
+                Cut::Oversize(_) => Err((too_large(), &[][..])),
+                Cut::Record(json) => turn.run(json).map_err(|reason| (reason, json)),
+            };
+            match turned {
                 Ok(keyed) => {
-                    records += 1;
-                    emit(at, keyed.then_some(key_text.as_slice()), datum, out);
+                    page.part.records += 1;
+                    emit(keyed.then_some(turn.key_text.as_slice()), &turn.datum, out);
                 }
-                Err(reason) => {
-                    rejects += 1;
+                // Not JSON at all: then the page is broken, not the record.
+                Err((reason, json)) if reason.class == Class::Shape && !is_json(json) => {
+                    return Err(PageError::NotJson(offset));
+                }
+                Err((reason, json)) => {
+                    page.part.rejects += 1;
                     letter(at, nth, json, &reason, out);
                 }
             }
-        });
-        if let Err(error) = each {
-            out.truncate(before);
-            return Err(error);
+            Ok(())
+        })
+    }
+
+    /// Ends a part of the page: what was appended since the last one, and the mark that stands behind it.
+    pub(crate) fn part(&mut self) -> (PartRead, PartMark) {
+        (std::mem::take(&mut self.page.part), self.page.mark())
+    }
+
+    /// The page has ended.
+    pub(crate) fn finish(&mut self) -> Result<PageRead, PageError> {
+        let values = self.cutter.finish()?;
+        match &self.page.before {
+            Some(before) if self.page.read < before.records => Err(PageError::Changed(before.records)),
+            _ => {
+                let (part, mark) = self.part();
+                let remembered = std::mem::take(&mut self.page.remembered);
+                Ok(PageRead { part, mark, values, remembered, high: self.page.high.take() })
+            }
         }
-        Ok(PageRead { records, rejects, values: found.values })
     }
 }
 
-/// Fills `datum` (framed) and `key_text`; answers whether there is a key (a null field is a null key).
-fn encode(
-    json: &[u8],
-    schema_id: SchemaId,
-    from_json: &mut FromJson,
-    key: &Project,
-    datum: &mut Vec<u8>,
-    key_text: &mut Vec<u8>,
-) -> Result<bool, Reason> {
-    datum.clear();
-    key_text.clear();
-    framing::write_prefix(schema_id, datum);
-    from_json
-        .run(json, datum)
-        .map_err(|error| Reason::new(Class::Shape, error.expected).at(error.path, None))?;
-    if datum.len() > MAX_RECORD {
-        return Err(Reason::new(Class::TooLarge, "at most 900 KiB"));
+impl Page {
+    /// Counts a record; `false` if it was published before.
+    fn is_new(&mut self, cut: &Cut<'_>, picker: Option<&mut Cutter>) -> Result<bool, PageError> {
+        self.read += 1;
+        let mut repeated = false;
+        match cut {
+            Cut::Record(json) => {
+                self.hash.update((json.len() as u64).to_le_bytes());
+                self.hash.update(json);
+                let short = short_hash(json);
+                if self.remembered.len() < REMEMBERED {
+                    self.remembered.push(short);
+                }
+                if let Some(value) = picker.and_then(|picker| picker.pick(json)) {
+                    High::see(&mut self.high, &value, short);
+                    repeated = self.since.as_ref().is_some_and(|since| since.has(&value, short));
+                }
+            }
+            Cut::Oversize(length) => self.hash.update(length.to_le_bytes()),
+        }
+        match &self.before {
+            Some(before) if self.read == before.records && self.mark() != *before => {
+                return Err(PageError::Changed(before.records));
+            }
+            Some(before) if self.read <= before.records => return Ok(false),
+            _ => {}
+        }
+        self.part.repeats += u64::from(repeated);
+        Ok(!repeated)
     }
-    let mut keyed = false;
-    let datum = datum.get(framing::PREFIX..).unwrap_or_default();
-    key.run(datum, |_, leaf| keyed = text_of(leaf, key_text)).map_err(Reason::from)?;
-    Ok(keyed)
+
+    fn mark(&self) -> PartMark {
+        PartMark { records: self.read, hash: hex::encode(self.hash.clone().finalize()) }
+    }
+}
+
+impl Turn {
+    /// Fills `datum` (framed) and `key_text`; answers whether there is a key (a null field is a null key).
+    fn run(&mut self, json: &[u8]) -> Result<bool, Reason> {
+        let Self { from_json, key, schema_id, datum, key_text } = self;
+        datum.clear();
+        key_text.clear();
+        framing::write_prefix(*schema_id, datum);
+        from_json
+            .run(json, datum)
+            .map_err(|error| Reason::new(Class::Shape, error.expected).at(error.path, None))?;
+        if datum.len() > MAX_RECORD {
+            return Err(too_large());
+        }
+        let mut keyed = false;
+        let datum = datum.get(framing::PREFIX..).unwrap_or_default();
+        key.run(datum, |_, leaf| keyed = text_of(leaf, key_text)).map_err(Reason::from)?;
+        Ok(keyed)
+    }
+}
+
+/// The same in every build of this program only where the standard library's hasher is; a repeat more is all that a
+/// change of it would cost.
+fn short_hash(json: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    json.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn too_large() -> Reason {
+    Reason::new(Class::TooLarge, "at most 900 KiB")
+}
+
+/// A record that does not fit is still JSON, or the page is broken.
+fn is_json(json: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(json).is_ok()
 }
 
 /// Appends a leaf's text, the same that masking and joins see; `false` for null.
@@ -136,13 +274,10 @@ fn text_of(leaf: Leaf<'_>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn emit(at: PageAt<'_>, key: Option<&[u8]>, datum: &[u8], out: &mut Outputs) {
+fn emit(key: Option<&[u8]>, datum: &[u8], out: &mut Outputs) {
     let mut draft = out.draft(RECORDS);
     if let Some(key) = key {
         draft.key(key);
-    }
-    if let Some(page) = at.dedupe {
-        draft.header("sluice.page", Some(page.as_bytes()));
     }
     value(&mut draft, datum);
     draft.emit();
@@ -165,11 +300,8 @@ fn letter(at: PageAt<'_>, nth: u64, json: &[u8], reason: &Reason, out: &mut Outp
     for (name, text) in &texts {
         draft.header(name, Some(text.as_bytes()));
     }
-    if let Some(page) = at.dedupe {
-        draft.header("sluice.page", Some(page.as_bytes()));
-    }
     // What is too large for a record is too large for a letter: its place is told, its bytes stay with the API.
-    if json.len() <= MAX_RECORD {
+    if !json.is_empty() && json.len() <= MAX_RECORD {
         value(&mut draft, json);
     }
     draft.emit();
@@ -186,70 +318,4 @@ fn value(draft: &mut sluice_core::Draft<'_>, bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SCHEMA: &str = r#"{"type":"record","name":"Flight","fields":[
-        {"name":"tailnum","type":"string"},
-        {"name":"distance","type":"int"},
-        {"name":"dep_delay","type":["null","int"],"default":null}]}"#;
-
-    fn reader() -> PageReader {
-        let paths = Paths::compile("data", &["next"]).unwrap();
-        PageReader::compile(&paths, &Schema::parse(SCHEMA).unwrap(), SchemaId(7), "tailnum").unwrap()
-    }
-
-    const AT: PageAt<'static> = PageAt { job: "flights", endpoint: "flights", page: 3, dedupe: None };
-
-    #[test]
-    fn records_are_framed_and_keyed() {
-        let mut out = Outputs::new();
-        let body = br#"{"data":[{"distance":229,"tailnum":"N1"},{"tailnum":"N2","distance":1,"dep_delay":-2}],"next":"t"}"#;
-        let read = reader().read(AT, body, &mut out).unwrap();
-        assert_eq!(read, PageRead { records: 2, rejects: 0, values: vec![Some("t".into())] });
-        let all: Vec<_> = out.iter().collect();
-        assert_eq!(all[0].key, Some(&b"N1"[..]));
-        // magic, id 7, "N1" (length 2 as zigzag 4), 229 as zigzag 458, union branch 0
-        assert_eq!(all[0].value, Some(&[0, 0, 0, 0, 7, 4, b'N', b'1', 0xCA, 0x03, 0][..]));
-        assert_eq!(all[1].value, Some(&[0, 0, 0, 0, 7, 4, b'N', b'2', 2, 2, 3][..]));
-        assert_eq!(all[1].headers().count(), 0);
-    }
-
-    #[test]
-    fn a_record_that_does_not_fit_is_a_letter_in_its_place() {
-        let mut out = Outputs::new();
-        let body = br#"{"data":[{"tailnum":"N1","distance":1},{"tailnum":"N2","distance":"far"},{"tailnum":"N3","distance":2}]}"#;
-        let read = reader().read(AT, body, &mut out).unwrap();
-        assert_eq!((read.records, read.rejects), (2, 1));
-        let all: Vec<_> = out.iter().collect();
-        assert_eq!([all[0].route, all[1].route, all[2].route], [RECORDS, LETTERS, RECORDS]);
-        assert_eq!(all[1].value, Some(&br#"{"tailnum":"N2","distance":"far"}"#[..]));
-        assert_eq!(all[1].key, None);
-        let header = |name: &str| {
-            let found = all[1].headers().find(|header| header.name == name).unwrap();
-            String::from_utf8(found.value.unwrap().to_vec()).unwrap()
-        };
-        assert_eq!(header("sluice.dlq.source.topic"), "collector/flights/flights");
-        assert_eq!(header("sluice.dlq.source.partition"), "3");
-        assert_eq!(header("sluice.dlq.source.offset"), "1");
-        assert_eq!(header("sluice.dlq.class"), "shape");
-        assert_eq!(header("sluice.dlq.path"), "distance");
-        assert!(!header("sluice.dlq.reason").contains("far"), "values do not belong in reasons");
-    }
-
-    #[test]
-    fn half_a_page_leaves_nothing() {
-        let mut out = Outputs::new();
-        let body = br#"{"data":[{"tailnum":"N1","distance":1},{"tailn"#;
-        assert_eq!(reader().read(AT, body, &mut out).unwrap_err(), PageError::Truncated);
-        assert!(out.is_empty());
-    }
-
-    #[test]
-    fn the_dedupe_header_is_on_every_record() {
-        let mut out = Outputs::new();
-        let at = PageAt { dedupe: Some("flights/N1/1/flights/3/abc"), ..AT };
-        reader().read(at, br#"{"data":[{"tailnum":"N1","distance":1}, 5]}"#, &mut out).unwrap();
-        assert!(out.iter().all(|record| record.headers().any(|header| header.name == "sluice.page")));
-    }
-}
+mod tests;

@@ -32,6 +32,9 @@ pub(crate) struct Page {
     pub(crate) outputs: Outputs,
     /// Key and value of its checkpoint record (transactional mode).
     pub(crate) checkpoint: Option<(String, Vec<u8>)>,
+    /// Header `sluice.page` of every record, so that a reader can drop a page that came twice; not needed where pages
+    /// are published in transactions.
+    pub(crate) dedupe: Option<String>,
 }
 
 /// The arena comes back when the page is durable; a dropped sender means that it is not, or nobody knows.
@@ -229,7 +232,9 @@ impl Order {
         };
         for record in page.outputs.iter() {
             let topic = if record.route == LETTERS { &page.topics.letters } else { &page.topics.records };
-            let headers: Vec<Header<'_>> = record.headers().collect();
+            let page = page.dedupe.as_deref().map(|text| text.as_bytes());
+            let dedupe = page.map(|value| Header { name: "sluice.page", value: Some(value) });
+            let headers: Vec<Header<'_>> = record.headers().chain(dedupe).collect();
             producer.send(&Outgoing {
                 topic,
                 partition: None,
@@ -324,7 +329,7 @@ mod tests {
         let topics = Arc::new(Topics { records: "t".into(), letters: "t.dead-letter".into() });
         let checkpoint = Some(("id/e".to_owned(), format!("after {value}").into_bytes()));
         let (answer, answered) = oneshot::channel();
-        (Order::Page(Page { topics, outputs, checkpoint }, answer), answered)
+        (Order::Page(Page { topics, outputs, checkpoint, dedupe: None }, answer), answered)
     }
 
     fn pages(fake: &mut Fake, count: usize) -> (Result<(), Fault>, Vec<bool>) {

@@ -10,6 +10,7 @@ use sluice_runtime::retry::until_answered;
 use sluice_runtime::status::Status;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget;
 use crate::checkpoints::CheckpointLog;
 use crate::config::Config;
 use crate::job::Job;
@@ -63,7 +64,18 @@ pub async fn run(
         // Its own: trouble that concerns every id stops the session, not the process's other parts.
         stop: shutdown.child_token(),
     };
-    let over = sessions(&session, &holder, &status, &shutdown).await;
+    let budgets = claims.budgets(&holder);
+    let sharing = CancellationToken::new();
+    let over = {
+        let shared = budget::keep(&job.api, &budgets, &status, &sharing);
+        let worked = async {
+            let over = sessions(&session, &holder, &status, &shutdown).await;
+            // From here on nothing is asked; what is still counted by the API stays leased.
+            sharing.cancel();
+            over
+        };
+        tokio::join!(worked, shared).0
+    };
     shown.finish();
     claims.close().await;
     over?;

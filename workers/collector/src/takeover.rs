@@ -10,8 +10,9 @@ use sluice_runtime::retry::until_answered;
 use sluice_runtime::status::Status;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::{self, CheckpointLog, Position};
+use crate::checkpoints::{self, CheckpointLog, Position, RowMark};
 use crate::collect::Progressed;
+use crate::incremental::Marks;
 use crate::publisher::Publisher;
 
 /// The steps of `checkpoints.rs`, for one session.
@@ -47,13 +48,14 @@ impl Takeover {
                 resumed.push(from_row(claim, first));
                 continue;
             };
-            let id = Progressed { tally: known.tally(), at: known.at, claim };
+            let id = Progressed { tally: known.tally(), at: known.at, marks: known.marks, claim };
             // The row is brought up to date before anything else: from now on giving the id back is safe. One that is
             // complete has no page to be brought to; all that is left to do for it is to say that it is done.
             let kept = match &id.at {
                 None => Fenced::Kept,
                 Some(at) => {
-                    let mark = Mark { next_page: Some(at.to_text()), tally: id.tally };
+                    let row = RowMark { at: at.clone(), marks: id.marks.clone() };
+                    let mark = Mark { next_page: Some(row.to_text()), tally: id.tally };
                     claims.checkpoint(&id.claim, &mark).await?
                 }
             };
@@ -117,8 +119,10 @@ impl Takeover {
 /// Where the claim's row says that it goes on.
 pub(crate) fn from_row(claim: Claim, first: &str) -> Progressed {
     // A text that is not ours was written by someone else's hand; the beginning is always right, only dearer.
-    let at = claim.next_page.as_deref().and_then(Position::parse).unwrap_or_else(|| Position::first(first));
-    Progressed { tally: claim.tally, at: Some(at), claim }
+    let row = claim.next_page.as_deref().and_then(RowMark::parse);
+    let RowMark { at, marks } =
+        row.unwrap_or_else(|| RowMark { at: Position::first(first), marks: Marks::default() });
+    Progressed { tally: claim.tally, at: Some(at), marks, claim }
 }
 
 async fn blocking<T: Send + 'static>(

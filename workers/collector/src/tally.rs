@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     records: AtomicU64,
     rejects: AtomicU64,
     bytes: AtomicU64,
+    drifts: AtomicU64,
 }
 
 /// What a run did.
@@ -40,6 +41,8 @@ pub struct Summary {
     pub rejects: u64,
     /// Bytes of page bodies, decompressed.
     pub bytes: u64,
+    /// How often pages were seen to move while they were read.
+    pub drifts: u64,
     /// How long it took.
     pub time: Duration,
 }
@@ -57,13 +60,14 @@ impl Default for Counters {
             records: AtomicU64::default(),
             rejects: AtomicU64::default(),
             bytes: AtomicU64::default(),
+            drifts: AtomicU64::default(),
         }
     }
 }
 
 impl Counters {
-    pub(crate) fn page(&self, records: u64, rejects: u64, bytes: u64) {
-        self.pages.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn page(&self, pages: u64, records: u64, rejects: u64, bytes: u64) {
+        self.pages.fetch_add(pages, Ordering::Relaxed);
         self.records.fetch_add(records, Ordering::Relaxed);
         self.rejects.fetch_add(rejects, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -89,6 +93,10 @@ impl Counters {
         self.taken_over.fetch_add(ids, Ordering::Relaxed);
     }
 
+    pub(crate) fn drifted(&self) {
+        self.drifts.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Summary {
@@ -101,6 +109,7 @@ impl Counters {
             records: read(&self.records),
             rejects: read(&self.rejects),
             bytes: read(&self.bytes),
+            drifts: read(&self.drifts),
             time: self.started.elapsed(),
         }
     }
@@ -123,6 +132,10 @@ impl fmt::Display for Summary {
             self.records,
             self.rejects,
             self.bytes as f64 / 1e6,
-        )
+        )?;
+        match self.drifts {
+            0 => Ok(()),
+            drifts => write!(f, "; {drifts} times pages moved while they were read"),
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! Request paths with a place for the id.
+//! Request texts with places for the id, and for where the last run of it ended.
 
 use std::fmt::Write as _;
 
-/// A path with `{id}` in it, parsed once.
+/// A text with `{id}` and `{since}` in it, parsed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     parts: Vec<Part>,
@@ -12,52 +12,79 @@ pub(crate) struct Template {
 enum Part {
     Text(String),
     Id,
+    Since,
 }
 
-/// Why a path is not a template.
+/// What the places are filled with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<'v> {
+    pub(crate) id: &'v str,
+    /// Highest value of the incremental field in earlier runs; nothing in an id's first.
+    pub(crate) since: Option<&'v str>,
+}
+
+/// Why a text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
     #[error("must begin with `/`")]
     NotAbsolute,
     #[error("has a `{{` without `}}`")]
     Open,
-    #[error("`{{{0}}}` is not known; only `{{id}}` is")]
+    #[error("`{{{0}}}` is not known; only `{{id}}` and `{{since}}` are")]
     Unknown(String),
-    #[error("has no `{{id}}`: every id would ask for the same")]
-    NoId,
 }
 
 impl Template {
-    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
-        if !text.starts_with('/') {
-            return Err(TemplateError::NotAbsolute);
-        }
+    /// A path below the base URL.
+    pub(crate) fn path(text: &str) -> Result<Self, TemplateError> {
+        if text.starts_with('/') { Self::text(text) } else { Err(TemplateError::NotAbsolute) }
+    }
+
+    /// Any text.
+    pub(crate) fn text(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
             let (inside, behind) = after.split_once('}').ok_or(TemplateError::Open)?;
-            if inside != "id" {
-                return Err(TemplateError::Unknown(inside.to_owned()));
-            }
             parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Id);
+            parts.push(match inside {
+                "id" => Part::Id,
+                "since" => Part::Since,
+                _ => return Err(TemplateError::Unknown(inside.to_owned())),
+            });
             rest = behind;
         }
         parts.push(Part::Text(rest.to_owned()));
-        match parts.contains(&Part::Id) {
-            true => Ok(Self { parts }),
-            false => Err(TemplateError::NoId),
-        }
+        Ok(Self { parts })
+    }
+
+    pub(crate) fn has_id(&self) -> bool {
+        self.parts.contains(&Part::Id)
+    }
+
+    pub(crate) fn has_since(&self) -> bool {
+        self.parts.contains(&Part::Since)
     }
 
     /// The path for one id. Everything but RFC 3986's unreserved characters of the id is percent-encoded, so that an
     /// id can never climb out of its place in the path.
-    pub(crate) fn fill(&self, id: &str) -> String {
+    pub(crate) fn fill_path(&self, values: Values<'_>) -> String {
+        self.filled(values, encode)
+    }
+
+    /// The text as it is; whoever uses it encodes it as a whole. `None`: it speaks of an earlier run and there is none.
+    pub(crate) fn fill(&self, values: Values<'_>) -> Option<String> {
+        let known = values.since.is_some() || !self.has_since();
+        known.then(|| self.filled(values, |text, out| out.push_str(text)))
+    }
+
+    fn filled(&self, values: Values<'_>, write: impl Fn(&str, &mut String)) -> String {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Id => encode(id, &mut out),
+                Part::Id => write(values.id, &mut out),
+                Part::Since => write(values.since.unwrap_or_default(), &mut out),
             }
         }
         out
@@ -84,28 +111,42 @@ fn encode(text: &str, out: &mut String) {
 mod tests {
     use super::*;
 
+    fn values(id: &str) -> Values<'_> {
+        Values { id, since: None }
+    }
+
     #[test]
     fn the_id_takes_its_place() {
-        let template = Template::parse("/v1/aircraft/{id}/flights?of={id}").unwrap();
-        assert_eq!(template.fill("N14228"), "/v1/aircraft/N14228/flights?of=N14228");
+        let template = Template::path("/v1/aircraft/{id}/flights?of={id}").unwrap();
+        assert_eq!(template.fill_path(values("N14228")), "/v1/aircraft/N14228/flights?of=N14228");
     }
 
     #[test]
     fn an_id_cannot_leave_its_place() {
-        let template = Template::parse("/v1/{id}").unwrap();
-        assert_eq!(template.fill("../admin?x=1#y"), "/v1/..%2Fadmin%3Fx%3D1%23y");
-        assert_eq!(template.fill("ü %"), "/v1/%C3%BC%20%25");
-        let url =
-            |id| reqwest::Url::parse(&format!("http://h{}", template.fill(id))).unwrap().path().to_owned();
+        let template = Template::path("/v1/{id}").unwrap();
+        assert_eq!(template.fill_path(values("../admin?x=1#y")), "/v1/..%2Fadmin%3Fx%3D1%23y");
+        assert_eq!(template.fill_path(values("ü %")), "/v1/%C3%BC%20%25");
+        let url = |id| {
+            let path = template.fill_path(values(id));
+            reqwest::Url::parse(&format!("http://h{path}")).unwrap().path().to_owned()
+        };
         assert_ne!(url(".."), "/");
         assert_ne!(url("."), "/v1/");
     }
 
     #[test]
+    fn what_speaks_of_an_earlier_run_is_left_out_of_the_first() {
+        let template = Template::text("gt:{since}").unwrap();
+        assert_eq!(template.fill(values("x")), None);
+        assert_eq!(template.fill(Values { id: "x", since: Some("7") }), Some("gt:7".into()));
+        assert_eq!(Template::text("50").unwrap().fill(values("x")), Some("50".into()));
+    }
+
+    #[test]
     fn mistakes_are_named() {
-        assert_eq!(Template::parse("v1/{id}"), Err(TemplateError::NotAbsolute));
-        assert_eq!(Template::parse("/v1/{id"), Err(TemplateError::Open));
-        assert_eq!(Template::parse("/v1/{tail}"), Err(TemplateError::Unknown("tail".into())));
-        assert_eq!(Template::parse("/v1/all"), Err(TemplateError::NoId));
+        assert_eq!(Template::path("v1/{id}"), Err(TemplateError::NotAbsolute));
+        assert_eq!(Template::path("/v1/{id"), Err(TemplateError::Open));
+        assert_eq!(Template::path("/v1/{tail}"), Err(TemplateError::Unknown("tail".into())));
+        assert!(!Template::path("/v1/all").unwrap().has_id());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::database::{Database, Row, Statement, Transaction};
 use crate::error::transient;
-use crate::{Dialect, LeaseError};
+use crate::{Budgets, Dialect, LeaseError};
 
 /// How often statements that the server rolled back by itself (deadlock) are sent again before it is an error.
 pub(crate) const RESENDS: u32 = 5;
@@ -111,7 +111,7 @@ impl Claims {
         self.database.dialect()
     }
 
-    /// Creates the side table and its index unless they are there; refuses a server without SKIP LOCKED.
+    /// Creates the side tables and their index unless they are there; refuses a server without SKIP LOCKED.
     pub async fn migrate(&self) -> Result<(), LeaseError> {
         let dialect = self.dialect();
         let asked = self.database.rows(&self.database.statement("SELECT version()")).await;
@@ -131,7 +131,7 @@ impl Claims {
                     }
                     Err(source) => {
                         return Err(LeaseError::Database {
-                            doing: "creating the table sluice_claims",
+                            doing: "creating the tables sluice_claims and sluice_budgets",
                             source,
                         });
                     }
@@ -182,6 +182,11 @@ impl Claims {
     /// the first one took. Attempts count, and are capped.
     pub async fn claim_back(&self, terms: &Terms) -> Result<Vec<Claim>, LeaseError> {
         resent!("taking own ids back", self.claim_back_once(terms))
+    }
+
+    /// Limits shared through the same database and connections.
+    pub fn budgets(&self, holder: &str) -> Budgets {
+        Budgets { database: self.database.clone(), job: self.job.clone(), holder: holder.to_owned() }
     }
 
     /// Closes the connections.

@@ -21,7 +21,7 @@ impl Dialect {
         }
     }
 
-    /// The statements that create the side table; safe to run again. For operators whose worker may not create tables.
+    /// The statements that create the side tables; safe to run again. For operators whose worker may not create tables.
     pub fn migration(self) -> &'static [&'static str] {
         match self {
             Self::MySql => &[
@@ -47,6 +47,19 @@ impl Dialect {
                     PRIMARY KEY (job, id),
                     KEY sluice_claims_due (job, state, due_at, id)
                 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                "CREATE TABLE IF NOT EXISTS sluice_budgets (
+                    budget VARCHAR(200) NOT NULL,
+                    holder VARCHAR(255) NOT NULL,
+                    job VARCHAR(120) NOT NULL,
+                    tokens BIGINT NOT NULL DEFAULT 0,
+                    wanted BIGINT NOT NULL DEFAULT 0,
+                    total BIGINT NOT NULL DEFAULT 0,
+                    lease_until BIGINT NOT NULL DEFAULT 0,
+                    hold_until BIGINT NOT NULL DEFAULT 0,
+                    per_mille BIGINT NOT NULL DEFAULT 1000,
+                    changed_at BIGINT NOT NULL DEFAULT 0,
+                    PRIMARY KEY (budget, holder)
+                ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
             ],
             Self::Postgres => &[
                 "CREATE TABLE IF NOT EXISTS sluice_claims (
@@ -70,6 +83,19 @@ impl Dialect {
                     PRIMARY KEY (job, id)
                 )",
                 "CREATE INDEX IF NOT EXISTS sluice_claims_due ON sluice_claims (job, state, due_at, id)",
+                "CREATE TABLE IF NOT EXISTS sluice_budgets (
+                    budget TEXT COLLATE \"C\" NOT NULL,
+                    holder TEXT COLLATE \"C\" NOT NULL,
+                    job TEXT COLLATE \"C\" NOT NULL,
+                    tokens BIGINT NOT NULL DEFAULT 0,
+                    wanted BIGINT NOT NULL DEFAULT 0,
+                    total BIGINT NOT NULL DEFAULT 0,
+                    lease_until BIGINT NOT NULL DEFAULT 0,
+                    hold_until BIGINT NOT NULL DEFAULT 0,
+                    per_mille BIGINT NOT NULL DEFAULT 1000,
+                    changed_at BIGINT NOT NULL DEFAULT 0,
+                    PRIMARY KEY (budget, holder)
+                )",
             ],
         }
     }
@@ -96,6 +122,22 @@ impl Dialect {
         match self {
             Self::MySql => " ON DUPLICATE KEY UPDATE id = sluice_claims.id",
             Self::Postgres => " ON CONFLICT (job, id) DO NOTHING",
+        }
+    }
+
+    /// The same for a limit's row.
+    pub(crate) const fn unless_budgeted(self) -> &'static str {
+        match self {
+            Self::MySql => " ON DUPLICATE KEY UPDATE budget = sluice_budgets.budget",
+            Self::Postgres => " ON CONFLICT (budget, holder) DO NOTHING",
+        }
+    }
+
+    /// A condition on `information_schema` for where unqualified tables are made.
+    pub(crate) const fn this_schema(self) -> &'static str {
+        match self {
+            Self::MySql => "table_schema = DATABASE()",
+            Self::Postgres => "table_schema = ANY (current_schemas(false))",
         }
     }
 

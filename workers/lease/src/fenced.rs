@@ -106,6 +106,16 @@ impl Claims {
         tally: Tally,
         every: Option<Duration>,
     ) -> Result<Fenced, LeaseError> {
+        self.done_at(claim, &Mark { next_page: None, tally }, every).await
+    }
+
+    /// The same with a word for the next run, which finds it as [`Claim::next_page`].
+    pub async fn done_at(
+        &self,
+        claim: &Claim,
+        mark: &Mark,
+        every: Option<Duration>,
+    ) -> Result<Fenced, LeaseError> {
         let statement = self.database.statement("UPDATE sluice_claims SET attempt = 0, fence = fence + 1, ");
         let statement = statement.text("reason = NULL, holder = NULL, owed = NULL, lease_until = NULL, ");
         let statement = match every {
@@ -116,7 +126,7 @@ impl Claims {
                 .text(" + ")
                 .bind(millis(pause)),
         };
-        let statement = marked(statement.text(", "), &Mark { next_page: None, tally });
+        let statement = marked(statement.text(", "), mark);
         let statement = self.this(statement, claim);
         one(resent!("writing that an id is done", self.database.execute(&statement)))
     }

@@ -19,17 +19,23 @@
 //! `due_at` is the one time the index serves: when a row may next be taken. While a row is claimed it equals
 //! `lease_until`, so that one index `(job, state, due_at, id)` finds due rows and passed leases alike.
 //!
+//! Beside the claims stand *budgets*: how many requests a host or key may be asked in a second, shared out among
+//! everyone who works through the same database (`budget.rs`).
+//!
 //! MariaDB 10.6+, MySQL 8.0.1+ and Postgres share one code path; what differs is in [`Dialect`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod budget;
 mod claims;
 mod database;
 mod dialect;
 mod error;
 mod fenced;
+mod shares;
 mod survey;
 
+pub use budget::{Budgets, Grant, Request};
 pub use claims::{Claim, Claims, Source, Tally, Terms};
 pub use dialect::Dialect;
 pub use error::LeaseError;

@@ -1,7 +1,7 @@
 //! What stands in the side table: for `status`, for the end of a run, and for the dead.
 
 use crate::claims::resent;
-use crate::{Claims, LeaseError, Tally};
+use crate::{Claims, LeaseError, Source, Tally};
 
 /// Is there anything left to do?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,10 +110,16 @@ impl Claims {
         buried.map_err(LeaseError::while_doing("reading the dead"))
     }
 
-    /// Makes the dead due again, from the page they failed at: `id` alone, or all. Answers how many.
-    pub async fn revive(&self, id: Option<&str>) -> Result<u64, LeaseError> {
+    /// Makes the dead due again, `id` alone or all: from the page they failed at, or `from_start` of a new run. Answers
+    /// how many.
+    pub async fn revive(&self, id: Option<&str>, from_start: bool) -> Result<u64, LeaseError> {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
+        // A new run: what Kafka remembers of the old one is no place to go on from.
+        let statement = statement.text(match from_start {
+            true => "run = run + 1, next_page = NULL, ",
+            false => "",
+        });
         let statement = statement.text("attempt = 0, holder = NULL, due_at = ").now();
         let statement = statement.text(", updated_at = ").now().text(" WHERE state = 'dead' AND job = ");
         let mut statement = statement.bind(self.job.as_str());
@@ -121,5 +127,33 @@ impl Claims {
             statement = statement.text(" AND id = ").bind(id);
         }
         resent!("reviving the dead", self.database.execute(&statement))
+    }
+
+    /// How many ids a source has. Reads only.
+    pub async fn count(&self, source: &Source) -> Result<i64, LeaseError> {
+        let dialect = self.dialect();
+        let id = dialect.name(&source.id_column)?;
+        let table = dialect.name(&source.table)?;
+        let mut statement = self
+            .database
+            .statement(&format!("SELECT COUNT(DISTINCT source.{id}) FROM {table} source WHERE 1 = 1"));
+        if let Some(condition) = &source.condition {
+            statement = statement.text(&format!(" AND ({condition})"));
+        }
+        let rows = resent!("counting ids", self.database.rows(&statement))?;
+        let count = rows.first().map(|row| row.int(0)).transpose();
+        count.map(|count| count.flatten().unwrap_or(0)).map_err(LeaseError::while_doing("counting ids"))
+    }
+
+    /// Is the side table there?
+    pub async fn is_migrated(&self) -> Result<bool, LeaseError> {
+        let here = self.dialect().this_schema();
+        let statement = self.database.statement(&format!(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'sluice_claims' AND {here}"
+        ));
+        let rows = resent!("looking for the side table", self.database.rows(&statement))?;
+        let count = rows.first().map(|row| row.int(0)).transpose();
+        let count = count.map_err(LeaseError::while_doing("looking for the side table"))?;
+        Ok(count.flatten().unwrap_or(0) > 0)
     }
 }

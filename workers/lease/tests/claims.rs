@@ -218,7 +218,7 @@ fn an_id_that_gets_no_further_is_dead_and_can_be_revived() {
         let buried = claims.buried(10).await.unwrap();
         assert_eq!((buried[0].id.as_str(), buried[0].next_page.as_deref()), ("id-00000", Some("page 1")));
         assert!(buried[0].reason.contains("3 attempts") && buried[0].reason.contains("crashing"));
-        assert_eq!(claims.revive(Some("id-00000")).await.unwrap(), 1);
+        assert_eq!(claims.revive(Some("id-00000"), false).await.unwrap(), 1);
         let again = claims.claim(1, &terms("new")).await.unwrap();
         assert_eq!((again[0].attempt, again[0].taken_from.clone()), (1, vec!["crashing".to_owned()]));
         assert_eq!(again[0].next_page.as_deref(), Some("page 1"));
@@ -315,7 +315,7 @@ fn a_holder_that_nobody_fenced_is_not_forgotten() {
         bench.let_leases_pass().await;
         // The cap is reached: dead, and revived by hand; one may still be alive.
         assert!(claims.claim(1, &terms("three")).await.unwrap().is_empty());
-        assert_eq!(claims.revive(None).await.unwrap(), 1);
+        assert_eq!(claims.revive(None, false).await.unwrap(), 1);
         let taken = claims.claim(1, &terms("three")).await.unwrap();
         assert_eq!(taken[0].taken_from, ["one", "two"]);
         assert_eq!(claims.taken_over(&[(taken[0].id.clone(), taken[0].fence)]).await.unwrap(), 1);

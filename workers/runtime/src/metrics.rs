@@ -51,6 +51,14 @@ pub enum Progress {
     Requests,
     /// Requests sent again after trouble.
     Retries,
+    /// Records passed over because an earlier run had them.
+    Repeats,
+    /// Signs that an API's pages move while they are read.
+    Drift,
+    /// Milliseconds that requests waited for a token of a shared limit.
+    RateWaitMs,
+    /// Milliseconds that pages waited between attempts.
+    RetryWaitMs,
 }
 
 impl Progress {
@@ -64,6 +72,10 @@ impl Progress {
             Self::AnswerBytes => "answer_bytes",
             Self::Requests => "requests",
             Self::Retries => "retries",
+            Self::Repeats => "repeats",
+            Self::Drift => "drift",
+            Self::RateWaitMs => "rate_wait_ms",
+            Self::RetryWaitMs => "retry_wait_ms",
         }
     }
 }

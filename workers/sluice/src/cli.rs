@@ -42,6 +42,8 @@ pub(crate) enum Command {
     },
     /// Handle a range of a topic again where no receipt covers it. N times is once.
     Replay(ReplayArgs),
+    /// Everything around a collector job: check its file, try one id, run, look, let the dead try again.
+    Collector(CollectorCommandArgs),
     /// Ask the warehouse: SQL over the lake's Delta tables.
     Sql(SqlArgs),
     /// Look at single records: check, patch, explain.
@@ -99,6 +101,101 @@ pub(crate) struct CollectorArgs {
     /// End when no id is due any more, instead of waiting for new ones.
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "A new job, step by step:\n  \
+    sluice config-schema collector > job.schema.json            for the editor\n  \
+    sluice collector check -c job.yaml --neighbours             the file, database, registry, Kafka\n  \
+    sluice collector try -c job.yaml --id N14228 --record tape  one id, nothing is published\n  \
+    sluice collector try -c job.yaml --id N14228 --replay tape  the same without the API, for tests\n  \
+    sluice collector migrate -c job.yaml --print                the tables it needs beside yours\n  \
+    sluice collector run -c job.yaml --once                     until no id is due\n  \
+    sluice collector status -c job.yaml; sluice collector dead -c job.yaml")]
+pub(crate) struct CollectorCommandArgs {
+    #[command(subcommand)]
+    pub(crate) command: CollectorCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CollectorCommand {
+    /// Check a job's file against its contracts; show what it would ask and where records would go.
+    Check {
+        #[command(flatten)]
+        job: JobArgs,
+        /// Also ask database, registry and Kafka whether they have what the job needs. Exit code 1 if one has not.
+        #[arg(long)]
+        neighbours: bool,
+    },
+    /// Ask for one id and print requests and decoded records; publishes nothing, needs only the API.
+    ///
+    /// Exit code 1 if records do not fit the contract, or the API did not let it come to an end.
+    Try {
+        #[command(flatten)]
+        job: JobArgs,
+        /// The id.
+        #[arg(long)]
+        id: String,
+        /// Pages per endpoint.
+        #[arg(long, default_value_t = 2)]
+        pages: u64,
+        /// Records per page that are printed.
+        #[arg(long, default_value_t = 3)]
+        records: usize,
+        /// Keep the API's answers in this folder. They are as confidential as the raw topic.
+        #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+        record: Option<PathBuf>,
+        /// Ask nobody: take the answers from this folder.
+        #[arg(long, value_name = "DIR")]
+        replay: Option<PathBuf>,
+    },
+    /// The worker itself, as `sluice run collector`.
+    Run(CollectorArgs),
+    /// How many ids are due, claimed, done and dead, and what was done for them.
+    Status {
+        #[command(flatten)]
+        job: JobArgs,
+    },
+    /// List the ids that were given up: the page they fail at, and why. Exit code 1 if there are any.
+    Dead {
+        #[command(flatten)]
+        job: JobArgs,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        most: u32,
+    },
+    /// Make dead ids due again, from the page they failed at.
+    Retry {
+        #[command(flatten)]
+        job: JobArgs,
+        /// This one.
+        #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+        id: Option<String>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+        /// From the first page, as a new run: what the failed run published is published again.
+        #[arg(long)]
+        from_start: bool,
+    },
+    /// Create the tables `sluice_claims` and `sluice_budgets` beside the table of ids, unless they are there.
+    Migrate {
+        #[command(flatten)]
+        job: JobArgs,
+        /// Only print the statements, for a database administrator.
+        #[arg(long)]
+        print: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// The job, YAML (`sluice config-schema collector` describes it).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

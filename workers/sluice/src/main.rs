@@ -4,6 +4,7 @@ mod access;
 mod apply;
 mod catalogue;
 mod cli;
+mod collector;
 mod contract;
 mod dead_letters;
 mod exit;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         Command::Verify(command) => verify::verify(&command),
         Command::DeadLetters { command } => dead_letters::dead_letters(&command),
         Command::Replay(command) => replay::replay(&command),
+        Command::Collector(args) => collector::collector(args.command),
         Command::Sql(command) => sql::sql(&command),
         Command::Wire(command) => wire::wire(&command),
         Command::Contract(command) => contract::contract(&command),

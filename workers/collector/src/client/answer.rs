@@ -3,21 +3,87 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderValue, LINK};
 use sluice_core::Fault;
+use sluice_runtime::metrics::{self, Progress};
 
 use crate::page::PageError;
 
-/// An answer with its whole body.
+/// An answer whose body is still to come, decompressed.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Decompressed; empty unless the status is a success.
-    pub(crate) body: Vec<u8>,
-    /// `Link` headers.
-    pub(crate) links: Vec<String>,
+    pub(crate) headers: HeaderMap,
     /// Sound `Retry-After`.
     pub(crate) asked: Option<Duration>,
+    source: Source,
+    bytes: u64,
+    limit: u64,
+}
+
+enum Source {
+    Network(reqwest::Response),
+    /// Recorded earlier.
+    Memory(Option<Bytes>),
+}
+
+impl Answer {
+    pub(crate) fn new(response: reqwest::Response, asked: Option<Duration>, limit: u64) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, asked, source: Source::Network(response), bytes: 0, limit }
+    }
+
+    /// One that was recorded.
+    pub(crate) fn recorded(status: u16, headers: HeaderMap, body: Bytes, limit: u64) -> Self {
+        Self { status, headers, asked: None, source: Source::Memory(Some(body)), bytes: 0, limit }
+    }
+
+    /// The next piece of the body; never more of it in memory than that.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+        let chunk = match &mut self.source {
+            Source::Network(response) => response.chunk().await.map_err(|error| away(&error))?,
+            Source::Memory(body) => body.take().filter(|body| !body.is_empty()),
+        };
+        let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        self.bytes += length;
+        metrics::progress(Progress::AnswerBytes, length);
+        if self.bytes > self.limit {
+            return Err(Trouble::Hopeless(format!("a page of more than {} bytes", self.limit)));
+        }
+        Ok(chunk)
+    }
+
+    /// Of the body, so far.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All `Link` headers.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        self.headers.get_all(LINK).iter().filter_map(text).collect()
+    }
+
+    /// One header's text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// The content type says HTML.
-    pub(crate) html: bool,
+    pub(crate) fn is_html(&self) -> bool {
+        self.header("content-type").is_some_and(|kind| kind.contains("html"))
+    }
+}
+
+/// A neighbour that did not answer. The URL is left out: it holds the id.
+pub(super) fn away(error: &reqwest::Error) -> Trouble {
+    let what = match () {
+        () if error.is_timeout() => "nothing came in time",
+        () if error.is_connect() => "no connection",
+        () if error.is_decode() => "a body that cannot be decompressed",
+        () => "the answer broke off",
+    };
+    Trouble::Passing { what: what.to_owned(), asked: None, outage: true }
 }
 
 /// What is wrong with one answer. Words for an operator; no values of records.
@@ -35,6 +101,8 @@ pub(crate) enum Trouble {
     Hopeless(String),
     /// Our credentials are refused: the worker stops.
     Denied(u16),
+    /// We are stopping.
+    Stopped,
 }
 
 /// Why a page did not come, after all retries.
@@ -60,8 +128,12 @@ impl Trouble {
         Self::Passing { what: format!("the API says {status}"), asked, outage: status >= 500 }
     }
 
-    /// A page that cannot be read: half of it may come whole next time, and an error page in HTML may go away.
+    /// A page that cannot be read: half of it may come whole next time, and an error page in HTML may go away. One that
+    /// has changed behind its published part will not change back.
     pub(crate) fn page(error: &PageError, html: bool) -> Self {
+        if matches!(error, PageError::Changed(_)) {
+            return Self::Hopeless(format!("a page that is {error}"));
+        }
         Self::passing(if html { format!("an HTML page: {error}") } else { format!("a page that is {error}") })
     }
 }
@@ -71,6 +143,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Passing { what, .. } | Self::Hopeless(what) => f.write_str(what),
             Self::Denied(status) => write!(f, "the API says {status}"),
+            Self::Stopped => f.write_str("stopping"),
         }
     }
 }

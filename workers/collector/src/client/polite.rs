@@ -1,15 +1,15 @@
 //! How often, how soon, and whether at all: one for the process.
 
-use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sluice_core::Backoff;
 use tokio::time::Instant;
 
-use crate::config::{RawScope, RetryConfig};
+use super::gate::{Gate, Permit};
+use crate::config::{BudgetConfig, RawScope, RetryConfig};
 
 /// Page requests in a row that found no API; then it is away for everyone.
 const AWAY: u32 = 20;
@@ -18,8 +18,10 @@ const BUDGET: (f64, f64) = (20.0, 200.0);
 
 /// The process's manners.
 pub(crate) struct Politeness {
-    rate: Option<DefaultDirectRateLimiter>,
+    gates: Vec<Arc<Gate>>,
     not_before: Mutex<Option<Instant>>,
+    /// How far in time others have not been told to hold back.
+    untold: Mutex<Option<Instant>>,
     budget: Mutex<f64>,
     earned: f64,
     failures: AtomicU32,
@@ -30,10 +32,11 @@ pub(crate) struct Politeness {
 }
 
 impl Politeness {
-    pub(crate) fn new(requests_per_second: Option<f64>, retry: &RetryConfig) -> Self {
+    pub(crate) fn new(budgets: &[BudgetConfig], retry: &RetryConfig) -> Self {
         Self {
-            rate: requests_per_second.and_then(quota).map(RateLimiter::direct),
+            gates: budgets.iter().map(|budget| Arc::new(Gate::new(budget))).collect(),
             not_before: Mutex::new(None),
+            untold: Mutex::new(None),
             budget: Mutex::new(BUDGET.0),
             earned: retry.budget,
             failures: AtomicU32::new(0),
@@ -44,21 +47,57 @@ impl Politeness {
         }
     }
 
-    /// Waits until a request may be sent.
-    pub(crate) async fn permit(&self) {
+    /// Waits until a request may be sent. What comes back is held until its answer begins. An error says how long
+    /// everybody has been asked to wait, if that is longer than ids are held for.
+    pub(crate) async fn permit(&self) -> Result<Vec<Permit<'_>>, Duration> {
         loop {
-            if let Some(rate) = &self.rate {
-                rate.until_ready().await;
+            if let Some(until) = self.held_until() {
+                let wait = until.saturating_duration_since(Instant::now());
+                if wait > self.longest_wait {
+                    return Err(wait);
+                }
+                tokio::time::sleep_until(until).await;
             }
-            // Asked for after the rate's own wait: what was said meanwhile holds too.
-            match self.held_until() {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
-                _ => return,
+            let mut permits = Vec::with_capacity(self.gates.len());
+            for gate in &self.gates {
+                permits.push(gate.take().await);
+            }
+            // Asked for again: what was said meanwhile holds too. And two limits take their time.
+            let held = self.held_until().is_some_and(|until| until > Instant::now());
+            if !held && permits.iter().all(Permit::is_fresh) {
+                return Ok(permits);
             }
         }
     }
 
-    /// No request before `until`.
+    /// The limits, for whoever shares them out.
+    pub(crate) fn gates(&self) -> &[Arc<Gate>] {
+        &self.gates
+    }
+
+    /// The limits are this process's own: nobody shares them.
+    pub(crate) fn alone(&self) {
+        self.gates.iter().for_each(|gate| gate.lease(gate.total(), None));
+    }
+
+    /// The API refused a request with 429: every limit is too high for it.
+    pub(crate) fn refused(&self) {
+        self.gates.iter().for_each(|gate| gate.refused());
+    }
+
+    /// No request before `until`, from nobody who shares a limit.
+    pub(crate) fn hold_everyone_back(&self, until: Instant) {
+        self.hold_back(until);
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        *untold = Some(untold.map_or(until, |untold| untold.max(until)));
+    }
+
+    /// What others are to be told, once.
+    pub(crate) fn untold(&self) -> Option<Instant> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// No request of this process before `until`.
     pub(crate) fn hold_back(&self, until: Instant) {
         let mut held = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(held.map_or(until, |held| held.max(until)));
@@ -113,17 +152,11 @@ impl Politeness {
     }
 }
 
-/// Evenly spread; at high rates a hundredth of a second's worth may come together, timers are no finer.
-fn quota(per_second: f64) -> Option<Quota> {
-    let burst = NonZeroU32::new((per_second / 100.0) as u32).unwrap_or(NonZeroU32::MIN);
-    Quota::with_period(Duration::from_secs_f64(1.0 / per_second)).map(|quota| quota.allow_burst(burst))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn politeness(rate: Option<f64>, budget: f64) -> Politeness {
+    fn politeness(budget: f64) -> Politeness {
         let retry = RetryConfig {
             attempts: 3,
             backoff: Backoff::default(),
@@ -132,35 +165,40 @@ mod tests {
             budget,
             max_pages: 10,
         };
-        Politeness::new(rate, &retry)
+        let budgets = [BudgetConfig { name: "host h".into(), per_second: 50.0 }];
+        let polite = Politeness::new(&budgets, &retry);
+        polite.alone();
+        polite
     }
 
     #[tokio::test]
     async fn nobody_goes_before_the_time_that_was_asked_for() {
-        let polite = politeness(None, 0.5);
+        let polite = politeness(0.5);
         let start = Instant::now();
         polite.hold_back(start + Duration::from_millis(120));
         polite.hold_back(start + Duration::from_millis(30));
-        polite.permit().await;
+        polite.permit().await.unwrap();
         assert!(
             start.elapsed() >= Duration::from_millis(120),
             "a shorter wish must not undercut a longer one"
         );
+        polite.hold_back(start + Duration::from_secs(600));
+        assert!(polite.permit().await.is_err(), "nobody holds ids for ten minutes");
     }
 
     #[tokio::test]
     async fn the_rate_is_kept() {
-        let polite = politeness(Some(50.0), 0.5);
+        let polite = politeness(0.5);
         let start = std::time::Instant::now();
         for _ in 0..11 {
-            polite.permit().await;
+            polite.permit().await.unwrap();
         }
         assert!(start.elapsed() >= Duration::from_millis(190), "{:?}", start.elapsed());
     }
 
     #[test]
     fn retries_are_earned() {
-        let polite = politeness(None, 0.1);
+        let polite = politeness(0.1);
         let free = (0..1_000).take_while(|_| polite.may_retry()).count();
         assert_eq!(free, 20);
         for _ in 0..25 {
@@ -171,7 +209,7 @@ mod tests {
 
     #[test]
     fn away_means_many_failures_in_a_row() {
-        let polite = politeness(None, 0.1);
+        let polite = politeness(0.1);
         (0..19).for_each(|_| polite.failure());
         assert!(!polite.is_away());
         polite.success();

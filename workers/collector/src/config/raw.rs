@@ -1,11 +1,15 @@
 //! What an operator writes. The JSON schema for editors is derived from these types.
 
+mod auth;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_runtime::config::{AdminSection, KafkaSection, RegistrySection, Secret, Size};
+
+pub use auth::{RawAuth, RawBasic, RawEncoding, RawHmac, RawKeyHeader, RawOauth2};
 
 /// A collector job.
 #[derive(Deserialize, JsonSchema)]
@@ -106,44 +110,18 @@ pub struct RawApi {
     /// Seconds until a connection must stand.
     #[serde(default = "connect_timeout_seconds")]
     pub connect_timeout_seconds: u64,
-    /// Seconds for a whole answer.
+    /// Seconds until an answer begins, and between any two pieces of it.
     #[serde(default = "timeout_seconds")]
     pub timeout_seconds: u64,
-    /// Largest page after decompression.
+    /// Seconds for a whole answer, however large.
+    #[serde(default = "longest_answer_seconds")]
+    pub longest_answer_seconds: u64,
+    /// Largest page after decompression. Pages are read as they arrive: this costs no memory.
     #[serde(default = "max_page")]
     pub max_page: Size,
-}
-
-/// Credentials.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum RawAuth {
-    /// `Authorization: Bearer …`
-    Bearer(Secret),
-    /// `Authorization: Basic …`
-    Basic(RawBasic),
-    /// A header of the API's own.
-    Header(RawKeyHeader),
-}
-
-/// Name and password.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawBasic {
-    /// User name.
-    pub user: String,
-    /// Password, by reference.
-    pub password: Secret,
-}
-
-/// An API key in a header.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawKeyHeader {
-    /// Header name.
-    pub name: String,
-    /// Key, by reference.
-    pub value: Secret,
+    /// Largest record, in bytes of JSON, that is kept in memory; a larger one becomes a dead letter without its bytes.
+    #[serde(default = "max_record")]
+    pub max_record: Size,
 }
 
 /// One resource that is asked for every id.
@@ -154,17 +132,58 @@ pub struct RawEndpoint {
     pub name: String,
     /// Path below the base URL, `{id}` stands for the id (percent-encoded): /v1/aircraft/{id}/flights
     pub path: String,
+    /// `get`, or `post` with a `body`.
+    #[serde(default)]
+    pub method: RawMethod,
+    /// Query parameters of every request; values may hold `{id}` and `{since}`. One with `{since}` is left out of an
+    /// id's first run.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// Further headers of every request; values may hold `{id}` and `{since}`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// JSON body of a POST; texts in it may hold `{id}` and `{since}`.
+    #[serde(default)]
+    pub body: Option<serde_json::Value>,
     /// How pages follow one another.
     #[serde(default)]
     pub pagination: RawPagination,
+    /// Where a page says how many records there are in all; a change while pages are read is noticed: `meta.total`
+    #[serde(default)]
+    pub total_at: Option<String>,
     /// Where the records stand in a page (`data`, `result.items`; empty for the page itself): an array, or one object.
     #[serde(default)]
     pub record_path: String,
+    /// Ask only for what is new since an id's last complete run.
+    #[serde(default)]
+    pub incremental: Option<RawIncremental>,
     /// Topic of the contract that the records follow.
     pub topic: String,
     /// What an HTTP status means here: none (no records, go on), dead (the id is dead), retry.
     #[serde(default)]
     pub on_status: BTreeMap<String, RawOnStatus>,
+}
+
+/// Goes by a value that grows from record to record: a time of change, a number.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawIncremental {
+    /// Where it stands in a record: `updated_at`
+    pub at: String,
+    /// What `{since}` is in an id's first run; left out, parameters that need it are left out too.
+    #[serde(default)]
+    pub start: Option<String>,
+}
+
+/// How a page is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawMethod {
+    /// Everything stands in path and query.
+    #[default]
+    Get,
+    /// With a JSON body.
+    Post,
 }
 
 /// How pages follow one another.
@@ -181,11 +200,17 @@ pub enum RawPagination {
     },
     /// The next page's URL stands in the `Link` header (RFC 8288, rel="next").
     LinkHeader {},
-    /// A page number in the query; ends with the first page without records, or when `more_at` is false.
+    /// A page number; ends with the first page without records, or when `more_at` is false.
     Page {
-        /// Query parameter.
-        #[serde(default = "page_parameter")]
-        parameter: String,
+        /// The query parameter that takes it: `page`, if nothing is said.
+        #[serde(default)]
+        parameter: Option<String>,
+        /// Or the place in the POST body that takes it: `page.after`
+        #[serde(default)]
+        field: Option<String>,
+        /// Or the request header that takes it.
+        #[serde(default)]
+        to_header: Option<String>,
         /// Number of the first page.
         #[serde(default = "one")]
         first: u64,
@@ -193,11 +218,17 @@ pub enum RawPagination {
         #[serde(default)]
         more_at: Option<String>,
     },
-    /// A record offset in the query; ends with the first page without records, or when `more_at` is false.
+    /// A record offset; ends with the first page without records, or when `more_at` is false.
     Offset {
-        /// Query parameter.
-        #[serde(default = "offset_parameter")]
-        parameter: String,
+        /// The query parameter that takes it: `offset`, if nothing is said.
+        #[serde(default)]
+        parameter: Option<String>,
+        /// Or the place in the POST body that takes it: `page.after`
+        #[serde(default)]
+        field: Option<String>,
+        /// Or the request header that takes it.
+        #[serde(default)]
+        to_header: Option<String>,
         /// Where the page says whether there are more.
         #[serde(default)]
         more_at: Option<String>,
@@ -206,9 +237,29 @@ pub enum RawPagination {
     Cursor {
         /// Where it stands: `meta.cursor`
         at: String,
-        /// Query parameter that takes it.
-        #[serde(default = "cursor_parameter")]
-        parameter: String,
+        /// The query parameter that takes it: `cursor`, if nothing is said.
+        #[serde(default)]
+        parameter: Option<String>,
+        /// Or the place in the POST body that takes it: `page.after`
+        #[serde(default)]
+        field: Option<String>,
+        /// Or the request header that takes it.
+        #[serde(default)]
+        to_header: Option<String>,
+    },
+    /// A response header holds a token for the next page; empty or missing ends.
+    TokenHeader {
+        /// Its name.
+        header: String,
+        /// The query parameter that takes it: `cursor`, if nothing is said.
+        #[serde(default)]
+        parameter: Option<String>,
+        /// Or the place in the POST body that takes it: `page.after`
+        #[serde(default)]
+        field: Option<String>,
+        /// Or the request header that takes it.
+        #[serde(default)]
+        to_header: Option<String>,
     },
 }
 
@@ -228,8 +279,11 @@ pub enum RawOnStatus {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLimits {
-    /// Requests per second of this process at most.
+    /// Requests per second at most, over all replicas and all jobs in this database that ask the same host: in no
+    /// second more than this (rounded down), whatever the replicas do. Below 1: one request every so often.
     pub requests_per_second: Option<f64>,
+    /// A second limit, shared by everyone who names the same key, whichever host is asked.
+    pub key: Option<RawKeyLimit>,
     /// Ids that are worked on at once.
     pub concurrency: usize,
     /// Whom a Retry-After holds back: every request of this process (host), or only the one that was told.
@@ -238,11 +292,21 @@ pub struct RawLimits {
     pub max_pages: u64,
 }
 
+/// What one API key may do.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawKeyLimit {
+    /// A name for the key; never the key itself, it stands in the database.
+    pub name: String,
+    /// Requests per second at most, over everyone who uses it.
+    pub requests_per_second: f64,
+}
+
 /// Whom a Retry-After holds back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RawScope {
-    /// Every request of this process.
+    /// Every request of this process, and of all that share its limit.
     #[default]
     Host,
     /// Only the one that was told.
@@ -269,6 +333,7 @@ impl Default for RawLimits {
     fn default() -> Self {
         Self {
             requests_per_second: None,
+            key: None,
             concurrency: 32,
             retry_after: RawScope::default(),
             max_pages: 100_000,
@@ -314,22 +379,18 @@ const fn timeout_seconds() -> u64 {
     60
 }
 
+const fn longest_answer_seconds() -> u64 {
+    1_800
+}
+
 fn max_page() -> Size {
-    Size::mib(16)
+    Size::mib(2 << 10)
+}
+
+fn max_record() -> Size {
+    Size::mib(1)
 }
 
 const fn one() -> u64 {
     1
-}
-
-fn page_parameter() -> String {
-    "page".into()
-}
-
-fn offset_parameter() -> String {
-    "offset".into()
-}
-
-fn cursor_parameter() -> String {
-    "cursor".into()
 }

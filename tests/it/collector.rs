@@ -1,0 +1,306 @@
+//! Collectors that are killed and stopped at random while they share one table: `make fault-collector` runs it at full
+//! size (`SLUICE_FAULT_IDS`), `SLUICE_SEED` repeats a run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use sluice_lease::Claims;
+use sluice_stack::Stack;
+use sluice_tests::contract::Contract;
+use sluice_tests::worker::Worker;
+use sluice_tests::{clients, eventually, servers};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+const PROCESSES: usize = 8;
+const PER_PAGE: u64 = 3;
+const LEASE: Duration = Duration::from_secs(5);
+
+/// How many pages an id has: 1 to 4, the same in every run.
+fn pages(id: u64) -> u64 {
+    (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % 4 + 1
+}
+
+/// The id that the API does not know.
+const GONE: &str = "i000003";
+
+async fn answer(
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> (StatusCode, String) {
+    if query.get("gone") == Some(&id) {
+        return (StatusCode::GONE, String::new());
+    }
+    let nth: u64 = id[1..].parse().unwrap();
+    let page = query.get("page").map_or(1, |page| page.parse().unwrap()) - 1;
+    let from = page * PER_PAGE;
+    let to = if page < pages(nth) { from + PER_PAGE } else { from };
+    let rows: Vec<_> = (from..to).map(|n| format!(r#"{{"id":"{id}","n":{n},"note":"x"}}"#)).collect();
+    (StatusCode::OK, format!(r#"{{"data":[{}]}}"#, rows.join(",")))
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+struct Bench {
+    runtime: tokio::runtime::Runtime,
+    contract: Contract,
+    claims: Claims,
+    api: String,
+    ids: u64,
+    transactional: bool,
+    /// The API does not know one of the ids.
+    gone: bool,
+}
+
+/// One of the eight, and what was done to it.
+struct Process {
+    worker: Worker,
+    config: std::path::PathBuf,
+    thaws: Option<Instant>,
+}
+
+impl Bench {
+    fn new(name: &str, url: &str, ids: u64, transactional: bool) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let contract = Contract::applied(name, servers());
+        contract.write("url", url);
+        let (claims, api) = runtime.block_on(async {
+            execute(url, format!("CREATE TABLE ids_of_{name} (id VARCHAR(20) PRIMARY KEY)")).await;
+            let all: Vec<u64> = (0..ids).collect();
+            for some in all.chunks(5_000) {
+                let rows: Vec<_> = some.iter().map(|id| format!("('i{id:06}')")).collect();
+                execute(url, format!("INSERT INTO ids_of_{name} VALUES {}", rows.join(","))).await;
+            }
+            let app = Router::new().route("/v1/{id}", axum::routing::get(answer));
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let api = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, app).await });
+            let claims = Claims::connect(url, name, 2).await.unwrap();
+            claims.migrate().await.unwrap();
+            (claims, api)
+        });
+        Self { runtime, contract, claims, api, ids, transactional, gone: false }
+    }
+
+    fn config(&self, nth: usize) -> std::path::PathBuf {
+        let (name, mode) =
+            (&self.contract.name, if self.transactional { "transactional" } else { "idempotent" });
+        // Every other one has a name that outlives it: it takes its own ids back at once.
+        let instance = if nth % 2 == 0 { format!("instance: w{nth}\n") } else { String::new() };
+        let concurrency = if self.transactional { 8 } else { 1 };
+        let gone = if self.gone { format!("?gone={GONE}") } else { String::new() };
+        let text = format!(
+            "{}admin: {{listen: \"127.0.0.1:0\"}}\njob: {name}\ngroup: {name}\n{instance}mode: {mode}\n\
+             database: {{url: {{file: {}}}, table: ids_of_{name}, id_column: id, claim: 20, lease_seconds: {}, attempts: 1000, connections: 3}}\n\
+             api: {{base_url: \"{}\"}}\nlimits: {{concurrency: {concurrency}}}\n\
+             endpoints: [{{name: e, path: \"/v1/{{id}}{gone}\", pagination: {{kind: page}}, record_path: data, topic: {}}}]\n",
+            self.contract.common(),
+            self.contract.file("url").display(),
+            LEASE.as_secs(),
+            self.api,
+            self.contract.raw(),
+        );
+        self.contract.write(&format!("c{nth}.yaml"), &text)
+    }
+
+    /// Ids in one state.
+    fn ids(&self, state: &str) -> u64 {
+        let counts = self.runtime.block_on(self.claims.status()).unwrap();
+        counts.iter().filter(|count| count.state == state).map(|count| count.ids as u64).sum()
+    }
+
+    /// Runs until every id is done; answers how often a process died or was stopped.
+    fn run(&self, random: &mut StdRng) -> u64 {
+        let start = |nth: usize| {
+            let config = self.config(nth);
+            Process { worker: Worker::start("collector", &config), config, thaws: None }
+        };
+        let mut processes: Vec<Process> = (0..PROCESSES).map(start).collect();
+        let begun = Instant::now();
+        let (mut blows, mut next) = (0, begun + Duration::from_secs(3));
+        let limit = Duration::from_secs(120) + Duration::from_millis(self.ids * 30);
+        loop {
+            let done = self.ids("done");
+            if done == self.ids {
+                break;
+            }
+            assert!(begun.elapsed() < limit, "{done} of {} after {limit:?}", self.ids);
+            for process in &mut processes {
+                // A zombie that was fenced ends and says so; whoever runs it starts it again.
+                if process.worker.has_ended().is_some() {
+                    process.worker = Worker::start("collector", &process.config);
+                    process.thaws = None;
+                }
+                if process.thaws.is_some_and(|at| Instant::now() >= at) {
+                    process.worker.signal("CONT");
+                    process.thaws = None;
+                }
+            }
+            if Instant::now() >= next {
+                next = Instant::now() + Duration::from_millis(random.random_range(1_000..4_000));
+                let process = &mut processes[random.random_range(0..PROCESSES)];
+                blows += 1;
+                if random.random_bool(0.5) {
+                    process.worker.kill();
+                    process.worker = Worker::start("collector", &process.config);
+                    process.thaws = None;
+                } else if process.thaws.is_none() {
+                    process.worker.signal("STOP");
+                    // Often longer than a lease.
+                    let frozen =
+                        Duration::from_millis(random.random_range(1_000..2 * LEASE.as_millis() as u64));
+                    process.thaws = Some(Instant::now() + frozen);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        eprintln!("{} ids in {:.1} s, {blows} kills and stops", self.ids, begun.elapsed().as_secs_f64());
+        // Zombies wake when everything is done, and get their chance to change something.
+        for process in &mut processes {
+            process.worker.signal("CONT");
+        }
+        for process in processes.iter_mut().filter_map(|process| {
+            let ended = process.worker.has_ended().is_some();
+            (!ended).then_some(process)
+        }) {
+            process.worker.signal("TERM");
+        }
+        let patience = Instant::now() + Duration::from_secs(40);
+        for process in &mut processes {
+            // One that was fenced ends with an error: that is an end too.
+            let _ = process.worker.ended(patience.saturating_duration_since(Instant::now()));
+        }
+        blows
+    }
+
+    fn check(&self, blows: u64) {
+        let records = clients::committed(&servers(), &self.contract.raw());
+        // Framing, then the id's length and text, then n.
+        let mut seen: HashMap<Vec<u8>, u64> = HashMap::new();
+        let mut repeated_pages: BTreeMap<String, u64> = BTreeMap::new();
+        for record in &records {
+            let count = seen.entry(record.value.clone().unwrap_or_default()).or_default();
+            *count += 1;
+            if *count > 1 {
+                *repeated_pages
+                    .entry(record.headers.get("sluice.page").cloned().unwrap_or_default())
+                    .or_default() += 1;
+            }
+        }
+        let expected: u64 = (0..self.ids).map(|id| pages(id) * PER_PAGE).sum();
+        assert_eq!(seen.len() as u64, expected, "records of all pages");
+        let repeats: u64 = repeated_pages.values().map(|records| records.div_ceil(PER_PAGE)).sum();
+        eprintln!("{expected} records, {repeats} pages came again");
+        if self.transactional {
+            assert_eq!(repeats, 0, "{repeated_pages:?}");
+        } else {
+            assert!(repeats <= blows, "{repeats} pages came again after {blows} blows");
+            assert!(repeated_pages.keys().all(|page| page.starts_with(&self.contract.name)));
+        }
+        assert_eq!(self.ids("done"), self.ids, "zombies changed something when they woke");
+        let counts = self.runtime.block_on(self.claims.status()).unwrap();
+        let told: i64 = counts.iter().map(|count| count.tally.records).sum();
+        assert_eq!(told as u64, expected, "the rows say what was done");
+    }
+}
+
+async fn execute(url: &str, sql: String) {
+    let sql = AssertSqlSafe(sql);
+    if url.starts_with("mysql") {
+        sqlx::MySqlConnection::connect(url).await.unwrap().execute(sql).await.unwrap();
+    } else {
+        sqlx::PgConnection::connect(url).await.unwrap().execute(sql).await.unwrap();
+    }
+}
+
+fn databases() -> Arc<Stack> {
+    Arc::new(Stack::builder().mariadb().postgres().start().expect("MariaDB and Postgres start"))
+}
+
+#[test]
+fn eight_collectors_that_are_killed_and_stopped_miss_and_repeat_nothing() {
+    let (seed, ids) = (number("SLUICE_SEED", rand::random()), number("SLUICE_FAULT_IDS", 400));
+    eprintln!("SLUICE_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let stack = databases();
+    let cases = [
+        ("cktxmy", stack.mariadb_url(), true),
+        ("cktxpg", stack.postgres_url(), true),
+        ("ckidmy", stack.mariadb_url(), false),
+        ("ckidpg", stack.postgres_url(), false),
+    ];
+    for (name, url, transactional) in cases {
+        eprintln!("{name}");
+        let bench = Bench::new(name, url, ids, transactional);
+        let blows = bench.run(&mut random);
+        bench.check(blows);
+    }
+}
+
+/// Exit code and standard output of `sluice collector …`.
+fn command(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(sluice_tests::binary());
+    command.args(["collector", arguments[0], "-c"]).arg(bench.config(0)).args(&arguments[1..]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    eprintln!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_job_is_checked_tried_run_looked_at_and_mended_from_the_command_line() {
+    let stack = databases();
+    let bench = Bench { gone: true, ..Bench::new("ckcli", stack.postgres_url(), 6, true) };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let (code, checked) = command(&bench, &["check", "--neighbours", "--output", "json"]);
+    assert_eq!(code, Some(0), "{checked}");
+    assert_eq!(json(&checked)["endpoints"][0]["topic"], bench.contract.raw());
+    let tape = bench.contract.file("tape");
+    let tape = tape.to_str().unwrap();
+    let (code, tried) = command(&bench, &["try", "--id", "i000001", "--record", tape, "--output", "json"]);
+    assert_eq!(code, Some(0), "{tried}");
+    assert_eq!(json(&tried)["pages"][0]["samples"][0]["id"], "i000001");
+    let replay = ["try", "--id", "i000001", "--replay", tape, "--output", "json"];
+    assert_eq!(command(&bench, &replay), (Some(0), tried));
+    assert_eq!(command(&bench, &["try", "--id", GONE]).0, Some(1), "the API does not know it");
+    let (code, printed) = command(&bench, &["migrate", "--print"]);
+    assert!(code == Some(0) && printed.contains("CREATE TABLE IF NOT EXISTS sluice_claims"), "{printed}");
+    assert_eq!(command(&bench, &["migrate"]).0, Some(0));
+    let (code, ran) = command(&bench, &["run", "--once"]);
+    assert!(code == Some(0) && ran.contains("5 ids done, 1 dead"), "{ran}");
+    let (code, status) = command(&bench, &["status", "--output", "json"]);
+    assert_eq!((code, &json(&status)[0]["ids"]), (Some(0), &5.into()), "{status}");
+    let (code, dead) = command(&bench, &["dead", "--output", "json"]);
+    assert_eq!((code, &json(&dead)[0]["id"]), (Some(1), &GONE.into()), "{dead}");
+    assert!(json(&dead)[0]["reason"].as_str().unwrap().contains("410"));
+    assert_eq!(command(&bench, &["retry", "--id", "nobody"]).0, Some(1));
+    let (code, again) = command(&bench, &["retry", "--all", "--output", "json"]);
+    assert_eq!((code, json(&again)["due_again"].as_u64()), (Some(0), Some(1)));
+    assert_eq!(command(&bench, &["dead"]).0, Some(0));
+}
+
+#[test]
+fn nobody_keeps_an_id_longer_than_its_lease_after_its_death() {
+    let stack = databases();
+    let bench = Bench::new("cklease", stack.postgres_url(), 60, true);
+    // Ids are held by a process that never comes back, its successor has another name.
+    let config = bench.config(1);
+    let mut victim = Worker::start("collector", &config);
+    eventually("claims", Duration::from_secs(60), || (bench.ids("claimed") > 0).then_some(()));
+    victim.kill();
+    let (died, left) = (Instant::now(), bench.ids("claimed"));
+    let _heir = Worker::start("collector", &config);
+    let all_done = || (bench.ids("done") == bench.ids).then_some(());
+    eventually("the heir's end", LEASE + Duration::from_secs(30), all_done);
+    eprintln!("{left} ids of the dead one were done {:.1} s after its death", died.elapsed().as_secs_f64());
+    let records = clients::count(&servers(), &bench.contract.raw()) as u64;
+    assert_eq!(records, (0..60).map(|id| pages(id) * PER_PAGE).sum::<u64>());
+}

@@ -1,0 +1,255 @@
+//! Credentials on a request: fixed, fetched, or computed for each.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::client::Trouble;
+use crate::config::{AuthConfig, HmacConfig, OauthConfig, RawEncoding};
+
+/// A token is fetched anew when so much of its life is left, but for short-lived ones.
+const EARLY: Duration = Duration::from_secs(30);
+/// Of a token whose end is not told (RFC 6749 only recommends to tell it).
+const USUAL_LIFE: Duration = Duration::from_secs(300);
+
+/// Of a token endpoint's answer, in bytes.
+const LARGEST_TOKEN: usize = 1 << 20;
+
+/// Puts credentials on requests to the API's own origin.
+pub(crate) struct Auth {
+    config: AuthConfig,
+    /// The token that OAuth 2.0 gave last, and when to fetch the next one.
+    token: Mutex<Option<(HeaderValue, Instant)>>,
+    /// Held while one is fetched: everyone else waits for it instead of fetching too.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+/// What is added to a request.
+#[derive(Default)]
+pub(crate) struct Signed {
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) query: Option<(String, String)>,
+}
+
+/// A token endpoint's answer (RFC 6749, 5.1).
+#[derive(Deserialize)]
+struct Token {
+    access_token: String,
+    #[serde(default)]
+    expires_in: Option<f64>,
+}
+
+/// `Basic` credentials (RFC 7617).
+pub(crate) fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+impl Auth {
+    pub(crate) fn new(config: AuthConfig) -> Self {
+        Self { config, token: Mutex::default(), fetching: tokio::sync::Mutex::default() }
+    }
+
+    /// Credentials for one request, made now: timestamps and tokens age.
+    pub(crate) async fn sign(
+        &self,
+        http: &reqwest::Client,
+        url: &Url,
+        body: Option<&str>,
+    ) -> Result<Signed, Trouble> {
+        Ok(match &self.config {
+            AuthConfig::None => Signed::default(),
+            AuthConfig::Header(name, value) => {
+                Signed { headers: vec![(name.clone(), value.clone())], query: None }
+            }
+            AuthConfig::Query(name, value) => {
+                Signed { headers: Vec::new(), query: Some((name.clone(), value.clone())) }
+            }
+            AuthConfig::Oauth2(config) => {
+                let token = self.token(http, config).await?;
+                Signed { headers: vec![(AUTHORIZATION, token)], query: None }
+            }
+            AuthConfig::Hmac(config) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let headers = signature(config, url, body, now).into();
+                Signed { headers, query: None }
+            }
+        })
+    }
+
+    /// The API refused a request with 401. `true`: the token it carried may have been taken back before its time, and
+    /// a new one is worth an attempt.
+    pub(crate) fn refused(&self, with: &Signed) -> bool {
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another request may have been refused first, and the token be a new one already.
+        if token.as_ref().is_some_and(|(current, _)| with.headers.iter().any(|(_, value)| value == current)) {
+            *token = None;
+        }
+        matches!(self.config, AuthConfig::Oauth2(_))
+    }
+
+    async fn token(&self, http: &reqwest::Client, config: &OauthConfig) -> Result<HeaderValue, Trouble> {
+        if let Some(token) = self.current() {
+            return Ok(token);
+        }
+        let _one = self.fetching.lock().await;
+        if let Some(token) = self.current() {
+            return Ok(token);
+        }
+        let (token, life) = fetch(http, config).await?;
+        // A short-lived token is used for half its life, not fetched for every request.
+        let fetch_at = Instant::now() + life.saturating_sub(EARLY).max(life / 2);
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), fetch_at));
+        Ok(token)
+    }
+
+    fn current(&self) -> Option<HeaderValue> {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        token.as_ref().filter(|(_, until)| Instant::now() < *until).map(|(token, _)| token.clone())
+    }
+}
+
+async fn fetch(http: &reqwest::Client, config: &OauthConfig) -> Result<(HeaderValue, Duration), Trouble> {
+    let form = {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if let Some(scope) = &config.scope {
+            form.append_pair("scope", scope);
+        }
+        form.finish()
+    };
+    let request = http
+        .post(config.token_url.clone())
+        .header(AUTHORIZATION, config.client.clone())
+        .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form);
+    let away = |what: &str| Trouble::Passing {
+        what: format!("the token endpoint: {what}"),
+        asked: None,
+        outage: true,
+    };
+    let response = request.send().await.map_err(|_| away("no answer"))?;
+    let status = response.status();
+    if matches!(status.as_u16(), 400 | 401 | 403) {
+        return Err(Trouble::Denied(status.as_u16()));
+    }
+    if !status.is_success() {
+        return Err(away(&format!("it says {status}")));
+    }
+    let mut response = response;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| away("its answer broke off"))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LARGEST_TOKEN {
+            return Err(away("its answer is not a token"));
+        }
+    }
+    let token: Token = serde_json::from_slice(&body).map_err(|_| away("its answer is not a token"))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.access_token))
+        .map_err(|_| away("its answer is not a token"))?;
+    value.set_sensitive(true);
+    let life = token.expires_in.filter(|life| *life > 0.0);
+    let life = life.and_then(|life| Duration::try_from_secs_f64(life).ok()).unwrap_or(USUAL_LIFE);
+    Ok((value, life))
+}
+
+/// Signature and timestamp.
+fn signature(config: &HmacConfig, url: &Url, body: Option<&str>, now: u64) -> [(HeaderName, HeaderValue); 2] {
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let now = now.to_string();
+    let hash = hex::encode(Sha256::digest(body.unwrap_or_default()));
+    let places = [
+        ("{method}", method),
+        ("{path}", url.path()),
+        ("{query}", url.query().unwrap_or_default()),
+        ("{timestamp}", &now),
+        ("{body_sha256}", &hash),
+    ];
+    // From left to right: what is put in is never looked into for places again.
+    let mut text = String::new();
+    let mut rest = config.sign.as_str();
+    'next: while !rest.is_empty() {
+        for (place, value) in places {
+            if let Some(after) = rest.strip_prefix(place) {
+                text.push_str(value);
+                rest = after;
+                continue 'next;
+            }
+        }
+        let mut letters = rest.chars();
+        text.extend(letters.next());
+        rest = letters.as_str();
+    }
+    let mut mac = mac(config.secret.as_bytes());
+    mac.update(text.as_bytes());
+    let code = mac.finalize().into_bytes();
+    let code = match config.encoding {
+        RawEncoding::Hex => hex::encode(code),
+        RawEncoding::Base64 => STANDARD.encode(code),
+    };
+    let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+    let mut signed = value(&format!("{}{code}", config.prefix));
+    signed.set_sensitive(true);
+    [(config.header.clone(), signed), (config.timestamp_header.clone(), value(&now))]
+}
+
+/// HMAC takes keys of any length (RFC 2104, 2).
+#[allow(clippy::expect_used)]
+fn mac(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("a key of any length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_that_of_the_text() {
+        let config = HmacConfig {
+            secret: "key".into(),
+            sign: "The quick brown fox jumps over the lazy dog".into(),
+            header: HeaderName::from_static("x-signature"),
+            prefix: "v1=".into(),
+            timestamp_header: HeaderName::from_static("x-timestamp"),
+            encoding: RawEncoding::Hex,
+        };
+        let url = Url::parse("http://h/v1/{method}?page=2").unwrap();
+        let [(_, signed), (_, time)] = signature(&config, &url, None, 7);
+        // The example of every HMAC-SHA-256 implementation.
+        let known = "v1=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8";
+        assert_eq!((signed.to_str().unwrap(), time.to_str().unwrap()), (known, "7"));
+        let sign = "{method}\n{path}\n{query}\n{timestamp}\n{body_sha256}".to_owned();
+        let [(_, get), _] = signature(&HmacConfig { sign: sign.clone(), ..config.clone() }, &url, None, 7);
+        let [(_, post), _] = signature(&HmacConfig { sign, ..config }, &url, Some("{}"), 7);
+        assert_ne!(get, post);
+        assert!(post.is_sensitive());
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_forgotten_unless_there_is_a_newer_one() {
+        let config = OauthConfig {
+            token_url: Url::parse("http://h/token").unwrap(),
+            client: HeaderValue::from_static("Basic x"),
+            scope: None,
+        };
+        let auth = Auth::new(AuthConfig::Oauth2(config));
+        let holds = |token: &'static str| {
+            let value = HeaderValue::from_static(token);
+            *auth.token.lock().unwrap() = Some((value.clone(), Instant::now() + USUAL_LIFE));
+            Signed { headers: vec![(AUTHORIZATION, value)], query: None }
+        };
+        let old = holds("Bearer old");
+        assert!(auth.refused(&old) && auth.current().is_none());
+        holds("Bearer new");
+        assert!(auth.refused(&old) && auth.current().is_some());
+        assert!(!Auth::new(AuthConfig::None).refused(&old));
+    }
+}

@@ -1,0 +1,199 @@
+//! A limit of so many requests in any second, as the API counts them: pure.
+//!
+//! A request takes a token before it is sent, and the token comes back one second after the *answer* began. Whatever
+//! second the API looks at: a request that arrived in it was sent before it ended and answered after it began, so its
+//! token was out at the end of that second; and there are only so many tokens. Slow sending, slow networks and stalled
+//! processes change nothing about that, which no scheme that spaces out *sending* can say.
+//!
+//! A slow answer would cost rate for its whole time, though the request arrived long before. So a token comes back at
+//! the latest one second and [`ARRIVAL`] after it was taken: the one assumption here is that a request which takes
+//! longer to be answered has arrived by then.
+//!
+//! ```text
+//!   taken ── sent ──► arrived (the API counts) ──► answer begins ────── 1 s ──────► back
+//!   taken ──── ARRIVAL ────┤────────────────────── 1 s ──────► back, if the answer takes longer
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Within it a request has reached the API, if it was not answered before. Costs at most 4 % of the rate.
+pub(crate) const ARRIVAL: Duration = Duration::from_millis(40);
+/// How much may be made up for a timer that fired late.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// Tokens of one limit in one process.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// How long a token is out.
+    span: Duration,
+    /// How many may be out.
+    capacity: u32,
+    /// No token is given from here on: the lease on them has passed.
+    until: Option<Instant>,
+    /// Taken and not answered, oldest first, by number and time.
+    sent: VecDeque<(u64, Instant)>,
+    /// When the others come back; nearly sorted, the earliest is looked for.
+    back: Vec<Instant>,
+    /// Tokens are given evenly, not all at the second's start.
+    next: Option<Instant>,
+    number: u64,
+}
+
+/// A token that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token(u64);
+
+impl Window {
+    /// With no token to give; see [`Window::lease`].
+    pub(crate) fn new(span: Duration) -> Self {
+        let (sent, back) = (VecDeque::new(), Vec::new());
+        Self { span, capacity: 0, until: None, sent, back, next: None, number: 0 }
+    }
+
+    /// From now on `capacity` tokens are ours, until then.
+    pub(crate) fn lease(&mut self, capacity: u32, until: Option<Instant>) {
+        self.capacity = capacity;
+        self.until = until;
+    }
+
+    pub(crate) const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Tokens that are out: they cannot be given to another process yet.
+    pub(crate) fn out(&mut self, now: Instant) -> u32 {
+        self.collect(now);
+        u32::try_from(self.sent.len() + self.back.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a token, or says when to ask again; `None`: when the lease is changed.
+    pub(crate) fn take(&mut self, now: Instant) -> Result<Token, Option<Instant>> {
+        if self.until.is_some_and(|until| now >= until) {
+            return Err(None);
+        }
+        let out = self.out(now);
+        if self.capacity == 0 {
+            return Err(None);
+        }
+        if out >= self.capacity {
+            let oldest = self.sent.front().map(|(_, taken)| *taken + ARRIVAL + self.span);
+            return Err(self.back.iter().copied().chain(oldest).min());
+        }
+        // A little faster than the limit: it is the count that limits, this only spreads.
+        let step = self.span.mul_f64(0.97) / self.capacity;
+        let next = self.next.map_or(now, |next| next.max(now.checked_sub(SLACK).unwrap_or(now)));
+        if next > now {
+            return Err(Some(next));
+        }
+        self.next = Some(next + step);
+        self.number += 1;
+        self.sent.push_back((self.number, now));
+        Ok(Token(self.number))
+    }
+
+    /// The token's request was answered, or failed.
+    pub(crate) fn answered(&mut self, token: Token, now: Instant) {
+        if let Some(at) = self.sent.iter().position(|(number, _)| *number == token.0) {
+            let taken = self.sent.remove(at).map_or(now, |(_, taken)| taken);
+            self.back.push(now.min(taken + ARRIVAL) + self.span);
+        }
+    }
+
+    fn collect(&mut self, now: Instant) {
+        while let Some((_, taken)) = self.sent.front()
+            && *taken + ARRIVAL + self.span <= now
+        {
+            self.sent.pop_front();
+        }
+        self.back.retain(|back| *back > now);
+    }
+}
+
+/// How many tokens a limit is, and for how long each is out. Below one per second: one token, for longer.
+pub(crate) fn tokens(per_second: f64) -> (u32, Duration) {
+    if per_second < 1.0 {
+        return (1, Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX / 4));
+    }
+    (per_second as u32, Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a window for `seconds` with requests that arrive and are answered after a time by seed; answers the most
+    /// arrivals in any second, and all of them.
+    fn run(capacity: u32, seconds: u64, mut delay: impl FnMut(u64) -> (u64, u64)) -> (usize, usize) {
+        let start = Instant::now();
+        let mut window = Window::new(Duration::from_secs(1));
+        window.lease(capacity, None);
+        let mut arrivals: Vec<u64> = Vec::new();
+        let mut open: Vec<(u64, Token)> = Vec::new();
+        for tick in 0..seconds * 1_000 {
+            let now = start + Duration::from_millis(tick);
+            open.retain(|(at, token)| {
+                if *at <= tick {
+                    window.answered(*token, now);
+                }
+                *at > tick
+            });
+            while let Ok(token) = window.take(now) {
+                let (arrives, answered) = delay(tick);
+                arrivals.push(tick + arrives);
+                open.push((tick + answered, token));
+            }
+        }
+        arrivals.sort_unstable();
+        let in_second = |from: &u64| arrivals.iter().filter(|at| (*from..*from + 1_000).contains(at)).count();
+        (arrivals.iter().map(in_second).max().unwrap_or(0), arrivals.len())
+    }
+
+    #[test]
+    fn no_second_holds_more_and_the_rate_is_reached() {
+        for capacity in [1, 2, 7, 50, 300] {
+            let (most, all) = run(capacity, 20, |_| (1, 2));
+            assert!(most <= capacity as usize, "{most} in a second, {capacity} allowed");
+            let reached = all as f64 / (20.0 * f64::from(capacity));
+            assert!(reached >= 0.95, "{reached} of {capacity}");
+        }
+    }
+
+    #[test]
+    fn slow_answers_do_not_cost_the_rate() {
+        let (most, all) = run(100, 20, |_| (5, 900));
+        assert!(most <= 100 && all >= 1_900, "{most}, {all}");
+    }
+
+    #[test]
+    fn a_stall_on_the_way_is_not_made_up_for() {
+        // Every third second the network holds everything back and lets go at once; answers follow arrivals.
+        let (most, _) = run(50, 30, |tick| {
+            let arrives = if tick % 3_000 < 500 { 500 - tick % 3_000 } else { 1 };
+            (arrives.min(39), arrives.min(39) + 1)
+        });
+        assert!(most <= 50, "{most}");
+    }
+
+    #[test]
+    fn without_a_lease_nothing_is_given() {
+        let now = Instant::now();
+        let mut window = Window::new(Duration::from_secs(1));
+        assert_eq!(window.take(now), Err(None));
+        window.lease(1, Some(now + Duration::from_secs(1)));
+        let token = window.take(now).unwrap();
+        assert_eq!(window.out(now), 1);
+        window.answered(token, now);
+        assert_eq!(window.out(now + Duration::from_millis(999)), 1);
+        assert_eq!(window.take(now + Duration::from_secs(1)), Err(None), "the lease has passed");
+        assert_eq!(window.out(now + Duration::from_millis(1_001)), 0);
+    }
+
+    #[test]
+    fn less_than_one_in_a_second_is_one_in_several() {
+        assert_eq!(tokens(0.5), (1, Duration::from_secs(2)));
+        assert_eq!(tokens(10.7), (10, Duration::from_secs(1)));
+    }
+}

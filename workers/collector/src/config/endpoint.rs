@@ -1,0 +1,147 @@
+//! What is checked about an endpoint: its request, its pages, its rules.
+
+use std::collections::BTreeMap;
+
+use reqwest::header::HeaderName;
+use serde_json::Value;
+use sluice_runtime::config::ConfigErrors;
+
+use super::raw::{RawEndpoint, RawMethod, RawOnStatus};
+use crate::page::{PathError, Paths};
+use crate::pagination::{Pagination, Place};
+use crate::process::Look;
+use crate::request::{Body, RequestTemplate};
+use crate::template::Template;
+
+/// One resource that is asked for every id.
+pub(crate) struct Endpoint {
+    pub(crate) name: String,
+    pub(crate) request: RequestTemplate,
+    pub(crate) pagination: Pagination,
+    pub(crate) look: Look,
+    /// The last of the values that are looked for is the total.
+    pub(crate) says_total: bool,
+    /// `{since}` of an id's first run.
+    pub(crate) start: Option<String>,
+    pub(crate) topic: String,
+    pub(crate) on_status: BTreeMap<u16, RawOnStatus>,
+}
+
+pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigErrors) -> Vec<Endpoint> {
+    if raw.is_empty() {
+        errors.add("endpoints", "is empty", Some("a job asks at least one endpoint per id".into()));
+    }
+    let mut sound = Vec::new();
+    for (nth, endpoint) in raw.iter().enumerate() {
+        let at = |key: &str| format!("endpoints[{nth}].{key}");
+        super::name(&at("name"), &endpoint.name, errors);
+        if raw[..nth].iter().any(|earlier| earlier.name == endpoint.name) {
+            errors.add(at("name"), "is taken by an earlier endpoint", None);
+        }
+        super::name(&at("topic"), &endpoint.topic, errors);
+        let pagination = Pagination::new(&endpoint.pagination);
+        let request = request(endpoint, &pagination, &at, errors);
+        let mut wanted = pagination.wanted();
+        wanted.extend(endpoint.total_at.as_deref());
+        let paths = match Paths::compile(&endpoint.record_path, &wanted) {
+            Ok(paths) => Some(paths),
+            Err(PathError { path, why }) => {
+                errors.add(at("record_path"), format!("`{path}` {why}"), None);
+                None
+            }
+        };
+        let incremental = endpoint.incremental.as_ref();
+        if incremental.is_some_and(|rule| rule.at.split('.').any(str::is_empty)) {
+            errors.add(at("incremental.at"), "has an empty part", Some("updated_at".into()));
+        }
+        let mut on_status = BTreeMap::new();
+        for (status, rule) in &endpoint.on_status {
+            match status.parse::<u16>() {
+                Ok(code) if (100..600).contains(&code) => {
+                    on_status.insert(code, *rule);
+                }
+                _ => errors.add(at(&format!("on_status.{status}")), "is not an HTTP status", None),
+            }
+        }
+        if let (Some(request), Some(paths)) = (request, paths) {
+            let look = Look { paths, max_record, incremental: incremental.map(|rule| rule.at.clone()) };
+            sound.push(Endpoint {
+                name: endpoint.name.clone(),
+                request,
+                pagination,
+                look,
+                says_total: endpoint.total_at.is_some(),
+                start: incremental.and_then(|rule| rule.start.clone()),
+                topic: endpoint.topic.clone(),
+                on_status,
+            });
+        }
+    }
+    sound
+}
+
+fn request(
+    raw: &RawEndpoint,
+    pagination: &Pagination,
+    at: &dyn Fn(&str) -> String,
+    errors: &mut ConfigErrors,
+) -> Option<RequestTemplate> {
+    let path = match Template::path(&raw.path) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            errors.add(at("path"), error.to_string(), Some("/v1/things/{id}/parts".into()));
+            None
+        }
+    };
+    let texts = |key: &str, texts: &BTreeMap<String, String>, errors: &mut ConfigErrors| {
+        let mut sound = Vec::new();
+        for (name, text) in texts {
+            match Template::text(text) {
+                Ok(template) => sound.push((name.clone(), template)),
+                Err(error) => errors.add(at(&format!("{key}.{name}")), error.to_string(), None),
+            }
+        }
+        sound
+    };
+    let query = texts("query", &raw.query, errors);
+    let mut headers = Vec::new();
+    for (name, template) in texts("headers", &raw.headers, errors) {
+        match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(name) => headers.push((name, template)),
+            Err(_) => errors.add(at(&format!("headers.{name}")), "is not a header name", None),
+        }
+    }
+    let body = match (raw.method, &raw.body) {
+        (RawMethod::Get, Some(_)) => {
+            errors.add(at("body"), "is of no use to a GET", Some("method: post".into()));
+            None
+        }
+        (RawMethod::Get, None) => None,
+        (RawMethod::Post, body) => {
+            let empty = Value::Object(serde_json::Map::new());
+            match Body::parse(body.as_ref().unwrap_or(&empty), "body") {
+                Ok(body) => Some(body),
+                Err((place, why)) => {
+                    errors.add(at(&place), why, None);
+                    None
+                }
+            }
+        }
+    };
+    match pagination.place() {
+        Some(Place::Field(_)) if raw.method == RawMethod::Get => {
+            let hint = "method: post, or a query `parameter` instead of a `field`".to_owned();
+            errors.add(at("pagination.field"), "needs a body", Some(hint));
+        }
+        Some(Place::Header(name)) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
+            errors.add(at("pagination.to_header"), "is not a header name", None);
+        }
+        _ => {}
+    }
+    let request = RequestTemplate { path: path?, query, headers, body };
+    if !request.has_id() {
+        let hint = "/v1/things/{id}/parts; or {id} in query, headers or body".to_owned();
+        errors.add(at("path"), "has no `{id}`: every id would ask for the same", Some(hint));
+    }
+    Some(request)
+}

@@ -1,0 +1,122 @@
+//! How far an id's records were seen in earlier runs, so that the next run asks only for what is new.
+//!
+//! The highest value over *all* records of a run counts, and only once the run is complete: an API that answers
+//! newest first, or a run that breaks off, leaves no gap. Most APIs include the edge (`since=…` means "not earlier
+//! than"), so the records that stand exactly there are remembered by hash and passed over when they come again.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Records remembered at the edge; with more of them some come again.
+const EDGE: usize = 500;
+
+/// By endpoint. Stands in the claim's row and in checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    /// From the runs before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) since: BTreeMap<String, High>,
+    /// Of this run so far.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) high: BTreeMap<String, High>,
+}
+
+/// The highest value seen, as the API writes it, and the records that have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct High {
+    pub(crate) value: String,
+    /// Short hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) edge: Vec<u64>,
+}
+
+impl Marks {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.since.is_empty() && self.high.is_empty()
+    }
+
+    /// What the next run begins with.
+    pub(crate) fn after_the_run(mut self) -> Self {
+        for (endpoint, high) in std::mem::take(&mut self.high) {
+            match self.since.get_mut(&endpoint) {
+                Some(since) => since.merge(high),
+                None => drop(self.since.insert(endpoint, high)),
+            }
+        }
+        self
+    }
+}
+
+impl High {
+    /// Another record with this value.
+    pub(crate) fn see(high: &mut Option<Self>, value: &str, hash: u64) {
+        match high {
+            Some(high) => match compare(value, &high.value) {
+                Ordering::Less => {}
+                Ordering::Equal if high.edge.len() < EDGE => high.edge.push(hash),
+                Ordering::Equal => {}
+                Ordering::Greater => *high = Self { value: value.to_owned(), edge: vec![hash] },
+            },
+            None => *high = Some(Self { value: value.to_owned(), edge: vec![hash] }),
+        }
+    }
+
+    /// Joins what another part of the same run, or a later run, has seen.
+    pub(crate) fn merge(&mut self, other: Self) {
+        match compare(&other.value, &self.value) {
+            Ordering::Less => {}
+            Ordering::Equal => {
+                self.edge.extend(other.edge);
+                self.edge.sort_unstable();
+                self.edge.dedup();
+                self.edge.truncate(EDGE);
+            }
+            Ordering::Greater => *self = other,
+        }
+    }
+
+    /// Was this very record seen in an earlier run?
+    pub(crate) fn has(&self, value: &str, hash: u64) -> bool {
+        self.value == value && self.edge.contains(&hash)
+    }
+}
+
+/// Numbers by size, everything else (RFC 3339 times of one offset, ULIDs) as text.
+fn compare(one: &str, other: &str) -> Ordering {
+    match (one.parse::<f64>(), other.parse::<f64>()) {
+        (Ok(left), Ok(right)) => left.total_cmp(&right).then_with(|| one.len().cmp(&other.len())),
+        _ => one.cmp(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_wins_in_any_order_and_its_edge_is_remembered() {
+        let mut high = None;
+        for (value, hash) in [("9", 1), ("10", 2), ("8", 3), ("10", 4)] {
+            High::see(&mut high, value, hash);
+        }
+        let high = high.unwrap();
+        assert_eq!((high.value.as_str(), high.edge.as_slice()), ("10", &[2, 4][..]));
+        assert!(high.has("10", 4) && !high.has("10", 5) && !high.has("9", 1));
+        assert_eq!(compare("2013-01-02T00:00:00Z", "2013-01-10T00:00:00Z"), Ordering::Less);
+    }
+
+    #[test]
+    fn a_complete_run_moves_the_next_one_on_and_never_back() {
+        let high = |value: &str, edge: &[u64]| High { value: value.into(), edge: edge.to_vec() };
+        let marks = |since: High, now: High| Marks {
+            since: BTreeMap::from([("flights".to_owned(), since)]),
+            high: BTreeMap::from([("flights".to_owned(), now)]),
+        };
+        let after = |since, now| marks(since, now).after_the_run().since["flights"].clone();
+        assert_eq!(after(high("7", &[1]), high("8", &[2])), high("8", &[2]));
+        assert_eq!(after(high("7", &[1]), high("7", &[2])), high("7", &[1, 2]));
+        assert_eq!(after(high("7", &[1]), high("6", &[2])), high("7", &[1]));
+    }
+}

@@ -1,0 +1,153 @@
+use super::*;
+
+type Read = Result<(Vec<String>, Vec<Option<String>>), PageError>;
+
+fn fed(paths: &Paths, body: &[u8], piece: usize) -> Read {
+    let mut cutter = Cutter::new(paths, 1_000);
+    let mut all = Vec::new();
+    for chunk in body.chunks(piece) {
+        cutter.feed(chunk, |cut| {
+            all.push(match cut {
+                Cut::Record(record) => String::from_utf8(record.to_vec()).unwrap(),
+                Cut::Oversize(length) => format!("oversize {length}"),
+            });
+            Ok(())
+        })?;
+    }
+    Ok((all, cutter.finish()?))
+}
+
+/// The same however the bytes are cut.
+fn read(paths: &Paths, body: &str) -> Read {
+    let whole = fed(paths, body.as_bytes(), body.len().max(1));
+    for piece in [1, 2, 3, 7] {
+        let pieces = fed(paths, body.as_bytes(), piece);
+        match (&whole, &pieces) {
+            // Offsets of what is wrong may differ by where a chunk began.
+            (Err(PageError::NotJson(_)), Err(PageError::NotJson(_))) => {}
+            _ => assert_eq!(whole, pieces, "in pieces of {piece}: {body}"),
+        }
+    }
+    whole
+}
+
+#[test]
+fn records_and_token_in_either_order() {
+    let paths = Paths::compile("data.items", &["data.meta.next"]).unwrap();
+    for body in [
+        r#"{"x":[1,{"y":"}"}],"data":{"meta":{"next":"a\u0062"},"items":[{"a":1}, 2]}}"#,
+        r#"{"data":{"items":[{"a":1}, 2],"meta":{"next":"ab","z":{}}}, "y":{"data":5}}"#,
+        "\u{feff}{\"d\\u0061ta\":{\"items\":[{\"a\":1} ,2 ] , \"meta\":{\"next\":\"ab\"}}}",
+    ] {
+        let (all, values) = read(&paths, body).unwrap();
+        assert_eq!(all, [r#"{"a":1}"#, "2"]);
+        assert_eq!(values, [Some("ab".to_owned())]);
+    }
+}
+
+#[test]
+fn the_page_itself_and_one_object() {
+    let root = Paths::compile("", &[]).unwrap();
+    assert_eq!(read(&root, " [1,\"a]\\\"b\", [2,[3]] ] ").unwrap().0, ["1", "\"a]\\\"b\"", "[2,[3]]"]);
+    assert_eq!(read(&root, "[]").unwrap().0, [""; 0]);
+    assert_eq!(read(&root, r#"{"tailnum":"N1"}"#).unwrap().0, [r#"{"tailnum":"N1"}"#]);
+    let one = Paths::compile("data", &[]).unwrap();
+    assert_eq!(read(&one, r#"{"data":{"tailnum":"é}"}}"#).unwrap().0, [r#"{"tailnum":"é}"}"#]);
+    assert_eq!(read(&one, r#"{"data":null}"#).unwrap().0, [""; 0]);
+}
+
+#[test]
+fn tokens_of_any_plain_type() {
+    let paths = Paths::compile("d", &["n", "m", "k.l"]).unwrap();
+    let values = |body| read(&paths, body).unwrap().1;
+    assert_eq!(
+        values(r#"{"d":[],"n":12,"m":false,"k":null}"#),
+        [Some("12".into()), Some("false".into()), None]
+    );
+    assert_eq!(values(r#"{"d":[],"n":null}"#), [None, None, None]);
+    assert_eq!(read(&paths, r#"{"d":[],"n":[1]}"#).unwrap_err(), PageError::NotToken("n".into()));
+    let long = format!(r#"{{"d":[],"n":"{}"}}"#, "x".repeat(MAX_TOKEN + 1));
+    assert_eq!(read(&paths, &long).unwrap_err(), PageError::NotToken("n".into()));
+}
+
+#[test]
+fn what_is_not_the_page_is_said_without_quoting_it() {
+    let paths = Paths::compile("data", &["meta.next"]).unwrap();
+    let error = |body: &str| read(&paths, body).unwrap_err();
+    assert_eq!(error("<html>secret</html>"), PageError::NotJson(0));
+    assert_eq!(error(r#"{"data":[{"a":1},{"a"#), PageError::Truncated(20));
+    assert_eq!(error(""), PageError::Truncated(0));
+    assert_eq!(error(r#"{"items":[]}"#), PageError::Missing("data".into()));
+    assert_eq!(error(r#"{"data":"secret"}"#), PageError::NotRecords("data".into()));
+    assert_eq!(error(r#"{"data":[],"data":[1]}"#), PageError::Twice("data".into()));
+    assert_eq!(error(r#"{"data":[],"meta":7}"#), PageError::NotObject("meta.next".into()));
+    for broken in [
+        r#"{"data":[]} x"#,
+        r#""secret""#,
+        r#"{"data":[1 2]}"#,
+        r#"{"data":[1,]}"#,
+        r#"{"data":[],}"#,
+        r#"{"data":[]]"#,
+        r#"{"data" []}"#,
+        r#"{"data":[],"x":nul}"#,
+        r#"{"data":[],"x":01}"#,
+        r#"{"data":[],"x":secret}"#,
+        r#"{data:[]}"#,
+        "[1]",
+    ] {
+        assert!(matches!(error(broken), PageError::NotJson(_)), "{broken}: {}", error(broken));
+    }
+    let deep = format!(r#"{{"data":[],"x":{}"#, "[".repeat(1_000));
+    assert_eq!(error(&deep), PageError::TooDeep(MAX_DEPTH));
+}
+
+#[test]
+fn wrong_encodings_are_said() {
+    let paths = Paths::compile("data", &[]).unwrap();
+    let latin = b"{\"data\":[{\"a\":\"\xe9t\xe9\"}]}";
+    let utf16: Vec<u8> = "{\"data\":[]}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for piece in [1, 5, 100] {
+        assert!(matches!(fed(&paths, latin, piece), Err(PageError::NotText(_))));
+        assert!(matches!(fed(&paths, &utf16, piece), Err(PageError::NotJson(_))));
+        // A character that the end of the page cuts in two.
+        assert!(matches!(fed(&paths, b"{\"data\":[\"\xc3", piece), Err(PageError::Truncated(_))));
+    }
+}
+
+#[test]
+fn a_giant_record_is_counted_and_not_kept() {
+    let paths = Paths::compile("data", &["n"]).unwrap();
+    let giant = format!("\"{}\"", "x".repeat(5_000));
+    let (all, values) = read(&paths, &format!(r#"{{"data":[1,{giant},[2]],"n":"t"}}"#)).unwrap();
+    assert_eq!(all, ["1", "oversize 5002", "[2]"]);
+    assert_eq!(values, [Some("t".to_owned())]);
+}
+
+#[test]
+fn a_page_of_any_size_takes_the_memory_of_one_record() {
+    let paths = Paths::compile("data", &[]).unwrap();
+    let mut cutter = Cutter::new(&paths, 1_000);
+    let record = format!("{{\"a\":\"{}\"}},", "x".repeat(90));
+    let block = record.repeat(640);
+    cutter.feed(b"{\"data\":[", |_| Ok(())).unwrap();
+    let mut count = 0_u64;
+    for _ in 0..1_600 {
+        for piece in block.as_bytes().chunks(8_191) {
+            cutter.feed(piece, |_| Ok(count += 1)).unwrap();
+        }
+    }
+    cutter.feed(b"0]}", |_| Ok(count += 1)).unwrap();
+    cutter.finish().unwrap();
+    assert_eq!(count, 640 * 1_600 + 1);
+    assert!(cutter.offset() > 100_000_000, "{} bytes", cutter.offset());
+    assert!(cutter.carry.capacity() <= MAX_TOKEN, "{}", cutter.carry.capacity());
+}
+
+#[test]
+fn one_value_is_picked_out_of_a_record() {
+    let mut picker = Cutter::picker("meta.updated");
+    assert_eq!(picker.pick(br#"{"a":[1],"meta":{"updated":"7"}}"#), Some("7".into()));
+    assert_eq!(picker.pick(br#"{"meta":{"updated":8},"b":{}}"#), Some("8".into()));
+    assert_eq!(picker.pick(br#"{"meta":null}"#), None);
+    assert_eq!(picker.pick(b"[1]"), None);
+}

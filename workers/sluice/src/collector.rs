@@ -1,0 +1,167 @@
+//! `sluice collector`: what an operator does with a job between its runs.
+
+use anyhow::Context as _;
+use serde_json::json;
+use sluice_collector::operate::{self, Trial};
+use sluice_collector::{Config, Tape};
+
+use crate::cli::{CollectorCommand, JobArgs, Output, Worker};
+use crate::exit::{Ended, Found};
+
+pub(crate) fn collector(command: CollectorCommand) -> Ended {
+    if let CollectorCommand::Run(args) = command {
+        return crate::run::run(Worker::Collector(args));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting tokio")?;
+    runtime.block_on(async {
+        match command {
+            CollectorCommand::Run(_) => Ok(Found::Nothing),
+            CollectorCommand::Check { job, neighbours } => check(&job, neighbours).await,
+            CollectorCommand::Try { job, id, pages, records, record, replay } => {
+                let tape = record.map(Tape::Record).or(replay.map(Tape::Replay));
+                try_id(&job, &id, Trial { pages, samples: records, tape }).await
+            }
+            CollectorCommand::Status { job } => status(&job).await,
+            CollectorCommand::Dead { job, most } => dead(&job, most).await,
+            CollectorCommand::Retry { job, id, all: _, from_start } => {
+                let ids = operate::retry(&Config::load(&job.config)?, id.as_deref(), from_start).await?;
+                match job.output {
+                    Output::Json => println!("{}", json!({ "due_again": ids })),
+                    Output::Text => println!("{ids} ids are due again"),
+                }
+                // Asked for by name and not among the dead: worth a look.
+                Ok(if id.is_some() && ids == 0 { Found::Something } else { Found::Nothing })
+            }
+            CollectorCommand::Migrate { job, print } => migrate(&job, print).await,
+        }
+    })
+}
+
+async fn check(job: &JobArgs, neighbours: bool) -> Ended {
+    let checked = operate::check(Config::load(&job.config)?, neighbours).await?;
+    if job.output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(&checked)?);
+    } else {
+        println!("job {} ({})", checked.job, checked.mode);
+        for endpoint in &checked.endpoints {
+            println!("\n{}\n  asks          {}", endpoint.name, endpoint.asks);
+            println!("  records to    {}, key {}", endpoint.topic, endpoint.key);
+            println!("  others to     {}", endpoint.dead_letters);
+        }
+        if !checked.neighbours.is_empty() {
+            println!();
+        }
+        for (name, found) in &checked.neighbours {
+            println!("{name:<10} {}: {}", if found.ok { "ok" } else { "WRONG" }, found.says);
+        }
+    }
+    let wrong = checked.neighbours.values().any(|found| !found.ok);
+    Ok(if wrong { Found::Something } else { Found::Nothing })
+}
+
+async fn try_id(job: &JobArgs, id: &str, trial: Trial) -> Ended {
+    let found = operate::try_id(Config::load(&job.config)?, id, trial).await?;
+    if job.output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        for page in &found.pages {
+            println!("{} page {}: {}", page.endpoint, page.page, page.asked);
+            let (records, rejects) = (page.records, page.rejects.len());
+            println!("  {} bytes, {records} records for {}, {rejects} rejects", page.bytes, page.topic);
+            page.samples.iter().for_each(|sample| println!("  {sample}"));
+            page.rejects.iter().for_each(|reject| println!("  reject: {reject}"));
+        }
+        found.drifts.iter().for_each(|drift| println!("notice: {drift}"));
+        if let Some(stopped) = &found.stopped {
+            println!("stopped: {stopped}");
+        }
+        println!("nothing was published");
+    }
+    let something = found.stopped.is_some() || found.pages.iter().any(|page| !page.rejects.is_empty());
+    Ok(if something { Found::Something } else { Found::Nothing })
+}
+
+async fn status(job: &JobArgs) -> Ended {
+    let counts = operate::status(&Config::load(&job.config)?).await?;
+    if job.output == Output::Json {
+        let rows: Vec<_> = counts
+            .iter()
+            .map(|count| {
+                json!({
+                    "state": count.state, "ids": count.ids, "pages": count.tally.pages,
+                    "records": count.tally.records, "rejects": count.tally.rejects,
+                    "bytes": count.tally.bytes, "oldest_ms": count.oldest_ms,
+                })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(Found::Nothing);
+    }
+    println!(
+        "{:<8} {:>10} {:>10} {:>12} {:>9} {:>16}",
+        "state", "ids", "pages", "records", "rejects", "bytes"
+    );
+    for count in &counts {
+        let tally = count.tally;
+        let (records, rejects, bytes) = (tally.records, tally.rejects, tally.bytes);
+        let (state, ids) = (&count.state, count.ids);
+        println!("{state:<8} {ids:>10} {:>10} {records:>12} {rejects:>9} {bytes:>16}", tally.pages);
+    }
+    if let Some(due) = counts.iter().find(|count| count.state == "due") {
+        println!("the oldest id has been due for {} s", due.oldest_ms.max(0) / 1_000);
+    }
+    Ok(Found::Nothing)
+}
+
+async fn dead(job: &JobArgs, most: u32) -> Ended {
+    let buried = operate::dead(&Config::load(&job.config)?, most).await?;
+    if job.output == Output::Json {
+        let rows: Vec<_> = buried
+            .iter()
+            .map(|id| {
+                let at = id
+                    .next_page
+                    .as_deref()
+                    .map(|text| serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text)));
+                json!({
+                    "id": id.id, "attempts": id.attempt, "at": at, "reason": id.reason,
+                    "since_ms": id.updated_at,
+                })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        for id in &buried {
+            let at = id.next_page.as_deref().unwrap_or("its first page");
+            println!("{}  after {} attempts, at {at}: {}", id.id, id.attempt, id.reason);
+        }
+        if buried.is_empty() {
+            println!("no id is dead");
+        } else {
+            println!("`sluice collector retry --all` lets them try again once the reason is mended");
+        }
+    }
+    Ok(if buried.is_empty() { Found::Nothing } else { Found::Something })
+}
+
+async fn migrate(job: &JobArgs, print: bool) -> Ended {
+    let config = Config::load(&job.config)?;
+    let statements = operate::migration(&config)?;
+    if print {
+        match job.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&statements)?),
+            Output::Text => statements.iter().for_each(|statement| println!("{statement};\n")),
+        }
+        return Ok(Found::Nothing);
+    }
+    operate::migrate(&config).await?;
+    match job.output {
+        Output::Json => println!("{}", json!({ "migrated": true })),
+        Output::Text => println!("sluice_claims and sluice_budgets are there"),
+    }
+    Ok(Found::Nothing)
+}
