@@ -6,6 +6,7 @@
 
 mod brokers;
 mod controls;
+mod coordinator;
 mod disk;
 mod killed;
 mod log;

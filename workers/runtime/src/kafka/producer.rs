@@ -193,8 +193,11 @@ impl Producer {
         while self.client.in_flight() > 0 && Instant::now() < deadline {
             self.client.flush_step();
         }
-        let _ = self.failed_delivery(); // the purge fails what was queued: expected
-        self.retrying("aborting the transaction", Sender::abort)
+        let aborted = self.retrying("aborting the transaction", Sender::abort);
+        // The purge fails what was queued, and so does the abort: expected, and not the next transaction's affair.
+        self.serve();
+        let _ = self.failed_delivery();
+        aborted
     }
 
     /// The same call with the same arguments for as long as librdkafka says that it may be repeated.
