@@ -12,8 +12,19 @@ use sluice_tests::clients::{Sender, schema_of};
 use sluice_tests::{Servers, binary};
 use tempfile::TempDir;
 
-const USERS: [&str; 8] =
-    ["collector", "masker", "normaliser", "sink", "apply", "verify", "analysts", "sec-raw-readers"];
+const USERS: [&str; 11] = [
+    "collector",
+    "masker",
+    "normaliser",
+    "sink",
+    "apply",
+    "verify",
+    "analysts",
+    "sec-raw-readers",
+    "needs-masker",
+    "needs-normaliser",
+    "needs-sink",
+];
 
 const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"sec","fields":[
  {"name":"id","type":"string","confluent:tags":["PII"]},
@@ -114,9 +125,20 @@ impl Fleet {
 
     /// The file for `plan`, `apply` and `verify`: each worker's group is this test's own.
     pub(crate) fn apply_file(&self, kafka: &str) -> PathBuf {
-        let seat = |worker: &str| format!("{worker}: {{group: {}}}", self.group(worker));
+        let seat = |worker: &str| {
+            format!(
+                "{worker}: {{group: {}, principals: [\"User:{}\"]}}",
+                self.group(worker),
+                self.user(worker)
+            )
+        };
         let seats = ["collector", "masker", "normaliser", "sink"].map(seat).join(", ");
         self.write("apply.yaml", &format!("{}access: {{workers: {{{seats}}}}}\n", self.common(kafka)))
+    }
+
+    /// Who runs a worker: the test that takes permissions away does so from a principal that nobody else is.
+    pub(crate) fn user<'a>(&'a self, worker: &'a str) -> &'a str {
+        if self.name.strip_prefix("needs-") == Some(worker) { &self.name } else { worker }
     }
 
     pub(crate) fn group(&self, worker: &str) -> String {
@@ -169,7 +191,8 @@ impl Fleet {
         let mut principals = Principals::default();
         for member in [Member::Collector, Member::Masker, Member::Normaliser, Member::Sink] {
             let group = self.group(member.as_str());
-            principals.members.insert(member, Seat { group, ..Seat::usual(member) });
+            let who = vec![format!("User:{}", self.user(member.as_str()))];
+            principals.members.insert(member, Seat { group, principals: who });
         }
         let desired = Desired::with(&contracts, &principals);
         desired.acls.into_iter().filter(|acl| acl.principal == format!("User:{principal}")).collect()
