@@ -184,7 +184,7 @@ pub fn copy_by_batch(job: &Job) -> Ran {
                 sys::rd_kafka_message_destroy(message);
             }
             producer.poll(Duration::ZERO);
-            if last.elapsed() >= INTERVAL || records >= job.records {
+            if !next.is_empty() && (last.elapsed() >= INTERVAL || records >= job.records) {
                 flush(&producer);
                 consumer.commit(&list(job, &next), CommitMode::Sync).expect("a commit");
                 last = Instant::now();
