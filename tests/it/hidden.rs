@@ -263,13 +263,14 @@ impl Hidden {
     /// Sends records, encoded by the reference implementation.
     fn feed(&self, random: &mut StdRng) {
         let schema = apache_avro::Schema::parse_str(&self.schema()).unwrap();
+        let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
         let (id, _) = schema_of(&servers(), &format!("{}-value", self.raw()));
         let sender = Sender::new(&servers(), &self.raw());
         for _ in 0..RECORDS {
             let key = secret(random);
             let mut fields = vec![("id".to_owned(), Avro::String(key.clone()))];
             fields.extend(self.fields.iter().map(|field| (field.name.clone(), (field.make)(random))));
-            let datum = apache_avro::to_avro_datum(&schema, Avro::Record(fields)).unwrap();
+            let datum = writer.write_value_to_vec(Avro::Record(fields)).unwrap();
             let value = [&[0][..], &id.to_be_bytes(), &datum].concat();
             sender.send(Some(key.as_bytes()), Some(&value));
         }

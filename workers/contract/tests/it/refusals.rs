@@ -53,7 +53,7 @@ fn applied() -> World {
         };
         (subject.subject.clone(), state)
     });
-    World { topics: topics.collect(), subjects: subjects.collect() }
+    World { topics: topics.collect(), subjects: subjects.collect(), acls: None }
 }
 
 /// What `plan` says against these files: findings, or refusals with their place.
