@@ -77,7 +77,10 @@ pub fn lane(job: &Job) -> Ran {
         limits: Limits::default(),
     };
     let (told, ended) = (status.clone(), stop.clone());
-    let lane = std::thread::spawn(move || transform::run(config, processor, registry, &told, &ended));
+    let lane = std::thread::spawn(move || {
+        // Nobody sends revisions: the contracts of this lane stay as they are.
+        transform::run(config, processor, &std::sync::mpsc::channel().1, registry, &told, &ended)
+    });
     let committed = || -> u64 {
         let page = status.page();
         page["partitions"].as_array().into_iter().flatten().filter_map(|p| p["written"].as_u64()).sum()

@@ -89,7 +89,10 @@ impl Fleet {
         };
         let processor = Copy { routes: vec![format!("{}.out", self.name)] };
         let (told, ended) = (status.clone(), stop.clone());
-        let thread = std::thread::spawn(move || transform::run(config, processor, registry, &told, &ended));
+        let thread = std::thread::spawn(move || {
+            // Nobody sends revisions: the contracts of this lane stay as they are.
+            transform::run(config, processor, &std::sync::mpsc::channel().1, registry, &told, &ended)
+        });
         Lane { stop, status, thread }
     }
 

@@ -106,7 +106,9 @@ fn a_store_that_is_down_or_slow_is_not_fed_and_misses_nothing() {
     };
     let shelf = Shelf { told: Arc::clone(&told), memory: vec![], landed: std::collections::BTreeMap::new() };
     let (saying, ended) = (status.clone(), stop.clone());
-    let lane = std::thread::spawn(move || StoreLane::run(config, Box::new(shelf), registry, &saying, &ended));
+    let lane = std::thread::spawn(move || {
+        StoreLane::run(config, Box::new(shelf), &std::sync::mpsc::channel().1, registry, &saying, &ended)
+    });
     let landed = || told.landed.lock().unwrap().len() as u64;
 
     feed(&stack, "stalled", 2, 0, 1_000);
