@@ -126,10 +126,10 @@ impl Fleet {
     /// The file for `plan`, `apply` and `verify`: each worker's group is this test's own.
     pub(crate) fn apply_file(&self, kafka: &str) -> PathBuf {
         let seat = |worker: &str| {
+            // Both in every test: what one asks for on the topic that all share is no drift to another.
             format!(
-                "{worker}: {{group: {}, principals: [\"User:{}\"]}}",
-                self.group(worker),
-                self.user(worker)
+                "{worker}: {{group: {}, principals: [\"User:{worker}\", \"User:needs-{worker}\"]}}",
+                self.group(worker)
             )
         };
         let seats = ["collector", "masker", "normaliser", "sink"].map(seat).join(", ");
@@ -191,7 +191,7 @@ impl Fleet {
         let mut principals = Principals::default();
         for member in [Member::Collector, Member::Masker, Member::Normaliser, Member::Sink] {
             let group = self.group(member.as_str());
-            let who = vec![format!("User:{}", self.user(member.as_str()))];
+            let who = vec![format!("User:{}", member.as_str()), format!("User:needs-{}", member.as_str())];
             principals.members.insert(member, Seat { group, principals: who });
         }
         let desired = Desired::with(&contracts, &principals);
