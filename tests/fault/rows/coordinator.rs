@@ -111,48 +111,71 @@ const ANSWERS: &[(Api, Answer, Want)] = {
     ]
 };
 
+/// Transactions until one is committed: what an abort has purged may show in the one after it.
+const TRIES: usize = 4;
+
+/// Is the way on open after a fault? As a lane goes on: abort and again, or a new producer.
+fn goes_on(
+    mut producer: Producer,
+    group: &mut Group<Anything>,
+    anew: impl Fn() -> Producer,
+) -> Result<(), String> {
+    let mut last = String::new();
+    for _ in 0..TRIES {
+        match transaction(&mut producer, group) {
+            Ok(()) => return Ok(()),
+            Err((call, fault)) => {
+                last = format!("{call}: {fault}");
+                if fault.retry != Retry::Rewind || producer.abort().is_err() {
+                    producer = anew();
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
 #[test]
+#[ignore = "make fault"]
 fn every_answer_of_a_coordinator_is_mended_aborted_renewed_or_stops() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("in", 1, 1).unwrap();
+    mock.create_topic("out", 1, 1).unwrap();
+    let kafka = KafkaSection {
+        brokers: mock.bootstrap_servers(),
+        properties: Default::default(),
+        secrets: Default::default(),
+    };
+    let mut group =
+        Group::join(&kafka, "lane", &["in".to_owned()], MEMORY, Arc::new(Mutex::new(Anything))).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while group.assignment().is_empty() {
+        assert!(Instant::now() < deadline, "no assignment");
+        group.serve(Duration::from_millis(20)).unwrap();
+    }
     let mut wrong = vec![];
     for (row, (api, answer, want)) in ANSWERS.iter().enumerate() {
-        let mock = MockCluster::new(1).unwrap();
-        mock.create_topic("in", 1, 1).unwrap();
-        mock.create_topic("out", 1, 1).unwrap();
-        let kafka = KafkaSection {
-            brokers: mock.bootstrap_servers(),
-            properties: Default::default(),
-            secrets: Default::default(),
-        };
-        let name = format!("slot-{row}");
-        let events = Arc::new(Mutex::new(Anything));
-        let mut group = Group::join(&kafka, &name, &["in".to_owned()], MEMORY, events).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while group.assignment().is_empty() {
-            assert!(Instant::now() < deadline, "no assignment");
-            group.serve(Duration::from_millis(20)).unwrap();
-        }
-        let mut producer = Producer::transactional(&kafka, &name, MEMORY).unwrap();
+        let said = format!("{api:?} answered {answer:?}");
+        let take = || Producer::transactional(&kafka, &format!("slot-{row}"), MEMORY).unwrap();
+        let mut producer = take();
         transaction(&mut producer, &mut group).map_err(|(call, fault)| format!("{call}: {fault}")).unwrap();
         mock.request_errors(*api, &[*answer]);
         let result = transaction(&mut producer, &mut group);
         let found = met(&result);
         if found != *want {
-            wrong.push(format!("{api:?} answered {answer:?}: {found:?}, not {want:?}: {result:?}"));
-            continue;
+            wrong.push(format!("{said}: {found:?}, not {want:?}: {result:?}"));
         }
-        // And the way on is open.
-        match want {
-            Want::Mended => {}
-            Want::Abort if producer.abort().is_ok() => {}
-            Want::Abort | Want::Anew => {
-                drop(producer);
-                producer = Producer::transactional(&kafka, &name, MEMORY).unwrap();
-            }
-            Want::Stop => continue,
+        if found == Want::Anew || (found == Want::Abort && producer.abort().is_err()) {
+            drop(producer);
+            producer = take();
         }
-        if let Err((call, fault)) = transaction(&mut producer, &mut group) {
-            wrong.push(format!("{api:?} answered {answer:?}: the next transaction: {call}: {fault}"));
+        if found != Want::Stop
+            && let Err(why) = goes_on(producer, &mut group, take)
+        {
+            wrong.push(format!("{said}: no way on: {why}"));
         }
+        mock.clear_request_errors(*api);
+        group.serve(Duration::ZERO).unwrap(); // stays a member
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
