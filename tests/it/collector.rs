@@ -100,7 +100,7 @@ impl Bench {
         let (name, mode) =
             (&self.contract.name, if self.transactional { "transactional" } else { "idempotent" });
         // Every other one has a name that outlives it: it takes its own ids back at once.
-        let instance = if nth % 2 == 0 { format!("instance: w{nth}\n") } else { String::new() };
+        let instance = if nth.is_multiple_of(2) { format!("instance: w{nth}\n") } else { String::new() };
         let concurrency = if self.transactional { 2 } else { 1 };
         let gone = if self.gone { format!("?gone={GONE}") } else { String::new() };
         let text = format!(

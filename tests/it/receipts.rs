@@ -238,7 +238,7 @@ fn too_many_dead_letters_stop_the_worker_with_nothing_of_them_written() {
         assert!(masker.log().contains("limits.dead_letters"), "{}", masker.log());
         assert_eq!(count(&contract.servers, &letters_topic(&contract)), 0);
     }
-    assert_eq!(verify(&contract, &[contract.name.clone()], true).code, 0);
+    assert_eq!(verify(&contract, std::slice::from_ref(&contract.name), true).code, 0);
     // The operator's word to let them through.
     let config = contract.masker("masker");
     let text = std::fs::read_to_string(&config).unwrap();
@@ -251,7 +251,7 @@ fn too_many_dead_letters_stop_the_worker_with_nothing_of_them_written() {
         (count(&contract.servers, &letters_topic(&contract)) >= 5_000).then_some(())
     });
     assert!(masker.end(Duration::from_secs(20)).success());
-    let report = verify(&contract, &[contract.name.clone()], true);
+    let report = verify(&contract, std::slice::from_ref(&contract.name), true);
     assert_eq!((report.code, sum(&report.json(), &contract.name, "dead_letters")), (0, 5_000), "{report:?}");
 }
 
@@ -321,7 +321,7 @@ fn letters_are_replayed_once_by_the_mended_worker_during_live_traffic() {
     assert_eq!(masked_sources(&contract), (2_340, 2_340));
     let list = dead_letters(&contract, &["ls", "--output", "json"], "apply.yaml");
     assert_eq!((list.code, &list.json()["unresolved"]), (0, &Value::from(0)), "{list:?}");
-    assert_eq!(verify(&contract, &[contract.name.clone()], true).code, 0);
+    assert_eq!(verify(&contract, std::slice::from_ref(&contract.name), true).code, 0);
     // What is said of one letter; its value is not, because what is raw is restricted.
     let head = committed(&contract.servers, &letters)[0].headers.clone();
     let (partition, offset) = (&head["sluice.dlq.source.partition"], &head["sluice.dlq.source.offset"]);

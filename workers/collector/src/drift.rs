@@ -47,10 +47,10 @@ impl Drift {
     pub(crate) fn page(&mut self, total: Option<&str>, hashes: &[u64], records: u64) -> Vec<Noticed> {
         let mut noticed = Vec::new();
         self.came += records;
-        if let Some(now) = total.and_then(|total| total.parse().ok()) {
-            if let Some(before) = self.total.replace(now).filter(|before| *before != now) {
-                noticed.push(Noticed::TotalMoved { before, now });
-            }
+        if let Some(now) = total.and_then(|total| total.parse().ok())
+            && let Some(before) = self.total.replace(now).filter(|before| *before != now)
+        {
+            noticed.push(Noticed::TotalMoved { before, now });
         }
         let overlap = hashes.iter().filter(|hash| self.before.contains(hash)).count() as u64;
         if overlap > 0 {

@@ -218,12 +218,12 @@ impl<'s> Matching<'s> {
                     self.node(At { schema: branch, ..writer }, reader, path);
                 }
             }
-            (_, Value::Array(branches)) => self.into_union(writer, branches, reader, path),
+            (_, Value::Array(branches)) => self.union_written(writer, branches, reader, path),
             _ => self.types(writer, reader, path),
         }
     }
 
-    fn into_union(&mut self, writer: At<'s>, branches: &'s [Value], reader: At<'s>, path: &str) {
+    fn union_written(&mut self, writer: At<'s>, branches: &'s [Value], reader: At<'s>, path: &str) {
         let at = |schema: &'s Value| At { schema, ..reader };
         if branches.iter().any(|branch| self.fits(writer, at(branch), path)) {
             return;

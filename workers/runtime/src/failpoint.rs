@@ -94,8 +94,10 @@ mod armed {
         if let Err(error) = told {
             tracing::error!(%error, "failpoint: no `kill` here");
         }
-        while point.signal == "KILL" {
-            std::thread::park(); // not one step further
+        if point.signal == "KILL" {
+            loop {
+                std::thread::park(); // not one step further
+            }
         }
     }
 

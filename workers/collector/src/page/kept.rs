@@ -32,12 +32,13 @@ impl Kept {
                 }
                 continue;
             }
-            match byte {
-                _ if self.scalar => {
-                    if is_delimiter(*byte) {
-                        return Some(nth);
-                    }
+            if self.scalar {
+                if is_delimiter(*byte) {
+                    return Some(nth);
                 }
+                continue;
+            }
+            match byte {
                 b'"' => self.in_text = true,
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {

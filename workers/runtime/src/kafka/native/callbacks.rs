@@ -16,6 +16,7 @@ use crate::kafka::is_denied;
 use crate::kafka::token::Source;
 
 type OnRebalance = dyn Fn(&Handle<'_>, Change, &mut Listed<'_>) + Send + Sync;
+type OnStatistics = dyn Fn(&[u8]) + Send + Sync;
 
 /// What a client calls back; lives as long as the client.
 #[derive(Default)]
@@ -23,7 +24,7 @@ pub(in crate::kafka) struct Callbacks {
     /// A change of assignment, on the polling thread.
     pub on_rebalance: Option<Box<OnRebalance>>,
     /// Statistics as JSON, on the polling thread.
-    pub on_statistics: Option<Box<dyn Fn(&[u8]) + Send + Sync>>,
+    pub on_statistics: Option<Box<OnStatistics>>,
     /// Where tokens come from, for a client that logs in by token.
     pub tokens: Option<Source>,
     /// The last general error that was not yet taken; one about us not being allowed outlasts those that follow from it.

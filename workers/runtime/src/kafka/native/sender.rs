@@ -83,7 +83,7 @@ impl Sender {
     }
 
     fn topic(&mut self, name: &str) -> Result<*mut sys::rd_kafka_topic_t, ClientError> {
-        if !self.topics.get(self.last).is_some_and(|topic| *topic.name == *name) {
+        if self.topics.get(self.last).is_none_or(|topic| *topic.name != *name) {
             self.last = match self.topics.iter().position(|topic| *topic.name == *name) {
                 Some(index) => index,
                 None => {
