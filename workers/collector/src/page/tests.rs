@@ -133,10 +133,20 @@ fn a_page_of_any_size_takes_the_memory_of_one_record() {
     let mut count = 0_u64;
     for _ in 0..1_600 {
         for piece in block.as_bytes().chunks(8_191) {
-            cutter.feed(piece, |_| Ok(count += 1)).unwrap();
+            cutter
+                .feed(piece, |_| {
+                    count += 1;
+                    Ok(())
+                })
+                .unwrap();
         }
     }
-    cutter.feed(b"0]}", |_| Ok(count += 1)).unwrap();
+    cutter
+        .feed(b"0]}", |_| {
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
     cutter.finish().unwrap();
     assert_eq!(count, 640 * 1_600 + 1);
     assert!(cutter.offset() > 100_000_000, "{} bytes", cutter.offset());
