@@ -320,7 +320,7 @@ fn what_the_standard_does_not_know_is_refused_with_the_name_it_knows() {
     assert_eq!(hint, Some("did you mean `slaProperties`?"), "{}", Findings(findings.clone()));
 }
 
-/// Five hundred contracts are read in seconds, unoptimised; a mistake that makes reading quadratic would show.
+/// Five hundred contracts are read and planned; `make bench-plan` says how fast.
 #[test]
 fn five_hundred_contracts_are_read_and_planned() {
     let source = files::all();
@@ -332,13 +332,10 @@ fn five_hundred_contracts_are_read_and_planned() {
             many.push((path, text.replace("account-profile", &format!("account-profile-{n}"))));
         }
     }
-    let started = std::time::Instant::now();
     let contracts = Contracts::parse(&many).unwrap_or_else(|findings| panic!("{findings}"));
     let desired = sluice_contract::plan::Desired::of(&contracts);
     let plan = sluice_contract::plan::Plan::diff(&desired, &Default::default(), Default::default());
-    println!("500 contracts in {:?}", started.elapsed());
     assert_eq!(contracts.iter().count(), 500);
     // The topic of receipts is the one that no contract asks for.
     assert_eq!(plan.changes.len(), 1 + 500 * (4 + 2 + 2));
-    assert!(started.elapsed().as_secs() < 60);
 }
