@@ -4,6 +4,8 @@
 export SLUICE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sluicegate
 # Compiled crates are kept with the other downloads, so that a fresh clone does not compile them again.
 export CARGO_TARGET_DIR ?= $(SLUICE_CACHE)/target
+# A run compiles each crate once: what incremental builds write and check beside it would only cost time.
+export CARGO_INCREMENTAL ?= 0
 
 BIN := $(CARGO_TARGET_DIR)/debug
 # sluice-tests is built with them for its dependencies: the features of all crates are then those of the whole
@@ -28,7 +30,7 @@ setup: ## bring servers, data and Python packages onto this machine, or say what
 
 build: setup ## compile the binaries sluice and sluice-demo
 	@echo "make: compiling (the first time all dependencies: twenty to thirty minutes on two cores)"
-	cargo build --locked $(BINARIES)
+	cargo build --locked $(CARGO_FLAGS) $(BINARIES)
 
 demo: build ## the main job on a year of flights: API, collectors, masker, normaliser, sinks, SQL
 	$(BIN)/sluice-demo run --dir $(DEMO_DIR) --database $(DATABASE) $(if $(KEEP),--keep)
@@ -44,7 +46,7 @@ test: setup ## everything that has to hold: format, tests on real servers, the d
 	@echo "make: all tests passed"
 
 test-rust: build ## all tests of all crates, on real servers
-	cargo test --locked --workspace
+	cargo test --locked $(CARGO_FLAGS) --workspace
 
 test-demo: build ## the demo on one month: workers killed on the way, a second run, both databases, Python's opinion
 	$(MAKE) --no-print-directory demo-clean DEMO_DIR=$(TEST_DIR)/mariadb
