@@ -7,5 +7,6 @@ mod delivery;
 mod foreign;
 mod hidden;
 mod outage;
+mod rebuilt;
 mod receipts;
 mod wire;

@@ -15,6 +15,8 @@
 //! ids), so what comes out is what would have come out the first time. Replays do not go back through the source topic:
 //! there every other reader would meet the record a second time.
 //!
+//! What the log no longer has may be in an archive ([`Archived`]); it is read from there, at the places that it had.
+//!
 //! What was written *wrongly* is not mended by writing it again into the same topic: readers would have both. A replay
 //! after such a fix is a rebuild: a contract with a new masked topic (`…masked.v2`), a worker with a group of its own;
 //! this command then brings the span that is wanted, and the live worker goes on behind it.
@@ -22,7 +24,9 @@
 mod letters;
 mod range;
 
-use sluice_core::{Class, Domain, Fault, LearnError, Outcome, Outputs, Processor, Reason, RecordRef};
+use sluice_core::{
+    Class, Domain, Fault, LearnError, Outcome, Outputs, Processor, Reason, RecordRef, TopicPartition,
+};
 
 use crate::config::KafkaSection;
 use crate::kafka::{Outgoing, Producer};
@@ -63,6 +67,26 @@ impl ReplayConfig {
         let id = format!("{}-{}-replay", self.group, self.worker);
         Producer::transactional(&self.kafka, &id, self.memory)
     }
+}
+
+/// Records that were in a topic, with the places they had; without keys and headers.
+pub trait Archived {
+    /// The offsets of a partition that it covers, half-open; `None` if it has nothing of it.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it cannot be asked.
+    fn covered(&mut self, at: &TopicPartition) -> Result<Option<(i64, i64)>, Fault>;
+
+    /// Lends every record from offset `from` up to, not including, `to` to `take`, in order.
+    ///
+    /// # Errors
+    /// What `take` says, or a [`Fault`] if it cannot be read.
+    fn read(
+        &mut self,
+        at: &TopicPartition,
+        range: (i64, i64),
+        take: &mut dyn FnMut(&RecordRef<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault>;
 }
 
 /// What a record comes to.

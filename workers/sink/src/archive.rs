@@ -27,6 +27,7 @@
 //! | `sluice.schema.id` | registry id of the writer's schema; one per object |
 
 mod header;
+mod reader;
 mod segment;
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ use sluice_wire::{Codec, Frame, Lineage, Schema, framing};
 use tokio::runtime::Handle;
 
 use crate::fault;
+pub use reader::ArchiveReader;
 use segment::Segment;
 
 /// Bytes of an object that are read to see its header; a longer header is read in full.

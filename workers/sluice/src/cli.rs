@@ -379,6 +379,10 @@ pub(crate) struct ReplayArgs {
     /// Records before this time.
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
+    /// Folder of a sink's archive: what the topic no longer has is read from there. For the normaliser only: the
+    /// archive keeps no keys, and the masker needs them.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "until"])]
+    pub(crate) from_archive: Option<PathBuf>,
     /// Write; otherwise only say what would come of it.
     #[arg(long)]
     pub(crate) yes: bool,

@@ -11,7 +11,8 @@ use sluice_normaliser::Normaliser;
 use sluice_runtime::config::{self, ConfigErrors, RegistrySection};
 use sluice_runtime::kafka;
 use sluice_runtime::registry::{BlockingRegistry, Registry};
-use sluice_runtime::replay::{self, Range, RangeDone, ReplayConfig, Todo};
+use sluice_runtime::replay::{self, Archived, Range, RangeDone, ReplayConfig, Todo};
+use sluice_sink::archive::ArchiveReader;
 
 use crate::apply;
 use crate::cli::{Output, ReplayArgs, ReplayWorker};
@@ -90,17 +91,27 @@ pub(crate) fn replay(args: &ReplayArgs) -> Ended {
         )
         .into());
     }
+    if args.from_archive.is_some() && matches!(args.worker, ReplayWorker::Masker) {
+        let hint = Some("what the masker reads has to be in its topic; mind the retention".to_owned());
+        let why = "the archive keeps no keys, and masked records would lose theirs";
+        return Err(ConfigErrors::one("--from-archive", why, hint).into());
+    }
+    let runtime = apply::runtime()?;
+    let mut archive = match &args.from_archive {
+        Some(folder) => Some(ArchiveReader::open(folder, runtime.handle().clone())?),
+        None => None,
+    };
+    let mut archive = archive.as_mut().map(|archive| archive as &mut dyn Archived);
     let ranges = ranges(args, &work.config)?;
-    let todo = replay::todo(&work.config, &ranges)?;
+    let todo = replay::todo(&work.config, &ranges, archive.as_deref_mut())?;
     let total: i64 = todo.iter().flat_map(|todo| &todo.open).map(|(from, to)| to - from).sum();
     if args.output == Output::Text {
         todo.iter().for_each(show);
     }
-    let runtime = apply::runtime()?;
     let registry = work.registry(&runtime)?;
     let bar = bar(u64::try_from(total).unwrap_or_default());
     let told = |done: &RangeDone| bar.set_position(done.records);
-    let done = replay::range(&work.config, (work.processor, registry), &ranges, args.yes, told)?;
+    let done = replay::range(&work.config, (work.processor, registry), &ranges, archive, args.yes, told)?;
     bar.finish_and_clear();
     match args.output {
         Output::Json => {
@@ -127,6 +138,9 @@ fn show(todo: &Todo) {
     }
     for (from, to) in &todo.open {
         println!("{at}: offsets {from}–{} have none", to - 1);
+    }
+    if let Some((from, to)) = todo.archived {
+        println!("{at}: the archive has offsets {from}–{}, the log begins at {}", to - 1, todo.log_start);
     }
     if todo.open.is_empty() && todo.done == 0 {
         let stands = todo.committed.map_or("nowhere yet".to_owned(), |next| next.to_string());

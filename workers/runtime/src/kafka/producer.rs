@@ -36,6 +36,11 @@ pub struct Outgoing<'a> {
 /// producer; [`Retry::Later`] – drop it, build a new one with the same id (which fences what is in flight), do the
 /// batch again; [`Retry::Never`] – someone else took the id, or we are not allowed: stop.
 ///
+/// The coordinator answers alike whether another process took the id or it ended a transaction that was open for
+/// longer than `transaction.timeout.ms` itself: both raise the epoch. It never ends one that is younger. So a fence is
+/// another process's while the transaction is younger than that, and taken for the coordinator's from then on: the id
+/// is taken anew, and should it have been another process after all, that one is the next to be fenced early, and ends.
+///
 /// A transaction whose end may have been asked for twice leaves the producer *in doubt*: librdkafka repeats an EndTxn
 /// by itself when a connection breaks, says nothing of it, and has no KIP-890, so that the first one may still be on
 /// its way and end the *next* transaction in its middle. Such a producer takes its id anew before it begins again;
@@ -46,6 +51,8 @@ pub struct Producer {
     /// What it was built from, if it is transactional.
     slot: Option<Slot>,
     in_doubt: bool,
+    /// When the open transaction began.
+    began: Option<Instant>,
 }
 
 /// A transactional id and how to take it.
@@ -68,7 +75,7 @@ impl Producer {
         producer
             .client
             .init_transactions(INIT_STEP)
-            .map_err(|error| fault("taking the transactional id", error))?;
+            .map_err(|error| fault("taking the transactional id", error, None))?;
         Ok(producer)
     }
 
@@ -88,7 +95,7 @@ impl Producer {
         callbacks.on_statistics = Some(Box::new(move |json| statistics::producer(&name, json)));
         let client = Sender::new(&config, callbacks)
             .map_err(|error| settings::refused("building a Kafka producer", error))?;
-        Ok(Self { client, sent_since_poll: 0, slot: None, in_doubt: false })
+        Ok(Self { client, sent_since_poll: 0, slot: None, in_doubt: false, began: None })
     }
 
     /// Opens a transaction.
@@ -104,7 +111,9 @@ impl Producer {
             *self = Self::transactional(&slot.kafka, &slot.transactional_id, slot.memory)?;
         }
         self.failed_delivery()?;
-        self.client.begin().map_err(|error| fault("beginning a transaction", error))
+        self.client.begin().map_err(|error| self.fault("beginning a transaction", error))?;
+        self.began = Some(Instant::now());
+        Ok(())
     }
 
     /// Hands a record to the client, which copies it. Waits while its queue is full: that is backpressure, not an
@@ -117,7 +126,7 @@ impl Producer {
         while let Err(error) = self.client.produce(record) {
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + FLUSH_LIMIT);
             if error.code != RDKafkaErrorCode::QueueFull || Instant::now() >= deadline {
-                return Err(abortable(fault("producing a record", error)));
+                return Err(abortable(self.fault("producing a record", error)));
             }
             self.client.serve(Duration::from_millis(1));
         }
@@ -179,6 +188,7 @@ impl Producer {
         self.flush()?;
         failpoint::pass("before-commit");
         self.retrying("committing the transaction", Sender::commit)?;
+        self.began = None;
         failpoint::pass("after-commit");
         Ok(())
     }
@@ -194,6 +204,7 @@ impl Producer {
             self.client.flush_step();
         }
         let aborted = self.retrying("aborting the transaction", Sender::abort);
+        self.began = None;
         // The purge fails what was queued, and so does the abort: expected, and not the next transaction's affair.
         self.serve();
         let _ = self.failed_delivery();
@@ -218,7 +229,7 @@ impl Producer {
                 Err(error) if error.retriable && Instant::now() < deadline => {
                     self.client.serve(Duration::from_millis(10));
                 }
-                Err(error) => return Err(fault(doing, error)),
+                Err(error) => return Err(self.fault(doing, error)),
             }
         }
     }
@@ -226,8 +237,17 @@ impl Producer {
     fn failed_delivery(&self) -> Result<(), Fault> {
         match self.client.take_failed() {
             None => Ok(()),
-            Some(error) => Err(abortable(fault("delivering records", error))),
+            Some(error) => Err(abortable(self.fault("delivering records", error))),
         }
+    }
+
+    fn fault(&self, doing: &str, error: ClientError) -> Fault {
+        let open_for = self.began.map(|began| began.elapsed());
+        let timed_out = self.slot.as_ref().zip(open_for).and_then(|(slot, open_for)| {
+            let timeout = settings::transaction_timeout(&slot.kafka);
+            (open_for >= timeout).then_some(timeout)
+        });
+        fault(doing, error, timed_out)
     }
 }
 
@@ -240,21 +260,53 @@ fn abortable(mut fault: Fault) -> Fault {
     fault
 }
 
-/// What to do about a producer's error; see [`Producer`].
-fn fault(doing: &str, error: ClientError) -> Fault {
+/// What to do about a producer's error; see [`Producer`]. `timed_out`: the transaction is open for longer than this, its
+/// time-out.
+fn fault(doing: &str, error: ClientError, timed_out: Option<Duration>) -> Fault {
     use RDKafkaErrorCode as Code;
     if is_denied(error.code) {
         return Fault::user(doing, error);
     }
     if matches!(error.code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) {
-        let why =
-            "another process took this transactional id; give each its own `instance`, or let this one end";
-        return Fault::new(Domain::User, Retry::Never, doing, format!("{error}: {why}"));
+        return match timed_out {
+            Some(timeout) => {
+                let why =
+                    format!("the coordinator ended the transaction, which was open for over {timeout:?}");
+                Fault::new(Domain::External, Retry::Later, doing, format!("{error}: {why}"))
+            }
+            None => {
+                let why = "another process took this transactional id; give each its own `instance`, or let this one end";
+                Fault::new(Domain::User, Retry::Never, doing, format!("{error}: {why}"))
+            }
+        };
     }
     match error.code {
         Code::MessageSizeTooLarge => Fault::bug(doing, error),
         _ if error.abortable => Fault::rewind(doing, error),
         // Timed-out, fatal or unflagged: a new producer.
         _ => Fault::new(Domain::External, Retry::Later, doing, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fenced(code: RDKafkaErrorCode, timed_out: Option<Duration>) -> Retry {
+        let error =
+            ClientError { code, text: String::new(), fatal: true, retriable: false, abortable: false };
+        fault("committing", error, timed_out).retry
+    }
+
+    #[test]
+    fn a_fence_is_the_coordinators_only_once_the_transaction_could_have_timed_out() {
+        for code in [
+            RDKafkaErrorCode::Fenced,
+            RDKafkaErrorCode::ProducerFenced,
+            RDKafkaErrorCode::InvalidProducerEpoch,
+        ] {
+            assert_eq!(fenced(code, None), Retry::Never);
+            assert_eq!(fenced(code, Some(Duration::from_secs(10))), Retry::Later);
+        }
     }
 }

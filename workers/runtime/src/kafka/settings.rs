@@ -131,9 +131,9 @@ pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<
         // The default of 1,000 ms lets the fetcher sleep while the queue runs dry: a copy falls to a third.
         .set("fetch.queue.backoff.ms", "20")
         .set("queued.max.messages.kbytes", (queue / 1024).to_string())
-        .set("queued.min.messages", "100000")
-        .set("fetch.max.bytes", queue.clamp(1 << 20, 16 << 20).to_string())
-        .set("fetch.message.max.bytes", (queue / 8).clamp(256 << 10, 4 << 20).to_string());
+        .set("queued.min.messages", (queue / FETCHED).clamp(1_000, 100_000).to_string())
+        .set("fetch.max.bytes", (queue / OVERSHOOT).clamp(1 << 20, 16 << 20).to_string())
+        .set("fetch.message.max.bytes", (queue / OVERSHOOT / 4).clamp(128 << 10, 4 << 20).to_string());
     let modern = kafka
         .properties
         .get("group.protocol")
@@ -181,15 +181,29 @@ pub(super) fn producer(
     if let Some(id) = transactional_id {
         config.set("transactional.id", id);
         // After a SIGKILL readers wait for an open transaction at most this long; a restart with the same id ends it at once.
-        default(&mut config, kafka, "transaction.timeout.ms", "10000");
+        default(&mut config, kafka, TRANSACTION_TIMEOUT, &TRANSACTION_TIMEOUT_MS.to_string());
     }
     Ok(config)
 }
 
+/// How long a transaction may be open before the coordinator ends it.
+pub(super) fn transaction_timeout(kafka: &KafkaSection) -> Duration {
+    let set = kafka.properties.get(TRANSACTION_TIMEOUT).and_then(|millis| millis.parse().ok());
+    Duration::from_millis(set.unwrap_or(TRANSACTION_TIMEOUT_MS))
+}
+
+const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+const TRANSACTION_TIMEOUT_MS: u64 = 10_000;
+
 /// What a message costs in librdkafka's producer besides its bytes.
 const MESSAGE: usize = 160;
+/// What a message costs in librdkafka's consumer besides its bytes: an operation in its queue, and its headers.
+const FETCHED: usize = 320;
+/// By how many times less than the queue one fetch is. The queue's limit is looked at before a request is sent, knows
+/// nothing of [`FETCHED`], and the answer is compressed: a megabyte of small records may become twenty.
+const OVERSHOOT: usize = 16;
 
-/// An eighth for what was fetched. One fetch may overshoot it: the limit is looked at before a request is sent.
+/// An eighth for what was fetched.
 fn consumer_queue(memory: usize) -> usize {
     (memory / 8).max(1 << 20)
 }
@@ -239,6 +253,10 @@ mod tests {
             KafkaSection { brokers: "h:1".into(), properties: BTreeMap::new(), secrets: BTreeMap::new() };
         let config = group(&kafka, "g", 128 << 20).unwrap();
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("16384"));
+        // A queue of the smallest records, and a fetch of them behind it, stay below a quarter of the memory.
+        let number = |name: &str| config.get(name).unwrap().parse::<usize>().unwrap();
+        assert!(number("queued.min.messages") * FETCHED <= 16 << 20);
+        assert!(number("fetch.max.bytes") <= 1 << 20 && number("fetch.message.max.bytes") <= 256 << 10);
         let config = producer(&kafka, Some("t"), 128 << 20).unwrap();
         assert_eq!(config.get("queue.buffering.max.kbytes"), Some("16384"));
     }

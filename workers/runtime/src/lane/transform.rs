@@ -123,7 +123,7 @@ pub fn run<P: Processor + 'static>(
                 tracing::warn!(%fault, attempt, "the batch is given up and read again");
                 status.neighbour("kafka", Err(fault.to_string()));
                 let again = lock(&state).redo(fault.retry);
-                for (at, from) in again {
+                for (at, from) in again? {
                     group.seek(&at, Start::At(from));
                 }
                 wait(stop, pace.backoff.wait(attempt, rand::random()));

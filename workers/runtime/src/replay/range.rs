@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  wanted        ├──────────────────────────────────────────────┤
-//!  the log            ├──────────────────────────────────────────────────────…   what lies before is gone
+//!  the log            ├──────────────────────────────────────────────────────…   what lies before is gone,
+//!                                                                                 unless an archive has it
 //!  receipts           ├────────┤            ├────────┤                           done already
 //!  the group stands                                            ▲                 from here on the live worker's to do
 //!  to do                        ├──────────┤          ├────────┤
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sluice_core::{Fault, NextOffset, Offset, Outputs, Processor, RecordRef, TopicPartition};
 
-use super::{ReplayConfig, Verdict, given_up, judge, send_outputs};
+use super::{Archived, ReplayConfig, Verdict, given_up, judge, send_outputs};
 use crate::dead_letter::DeadLetter;
 use crate::kafka::{self, Positions, Producer};
 use crate::lane::limits::{Gauge, TooManyDeadLetters};
@@ -50,8 +51,10 @@ pub struct Todo {
     pub open: Vec<(i64, i64)>,
     /// Offsets wanted that a receipt covers already.
     pub done: i64,
-    /// Wanted offsets below this are no longer in the log.
+    /// Offsets below this are no longer in the log.
     pub log_start: i64,
+    /// What the archive covers, half-open, if there is one and it has something of this partition.
+    pub archived: Option<(i64, i64)>,
     /// Wanted offsets from here on are the live worker's; `None` if the group has no position.
     pub committed: Option<i64>,
     /// What the group is given as its position, if it has none.
@@ -77,20 +80,31 @@ fn decide(
     books: &Books,
     group: &str,
     (start, end): (i64, i64),
+    archived: Option<(i64, i64)>,
     committed: Option<i64>,
 ) -> Todo {
-    let from = range.from.unwrap_or(start).max(start);
-    let to = range.to.unwrap_or(i64::MAX).min(committed.unwrap_or(end)).max(from);
+    let wanted_to = range.to.unwrap_or(i64::MAX).min(committed.unwrap_or(end));
     let chain = Chain { group: group.to_owned(), at: range.at.clone() };
-    let open = uncovered(&books.segments(&chain), from, to);
+    let segments = books.segments(&chain);
+    let (mut open, mut readable) = (vec![], 0);
+    // The archive up to where the log begins, then the log.
+    let archived_part = archived.map(|(first, after)| (first, after.min(start)));
+    for (from, to) in archived_part.into_iter().chain([(start, end.max(wanted_to))]) {
+        let from = range.from.unwrap_or(from).max(from);
+        let to = wanted_to.min(to).max(from);
+        readable += to - from;
+        open.extend(uncovered(&segments, from, to));
+    }
     let left: i64 = open.iter().map(|(from, to)| to - from).sum();
+    let claim = wanted_to.max(start);
     Todo {
         topic: range.at.topic.to_string(),
         partition: range.at.partition,
-        claim: (committed.is_none() && !open.is_empty()).then_some(to),
+        claim: (committed.is_none() && !open.is_empty()).then_some(claim),
         open,
-        done: to - from - left,
+        done: readable - left,
         log_start: start,
+        archived,
         committed,
     }
 }
@@ -98,8 +112,12 @@ fn decide(
 /// Looks what is to be done.
 ///
 /// # Errors
-/// A [`Fault`] if Kafka does not answer.
-pub fn todo(config: &ReplayConfig, ranges: &[Range]) -> Result<Vec<Todo>, Fault> {
+/// A [`Fault`] if Kafka or the archive does not answer.
+pub fn todo(
+    config: &ReplayConfig,
+    ranges: &[Range],
+    mut archive: Option<&mut (dyn Archived + '_)>,
+) -> Result<Vec<Todo>, Fault> {
     let partitions = ranges.iter().map(|range| range.at.clone());
     // Before the receipts are read: what is committed by then has its receipt among them.
     let committed = kafka::committed(&config.kafka, &config.group, partitions)?;
@@ -108,13 +126,17 @@ pub fn todo(config: &ReplayConfig, ranges: &[Range]) -> Result<Vec<Todo>, Fault>
         .iter()
         .map(|range| {
             let bounds = kafka::bounds(&config.kafka, &range.at)?;
+            let archived = match &mut archive {
+                Some(archive) => archive.covered(&range.at)?,
+                None => None,
+            };
             let committed = committed.get(&range.at).map(|next| next.raw());
-            Ok(decide(range, &books, &config.group, bounds, committed))
+            Ok(decide(range, &books, &config.group, bounds, archived, committed))
         })
         .collect()
 }
 
-/// Handles what no receipt covers of `ranges`. Without `write` nothing is written and the counts are what would be.
+/// Handles what no receipt covers of `ranges`; what is no longer in the log is read from `archive`. Without `write` nothing is written and the counts are what would be.
 ///
 /// # Errors
 /// A [`Fault`]; what was committed before it stays, and a repeat goes on behind it.
@@ -122,12 +144,13 @@ pub fn range(
     config: &ReplayConfig,
     (processor, registry): (Box<dyn Processor>, BlockingRegistry),
     ranges: &[Range],
+    mut archive: Option<&mut (dyn Archived + '_)>,
     write: bool,
     mut progress: impl FnMut(&RangeDone),
 ) -> Result<RangeDone, Fault> {
     // Before anything is looked at: from here on nobody else replays for this worker.
     let producer = if write { Some(config.producer()?) } else { None };
-    let todo = todo(config, ranges)?;
+    let todo = todo(config, ranges, archive.as_deref_mut())?;
     let mut replay = Replay {
         config,
         who: config.who(),
@@ -150,7 +173,8 @@ pub fn range(
         let at = TopicPartition::new(todo.topic.as_str(), todo.partition);
         replay.gauge = Gauge::default();
         for &(from, to) in &todo.open {
-            if let Err(fault) = replay.run(&at, (from, to), &mut progress) {
+            let shelf = if to <= todo.log_start { archive.as_deref_mut() } else { None };
+            if let Err(fault) = replay.run(&at, (from, to), shelf, &mut progress) {
                 return Err(match &mut replay.producer {
                     Some(producer) => given_up(producer, fault),
                     None => fault,
@@ -190,20 +214,25 @@ impl Replay<'_> {
         &mut self,
         at: &TopicPartition,
         (from, to): (i64, i64),
+        archive: Option<&mut (dyn Archived + '_)>,
         progress: &mut impl FnMut(&RangeDone),
     ) -> Result<(), Fault> {
         let Some(start) = NextOffset::new(from) else { return Ok(()) };
         let mut account = Account::replay(at.clone(), start);
         self.batch = Batch { next: from, ..Batch::default() };
         let kafka = self.config.kafka.clone();
-        kafka::read_range(&kafka, at, (from, to), |record| {
+        let mut take = |record: &RecordRef<'_>| {
             self.take(record)?;
             if self.batch.counts.records >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES {
                 self.commit(&mut account, from)?;
             }
             progress(&self.done);
             Ok(())
-        })?;
+        };
+        match archive {
+            Some(archive) => archive.read(at, (from, to), &mut take)?,
+            None => kafka::read_range(&kafka, at, (from, to), take)?,
+        }
         // The range is done to its end, although its last offsets may be transaction markers.
         self.batch.next = to;
         self.commit(&mut account, from)
@@ -289,7 +318,19 @@ mod tests {
 
     fn open(from: Option<i64>, to: Option<i64>, bounds: (i64, i64), committed: Option<i64>) -> Todo {
         let range = Range { at: TopicPartition::new("t", 0), from, to };
-        decide(&range, &Books::default(), "g", bounds, committed)
+        decide(&range, &Books::default(), "g", bounds, None, committed)
+    }
+
+    #[test]
+    fn what_left_the_log_is_taken_from_the_archive_and_no_further() {
+        let wanted = |archived| {
+            let range = Range { at: TopicPartition::new("t", 0), from: Some(2), to: None };
+            decide(&range, &Books::default(), "g", (50, 100), archived, Some(80)).open
+        };
+        assert_eq!(wanted(None), [(50, 80)]);
+        assert_eq!(wanted(Some((0, 70))), [(2, 50), (50, 80)]);
+        // What is neither here nor there stays open: it is not said to be done.
+        assert_eq!(wanted(Some((5, 40))), [(5, 40), (50, 80)]);
     }
 
     #[test]

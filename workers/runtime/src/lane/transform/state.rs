@@ -100,6 +100,9 @@ impl<P: Processor> State<P> {
 
     /// Takes one record into the open transaction, or says why not.
     pub(super) fn take(&mut self, record: &RecordRef<'_>) -> ControlFlow<()> {
+        if matches!(self.step, Step::Redo(_)) {
+            return ControlFlow::Break(());
+        }
         let Some(partition) = self.partitions.find(record) else { return ControlFlow::Continue(()) };
         // What was fetched before a pause or a rewind took hold is read again.
         if partition.stalled.is_some() || partition.has_taken(record.offset) {
@@ -281,7 +284,11 @@ impl<P: Processor> State<P> {
 
     /// Gives the open batch up; where to read again. After a commit whose outcome nobody knows that is for the group
     /// to say: it is joined anew.
-    pub(super) fn redo(&mut self, retry: Retry) -> Vec<(TopicPartition, NextOffset)> {
+    ///
+    /// # Errors
+    /// Of aborting, if nothing can mend it: the lane's end.
+    pub(super) fn redo(&mut self, retry: Retry) -> Result<Vec<(TopicPartition, NextOffset)>, Fault> {
+        let mut end = Ok(());
         self.rejoin |= std::mem::take(&mut self.in_doubt) && retry == Retry::Later;
         if self.batch.take().is_some()
             && let Some(mut producer) = self.producer.take()
@@ -290,15 +297,19 @@ impl<P: Processor> State<P> {
             if retry == Retry::Rewind {
                 match producer.abort() {
                     Ok(()) => self.producer = Some(producer),
+                    Err(fault) if fault.retry == Retry::Never => end = Err(fault),
                     Err(fault) => tracing::warn!(%fault, "a new producer takes over"),
                 }
             }
         }
-        self.partitions.give_up()
+        let again = self.partitions.give_up();
+        end.map(|()| again)
     }
 
     pub(super) fn abandon(&mut self) {
-        self.redo(Retry::Rewind);
+        if let Err(fault) = self.redo(Retry::Rewind) {
+            tracing::warn!(%fault, "the open transaction is left to its time-out");
+        }
     }
 
     /// How long until the open batch is due by its age; for ever if none is open.
@@ -396,7 +407,11 @@ impl<P: Processor + 'static> GroupEvents for State<P> {
             |lane, deadline| lane.commit(metadata, Some(deadline)),
             |lane, fault, leaving| {
                 tracing::warn!(%fault, "the open transaction is given up; whoever owns its partitions now reads them again");
-                again = lane.redo(fault.retry);
+                match lane.redo(fault.retry) {
+                    Ok(from) => again = from,
+                    // Told to the lane after the callback; until then it takes nothing in.
+                    Err(fault) => lane.step = Step::Redo(fault),
+                }
                 again.retain(|(at, _)| !leaving.contains(at));
             },
         );
