@@ -140,7 +140,9 @@ pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<
         .is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"));
     if !modern {
         default(&mut config, kafka, "partition.assignment.strategy", "cooperative-sticky");
-        default(&mut config, kafka, "session.timeout.ms", "10000");
+        // A dead worker's partitions move after its session; that they do the others learn by their next heartbeat.
+        default(&mut config, kafka, "session.timeout.ms", "8000");
+        default(&mut config, kafka, "heartbeat.interval.ms", "1000");
     }
     Ok(config)
 }
@@ -177,7 +179,13 @@ pub(super) fn producer(
         .set("message.timeout.ms", "8000");
     default(&mut config, kafka, "compression.type", "lz4");
     default(&mut config, kafka, "linger.ms", "5");
-    default(&mut config, kafka, "batch.size", "524288");
+    // Librdkafka's default of a million, or less where several partitions' batches would fill the queue.
+    default(
+        &mut config,
+        kafka,
+        "batch.size",
+        &(producer_queue(memory) / 16).clamp(65_536, 1_000_000).to_string(),
+    );
     if let Some(id) = transactional_id {
         config.set("transactional.id", id);
         // After a SIGKILL readers wait for an open transaction at most this long; a restart with the same id ends it at once.
