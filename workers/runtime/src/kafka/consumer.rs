@@ -91,6 +91,8 @@ struct Shared {
     moves: Moves,
     /// Everything is paused by the lane; what comes is paused too.
     held: bool,
+    /// The last statistics saw a connection, and nobody has asked since.
+    connected: bool,
 }
 
 /// A consumer in a group, owned by one thread; `E` is the lane's state, shared with the rebalance callback.
@@ -120,7 +122,9 @@ impl<E: GroupEvents> Group<E> {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let mut callbacks = Callbacks::default();
         callbacks.tokens = settings::tokens(kafka)?;
-        callbacks.on_statistics = Some(Box::new(statistics::consumer));
+        let seen = Arc::clone(&shared);
+        callbacks.on_statistics =
+            Some(Box::new(move |json| lock(&seen).connected = statistics::consumer(json)));
         let (told, known) = (Arc::clone(&events), Arc::clone(&shared));
         callbacks.on_rebalance =
             Some(Box::new(move |handle, change, list| rebalance(&told, &known, handle, change, list)));
@@ -172,7 +176,7 @@ impl<E: GroupEvents> Group<E> {
         });
         drop(events);
         match failed.or_else(|| self.member.take_trouble()) {
-            Some(error) => classify(error).map(Polled::Outage),
+            Some(error) => self.outage(error),
             None if records > 0 => Ok(Polled::Records(records)),
             None => Ok(Polled::Nothing),
         }
@@ -185,9 +189,15 @@ impl<E: GroupEvents> Group<E> {
     pub fn serve(&mut self, wait: Duration) -> Result<Polled, Fault> {
         self.fetch(wait);
         match self.member.take_trouble() {
-            Some(error) => classify(error).map(Polled::Outage),
+            Some(error) => self.outage(error),
             None => Ok(Polled::Nothing),
         }
+    }
+
+    fn outage(&self, error: ClientError) -> Result<Polled, Fault> {
+        // What was seen before does not count any more.
+        lock(&self.shared).connected = false;
+        classify(error).map(Polled::Outage)
     }
 
     /// Fetches behind what is kept; drops whatever belongs to a partition that moved meanwhile.
@@ -265,6 +275,12 @@ impl<E: GroupEvents> Group<E> {
         } else {
             tracing::debug!(%error, %at, "not ours any more");
         }
+    }
+
+    /// Have statistics come since this was last asked, and do they say that there is a connection? An idle lane has no
+    /// other way to hear that its brokers are back.
+    pub fn take_connected(&self) -> bool {
+        std::mem::take(&mut lock(&self.shared).connected)
     }
 
     /// Stops fetching from a partition, or starts again. Keep polling meanwhile. What was fetched of it before is

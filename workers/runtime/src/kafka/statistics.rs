@@ -13,6 +13,8 @@ use crate::metrics;
 #[derive(Deserialize)]
 struct Statistics<'a> {
     #[serde(borrow, default)]
+    brokers: BTreeMap<Cow<'a, str>, Broker<'a>>,
+    #[serde(borrow, default)]
     topics: BTreeMap<Cow<'a, str>, Topic>,
     /// Messages in the producer's queue.
     #[serde(default)]
@@ -22,6 +24,12 @@ struct Statistics<'a> {
     msg_size: i64,
     #[serde(borrow)]
     eos: Option<Eos<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Broker<'a> {
+    #[serde(borrow, default)]
+    state: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -87,9 +95,10 @@ const STATES: &[&str] = &[
     "other",
 ];
 
-/// A group's consumer: lag, last stable offset and fetch queue of the partitions that are its own.
-pub(super) fn consumer(json: &[u8]) {
-    let Some(statistics) = parse(json) else { return };
+/// A group's consumer: lag, last stable offset and fetch queue of the partitions that are its own. Is it connected to
+/// a broker?
+pub(super) fn consumer(json: &[u8]) -> bool {
+    let Some(statistics) = parse(json) else { return false };
     for (topic, found) in &statistics.topics {
         for (number, partition) in &found.partitions {
             if partition.desired && *number >= 0 {
@@ -98,6 +107,7 @@ pub(super) fn consumer(json: &[u8]) {
             }
         }
     }
+    statistics.brokers.values().any(|broker| broker.state == "UP")
 }
 
 /// The producer called `name`: what waits in its queue, and the state of its transaction.

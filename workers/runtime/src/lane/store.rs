@@ -148,6 +148,7 @@ impl StoreLane {
                 };
                 match polled {
                     Polled::Records(_) => attempt = 0,
+                    Polled::Nothing if group.take_connected() => status.neighbour("kafka", Ok(())),
                     Polled::Nothing => {}
                     Polled::Outage(fault) => status.neighbour("kafka", Err(fault.to_string())),
                 }

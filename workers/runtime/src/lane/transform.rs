@@ -101,6 +101,7 @@ pub fn run<P: Processor + 'static>(
         let wait_for = lock(&state).due_in(Instant::now()).min(TICK);
         match group.poll_batch(wait_for, State::take)? {
             Polled::Records(_) => attempt = 0,
+            Polled::Nothing if group.take_connected() => status.neighbour("kafka", Ok(())),
             Polled::Nothing => {}
             Polled::Outage(fault) => status.neighbour("kafka", Err(fault.to_string())),
         }
