@@ -141,7 +141,8 @@ impl Claims {
         Ok(())
     }
 
-    /// Adds every id of `source` that has no row yet, due now. Answers how many were new.
+    /// Adds every id of `source` that has no row yet, due now. Answers how many were new; one that two workers add at the
+    /// same moment may be counted by both.
     pub async fn enrol(&self, source: &Source) -> Result<u64, LeaseError> {
         let dialect = self.dialect();
         let id = dialect.text(&format!("source.{}", dialect.name(&source.id_column)?));
