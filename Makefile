@@ -97,12 +97,16 @@ bench-plan: build ## how long `sluice plan` takes for 500 contracts, on real ser
 	$(PYTHON) benches/plan/plan.py $(BIN)/sluice schemas --applied
 
 bench-claims: ## how many ids eight claimers take from a million rows, and Postgres under long transactions (15 min)
-	cargo bench --locked --profile dev -p sluice-lease -p sluice-tests --bench claims
+	cargo bench --locked -p sluice-lease --bench claims
 
-bench-collector: build ## pages per second, memory and records per CPU-second of a collector, dlt's beside it
-	BENCH_PYTHON=$${BENCH_PYTHON:-$(PYTHON)} cargo bench --locked --profile dev -p sluice-collector -p sluice-tests --bench pages
+BENCH_VENV := $(SLUICE_CACHE)/bench-venv
+
+bench-collector: ## pages per second, memory and records per CPU-second of a collector, dlt's beside it (installs dlt)
+	test -x $(BENCH_VENV)/bin/python || python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -c 'import dlt' 2>/dev/null || $(BENCH_VENV)/bin/pip install -q --disable-pip-version-check dlt
+	BENCH_PYTHON=$(BENCH_VENV)/bin/python cargo bench --locked -p sluice-collector --bench pages
 
 FAULT_IDS ?= 100000
 
-fault-collector: build ## eight collectors killed and stopped at random over FAULT_IDS ids; SLUICE_SEED repeats a run
-	SLUICE_FAULT_IDS=$(FAULT_IDS) cargo test --locked -p sluice-tests --test it -- --nocapture --exact collector::eight_collectors_that_are_killed_and_stopped_miss_and_repeat_nothing
+fault-collector: build ## eight collectors killed and stopped at random over FAULT_IDS ids; CASES picks, SLUICE_SEED repeats
+	SLUICE_FAULT_CASES=$(CASES) SLUICE_FAULT_IDS=$(FAULT_IDS) cargo test --locked -p sluice-tests --test it -- --nocapture --exact collector::eight_collectors_that_are_killed_and_stopped_miss_and_repeat_nothing

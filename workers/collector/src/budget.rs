@@ -1,5 +1,5 @@
-//! Keeps this process's part of the shared limits: renews the leases on their tokens, says how many could be used, and
-//! passes on what the API has said to one replica.
+//! Keeps this process's part of the shared limits: renews the leases on their tokens, says how many could be used,
+//! passes on what the API has said to one replica, and looks for what it has said to others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use sluice_runtime::status::Status;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Api, Gate};
+use crate::client::{Api, Gate, Politeness};
 
 /// Between renewals.
 const RENEW: Duration = Duration::from_millis(400);
@@ -20,37 +20,19 @@ const LEASE: Duration = Duration::from_secs(4);
 /// Clocks that run differently, and a renewal that is under way when a lease ends.
 const MARGIN: Duration = Duration::from_millis(200);
 
+/// After the database did not answer.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// Until `stop`; then the tokens are given back.
 pub(crate) async fn keep(api: &Api, budgets: &Budgets, status: &Status, stop: &CancellationToken) {
     let gates = api.polite().gates();
     if gates.is_empty() {
         return;
     }
-    loop {
-        let hold = api.polite().untold().map(|until| until.saturating_duration_since(Instant::now()));
-        let mut failed = None;
-        for gate in gates {
-            match renew(gate, budgets, hold).await {
-                Ok(hold) if hold.is_zero() => {}
-                Ok(hold) => api.polite().hold_back(Instant::now() + hold),
-                Err(error) => failed = Some(error.to_string()),
-            }
-        }
-        match failed {
-            None => status.neighbour("database", Ok(())),
-            Some(error) => {
-                // Others must hear of it at the next renewal.
-                if let Some(hold) = hold {
-                    api.polite().hold_everyone_back(Instant::now() + hold);
-                }
-                status.neighbour("database", Err(error));
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RENEW) => {}
-            () = async { tokio::time::sleep(HUNGRY).await; any_hungry(gates).await } => {}
-            () = stop.cancelled() => break,
-        }
+    tokio::select! {
+        () = renewals(gates, budgets, status) => {}
+        () = looks(api.polite(), budgets, status) => {}
+        () = stop.cancelled() => {}
     }
     for gate in gates {
         gate.lease(0, None);
@@ -61,11 +43,61 @@ pub(crate) async fn keep(api: &Api, budgets: &Budgets, status: &Status, stop: &C
     }
 }
 
-async fn renew(
-    gate: &Arc<Gate>,
-    budgets: &Budgets,
-    hold: Option<Duration>,
-) -> Result<Duration, sluice_lease::LeaseError> {
+/// Renews the leases, for ever.
+async fn renewals(gates: &[Arc<Gate>], budgets: &Budgets, status: &Status) {
+    loop {
+        let mut failed = None;
+        for gate in gates {
+            if let Err(error) = renew(gate, budgets).await {
+                failed = Some(error.to_string());
+            }
+        }
+        status.neighbour("database", failed.map_or(Ok(()), Err));
+        tokio::select! {
+            () = tokio::time::sleep(RENEW) => {}
+            () = async { tokio::time::sleep(HUNGRY).await; any_hungry(gates).await } => {}
+        }
+    }
+}
+
+/// Tells the others what the API has said, and looks for what it has said to them, whenever a request is about to be
+/// sent; for ever. The rule is at the head of `client/clearance.rs`.
+async fn looks(polite: &Politeness, budgets: &Budgets, status: &Status) {
+    let names: Vec<&str> = polite.gates().iter().map(|gate| gate.name()).collect();
+    loop {
+        polite.clearance().news().await;
+        if let Some(until) = polite.untold()
+            && let Err(error) = budgets.hold(&names, until.saturating_duration_since(Instant::now())).await
+        {
+            status.neighbour("database", Err(error.to_string()));
+            tokio::time::sleep(AGAIN).await;
+            polite.hold_everyone_back(until);
+            continue;
+        }
+        let waiting = polite.clearance().waiting();
+        if waiting.is_empty() {
+            continue;
+        }
+        let began = Instant::now();
+        match budgets.held(&names).await {
+            Ok(hold) => {
+                if !hold.is_zero() {
+                    polite.hold_back(Instant::now() + hold);
+                }
+                for one in waiting {
+                    // It may have been told to stop meanwhile.
+                    let _ = one.send(began);
+                }
+            }
+            Err(error) => {
+                status.neighbour("database", Err(error.to_string()));
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn renew(gate: &Arc<Gate>, budgets: &Budgets) -> Result<(), sluice_lease::LeaseError> {
     let demand = gate.demand();
     let lease = LEASE.saturating_add(gate.tail());
     let request = Request {
@@ -74,15 +106,14 @@ async fn renew(
         wanted: demand.wanted,
         held: demand.held,
         refused: demand.refused,
-        hold,
         lease,
     };
     // From before the question was sent: the database's lease began later than that.
     let asked = Instant::now();
-    let grant = budgets.renew(&request).await?;
+    let tokens = budgets.renew(&request).await?;
     // The last request on a token must be over, in the API's count too, before the lease passes.
-    gate.lease(grant.tokens, Some(asked + LEASE - MARGIN));
-    Ok(grant.hold)
+    gate.lease(tokens, Some(asked + LEASE - MARGIN));
+    Ok(())
 }
 
 async fn any_hungry(gates: &[Arc<Gate>]) {

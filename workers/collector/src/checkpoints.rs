@@ -231,7 +231,8 @@ mod tests {
     fn claim(run: i64, pages: i64) -> Claim {
         let id = "a/b".to_owned();
         let tally = tally(pages);
-        Claim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from: vec!["x".into()] }
+        let (taken_from, unwritten) = (vec!["x".into()], Duration::ZERO);
+        Claim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from, unwritten }
     }
 
     fn checkpoint(at: Option<Position>, tally: Tally) -> Vec<u8> {

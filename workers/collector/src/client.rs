@@ -2,6 +2,7 @@
 //! whoever asked, as they arrive.
 
 mod answer;
+mod clearance;
 mod gate;
 mod polite;
 mod window;
@@ -16,6 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use answer::{Answer, Refusal, Trouble};
+#[cfg(test)]
+pub(crate) use clearance::STALE;
 pub(crate) use gate::Gate;
 pub(crate) use polite::Politeness;
 
@@ -138,19 +141,20 @@ impl Api {
                 asked = asked.header(name, value);
             }
             let waits = Instant::now();
-            let permits = tokio::select! {
-                permits = self.polite.permit() => permits,
+            let leave = tokio::select! {
+                leave = self.polite.permit() => leave,
                 () = stop.cancelled() => return Err(Trouble::Stopped),
             };
-            let permits = permits.map_err(|wait| Trouble::Passing {
+            let leave = leave.map_err(|wait| Trouble::Passing {
                 what: "the API asked everybody to wait".into(),
                 asked: Some(wait),
                 outage: false,
             })?;
-            metrics::progress(Progress::RateWaitMs, waits.elapsed().as_millis() as u64);
+            let waited = leave.at.saturating_duration_since(waits);
+            metrics::progress(Progress::RateWaitMs, waited.as_millis() as u64);
             metrics::progress(Progress::Requests, 1);
             let response = asked.send().await.map_err(|error| answer::away(&error));
-            drop(permits);
+            drop(leave);
             let response = response?;
             let status = response.status();
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -184,16 +188,26 @@ impl Api {
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.polite.refused();
         }
+        if asks_to_come_again(status) {
+            // At once, before anybody looks at the answer.
+            self.come_again(asked);
+        }
         for prefix in ["x-ratelimit", "ratelimit", "x-rate-limit"] {
             let say = |what: &str| text(&format!("{prefix}-{what}"));
-            if let (Some(remaining), Some(reset)) = (say("remaining"), say("reset"))
-                && let Some(wait) = retry_after::exhausted(remaining, reset, date, now)
-                && self.polite.scope() == RawScope::Host
-            {
-                self.polite.hold_everyone_back(Instant::now() + wait);
+            if let (Some(remaining), Some(reset)) = (say("remaining"), say("reset")) {
+                self.come_again(retry_after::exhausted(remaining, reset, date, now));
             }
         }
         Answer::new(response, asked, self.max_page)
+    }
+
+    /// Nobody asks for so long from now.
+    fn come_again(&self, wait: Option<Duration>) {
+        if let Some(wait) = wait
+            && self.polite.scope() == RawScope::Host
+        {
+            self.polite.hold_everyone_back(Instant::now() + wait);
+        }
     }
 }
 
@@ -271,11 +285,6 @@ impl Asking<'_> {
                 *asked
             }
         };
-        if let Some(asked) = asked
-            && polite.scope() == RawScope::Host
-        {
-            polite.hold_everyone_back(Instant::now() + asked);
-        }
         let give_back = |pause| Err(Refusal::Later { pause, reason: trouble.to_string() });
         if let Some(asked) = asked.filter(|asked| *asked > polite.longest_wait()) {
             return give_back(asked);
@@ -293,17 +302,28 @@ impl Asking<'_> {
         match self.endpoint.on_status.get(&status) {
             Some(RawOnStatus::None) => return Ok(None),
             Some(RawOnStatus::Dead) => return Err(Trouble::Hopeless(format!("the API says {status}"))),
-            Some(RawOnStatus::Retry) => return Err(Trouble::status(status, answer.asked)),
+            Some(RawOnStatus::Retry) => {
+                self.api.come_again(answer.asked);
+                return Err(Trouble::status(status, answer.asked));
+            }
             None => {}
         }
         match StatusCode::from_u16(status) {
             Ok(StatusCode::NO_CONTENT) => Ok(None),
-            Ok(code) if code.is_success() => Ok(Some(answer)),
+            Ok(code) if code.is_success() => match answer.encoding() {
+                None => Ok(Some(answer)),
+                Some(encoding) => Err(Trouble::Hopeless(format!(
+                    "a page encoded as `{encoding}`, which was not asked for (only gzip is)"
+                ))),
+            },
             Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(Trouble::Denied(status)),
-            Ok(code) if code.is_server_error() || matches!(status, 408 | 425 | 429) => {
-                Err(Trouble::status(status, answer.asked))
-            }
+            Ok(code) if asks_to_come_again(code) => Err(Trouble::status(status, answer.asked)),
             _ => Err(Trouble::Hopeless(format!("the API says {status}"))),
         }
     }
+}
+
+/// The server is not well, or says that it was too soon.
+fn asks_to_come_again(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }

@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoints::{self, Checkpoint, Position, RowMark};
 use crate::client::Refusal;
 use crate::drift::Noticed;
+use crate::held::Hold;
 use crate::incremental::Marks;
 use crate::job::Job;
 use crate::process::PartRead;
 use crate::publisher::{Page, Publisher};
+use crate::recall::Recalled;
 use crate::tally::Counters;
 use crate::walk::{Halt, Part, Taker, Walk};
 
@@ -42,8 +44,8 @@ pub(crate) struct Task {
     pub(crate) counters: Arc<Counters>,
     /// The process is draining: end after the page in flight.
     pub(crate) stop: CancellationToken,
-    /// The claim was lost: end at once, write nothing.
-    pub(crate) lost: CancellationToken,
+    /// If the claim is lost: end at once, write nothing.
+    pub(crate) hold: Hold,
 }
 
 /// An id on its way. `at` is `None` when every endpoint is complete.
@@ -52,6 +54,8 @@ pub(crate) struct Progressed {
     pub(crate) at: Option<Position>,
     pub(crate) tally: Tally,
     pub(crate) marks: Marks,
+    /// What an earlier holder had published of the page that comes next (idempotent mode).
+    pub(crate) recalled: Option<Recalled>,
 }
 
 impl Task {
@@ -59,7 +63,7 @@ impl Task {
     pub(crate) async fn run(self, mut id: Progressed) -> End {
         let halted = tokio::select! {
             halted = self.pages(&mut id) => halted,
-            () = self.lost.cancelled() => return End::Lost,
+            () = self.hold.lost.cancelled() => return End::Lost,
         };
         match self.conclude(halted, &id).await {
             Ok(end) => end,
@@ -97,12 +101,22 @@ impl Task {
             (checkpoints::key(&id.claim.id, &part.at.endpoint), checkpoint.to_bytes())
         });
         let topics = Arc::clone(&self.job.targets[part.nth].topics);
+        if let Some(recalled) = &mut id.recalled {
+            recalled.sift(&topics, outputs);
+            if part.ends_page {
+                id.recalled = None;
+            }
+        }
         let letters = outputs.iter().filter(|record| record.route == crate::process::LETTERS).count();
         let going = std::mem::take(outputs);
         if !going.is_empty() || checkpoint.is_some() {
             let dedupe = (!transactional).then(|| self.dedupe(&id.claim, &part));
-            let page = Page { topics, outputs: going, checkpoint, dedupe };
-            *outputs = self.publisher.publish(page).await.map_err(|_| Halt::Unknown)?;
+            // Kafka fences transactions; what goes out without one is only as safe as the lease it goes out under.
+            let hold = (!transactional).then(|| self.hold.clone());
+            let page = Page { topics, outputs: going, checkpoint, dedupe, hold };
+            let published = self.publisher.publish(page).await;
+            let over = !transactional && self.hold.is_over();
+            *outputs = published.map_err(|_| if over { Halt::Lost } else { Halt::Unknown })?;
         }
         (id.at, id.tally, id.marks) = (part.next, tally, part.marks.clone());
         metrics::progress(Progress::Pages, u64::from(part.ends_page));
@@ -182,7 +196,7 @@ impl Task {
         let hash = part.hash.get(..32).unwrap_or(part.hash);
         let (job, id, run) = (&self.job.config.job, &claim.id, claim.run);
         let from = part.at.part.as_ref().map_or_else(String::new, |part| format!("+{}", part.records));
-        format!("{job}/{id}/{run}/{}/{}{from}/{hash}", part.at.endpoint, part.at.page)
+        format!("{}{from}/{hash}", page_key(job, id, run, part.at))
     }
 }
 
@@ -209,6 +223,11 @@ impl Taker for Publishing<'_> {
         self.task.counters.drifted();
         tracing::warn!(endpoint, page, "pages move while they are read: {noticed}");
     }
+}
+
+/// What is the same in `sluice.page` of all records of a page in one run over an id.
+pub(crate) fn page_key(job: &str, id: &str, run: i64, at: &Position) -> String {
+    format!("{job}/{id}/{run}/{}/{}", at.endpoint, at.page)
 }
 
 /// A page is handed over in parts of this size: what all ids at once may hold is a quarter of the memory.

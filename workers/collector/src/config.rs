@@ -209,10 +209,27 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
             Some("heartbeats need one of their own".into()),
         );
     }
+    if raw.due_column.is_some() && raw.every_seconds.is_some() {
+        let hint = "with a column an id is due again when the column says another time".to_owned();
+        errors.add("database.every_seconds", "stands beside database.due_column", Some(hint));
+    }
     let url = merge(raw.url.reveal("database.url"), errors)?;
-    if let Err(error) = Dialect::of(&url) {
-        errors.add("database.url", error.to_string(), None);
-        return None;
+    let dialect = match Dialect::of(&url) {
+        Ok(dialect) => dialect,
+        Err(error) => {
+            errors.add("database.url", error.to_string(), None);
+            return None;
+        }
+    };
+    for (path, name) in [
+        ("database.table", Some(&raw.table)),
+        ("database.id_column", Some(&raw.id_column)),
+        ("database.due_column", raw.due_column.as_ref()),
+        ("database.priority_column", raw.priority_column.as_ref()),
+    ] {
+        if let Some(Err(error)) = name.map(|name| dialect.check_name(name)) {
+            errors.add(path, error.to_string(), None);
+        }
     }
     Some(DatabaseConfig {
         url,
@@ -220,6 +237,8 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
             table: raw.table.clone(),
             id_column: raw.id_column.clone(),
             condition: raw.condition.clone(),
+            due_column: raw.due_column.clone(),
+            priority_column: raw.priority_column.clone(),
         },
         claim: raw.claim,
         lease: Duration::from_secs(raw.lease_seconds),

@@ -7,32 +7,74 @@ use std::time::Duration;
 
 use sluice_lease::{Claim, Claims};
 use sluice_runtime::status::Status;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// Claims by id, each with its fence and a token that is cancelled when it turns out to be someone else's.
+/// Of a lease, the last part in which nothing is sent any more: what is sent must be there before somebody else looks.
+const LAST: u32 = 6;
+
+/// Claims by id.
 #[derive(Default)]
 pub(crate) struct Held {
-    claims: Mutex<HashMap<String, (i64, CancellationToken)>>,
+    claims: Mutex<HashMap<String, (i64, Hold)>>,
     /// Did the last heartbeat fail? Then nothing more is claimed.
     failing: AtomicBool,
+}
+
+/// What is known of one claim that we hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    /// It turned out to be someone else's.
+    pub(crate) lost: CancellationToken,
+    /// The end of its lease, on this process's clock, which runs on while the process is stopped.
+    until: Arc<Mutex<Instant>>,
+}
+
+impl Hold {
+    pub(crate) fn new(until: Instant) -> Self {
+        Self { lost: CancellationToken::new(), until: Arc::new(Mutex::new(until)) }
+    }
+
+    /// Someone else may hold it by now, or soon: whatever is not sent yet must not be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over_at(Instant::now())
+    }
+
+    fn is_over_at(&self, now: Instant) -> bool {
+        self.lost.is_cancelled() || now >= *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prolong(&self, until: Instant) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+/// Until when something may be sent under a lease that was asked for at `asked`; the database's began later.
+pub(crate) fn sendable_until(asked: Instant, lease: Duration) -> Instant {
+    asked + lease - lease / LAST
 }
 
 impl Held {
     /// From now on the claim is kept alive. An older claim of the same id, whose lease passed under our own hands, is
     /// lost by that.
-    pub(crate) fn insert(&self, claim: &Claim) {
-        let older = self.lock().insert(claim.id.clone(), (claim.fence, CancellationToken::new()));
-        if let Some((_, older)) = older {
-            older.cancel();
+    pub(crate) fn insert(&self, claim: &Claim, until: Instant) {
+        let mut held = self.lock();
+        match held.get(&claim.id) {
+            Some((fence, _)) if *fence == claim.fence => {}
+            older => {
+                if let Some((_, older)) = older {
+                    older.lost.cancel();
+                }
+                held.insert(claim.id.clone(), (claim.fence, Hold::new(until)));
+            }
         }
     }
 
-    /// The token of a claim that is still ours.
-    pub(crate) fn token(&self, claim: &Claim) -> Option<CancellationToken> {
+    /// A claim that is still ours.
+    pub(crate) fn hold(&self, claim: &Claim) -> Option<Hold> {
         let held = self.lock();
-        let (fence, token) = held.get(&claim.id)?;
-        (*fence == claim.fence && !token.is_cancelled()).then(|| token.clone())
+        let (fence, hold) = held.get(&claim.id)?;
+        (*fence == claim.fence && !hold.lost.is_cancelled()).then(|| hold.clone())
     }
 
     /// The claim has ended, one way or another.
@@ -54,20 +96,21 @@ impl Held {
         list
     }
 
-    fn lost(&self, lost: &[(String, i64)]) {
+    /// The answer to a heartbeat: these were asked for, and of them those are lost.
+    fn prolonged(&self, asked: &[(String, i64)], lost: &[(String, i64)], until: Instant) {
         let held = self.lock();
-        for (id, fence) in lost {
-            // Ended meanwhile, or claimed anew: not this claim any more.
-            if let Some((now, token)) = held.get(id)
-                && now == fence
-            {
-                tracing::warn!(fence, "a claim was taken over by another process; letting it go");
-                token.cancel();
-            }
+        // Ended meanwhile, or claimed anew: not this claim any more.
+        let same = |(id, fence): &(String, i64)| held.get(id).filter(|(now, _)| now == fence);
+        for (fence, hold) in lost.iter().filter_map(same) {
+            tracing::warn!(fence, "a claim was taken over by another process; letting it go");
+            hold.lost.cancel();
+        }
+        for (_, hold) in asked.iter().filter_map(same) {
+            hold.prolong(until);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (i64, CancellationToken)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (i64, Hold)>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,11 +134,12 @@ pub(crate) async fn heartbeats(
         if list.is_empty() && !held.is_failing() {
             continue;
         }
+        let until = sendable_until(Instant::now(), lease);
         let why = match tokio::time::timeout(lease / 3, claims.heartbeat(&list, lease)).await {
             Ok(Ok(lost)) => {
                 held.failing.store(false, Ordering::Relaxed);
                 status.neighbour("database", Ok(()));
-                held.lost(&lost);
+                held.prolonged(&list, &lost, until);
                 continue;
             }
             Ok(Err(error)) => error.to_string(),
@@ -112,24 +156,41 @@ mod tests {
 
     fn claim(id: &str, fence: i64) -> Claim {
         let (id, tally) = (id.to_owned(), sluice_lease::Tally::default());
-        Claim { id, fence, attempt: 1, run: 1, next_page: None, tally, taken_from: Vec::new() }
+        let (taken_from, unwritten) = (Vec::new(), Duration::ZERO);
+        Claim { id, fence, attempt: 1, run: 1, next_page: None, tally, taken_from, unwritten }
     }
 
     #[test]
     fn only_the_claim_that_was_lost_is_let_go() {
         let held = Held::default();
-        held.insert(&claim("a", 1));
-        held.insert(&claim("b", 5));
-        let token = held.token(&claim("b", 5)).unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        held.insert(&claim("a", 1), until);
+        held.insert(&claim("b", 5), until);
+        let (older, lost) = (held.hold(&claim("a", 1)).unwrap(), held.hold(&claim("b", 5)).unwrap());
         // "a" was claimed anew by this very process while the heartbeat ran.
-        held.insert(&claim("a", 2));
-        held.lost(&[("a".into(), 1), ("b".into(), 5), ("c".into(), 9)]);
-        assert!(token.is_cancelled());
-        assert!(held.token(&claim("b", 5)).is_none());
-        assert!(held.token(&claim("a", 2)).is_some());
-        assert!(held.token(&claim("a", 1)).is_none());
+        held.insert(&claim("a", 2), until);
+        let asked = [("a".into(), 1), ("b".into(), 5), ("c".into(), 9)];
+        held.prolonged(&asked, &asked, until);
+        assert!(older.is_over() && lost.is_over());
+        assert!(held.hold(&claim("b", 5)).is_none());
+        assert!(held.hold(&claim("a", 2)).is_some());
+        assert!(held.hold(&claim("a", 1)).is_none());
         assert_eq!(held.list(), [("a".to_owned(), 2), ("b".to_owned(), 5)]);
         held.remove("a", 1);
-        assert!(held.token(&claim("a", 2)).is_some(), "the end of an older claim does not end a newer one");
+        assert!(held.hold(&claim("a", 2)).is_some(), "the end of an older claim does not end a newer one");
+    }
+
+    #[test]
+    fn nothing_is_sent_on_a_lease_that_ends() {
+        let (held, lease, now) = (Held::default(), Duration::from_secs(6), Instant::now());
+        let at = |millis| now + Duration::from_millis(millis);
+        held.insert(&claim("a", 1), sendable_until(now, lease));
+        let hold = held.hold(&claim("a", 1)).unwrap();
+        assert!(!hold.is_over_at(at(4_999)) && hold.is_over_at(at(5_000)), "a sixth of the lease is left");
+        held.prolonged(&[("a".into(), 1)], &[], sendable_until(at(4_000), lease));
+        assert!(!hold.is_over_at(at(8_999)) && hold.is_over_at(at(9_000)));
+        // Admitted again by the same claim: what is known of it stays.
+        held.insert(&claim("a", 1), at(60_000));
+        assert!(held.hold(&claim("a", 1)).unwrap().is_over_at(at(9_000)));
     }
 }

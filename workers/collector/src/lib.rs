@@ -29,6 +29,7 @@ mod pagination;
 mod process;
 mod progress;
 mod publisher;
+mod recall;
 mod request;
 mod retry_after;
 mod run;

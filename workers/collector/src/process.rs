@@ -307,7 +307,8 @@ fn letter(at: PageAt<'_>, nth: u64, json: &[u8], reason: &Reason, out: &mut Outp
     draft.emit();
 }
 
-fn value(draft: &mut sluice_core::Draft<'_>, bytes: &[u8]) {
+/// Sets a draft's value.
+pub(crate) fn value(draft: &mut sluice_core::Draft<'_>, bytes: &[u8]) {
     let copied: Result<(), std::convert::Infallible> = draft.value_with(|out| {
         out.extend_from_slice(bytes);
         Ok(())

@@ -6,11 +6,14 @@ use std::thread::JoinHandle;
 
 use sluice_core::{Fault, Header, Outputs, Retry};
 use sluice_runtime::config::KafkaSection;
+use sluice_runtime::failpoint;
 use sluice_runtime::kafka::{Outgoing, Producer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checkpoints::{barrier, barrier_key};
+use crate::held::Hold;
 use crate::process::LETTERS;
+use crate::recall::PAGE;
 
 /// Pages in one transaction at most.
 const GROUP_PAGES: usize = 512;
@@ -35,6 +38,8 @@ pub(crate) struct Page {
     /// Header `sluice.page` of every record, so that a reader can drop a page that came twice; not needed where pages
     /// are published in transactions.
     pub(crate) dedupe: Option<String>,
+    /// The lease under which it goes out: once that is over it does not (idempotent mode, where nobody else fences us).
+    pub(crate) hold: Option<Hold>,
 }
 
 /// The arena comes back when the page is durable; a dropped sender means that it is not, or nobody knows.
@@ -180,7 +185,14 @@ fn serve<P: Transactions>(
             bytes += next.size();
             group.push(next);
         }
+        // Looked at last of all: a process that was stopped for longer than its leases sends nothing when it goes on.
+        group.retain(|order| !order.is_over() || failpoint::sabotaged("no-lease-end"));
+        if group.is_empty() {
+            continue;
+        }
+        failpoint::pass("pages-checked");
         publish(producer, &group, checkpoint_topic)?;
+        failpoint::pass("pages-durable");
         for order in group.drain(..) {
             order.answer();
         }
@@ -213,6 +225,10 @@ fn attempt<P: Transactions>(producer: &mut P, group: &[Order], checkpoint_topic:
 }
 
 impl Order {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Page(page, _) if page.hold.as_ref().is_some_and(Hold::is_over))
+    }
+
     fn size(&self) -> usize {
         match self {
             Self::Page(page, _) => page.outputs.size(),
@@ -233,7 +249,7 @@ impl Order {
         for record in page.outputs.iter() {
             let topic = if record.route == LETTERS { &page.topics.letters } else { &page.topics.records };
             let page = page.dedupe.as_deref().map(|text| text.as_bytes());
-            let dedupe = page.map(|value| Header { name: "sluice.page", value: Some(value) });
+            let dedupe = page.map(|value| Header { name: PAGE, value: Some(value) });
             let headers: Vec<Header<'_>> = record.headers().chain(dedupe).collect();
             producer.send(&Outgoing {
                 topic,
@@ -329,7 +345,7 @@ mod tests {
         let topics = Arc::new(Topics { records: "t".into(), letters: "t.dead-letter".into() });
         let checkpoint = Some(("id/e".to_owned(), format!("after {value}").into_bytes()));
         let (answer, answered) = oneshot::channel();
-        (Order::Page(Page { topics, outputs, checkpoint, dedupe: None }, answer), answered)
+        (Order::Page(Page { topics, outputs, checkpoint, dedupe: None, hold: None }, answer), answered)
     }
 
     fn pages(fake: &mut Fake, count: usize) -> (Result<(), Fault>, Vec<bool>) {
@@ -355,6 +371,26 @@ mod tests {
         let told: Vec<_> = fake.committed[0].iter().take(3).map(|(t, v)| (t.as_str(), v.as_str())).collect();
         assert_eq!(told, [("t", "page 0"), ("t.dead-letter", "bad"), ("checkpoints", "after page 0")]);
         assert_eq!(fake.committed[0].len(), 9);
+    }
+
+    #[test]
+    fn a_page_whose_lease_is_over_does_not_go_out() {
+        let mut fake = Fake::default();
+        let (sender, receiver) = mpsc::channel(16);
+        let mut answers = Vec::new();
+        let now = tokio::time::Instant::now();
+        for (nth, until) in [now, now + std::time::Duration::from_secs(60)].into_iter().enumerate() {
+            let (order, answered) = order(&format!("page {nth}"));
+            let Order::Page(mut page, answer) = order else { continue };
+            page.hold = Some(Hold::new(until));
+            sender.try_send(Order::Page(page, answer)).ok().unwrap();
+            answers.push(answered);
+        }
+        drop(sender);
+        serve(&mut fake, receiver, "checkpoints").unwrap();
+        let told: Vec<_> = fake.committed.concat().into_iter().map(|(_, value)| value).collect();
+        assert_eq!(told, ["page 1", "bad", "after page 1"]);
+        assert!(answers[0].try_recv().is_err() && answers[1].try_recv().is_ok());
     }
 
     #[test]

@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::{End, Progressed, Task};
-use crate::held::{Held, heartbeats};
+use crate::held::{Held, heartbeats, sendable_until};
 use crate::job::Job;
 use crate::publisher::{Ended, Publisher};
+use crate::recall;
 use crate::takeover::{Takeover, from_row};
 use crate::tally::Counters;
 
@@ -139,7 +140,8 @@ impl Session {
                         .partition(|claim| state.running.contains(&claim.id));
                     state.deferred = busy;
                     if !free.is_empty() {
-                        self.admit(state, publisher, held, free).await?;
+                        // Held all the while: their leases are known.
+                        self.admit(state, publisher, held, free, Instant::now()).await?;
                     }
                 }
                 () = tokio::time::sleep_until(state.claim_at.max(Instant::now() + Duration::from_millis(1))), if hungry => {}
@@ -151,12 +153,13 @@ impl Session {
 
     /// Ids that an earlier life of ours held.
     async fn take_back(&self, state: &mut State, publisher: &Publisher, held: &Held) -> Result<(), Fault> {
+        let asked = Instant::now();
         let taken = self.claims.claim_back(&self.terms).await?;
         if taken.is_empty() {
             return Ok(());
         }
         tracing::info!(ids = taken.len(), "taking back ids from an earlier life of this instance");
-        self.admit(state, publisher, held, taken).await
+        self.admit(state, publisher, held, taken, asked).await
     }
 
     /// One claim. `true`: nothing is left to do, and that was the task.
@@ -171,6 +174,7 @@ impl Session {
         self.status.neighbour("api", if away { Err("many requests in a row failed".into()) } else { Ok(()) });
         state.away = if away { state.away.saturating_add(1) } else { 0 };
         let most = if away { PROBE } else { self.job.config.database.claim };
+        let asked = Instant::now();
         let taken = match self.claims.claim(most, &self.terms).await {
             Ok(taken) => taken,
             Err(error) => return self.unwell(state, error).map(|()| false),
@@ -181,7 +185,7 @@ impl Session {
             state.claim_at = Instant::now() + Backoff::default().wait(state.away.min(8), 1.0);
         }
         if !taken.is_empty() {
-            self.admit(state, publisher, held, taken).await?;
+            self.admit(state, publisher, held, taken, asked).await?;
             return Ok(false);
         }
         state.claim_at = state.claim_at.max(Instant::now() + IDLE);
@@ -209,15 +213,18 @@ impl Session {
         Ok(())
     }
 
-    /// Makes claims part of the session: heartbeats from now on, and a place to go on from.
+    /// Makes claims part of the session: heartbeats from now on, and a place to go on from. They were asked for at
+    /// `asked`.
     async fn admit(
         &self,
         state: &mut State,
         publisher: &Publisher,
         held: &Held,
         taken: Vec<Claim>,
+        asked: Instant,
     ) -> Result<(), Fault> {
-        taken.iter().for_each(|claim| held.insert(claim));
+        let until = sendable_until(asked, self.terms.lease);
+        taken.iter().for_each(|claim| held.insert(claim, until));
         let (busy, taken): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|claim| state.running.contains(&claim.id));
         state.deferred.extend(busy);
@@ -239,7 +246,11 @@ impl Session {
                 }
                 resumed
             }
-            _ => over.into_iter().map(|claim| from_row(claim, first)).collect(),
+            Some(_) => Vec::new(),
+            None => {
+                let over = over.into_iter().map(|claim| from_row(claim, first)).collect();
+                recall::recall(&self.job, over, &self.status, &self.stop).await?
+            }
         };
         state.waiting.extend(resumed);
         state.waiting.extend(fresh.into_iter().map(|claim| from_row(claim, first)));
@@ -249,7 +260,7 @@ impl Session {
     fn start_tasks(&self, state: &mut State, publisher: &Publisher, held: &Held) {
         while state.tasks.len() < self.job.config.concurrency && !self.stop.is_cancelled() {
             let Some(id) = state.waiting.pop_front() else { return };
-            let Some(lost) = held.token(&id.claim) else {
+            let Some(hold) = held.hold(&id.claim) else {
                 held.remove(&id.claim.id, id.claim.fence);
                 self.counters.lost();
                 continue;
@@ -260,7 +271,7 @@ impl Session {
                 publisher: publisher.clone(),
                 counters: Arc::clone(&self.counters),
                 stop: self.stop.clone(),
-                lost,
+                hold,
             };
             state.running.insert(id.claim.id.clone());
             state.tasks.spawn(async move { (id.claim.id.clone(), id.claim.fence, task.run(id).await) });

@@ -48,7 +48,8 @@ impl Takeover {
                 resumed.push(from_row(claim, first));
                 continue;
             };
-            let id = Progressed { tally: known.tally(), at: known.at, marks: known.marks, claim };
+            let id =
+                Progressed { tally: known.tally(), at: known.at, marks: known.marks, claim, recalled: None };
             // The row is brought up to date before anything else: from now on giving the id back is safe. One that is
             // complete has no page to be brought to; all that is left to do for it is to say that it is done.
             let kept = match &id.at {
@@ -122,10 +123,10 @@ pub(crate) fn from_row(claim: Claim, first: &str) -> Progressed {
     let row = claim.next_page.as_deref().and_then(RowMark::parse);
     let RowMark { at, marks } =
         row.unwrap_or_else(|| RowMark { at: Position::first(first), marks: Marks::default() });
-    Progressed { tally: claim.tally, at: Some(at), marks, claim }
+    Progressed { tally: claim.tally, at: Some(at), marks, claim, recalled: None }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     match tokio::task::spawn_blocking(work).await {

@@ -142,6 +142,20 @@ async fn an_api_with_another_encoding_than_it_says() {
     assert!(stopped(&tried(job(&url, "", "", "")).await.unwrap()).contains("not UTF-8"));
 }
 
+#[tokio::test]
+async fn an_api_that_compresses_as_nobody_asked() {
+    for encoding in ["br", "deflate", "zstd"] {
+        let url = serve(move |asked| {
+            assert_eq!(asked.header("accept-encoding"), Some("gzip"), "only what can be read is asked for");
+            ([("content-type", "application/json"), ("content-encoding", encoding)], vec![27u8, 3, 0])
+                .into_response()
+        })
+        .await;
+        let found = tried(job(&url, "", "", "")).await.unwrap();
+        assert!(stopped(&found).contains(&format!("encoded as `{encoding}`")), "{found:?}");
+    }
+}
+
 /// Records without end, from a generator; `most` of them.
 fn endless(most: u64) -> Response {
     let block: Bytes = std::iter::repeat_n(flight(7) + ",", 200).collect::<String>().into();

@@ -1,7 +1,8 @@
 //! `make bench-claims`: how many ids eight claimers take in a second from a million rows, with few and with many of
 //! them done; the plan by which the server finds them; and Postgres under overlapping long transactions.
 //!
-//! One JSON line per figure. `BENCH_ROWS`, `BENCH_SECONDS` and `BENCH_LONG_SECONDS` make it smaller.
+//! One JSON line per figure. `BENCH_ROWS`, `BENCH_SECONDS` (of claiming, each time; 0 for none) and `BENCH_LONG_MINUTES`
+//! make it smaller.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::Arc;
@@ -39,7 +40,7 @@ async fn execute(url: &str, sql: &str) {
 async fn fill(url: &str, job: &str, rows: u64, done: u64) -> Claims {
     let claims = Claims::connect(url, job, 20).await.unwrap();
     claims.migrate().await.unwrap();
-    execute(url, &format!("DELETE FROM sluice_claims WHERE job = '{job}'")).await;
+    execute(url, "TRUNCATE TABLE sluice_claims").await;
     let (numbers, id) = match url.starts_with("mysql") {
         true => (format!("(SELECT seq AS n FROM seq_0_to_{}) s", rows - 1), "CONCAT('id-', LPAD(n, 9, '0'))"),
         false => (format!("generate_series(0, {}) s(n)", rows - 1), "'id-' || LPAD(n::text, 9, '0')"),
@@ -85,35 +86,18 @@ async fn claimed(claims: &Claims, seconds: u64, finish: bool) -> f64 {
     count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// How the server finds the first due ids.
-async fn plan(url: &str, job: &str) -> String {
-    let query = format!(
-        "EXPLAIN SELECT id FROM sluice_claims WHERE job = '{job}' AND state = 'due' AND due_at <= 2 \
-         ORDER BY due_at, id LIMIT 500 FOR UPDATE SKIP LOCKED"
-    );
-    let query = AssertSqlSafe(query);
-    if url.starts_with("mysql") {
-        let mut one = sqlx::MySqlConnection::connect(url).await.unwrap();
-        let rows = sqlx::query(query).fetch_all(&mut one).await.unwrap();
-        let text = |row: &sqlx::mysql::MySqlRow, name: &str| {
-            row.try_get::<Option<String>, _>(name).ok().flatten().unwrap_or_default()
-        };
-        rows.iter()
-            .map(|row| {
-                format!("type {}, key {}, {}", text(row, "type"), text(row, "key"), text(row, "Extra"))
-            })
-            .collect()
-    } else {
-        let mut one = sqlx::PgConnection::connect(url).await.unwrap();
-        let rows = sqlx::query(query).fetch_all(&mut one).await.unwrap();
-        let lines: Vec<String> = rows.iter().map(|row| row.get::<String, _>(0).trim().to_owned()).collect();
-        lines.join(" / ")
-    }
+/// What Postgres keeps of the side table.
+async fn kept(url: &str) -> (f64, f64) {
+    let mut one = sqlx::PgConnection::connect(url).await.unwrap();
+    let query = "SELECT n_dead_tup, pg_total_relation_size('sluice_claims') \
+                 FROM pg_stat_user_tables WHERE relname = 'sluice_claims'";
+    let row = sqlx::query(query).fetch_one(&mut one).await.unwrap();
+    (row.get::<i64, _>(0) as f64, row.get::<i64, _>(1) as f64 / 1048576.0)
 }
 
 /// Postgres keeps every version of a row that an open transaction may still see: a queue that rewrites its rows gets
 /// slower for as long as one is open. Transactions of 20 s overlap here for all the time.
-async fn under_long_transactions(url: &str, rows: u64, seconds: u64) {
+async fn under_long_transactions(url: &str, rows: u64, minutes: u64) {
     let claims = fill(url, "long", rows, 0).await;
     let (begun, url_of) = (Instant::now(), url.to_owned());
     let holders: Vec<_> = (0..2)
@@ -132,29 +116,29 @@ async fn under_long_transactions(url: &str, rows: u64, seconds: u64) {
         })
         .collect();
     let terms = Terms { holder: "only".into(), lease: Duration::from_secs(600), attempts: 5 };
-    let mut halves = [Vec::new(), Vec::new()];
     // A steady load, well below what it can do: 200 ids ten times a second come round again and again.
-    while begun.elapsed().as_secs() < seconds {
-        let before = Instant::now();
-        let taken = claims.claim(200, &terms).await.unwrap();
-        let took = before.elapsed();
-        let half = usize::from(begun.elapsed().as_secs() * 2 >= seconds);
-        halves[half].push(took);
-        let held: Vec<_> = taken.iter().map(|claim| (claim.id.clone(), claim.fence)).collect();
-        claims.release_untouched(&held).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100).saturating_sub(before.elapsed())).await;
+    for minute in 1..=minutes {
+        let (mut claimed, mut took) = (0, Vec::new());
+        while begun.elapsed().as_secs() < minute * 60 {
+            let before = Instant::now();
+            let taken = claims.claim(200, &terms).await.unwrap();
+            took.push(before.elapsed());
+            claimed += taken.len();
+            let held: Vec<_> = taken.iter().map(|claim| (claim.id.clone(), claim.fence)).collect();
+            claims.release_untouched(&held).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100).saturating_sub(before.elapsed())).await;
+        }
+        took.sort_unstable();
+        let at = |part: usize| took.get(took.len() * part / 100).map_or(0.0, Duration::as_secs_f64) * 1e3;
+        let name = format!("postgres.long_transactions.minute_{minute}");
+        say(&format!("{name}.claim_p50"), at(50), "ms");
+        say(&format!("{name}.claim_p99"), at(99), "ms");
+        say(&format!("{name}.ids"), claimed as f64, "ids");
+        let (dead, size) = kept(url).await;
+        say(&format!("{name}.dead_rows"), dead, "rows");
+        say(&format!("{name}.table_and_index"), size, "MiB");
     }
     holders.iter().for_each(tokio::task::JoinHandle::abort);
-    for (nth, half) in halves.iter_mut().enumerate() {
-        half.sort_unstable();
-        let at = |part: usize| half.get(half.len() * part / 100).map_or(0.0, Duration::as_secs_f64) * 1e3;
-        say(&format!("postgres.long_transactions.half_{}.claim_p50", nth + 1), at(50), "ms");
-        say(&format!("postgres.long_transactions.half_{}.claim_p99", nth + 1), at(99), "ms");
-    }
-    let mut one = sqlx::PgConnection::connect(url).await.unwrap();
-    let dead = sqlx::query("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'sluice_claims'");
-    let dead: i64 = dead.fetch_one(&mut one).await.unwrap().get(0);
-    say("postgres.long_transactions.dead_rows", dead as f64, "rows");
 }
 
 fn main() {
@@ -163,22 +147,24 @@ fn main() {
         return;
     }
     let (rows, seconds) = (number("BENCH_ROWS", 1_000_000), number("BENCH_SECONDS", 20));
+    let minutes = number("BENCH_LONG_MINUTES", 10);
     let stack = Stack::builder().mariadb().postgres().start().expect("MariaDB and Postgres start");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         for (server, url) in [("mariadb", stack.mariadb_url()), ("postgres", stack.postgres_url())] {
-            for done in [0, 90] {
+            for done in [0, 90].into_iter().filter(|_| seconds > 0) {
                 let claims = fill(url, "bench", rows, done).await;
-                println!(
-                    "{}",
-                    serde_json::json!({"name": format!("{server}.plan.{done}_percent_done"), "value": plan(url, "bench").await})
-                );
+                let plan = claims.plan(CLAIM).await.unwrap();
+                let name = format!("{server}.plan.{done}_percent_done");
+                println!("{}", serde_json::json!({"name": name, "value": plan}));
                 let rate = claimed(&claims, seconds, false).await;
                 say(&format!("{server}.claims.{done}_percent_done"), rate, "ids/s");
             }
-            let claims = fill(url, "bench", rows, 0).await;
-            say(&format!("{server}.claims_and_dones"), claimed(&claims, seconds, true).await, "ids/s");
+            if seconds > 0 {
+                let claims = fill(url, "bench", rows, 0).await;
+                say(&format!("{server}.claims_and_dones"), claimed(&claims, seconds, true).await, "ids/s");
+            }
         }
-        under_long_transactions(stack.postgres_url(), 20_000, number("BENCH_LONG_SECONDS", 600)).await;
+        under_long_transactions(stack.postgres_url(), 20_000, minutes).await;
     });
 }

@@ -9,6 +9,9 @@
 //!                    host https://api  pod-2    flights    40     100    …
 //! ```
 //!
+//! What the API tells one replica ("come back in a minute") stands on the limit's row too: written at once
+//! ([`Budgets::hold`]), and read by everyone before each request ([`Budgets::held`]), by its key, waiting for nobody.
+//!
 //! Renewals of one limit wait for each other on the limit's own row. What is leased never exceeds the limit: a replica
 //! is given at most what the others' leases leave, and counts as holding what it may still be using until it has said
 //! that it uses less. So when a third replica comes, the first two shrink at their next renewal and give at the one
@@ -42,19 +45,8 @@ pub struct Request<'a> {
     pub held: u32,
     /// Requests that were refused for being too many since the last renewal.
     pub refused: u32,
-    /// Nobody must ask for so long from now.
-    pub hold: Option<Duration>,
     /// How long the tokens are leased.
     pub lease: Duration,
-}
-
-/// What it is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant {
-    /// Tokens to use from now on.
-    pub tokens: u32,
-    /// Nobody may ask for so long from now.
-    pub hold: Duration,
 }
 
 /// After a refusal the limit is cut to so much of itself, in thousandths; it grows back by [`GROWTH`] each second.
@@ -64,12 +56,13 @@ const GROWTH: i64 = 50;
 const FLOOR: i64 = 50;
 /// Between two changes of the limit, in milliseconds.
 const STEP: i64 = 1_000;
+/// Times are kept in whole milliseconds, cut off: a hold is written so much longer.
+const ROUNDING: Duration = Duration::from_millis(2);
 /// What does not divide goes round this often, in milliseconds.
 const TURN: i64 = 5_000;
 
 /// The limit's own row.
 struct Limit {
-    hold_until: i64,
     per_mille: i64,
     changed_at: i64,
     now: i64,
@@ -84,12 +77,40 @@ struct Lease {
 }
 
 impl Budgets {
-    /// Renews the lease on one limit's tokens, or takes a first one.
+    /// Renews the lease on one limit's tokens, or takes a first one. Answers how many there are to use from now on.
     ///
     /// # Errors
     /// The database's. The tokens of the last grant may be used until their lease passes.
-    pub async fn renew(&self, request: &Request<'_>) -> Result<Grant, LeaseError> {
+    pub async fn renew(&self, request: &Request<'_>) -> Result<u32, LeaseError> {
         resent!("sharing a limit", self.renew_once(request))
+    }
+
+    /// From the moment this is written nobody may ask for so long; a longer hold is not shortened. For limits that
+    /// tokens are leased of.
+    ///
+    /// # Errors
+    /// The database's; then nobody else knows.
+    pub async fn hold(&self, budgets: &[&str], hold: Duration) -> Result<(), LeaseError> {
+        let hold = millis(hold.saturating_add(ROUNDING));
+        let statement =
+            self.database.statement("UPDATE sluice_budgets SET hold_until = GREATEST(hold_until, ");
+        let statement = statement.now().text(" + ").bind(hold).text(") WHERE holder = '' AND budget IN (");
+        let statement = statement.list(budgets, |s, budget| s.bind(*budget)).text(")");
+        resent!("telling everyone to wait", self.database.execute(&statement)).map(drop)
+    }
+
+    /// For how long from now nobody may ask, by the longest of these limits' holds. Waits for nobody's renewal.
+    ///
+    /// # Errors
+    /// The database's; then nobody knows, and nobody may ask.
+    pub async fn held(&self, budgets: &[&str]) -> Result<Duration, LeaseError> {
+        let statement = self.database.statement("SELECT MAX(hold_until) - ").now();
+        let statement = statement.text(" FROM sluice_budgets WHERE holder = '' AND budget IN (");
+        let statement = statement.list(budgets, |s, budget| s.bind(*budget)).text(")");
+        let rows = resent!("asking whether to wait", self.database.rows(&statement))?;
+        let hold = rows.first().map(|row| row.int(0)).transpose();
+        let hold = hold.map_err(LeaseError::while_doing("reading a hold"))?.flatten().unwrap_or(0);
+        Ok(Duration::from_millis(u64::try_from(hold).unwrap_or(0)))
     }
 
     /// Wants nothing any more; what is still in use stays leased for `tail`.
@@ -104,7 +125,7 @@ impl Budgets {
         resent!("giving a limit's tokens back", self.database.execute(&statement)).map(drop)
     }
 
-    async fn renew_once(&self, request: &Request<'_>) -> Result<Grant, sqlx::Error> {
+    async fn renew_once(&self, request: &Request<'_>) -> Result<u32, sqlx::Error> {
         let mut open = self.database.begin().await?;
         let limit = match self.limit(&mut open, request.budget).await? {
             Some(limit) => limit,
@@ -124,24 +145,22 @@ impl Budgets {
             let statement = statement.bind(self.holder.as_str()).text(" AND lease_until <= ").bind(now);
             open.execute(&statement).await?;
         }
-        let statement = self.database.statement("UPDATE sluice_budgets SET hold_until = ");
-        let statement = statement.bind(limit.hold_until).text(", per_mille = ").bind(limit.per_mille);
-        let statement = statement.text(", changed_at = ").bind(limit.changed_at);
+        let statement = self.database.statement("UPDATE sluice_budgets SET per_mille = ");
+        let statement = statement.bind(limit.per_mille).text(", changed_at = ").bind(limit.changed_at);
         let statement = statement.text(" WHERE budget = ").bind(request.budget).text(" AND holder = ''");
         open.execute(&statement).await?;
         self.write(&mut open, request, tokens.max(request.held), now).await?;
         open.commit().await?;
-        let hold = u64::try_from(limit.hold_until - now).unwrap_or(0);
-        Ok(Grant { tokens, hold: Duration::from_millis(hold) })
+        Ok(tokens)
     }
 
     async fn limit(&self, open: &mut Transaction, budget: &str) -> Result<Option<Limit>, sqlx::Error> {
-        let statement = self.database.statement("SELECT hold_until, per_mille, changed_at, ").now();
+        let statement = self.database.statement("SELECT per_mille, changed_at, ").now();
         let statement = statement.text(" FROM sluice_budgets WHERE budget = ").bind(budget);
         let rows = open.rows(&statement.text(" AND holder = '' FOR UPDATE")).await?;
         let read = |row: &Row| -> Result<Limit, sqlx::Error> {
             let int = |at| row.int(at).map(Option::unwrap_or_default);
-            Ok(Limit { hold_until: int(0)?, per_mille: int(1)?, changed_at: int(2)?, now: int(3)? })
+            Ok(Limit { per_mille: int(0)?, changed_at: int(1)?, now: int(2)? })
         };
         rows.first().map(read).transpose()
     }
@@ -204,18 +223,16 @@ impl Budgets {
 impl Limit {
     /// What one replica's news change of it.
     fn after(self, request: &Request<'_>) -> Self {
-        let hold = request.hold.map_or(0, |hold| self.now.saturating_add(millis(hold)));
-        let hold_until = self.hold_until.max(hold);
         let rested = self.now - self.changed_at;
         if request.refused > 0 && rested >= STEP {
             let per_mille = (self.per_mille * CUT / 1_000).max(FLOOR);
-            return Self { hold_until, per_mille, changed_at: self.now, now: self.now };
+            return Self { per_mille, changed_at: self.now, now: self.now };
         }
         if request.refused == 0 && rested >= STEP && self.per_mille < 1_000 {
             let grown = self.per_mille + GROWTH * (rested / STEP).min(20);
-            return Self { hold_until, per_mille: grown.min(1_000), changed_at: self.now, now: self.now };
+            return Self { per_mille: grown.min(1_000), changed_at: self.now, now: self.now };
         }
-        Self { hold_until, ..self }
+        self
     }
 }
 
@@ -238,7 +255,7 @@ mod tests {
 
     fn request(wanted: u32) -> Request<'static> {
         let lease = Duration::from_secs(5);
-        Request { budget: "b", total: 100, wanted, held: 0, refused: 0, hold: None, lease }
+        Request { budget: "b", total: 100, wanted, held: 0, refused: 0, lease }
     }
 
     fn lease(holder: &str, tokens: i64, wanted: u32) -> Lease {
@@ -269,16 +286,12 @@ mod tests {
 
     #[test]
     fn refusals_cut_the_limit_and_time_mends_it() {
-        let limit = Limit { hold_until: 0, per_mille: 1_000, changed_at: 0, now: 5_000 };
+        let limit = Limit { per_mille: 1_000, changed_at: 0, now: 5_000 };
         let cut = limit.after(&Request { refused: 3, ..request(1) });
         assert_eq!((cut.per_mille, cut.changed_at), (700, 5_000));
         let same = Limit { now: 5_500, ..cut }.after(&Request { refused: 3, ..request(1) });
         assert_eq!(same.per_mille, 700, "one burst of refusals is one cut");
         let later = Limit { now: 7_100, ..same }.after(&request(1));
         assert_eq!(later.per_mille, 800);
-        let hold = Some(Duration::from_secs(2));
-        let held = Limit { now: 8_000, ..later }.after(&Request { hold, ..request(1) });
-        assert_eq!(held.hold_until, 10_000);
-        assert_eq!(Limit { now: 8_001, ..held }.after(&request(1)).hold_until, 10_000);
     }
 }

@@ -1,5 +1,6 @@
-//! Taking ids: enrolment from the user's table, and the claim transaction.
+//! Taking ids: the claim transaction.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::database::{Database, Row, Statement, Transaction};
@@ -31,10 +32,12 @@ pub(crate) use resent;
 pub struct Claims {
     pub(crate) database: Database,
     pub(crate) job: String,
+    /// The priorities that rows have, highest first, as of the last enrolment.
+    classes: Arc<RwLock<Vec<i64>>>,
 }
 
 /// Where ids come from: a table of the user's, only ever read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Source {
     /// Table, `schema.table` allowed.
     pub table: String,
@@ -42,6 +45,11 @@ pub struct Source {
     pub id_column: String,
     /// An SQL condition on the table's columns, as the operator wrote it.
     pub condition: Option<String>,
+    /// Column of times: an id is due when its time has come, and again when the column says another one; null is never.
+    /// Without it an id is due when it is first seen.
+    pub due_column: Option<String>,
+    /// Column of whole numbers: ids with a higher one are taken first; null is 0.
+    pub priority_column: Option<String>,
 }
 
 /// On what terms ids are taken.
@@ -73,6 +81,9 @@ pub struct Claim {
     /// Holders whose leases had passed and who may still be alive, if the id was taken over rather than due: the last
     /// one, and those before it whom nobody got round to [`Claims::taken_over`].
     pub taken_from: Vec<String>,
+    /// How long before this claim somebody last wrote that the id got further (or that it was due), on the database's
+    /// clock: what holders since then have done is younger than that.
+    pub unwritten: Duration,
 }
 
 /// What was done for one id in one run.
@@ -92,7 +103,7 @@ pub struct Tally {
 const OWN_AT_MOST: u32 = 50_000;
 
 const COLUMNS: &str =
-    "id, fence, attempt, run, next_page, pages, records, rejects, bytes, owed, state, holder";
+    "id, fence, attempt, run, next_page, pages, records, rejects, bytes, owed, state, holder, ";
 
 /// Written before `state` and `holder` (MySQL reads what was assigned to its left): whoever holds the row now is owed
 /// a fencing, and so are those before it, until [`Claims::taken_over`]. Without this memory a process that took an id
@@ -103,7 +114,8 @@ const OWE: &str = "owed = CASE WHEN state <> 'claimed' THEN owed WHEN owed IS NU
 impl Claims {
     /// Connects to the database at `url` (`mysql://`, `mariadb://`, `postgres://`) with at most `connections`.
     pub async fn connect(url: &str, job: &str, connections: u32) -> Result<Self, LeaseError> {
-        Ok(Self { database: Database::connect(url, connections).await?, job: job.to_owned() })
+        let classes = Arc::new(RwLock::new(vec![0]));
+        Ok(Self { database: Database::connect(url, connections).await?, job: job.to_owned(), classes })
     }
 
     /// The server's dialect.
@@ -141,37 +153,6 @@ impl Claims {
         Ok(())
     }
 
-    /// Adds every id of `source` that has no row yet, due now. Answers how many were new; one that two workers add at the
-    /// same moment may be counted by both.
-    pub async fn enrol(&self, source: &Source) -> Result<u64, LeaseError> {
-        let dialect = self.dialect();
-        let id = dialect.text(&format!("source.{}", dialect.name(&source.id_column)?));
-        let table = dialect.name(&source.table)?;
-        // One of the answers of a table with repeated ids is enough; and a row that is there is not even tried, so
-        // that enrolling again costs reads only.
-        let missing = format!(
-            " FROM {table} source WHERE source.{} IS NOT NULL \
-             AND NOT EXISTS (SELECT 1 FROM sluice_claims there WHERE there.job = ",
-            dialect.name(&source.id_column)?
-        );
-        let statement = self
-            .database
-            .statement("INSERT INTO sluice_claims (job, id, state, due_at, updated_at) SELECT DISTINCT ");
-        // Postgres would take a bare mark in a SELECT list for text only after asking; say it.
-        let statement = statement.text("CAST(").bind(self.job.as_str());
-        let statement = statement.text(match dialect {
-            Dialect::MySql => " AS CHAR CHARACTER SET utf8mb4)",
-            Dialect::Postgres => " AS TEXT)",
-        });
-        let statement = statement.text(&format!(", {id}, 'due', ")).now().text(", ").now().text(&missing);
-        let mut statement = statement.bind(self.job.as_str()).text(&format!(" AND there.id = {id})"));
-        if let Some(condition) = &source.condition {
-            statement = statement.text(&format!(" AND ({condition})"));
-        }
-        let statement = statement.text(dialect.unless_there());
-        resent!("enrolling ids", self.database.execute(&statement))
-    }
-
     /// Takes at most `most` ids: first those whose holder let its lease pass, then those that are due, oldest first.
     /// Passed leases beyond the attempt cap become dead instead. One short transaction.
     pub async fn claim(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, LeaseError> {
@@ -190,6 +171,14 @@ impl Claims {
         Budgets { database: self.database.clone(), job: self.job.clone(), holder: holder.to_owned() }
     }
 
+    pub(crate) fn classes(&self) -> Vec<i64> {
+        self.classes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_classes(&self, classes: Vec<i64>) {
+        *self.classes.write().unwrap_or_else(PoisonError::into_inner) = classes;
+    }
+
     /// Closes the connections.
     pub async fn close(&self) {
         self.database.close().await;
@@ -197,12 +186,21 @@ impl Claims {
 
     async fn claim_once(&self, most: u32, terms: &Terms) -> Result<Vec<Claim>, sqlx::Error> {
         let mut open = self.database.begin().await?;
-        let passed = self.candidates("claimed").text(" AND due_at <= ").now();
-        let (spent, mut taken) = self.held(&mut open, passed, most, terms).await?;
-        let room = most.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
-        if room > 0 {
-            let due = self.candidates("due").text(" AND due_at <= ").now();
-            for row in open.rows(&first(due, room)).await? {
+        let left = |taken: &[Claim]| most.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        let (mut spent, mut taken) = (Vec::new(), Vec::new());
+        let classes = self.classes();
+        for class in &classes {
+            let passed = self.candidates("claimed").text(" AND priority = ").bind(*class);
+            let passed = passed.text(" AND due_at <= ").now();
+            let (beyond, again) = self.held(&mut open, passed, left(&taken), terms).await?;
+            spent.extend(beyond);
+            taken.extend(again);
+        }
+        for class in &classes {
+            if left(&taken) == 0 {
+                break;
+            }
+            for row in open.rows(&self.due(*class, left(&taken))).await? {
                 taken.push(read(&row)?);
             }
         }
@@ -235,8 +233,15 @@ impl Claims {
         Ok(rows.into_iter().partition(|claim| claim.attempt >= terms.attempts))
     }
 
+    /// The first due ids of one priority, locked.
+    pub(crate) fn due(&self, class: i64, most: u32) -> Statement {
+        let due = self.candidates("due").text(" AND priority = ").bind(class);
+        first(due.text(" AND due_at <= ").now(), most)
+    }
+
     fn candidates(&self, state: &str) -> Statement {
-        let statement = self.database.statement(&format!("SELECT {COLUMNS} FROM sluice_claims WHERE job = "));
+        let statement = self.database.statement(&format!("SELECT {COLUMNS}")).now();
+        let statement = statement.text(" - updated_at FROM sluice_claims WHERE job = ");
         statement.bind(self.job.as_str()).text(&format!(" AND state = '{state}'"))
     }
 
@@ -253,11 +258,15 @@ impl Claims {
         ids.sort_unstable();
         let lease = millis(terms.lease);
         let statement = self.database.statement("UPDATE sluice_claims SET ").text(OWE);
-        let statement = statement.text("state = 'claimed', fence = fence + 1, ");
+        // Taking an id over is no progress: whoever takes it next must still know since when nobody wrote of any.
+        let statement = statement
+            .text("updated_at = CASE WHEN state = 'claimed' OR owed IS NOT NULL THEN updated_at ELSE ")
+            .now();
+        let statement = statement.text(" END, state = 'claimed', fence = fence + 1, ");
         let statement = statement.text("attempt = attempt + 1, holder = ").bind(terms.holder.as_str());
         let statement = statement.text(", lease_until = ").now().text(" + ").bind(lease);
         let statement = statement.text(", due_at = ").now().text(" + ").bind(lease);
-        let statement = statement.text(", updated_at = ").now().text(" WHERE job = ").bind(self.job.as_str());
+        let statement = statement.text(" WHERE job = ").bind(self.job.as_str());
         let statement = statement.text(" AND id IN (").list(&ids, |s, id| s.bind(*id)).text(")");
         let marked = open.execute(&statement).await?;
         if marked != ids.len() as u64 {
@@ -316,6 +325,7 @@ fn read(row: &Row) -> Result<Claim, sqlx::Error> {
         next_page: row.text(4)?,
         tally: Tally { pages: int(5)?, records: int(6)?, rejects: int(7)?, bytes: int(8)? },
         taken_from,
+        unwritten: Duration::from_millis(u64::try_from(int(12)?).unwrap_or(0)),
     })
 }
 

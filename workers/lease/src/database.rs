@@ -48,7 +48,12 @@ impl Database {
             Dialect::MySql => {
                 let pool = MySqlPoolOptions::new().max_connections(connections).acquire_timeout(patience);
                 let pool = pool.after_connect(move |connection, _| {
-                    Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
+                    Box::pin(async move {
+                        for text in dialect.session() {
+                            connection.execute(*text).await?;
+                        }
+                        Ok(())
+                    })
                 });
                 // sqlx knows one scheme for both servers
                 let url = url.replacen("mariadb://", "mysql://", 1);
@@ -57,7 +62,12 @@ impl Database {
             Dialect::Postgres => {
                 let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(patience);
                 let pool = pool.after_connect(move |connection, _| {
-                    Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
+                    Box::pin(async move {
+                        for text in dialect.session() {
+                            connection.execute(*text).await?;
+                        }
+                        Ok(())
+                    })
                 });
                 pool.connect(url).await.map(Self::Postgres).map_err(doing)
             }
@@ -152,6 +162,12 @@ impl Statement {
         self
     }
 
+    /// The same, asked for its plan.
+    pub(crate) fn explained(mut self) -> Self {
+        self.text.insert_str(0, "EXPLAIN ");
+        self
+    }
+
     /// The database's clock.
     pub(crate) fn now(self) -> Self {
         let now = self.dialect.now();
@@ -182,6 +198,16 @@ impl Row {
             Self::MySql(row) => row.try_get(at),
             Self::Postgres(row) => row.try_get(at),
         }
+    }
+
+    /// Every column that is text, for people.
+    pub(crate) fn words(&self) -> String {
+        let count = match self {
+            Self::MySql(row) => row.len(),
+            Self::Postgres(row) => row.len(),
+        };
+        let words: Vec<String> = (0..count).filter_map(|at| self.text(at).ok().flatten()).collect();
+        words.join(" ").trim().to_owned()
     }
 
     pub(crate) fn int(&self, at: usize) -> Result<Option<i64>, sqlx::Error> {

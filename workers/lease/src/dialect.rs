@@ -7,7 +7,7 @@ use crate::LeaseError;
 pub enum Dialect {
     /// MariaDB 10.6+ and MySQL 8.0.1+.
     MySql,
-    /// Postgres 9.5+.
+    /// Postgres 9.6+.
     Postgres,
 }
 
@@ -30,7 +30,9 @@ impl Dialect {
                     job VARCHAR(120) NOT NULL,
                     id VARCHAR(255) NOT NULL,
                     state VARCHAR(8) NOT NULL,
+                    priority BIGINT NOT NULL DEFAULT 0,
                     due_at BIGINT NOT NULL,
+                    due_said BIGINT NULL,
                     lease_until BIGINT NULL,
                     attempt BIGINT NOT NULL DEFAULT 0,
                     fence BIGINT NOT NULL DEFAULT 0,
@@ -45,7 +47,7 @@ impl Dialect {
                     reason TEXT NULL,
                     updated_at BIGINT NOT NULL,
                     PRIMARY KEY (job, id),
-                    KEY sluice_claims_due (job, state, due_at, id)
+                    KEY sluice_claims_due (job, state, priority, due_at, id)
                 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
                 "CREATE TABLE IF NOT EXISTS sluice_budgets (
                     budget VARCHAR(200) NOT NULL,
@@ -66,7 +68,9 @@ impl Dialect {
                     job TEXT COLLATE \"C\" NOT NULL,
                     id TEXT COLLATE \"C\" NOT NULL,
                     state TEXT COLLATE \"C\" NOT NULL,
+                    priority BIGINT NOT NULL DEFAULT 0,
                     due_at BIGINT NOT NULL,
+                    due_said BIGINT,
                     lease_until BIGINT,
                     attempt BIGINT NOT NULL DEFAULT 0,
                     fence BIGINT NOT NULL DEFAULT 0,
@@ -82,7 +86,8 @@ impl Dialect {
                     updated_at BIGINT NOT NULL,
                     PRIMARY KEY (job, id)
                 )",
-                "CREATE INDEX IF NOT EXISTS sluice_claims_due ON sluice_claims (job, state, due_at, id)",
+                "CREATE INDEX IF NOT EXISTS sluice_claims_due
+                    ON sluice_claims (job, state, priority, due_at, id)",
                 "CREATE TABLE IF NOT EXISTS sluice_budgets (
                     budget TEXT COLLATE \"C\" NOT NULL,
                     holder TEXT COLLATE \"C\" NOT NULL,
@@ -109,11 +114,19 @@ impl Dialect {
         }
     }
 
-    /// `READ COMMITTED` for every transaction of a session: InnoDB's default locks gaps, and claimers would wait.
-    pub(crate) const fn session(self) -> &'static str {
+    /// What every connection begins with. `READ COMMITTED`: InnoDB's default locks gaps, and claimers would wait. And a
+    /// process that was stopped in the middle of a transaction loses it, with its locks, before a lease is over (the
+    /// comment is for MariaDB; MySQL cannot do that, there the others pass over the rows until it goes on).
+    pub(crate) const fn session(self) -> &'static [&'static str] {
         match self {
-            Self::MySql => "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            Self::Postgres => "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            Self::MySql => &[
+                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+                "SET SESSION innodb_lock_wait_timeout = 30 /*M!100300 , SESSION idle_transaction_timeout = 4 */",
+            ],
+            Self::Postgres => &[
+                "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+                "SET idle_in_transaction_session_timeout = '4s'",
+            ],
         }
     }
 
@@ -149,12 +162,55 @@ impl Dialect {
         }
     }
 
+    /// A null among the columns of a `SELECT`.
+    pub(crate) const fn no_number(self) -> &'static str {
+        match self {
+            Self::MySql => "NULL",
+            Self::Postgres => "CAST(NULL AS BIGINT)",
+        }
+    }
+
+    /// A column of times as milliseconds since the epoch; times without a zone are in UTC.
+    pub(crate) fn epoch_ms(self, column: &str) -> String {
+        match self {
+            Self::MySql => format!("CAST(UNIX_TIMESTAMP({column}) * 1000 AS SIGNED)"),
+            Self::Postgres => format!("CAST(EXTRACT(EPOCH FROM {column}) * 1000 AS BIGINT)"),
+        }
+    }
+
+    /// `UPDATE sluice_claims there SET …` with the rows of `table`, called source, that have the same id; `set` names
+    /// columns of the side table bare.
+    pub(crate) fn update_from(self, table: &str, same: &str, set: &[(&str, &str)]) -> String {
+        let list = |prefix: &str| {
+            let items: Vec<String> =
+                set.iter().map(|(column, value)| format!("{prefix}{column} = {value}")).collect();
+            items.join(", ")
+        };
+        match self {
+            Self::MySql => format!(
+                "UPDATE sluice_claims there JOIN {table} source ON {same} SET {} WHERE ",
+                list("there.")
+            ),
+            Self::Postgres => {
+                format!("UPDATE sluice_claims there SET {} FROM {table} source WHERE {same} AND ", list(""))
+            }
+        }
+    }
+
     /// A sum as a whole number.
     pub(crate) fn whole(self, sum: &str) -> String {
         match self {
             Self::MySql => format!("CAST({sum} AS SIGNED)"),
             Self::Postgres => format!("CAST({sum} AS BIGINT)"),
         }
+    }
+
+    /// Is it a name of a table or column, `schema.table` allowed?
+    ///
+    /// # Errors
+    /// [`LeaseError::Name`].
+    pub fn check_name(self, name: &str) -> Result<(), LeaseError> {
+        self.name(name).map(drop)
     }
 
     /// A user's table or column, `schema.table` allowed, quoted.
@@ -193,7 +249,7 @@ impl Dialect {
             Self::MySql if version.contains("MariaDB") => (at < (10, 6)).then_some("MariaDB 10.6"),
             Self::MySql => (at < (8, 0)).then_some("MySQL 8.0"),
             // `SELECT version()` says "PostgreSQL 15.3 (…)".
-            Self::Postgres => (at < (9, 5)).then_some("PostgreSQL 9.5"),
+            Self::Postgres => (at < (9, 6)).then_some("PostgreSQL 9.6"),
         }
     }
 }

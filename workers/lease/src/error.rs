@@ -64,9 +64,10 @@ impl From<LeaseError> for Fault {
     }
 }
 
-/// SQLSTATE classes of a server that is starting, stopping, full or disconnected (Postgres 08, 53, 57P; both, 40).
+/// SQLSTATE classes of a server that is starting, stopping, full or disconnected (Postgres 08, 53, 57P; both, 40), or
+/// that threw us out because we stood still in a transaction (Postgres 25P03, MariaDB 70100).
 fn passing(code: &str) -> bool {
-    ["08", "40", "53", "57P"].iter().any(|class| code.starts_with(class))
+    ["08", "25P03", "40", "53", "57P", "70100"].iter().any(|class| code.starts_with(class))
 }
 
 /// Deadlock or serialisation failure: the server rolled back, the same statements may be sent again at once.

@@ -53,7 +53,7 @@ impl Claims {
         for chunk in held.chunks(CHUNK) {
             let statement = self.database.statement("UPDATE sluice_claims SET lease_until = ").now();
             let statement = statement.text(" + ").bind(millis(lease)).text(", due_at = ").now();
-            let statement = statement.text(" + ").bind(millis(lease)).text(", updated_at = ").now();
+            let statement = statement.text(" + ").bind(millis(lease));
             let statement = self.these(statement, chunk);
             let kept = resent!("prolonging leases", self.database.execute(&statement))?;
             if kept != chunk.len() as u64 {
@@ -68,8 +68,7 @@ impl Claims {
     pub async fn taken_over(&self, held: &[(String, i64)]) -> Result<u64, LeaseError> {
         let mut noted = 0;
         for chunk in held.chunks(CHUNK) {
-            let statement =
-                self.database.statement("UPDATE sluice_claims SET owed = NULL, updated_at = ").now();
+            let statement = self.database.statement("UPDATE sluice_claims SET owed = NULL");
             let statement = self.these(statement, chunk);
             noted += resent!("noting that a holder is fenced", self.database.execute(&statement))?;
         }
@@ -83,8 +82,7 @@ impl Claims {
             let statement =
                 self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
             let statement = statement.text("attempt = GREATEST(attempt - 1, 0), holder = NULL, ");
-            let statement =
-                statement.text("lease_until = NULL, due_at = ").now().text(", updated_at = ").now();
+            let statement = statement.text("lease_until = NULL, due_at = ").now();
             let statement = self.these(statement, chunk);
             given += resent!("giving ids back", self.database.execute(&statement))?;
         }
@@ -95,7 +93,7 @@ impl Claims {
     /// when it is long.
     pub async fn checkpoint(&self, claim: &Claim, mark: &Mark) -> Result<Fenced, LeaseError> {
         let statement = self.database.statement("UPDATE sluice_claims SET attempt = 1, ");
-        let statement = self.this(marked(statement, mark), claim);
+        let statement = self.this(written(marked(statement, mark)), claim);
         one(resent!("writing a page checkpoint", self.database.execute(&statement)))
     }
 
@@ -126,7 +124,7 @@ impl Claims {
                 .text(" + ")
                 .bind(millis(pause)),
         };
-        let statement = marked(statement.text(", "), mark);
+        let statement = written(marked(statement.text(", "), mark));
         let statement = self.this(statement, claim);
         one(resent!("writing that an id is done", self.database.execute(&statement)))
     }
@@ -136,15 +134,16 @@ impl Claims {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'dead', fence = fence + 1, ");
         let statement = statement.text("owed = NULL, lease_until = NULL, reason = ").bind(reason).text(", ");
-        let statement = self.this(marked(statement, mark), claim);
+        let statement = self.this(written(marked(statement, mark)), claim);
         one(resent!("writing that an id is dead", self.database.execute(&statement)))
     }
 
-    /// Gives an id back at `mark`.
+    /// Gives an id back at `mark`. If it got no further in our hands, whoever was owed a fencing still is, and since when
+    /// it got no further stays known.
     pub async fn release(&self, claim: &Claim, mark: &Mark, given: &Given) -> Result<Fenced, LeaseError> {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
-        let statement = statement.text("holder = NULL, owed = NULL, lease_until = NULL, ");
+        let statement = statement.text("holder = NULL, lease_until = NULL, ");
         let statement = match given {
             Given::Back => statement.text("attempt = GREATEST(attempt - 1, 0), due_at = ").now(),
             Given::Failed { pause, reason } => {
@@ -152,7 +151,12 @@ impl Claims {
                 statement.text(" + ").bind(millis(*pause))
             }
         };
-        let statement = self.this(marked(statement.text(", "), mark), claim);
+        let statement = marked(statement.text(", "), mark);
+        let statement = match mark.tally == claim.tally {
+            true => statement,
+            false => written(statement.text(", owed = NULL")),
+        };
+        let statement = self.this(statement, claim);
         one(resent!("giving an id back", self.database.execute(&statement)))
     }
 
@@ -186,7 +190,10 @@ fn marked(statement: Statement, mark: &Mark) -> Statement {
     let Tally { pages, records, rejects, bytes } = mark.tally;
     let statement = statement.text("next_page = ").bind(mark.next_page.as_deref());
     let statement = statement.text(", pages = ").bind(pages).text(", records = ").bind(records);
-    let statement = statement.text(", rejects = ").bind(rejects).text(", bytes = ").bind(bytes);
+    statement.text(", rejects = ").bind(rejects).text(", bytes = ").bind(bytes)
+}
+
+fn written(statement: Statement) -> Statement {
     statement.text(", updated_at = ").now()
 }
 

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! `due_at` is the one time the index serves: when a row may next be taken. While a row is claimed it equals
-//! `lease_until`, so that one index `(job, state, due_at, id)` finds due rows and passed leases alike.
+//! `lease_until`, so that one index `(job, state, priority, due_at, id)` finds due rows and passed leases alike. Rows
+//! of one priority are one range of it; how many priorities there are is looked up at enrolment, not at every claim.
 //!
 //! Beside the claims stand *budgets*: how many requests a host or key may be asked in a second, shared out among
 //! everyone who works through the same database (`budget.rs`).
@@ -30,12 +31,13 @@ mod budget;
 mod claims;
 mod database;
 mod dialect;
+mod enrol;
 mod error;
 mod fenced;
 mod shares;
 mod survey;
 
-pub use budget::{Budgets, Grant, Request};
+pub use budget::{Budgets, Request};
 pub use claims::{Claim, Claims, Source, Tally, Terms};
 pub use dialect::Dialect;
 pub use error::LeaseError;

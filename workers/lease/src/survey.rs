@@ -43,20 +43,24 @@ pub struct Buried {
 impl Claims {
     /// Looks at both ends of the index: cheap, whatever the table's size.
     pub async fn outstanding(&self) -> Result<Outstanding, LeaseError> {
-        let first = |state: &str| {
+        // `claimed` is asked first: an id that is given back in between is then still seen as due.
+        let lease_in_ms = self.first("claimed").await?;
+        Ok(Outstanding { due_in_ms: self.first("due").await?, lease_in_ms })
+    }
+
+    /// Milliseconds until the first row in a state may be taken.
+    async fn first(&self, state: &str) -> Result<Option<i64>, LeaseError> {
+        let mut first: Option<i64> = None;
+        for class in self.classes() {
             let statement = self.database.statement("SELECT MIN(due_at) - ").now();
             let statement = statement.text(" FROM sluice_claims WHERE job = ").bind(self.job.as_str());
-            statement.text(&format!(" AND state = '{state}'"))
-        };
-        let (due, claimed) = (first("due"), first("claimed"));
-        // `claimed` is asked first: an id that is given back in between is then still seen as due.
-        let lease = resent!("looking for claimed ids", self.database.rows(&claimed))?;
-        let due = resent!("looking for due ids", self.database.rows(&due))?;
-        let int = |rows: &[crate::database::Row]| match rows.first() {
-            Some(row) => row.int(0).map_err(LeaseError::while_doing("reading due times")),
-            None => Ok(None),
-        };
-        Ok(Outstanding { due_in_ms: int(&due)?, lease_in_ms: int(&lease)? })
+            let statement = statement.text(&format!(" AND state = '{state}' AND priority = ")).bind(class);
+            let rows = resent!("looking for the next id", self.database.rows(&statement))?;
+            let at = rows.first().map(|row| row.int(0)).transpose();
+            let at = at.map_err(LeaseError::while_doing("reading due times"))?.flatten();
+            first = [first, at].into_iter().flatten().min();
+        }
+        Ok(first)
     }
 
     /// Counts by state, in the order due, claimed, done, dead; reads every row of the job.
@@ -143,6 +147,16 @@ impl Claims {
         let rows = resent!("counting ids", self.database.rows(&statement))?;
         let count = rows.first().map(|row| row.int(0)).transpose();
         count.map(|count| count.flatten().unwrap_or(0)).map_err(LeaseError::while_doing("counting ids"))
+    }
+
+    /// By what plan the server finds the first `most` due ids, in its own words: the statement of a claim, explained.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn plan(&self, most: u32) -> Result<String, LeaseError> {
+        let statement = self.due(0, most).explained();
+        let rows = resent!("explaining a claim", self.database.rows(&statement))?;
+        Ok(rows.iter().map(crate::database::Row::words).collect::<Vec<_>>().join(" / "))
     }
 
     /// Is the side table there?

@@ -64,7 +64,7 @@ impl Bench {
     }
 
     fn source(&self) -> Source {
-        Source { table: self.table.clone(), id_column: "id".into(), condition: None }
+        Source { table: self.table.clone(), id_column: "id".into(), ..Source::default() }
     }
 
     /// A table of `count` ids, enrolled.
@@ -251,6 +251,100 @@ fn enrolment_takes_each_id_once_and_only_those_that_are_wanted() {
         assert!(matches!(one.unwrap() + two.unwrap(), 1 | 2), "only `no` was missing");
         let last: Vec<_> = claims.claim(100, &terms("h")).await.unwrap().into_iter().map(|c| c.id).collect();
         assert_eq!(last, ["no"]);
+    });
+}
+
+#[test]
+fn a_column_says_when_ids_are_due_and_another_which_go_first() {
+    on_both("columns", |bench| async move {
+        let claims = bench.claims().await;
+        bench
+            .run(&format!(
+                "CREATE TABLE {} (id VARCHAR(40), next_at TIMESTAMP NULL, weight INT)",
+                bench.table
+            ))
+            .await;
+        let rows = "('past', '2020-01-01 00:00:00', 0), ('older', '2019-01-01 00:00:00', NULL), \
+                    ('first', '2021-01-01 00:00:00', 5), ('future', '2037-01-01 00:00:00', 9), ('never', NULL, 9)";
+        bench.run(&format!("INSERT INTO {} VALUES {rows}", bench.table)).await;
+        let source = Source {
+            due_column: Some("next_at".into()),
+            priority_column: Some("weight".into()),
+            ..bench.source()
+        };
+        assert_eq!(claims.enrol(&source).await.unwrap(), 4, "null is never");
+        let ids = |claims: &[Claim]| claims.iter().map(|claim| claim.id.clone()).collect::<Vec<_>>();
+        let taken = claims.claim(10, &terms("h")).await.unwrap();
+        assert_eq!(ids(&taken), ["first", "older", "past"]);
+        let left = claims.outstanding().await.unwrap();
+        assert!(left.due_in_ms.unwrap() > 1_000_000_000, "{left:?}");
+        for claim in &taken {
+            assert_eq!(claims.done(claim, Tally::default(), None).await.unwrap(), Fenced::Kept);
+        }
+        // Another time, and another weight, in the user's table.
+        let changes = [
+            "next_at = '2022-01-01 00:00:00' WHERE id = 'past'",
+            "next_at = '2023-01-01 00:00:00', weight = -1 WHERE id = 'future'",
+            "weight = 7 WHERE id = 'first'",
+        ];
+        for change in changes {
+            bench.run(&format!("UPDATE {} SET {change}", bench.table)).await;
+        }
+        assert_eq!(claims.enrol(&source).await.unwrap(), 0);
+        let taken = claims.claim(10, &terms("h")).await.unwrap();
+        assert_eq!(ids(&taken), ["past", "future"]);
+        assert_eq!((taken[0].run, taken[1].run), (2, 1));
+        assert_eq!(claims.enrol(&source).await.unwrap(), 0, "nothing has changed since");
+        assert!(claims.claim(10, &terms("h")).await.unwrap().is_empty());
+        // Those of a dead holder too are found in every class.
+        bench.let_leases_pass().await;
+        assert_eq!(claims.claim(10, &terms("heir")).await.unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn since_when_nobody_wrote_of_progress_outlives_its_holders() {
+    on_both("unwritten", |bench| async move {
+        let claims = bench.ids(1).await;
+        let fresh = claims.claim(1, &terms("one")).await.unwrap();
+        assert_eq!(claims.checkpoint(&fresh[0], &mark(1)).await.unwrap(), Fenced::Kept);
+        let long_ago = "UPDATE sluice_claims SET updated_at = updated_at - 60000 WHERE job = 'unwritten'";
+        bench.run(long_ago).await;
+        let held = [(fresh[0].id.clone(), fresh[0].fence)];
+        assert!(claims.heartbeat(&held, Duration::from_secs(60)).await.unwrap().is_empty());
+        for holder in ["two", "three"] {
+            bench.let_leases_pass().await;
+            let over = claims.claim(1, &terms(holder)).await.unwrap();
+            assert!(over[0].unwritten >= Duration::from_secs(60), "{over:?}");
+            if holder == "three" {
+                // Given back as it was: whoever is next must look as far back, and knows of whom.
+                let same = Mark { next_page: over[0].next_page.clone(), tally: over[0].tally };
+                assert_eq!(claims.release(&over[0], &same, &Given::Back).await.unwrap(), Fenced::Kept);
+            }
+        }
+        let next = claims.claim(1, &terms("four")).await.unwrap();
+        assert!(next[0].unwritten >= Duration::from_secs(60), "{next:?}");
+        assert_eq!(next[0].taken_from, ["one", "two"]);
+        assert_eq!(claims.release(&next[0], &mark(2), &Given::Back).await.unwrap(), Fenced::Kept);
+        let last = claims.claim(1, &terms("five")).await.unwrap();
+        assert!(last[0].unwritten < Duration::from_secs(30) && last[0].taken_from.is_empty(), "{last:?}");
+    });
+}
+
+#[test]
+fn the_oldest_ids_are_found_by_the_index_however_many_are_done() {
+    on_both("plan", |bench| async move {
+        let claims = bench.ids(20_000).await;
+        bench.run("UPDATE sluice_claims SET state = 'done' WHERE job = 'plan' AND id > 'id-02000'").await;
+        let analyse = match Dialect::of(&bench.url).unwrap() {
+            Dialect::MySql => "ANALYZE TABLE sluice_claims",
+            Dialect::Postgres => "ANALYZE sluice_claims",
+        };
+        bench.run(analyse).await;
+        let plan = claims.plan(500).await.unwrap();
+        eprintln!("{plan}");
+        assert!(plan.contains("sluice_claims_due"), "{plan}");
+        assert!(!plan.contains("filesort") && !plan.contains("Sort"), "{plan}");
     });
 }
 

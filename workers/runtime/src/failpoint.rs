@@ -14,6 +14,8 @@
 //! | `after-commit` | the commit is answered, the lane does not know it yet |
 //! | `before-write` | store lane: a batch is due, nothing of it is written |
 //! | `after-write` | the store says it is durable, the group's offset is not committed |
+//! | `pages-checked` | collector: the leases of a group of pages were looked at, nothing is sent |
+//! | `pages-durable` | collector: a group of pages is acknowledged, no row knows of it |
 //!
 //! | rule | without it |
 //! |---|---|
@@ -21,6 +23,8 @@
 //! | `keep-on-revoke` | a batch stays open over a revocation of its partitions |
 //! | `ignore-412` | an archive object that exists is taken for one's own |
 //! | `reuse-producer` | a producer whose commit may have been sent twice begins the next transaction |
+//! | `no-recall` | collector, idempotent: an id is taken over without a look at what its topic has of it |
+//! | `no-lease-end` | collector, idempotent: pages are sent whatever became of the lease |
 
 /// Passes a point; the process may end here.
 #[cfg(not(debug_assertions))]

@@ -8,6 +8,7 @@ use sluice_lease::Claims;
 use sluice_stack::Stack;
 
 use super::*;
+use crate::client::STALE;
 use crate::config::{Config, RawConfig};
 use crate::pagination::Ask;
 use crate::template::Values;
@@ -32,6 +33,13 @@ impl Count {
         }
         self.most = self.most.max(self.last.len());
         self.all.push(now);
+    }
+
+    /// The highest rate in two seconds.
+    fn best(&self, from: Instant, to: Instant) -> f64 {
+        let span = Duration::from_secs(2);
+        let starts = self.all.iter().filter(|at| (from..to - span).contains(*at));
+        starts.map(|start| self.rate(*start, *start + span)).fold(0.0, f64::max)
     }
 
     fn rate(&self, from: Instant, to: Instant) -> f64 {
@@ -111,12 +119,18 @@ async fn no_second_holds_more_than_the_limit(url: &str) {
     }
     let count = count.lock().unwrap();
     let seconds = Duration::from_secs;
-    let together = count.rate(begun + seconds(3), died) / LIMIT as f64;
-    let after = count.rate(died + seconds(7), ended) / LIMIT as f64;
-    eprintln!("most in a second {}, rate {together:.3} of the limit, {after:.3} after a death", count.most);
+    let spans = [(begun + seconds(3), died), (died + seconds(7), ended)];
+    let [together, after] = spans.map(|(from, to)| count.rate(from, to) / LIMIT as f64);
+    let [best, best_after] = spans.map(|(from, to)| count.best(from, to) / LIMIT as f64);
+    eprintln!(
+        "most in a second {}; of the limit {together:.3}, {after:.3} after a death; in the best two seconds \
+         {best:.3}, {best_after:.3}",
+        count.most
+    );
     assert!(count.most <= LIMIT as usize, "{} in one second", count.most);
-    // What a machine that does nothing else reaches is measured by `make bench-collector`.
-    assert!(together > 0.8 && after > 0.8, "{together} {after}");
+    // A machine that stands still for a moment must not fail the test: what it cannot help reaching is looked for in
+    // two seconds of the API's own count. The whole time's is a figure of `make bench-collector`.
+    assert!(best >= 0.95 && best_after >= 0.95, "{best} {best_after}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,21 +149,149 @@ async fn what_the_api_tells_one_replica_holds_all_of_them() {
     let claims = Claims::connect(stack.postgres_url(), "held", 2).await.unwrap();
     claims.migrate().await.unwrap();
     let (one, other) = (claims.budgets("one"), claims.budgets("other"));
-    let ask = |hold, refused| Request {
+    let ask = |refused| Request {
         budget: "host h",
         total: 100,
         wanted: 100,
         held: 0,
         refused,
-        hold,
         lease: Duration::from_secs(5),
     };
-    assert_eq!(one.renew(&ask(None, 0)).await.unwrap().tokens, 100);
-    let told = one.renew(&ask(Some(Duration::from_secs(30)), 2)).await.unwrap();
-    assert_eq!(told.tokens, 70, "and the limit is cut");
-    let hears = other.renew(&ask(None, 0)).await.unwrap();
-    assert!(hears.hold > Duration::from_secs(29), "{hears:?}");
-    assert_eq!(hears.tokens, 0, "the first one holds them all");
+    assert_eq!(one.held(&["host h"]).await.unwrap(), Duration::ZERO, "there is no row yet");
+    assert_eq!(one.renew(&ask(0)).await.unwrap(), 100);
+    one.hold(&["host h"], Duration::from_secs(30)).await.unwrap();
+    one.hold(&["host h"], Duration::from_secs(3)).await.unwrap();
+    assert_eq!(one.renew(&ask(2)).await.unwrap(), 70, "the limit is cut");
+    let hears = other.held(&["host g", "host h"]).await.unwrap();
+    assert!(hears > Duration::from_secs(29), "{hears:?}");
+    assert_eq!(other.renew(&ask(0)).await.unwrap(), 0, "the first one holds them all");
     one.give_back("host h", 0, Duration::ZERO).await.unwrap();
-    assert!(other.renew(&ask(None, 0)).await.unwrap().tokens >= 70);
+    assert!(other.renew(&ask(0)).await.unwrap() >= 70);
+}
+
+/// What the API was asked, and when it said that nobody must come.
+#[derive(Default)]
+struct Strict {
+    /// When each request was let go, by the clock of its replica (which is ours), and when it arrived.
+    asked: Vec<(Instant, Instant)>,
+    /// From when it was said, until when.
+    closed: Vec<(Instant, Instant)>,
+}
+
+const CLOSED_FOR: Duration = Duration::from_millis(700);
+const OPEN_FOR: Duration = Duration::from_millis(600);
+const TIMES: usize = 6;
+
+impl Strict {
+    /// Whether this request is told to go away.
+    fn arrived(&mut self, sent: Instant) -> bool {
+        let now = Instant::now();
+        self.asked.push((sent, now));
+        let open_since = self.closed.last().map_or(self.asked[0].1, |(_, until)| *until);
+        let closes = self.closed.len() < TIMES && now >= open_since + OPEN_FOR;
+        if closes {
+            self.closed.push((now, now + CLOSED_FOR));
+        }
+        closes
+    }
+}
+
+/// Asks as fast as it may; whoever is told to go away tells everybody.
+async fn asks(config: Config, holder: String, url: String, begun: Instant, stop: CancellationToken) {
+    let claims = Claims::connect(&url, &config.job, 3).await.unwrap();
+    claims.migrate().await.unwrap();
+    let (api, budgets) = (Arc::new(Api::new(&config).unwrap()), claims.budgets(&holder));
+    let (http, base) = (reqwest::Client::new(), config.api.base.clone());
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (api, http, base, stop) = (Arc::clone(&api), http.clone(), base.clone(), stop.clone());
+        tasks.spawn(async move {
+            loop {
+                let leave = tokio::select! {
+                    leave = api.polite().permit() => leave.unwrap_or_else(|wait| panic!("{wait:?}")),
+                    () = stop.cancelled() => return,
+                };
+                let sent = (leave.at - begun).as_nanos().to_string();
+                let answer = http.get(base.clone()).header("x-sent", sent).send().await.unwrap();
+                let heard = Instant::now();
+                if answer.status() == reqwest::StatusCode::TOO_MANY_REQUESTS {
+                    api.polite().hold_everyone_back(heard + CLOSED_FOR);
+                }
+                drop(leave);
+            }
+        });
+    }
+    let status = Status::new("collector", &["database"]);
+    keep(&api, &budgets, &status, &stop).await;
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn nobody_comes_before_the_time(url: &str) {
+    let (strict, begun) = (Arc::new(Mutex::new(Strict::default())), Instant::now());
+    let counts = Arc::clone(&strict);
+    let app =
+        Router::new().fallback(move |headers: axum::http::HeaderMap| {
+            let sent: u64 = headers["x-sent"].to_str().unwrap().parse().unwrap();
+            let closes = counts.lock().unwrap().arrived(begun + Duration::from_nanos(sent));
+            async move {
+                if closes { axum::http::StatusCode::TOO_MANY_REQUESTS } else { axum::http::StatusCode::OK }
+            }
+        });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let stop = CancellationToken::new();
+    let replicas: Vec<_> = (0..4)
+        .map(|nth| {
+            let config = config(&base, if nth == 0 { "one" } else { "other" }, url);
+            tokio::spawn(asks(config, format!("asks-{nth}"), url.to_owned(), begun, stop.clone()))
+        })
+        .collect();
+    // Looks at the database all the time, to know when each hold was committed at the latest.
+    let watch = Claims::connect(url, "watch", 1).await.unwrap();
+    watch.migrate().await.unwrap();
+    let (watch, name) = (watch.budgets("watch"), format!("host {base}"));
+    let mut looks: Vec<(Instant, Instant, bool)> = Vec::new();
+    let ended = || {
+        let strict = strict.lock().unwrap();
+        strict.closed.len() == TIMES
+            && strict.closed.last().is_some_and(|(_, until)| Instant::now() > *until + OPEN_FOR)
+    };
+    while !ended() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the API was asked too rarely");
+        let began = Instant::now();
+        let held = watch.held(&[&name]).await.unwrap();
+        looks.push((began, Instant::now(), !held.is_zero()));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stop.cancel();
+    for replica in replicas {
+        replica.await.unwrap();
+    }
+    let strict = strict.lock().unwrap();
+    for (said, until) in &strict.closed {
+        let seen = looks.iter().find(|(began, _, held)| began > said && *held);
+        let (_, committed, _) = seen.expect("the others are told");
+        let during =
+            |from: Instant| strict.asked.iter().filter(|(sent, _)| (from..*until).contains(sent)).count();
+        let arrived = strict.asked.iter().filter(|(_, at)| at > said && at < until).count();
+        eprintln!(
+            "known to all after {:?}; sent meanwhile {}, after it {}, after that and {STALE:?} {}; arrived {arrived}",
+            *committed - *said,
+            during(*said) - during(*committed),
+            during(*committed),
+            during(*committed + STALE),
+        );
+        assert!(*committed < *until, "nobody was told in time");
+        assert_eq!(during(*committed + STALE), 0, "sent although everybody was told");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_replica_undercuts_what_another_was_told() {
+    let stack = tokio::task::spawn_blocking(|| Stack::builder().mariadb().postgres().start()).await;
+    let stack = stack.unwrap().expect("MariaDB and Postgres start");
+    for url in [stack.mariadb_url(), stack.postgres_url()] {
+        nobody_comes_before_the_time(url).await;
+    }
 }

@@ -69,6 +69,14 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// How the body is encoded, if we cannot read it: what we have decompressed has no such header any more.
+    pub(crate) fn encoding(&self) -> Option<String> {
+        let encoding = self.header("content-encoding")?.trim();
+        // No value of a record, but the API's text all the same.
+        let plain: String = encoding.chars().filter(char::is_ascii_graphic).take(40).collect();
+        (!plain.is_empty() && !plain.eq_ignore_ascii_case("identity")).then_some(plain)
+    }
+
     /// The content type says HTML.
     pub(crate) fn is_html(&self) -> bool {
         self.header("content-type").is_some_and(|kind| kind.contains("html"))

@@ -26,11 +26,11 @@ pub(crate) struct Gate {
     refused: AtomicU32,
 }
 
-/// Leave for one request; the token comes back some time after it is dropped.
+/// A token for one request. Dropped unsent it is back at once, otherwise some time after.
 pub(crate) struct Permit<'g> {
     gate: &'g Gate,
     token: Token,
-    taken: Instant,
+    sent: bool,
 }
 
 /// What the replicas share out by.
@@ -84,7 +84,7 @@ impl Gate {
             let now = Instant::now();
             let taken = self.lock().take(now);
             match taken {
-                Ok(token) => return Permit { gate: self, token, taken: now },
+                Ok(token) => return Permit { gate: self, token, sent: false },
                 Err(Some(at)) => tokio::select! {
                     () = tokio::time::sleep_until(at) => {}
                     () = changed => {}
@@ -129,15 +129,22 @@ impl Gate {
 }
 
 impl Permit<'_> {
-    /// Was it taken just now? A process that was stopped in between must not send on it.
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.taken.elapsed() < ARRIVAL / 2
+    /// The request is sent now. `false`: too much time has passed since the token was taken, it is not ours any more.
+    pub(crate) fn send(&mut self, now: Instant) -> bool {
+        self.sent = self.gate.lock().sent(self.token, now);
+        self.sent
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.gate.lock().answered(self.token, Instant::now());
+        {
+            let mut window = self.gate.lock();
+            match self.sent {
+                true => window.answered(self.token, Instant::now()),
+                false => window.unused(self.token),
+            }
+        }
         self.gate.changed.notify_waiters();
     }
 }
@@ -174,7 +181,7 @@ mod tests {
         for nth in 0..5 {
             let (waiting, order) = (Arc::clone(&gate), Arc::clone(&order));
             tasks.spawn(async move {
-                let _permit = waiting.take().await;
+                assert!(waiting.take().await.send(Instant::now()));
                 order.lock().unwrap().push(nth);
             });
             tokio::task::yield_now().await;

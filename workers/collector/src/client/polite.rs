@@ -8,6 +8,7 @@ use std::time::Duration;
 use sluice_core::Backoff;
 use tokio::time::Instant;
 
+use super::clearance::{Clearance, STALE};
 use super::gate::{Gate, Permit};
 use crate::config::{BudgetConfig, RawScope, RetryConfig};
 
@@ -19,6 +20,7 @@ const BUDGET: (f64, f64) = (20.0, 200.0);
 /// The process's manners.
 pub(crate) struct Politeness {
     gates: Vec<Arc<Gate>>,
+    clearance: Clearance,
     not_before: Mutex<Option<Instant>>,
     /// How far in time others have not been told to hold back.
     untold: Mutex<Option<Instant>>,
@@ -31,10 +33,18 @@ pub(crate) struct Politeness {
     scope: RawScope,
 }
 
+/// Leave to send one request now.
+pub(crate) struct Leave<'p> {
+    _permits: Vec<Permit<'p>>,
+    /// When it was given.
+    pub(crate) at: Instant,
+}
+
 impl Politeness {
     pub(crate) fn new(budgets: &[BudgetConfig], retry: &RetryConfig) -> Self {
         Self {
             gates: budgets.iter().map(|budget| Arc::new(Gate::new(budget))).collect(),
+            clearance: Clearance::default(),
             not_before: Mutex::new(None),
             untold: Mutex::new(None),
             budget: Mutex::new(BUDGET.0),
@@ -47,9 +57,9 @@ impl Politeness {
         }
     }
 
-    /// Waits until a request may be sent. What comes back is held until its answer begins. An error says how long
-    /// everybody has been asked to wait, if that is longer than ids are held for.
-    pub(crate) async fn permit(&self) -> Result<Vec<Permit<'_>>, Duration> {
+    /// Waits until a request may be sent, which must then be at once. What comes back is held until its answer begins. An
+    /// error says how long everybody has been asked to wait, if that is longer than ids are held for.
+    pub(crate) async fn permit(&self) -> Result<Leave<'_>, Duration> {
         loop {
             if let Some(until) = self.held_until() {
                 let wait = until.saturating_duration_since(Instant::now());
@@ -62,12 +72,34 @@ impl Politeness {
             for gate in &self.gates {
                 permits.push(gate.take().await);
             }
-            // Asked for again: what was said meanwhile holds too. And two limits take their time.
-            let held = self.held_until().is_some_and(|until| until > Instant::now());
-            if !held && permits.iter().all(Permit::is_fresh) {
-                return Ok(permits);
+            if let Some(leave) = self.cleared(permits).await {
+                return Ok(leave);
             }
         }
+    }
+
+    /// The last look before a request; `None`: everybody has been asked to wait meanwhile, or it took too long.
+    async fn cleared<'p>(&self, mut permits: Vec<Permit<'p>>) -> Option<Leave<'p>> {
+        loop {
+            // A process without limits shares nothing with others.
+            let looked = match permits.is_empty() {
+                true => Some(Instant::now()),
+                false => self.clearance.look().await,
+            };
+            let now = Instant::now();
+            if self.held_until().is_some_and(|until| until > now) {
+                return None;
+            }
+            if looked.is_some_and(|looked| now.saturating_duration_since(looked) < STALE) {
+                let ours = permits.iter_mut().all(|permit| permit.send(now));
+                return ours.then_some(Leave { _permits: permits, at: now });
+            }
+        }
+    }
+
+    /// Who looks at the database for requests.
+    pub(crate) const fn clearance(&self) -> &Clearance {
+        &self.clearance
     }
 
     /// The limits, for whoever shares them out.
@@ -77,6 +109,7 @@ impl Politeness {
 
     /// The limits are this process's own: nobody shares them.
     pub(crate) fn alone(&self) {
+        self.clearance.alone();
         self.gates.iter().for_each(|gate| gate.lease(gate.total(), None));
     }
 
@@ -90,6 +123,8 @@ impl Politeness {
         self.hold_back(until);
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         *untold = Some(untold.map_or(until, |untold| untold.max(until)));
+        drop(untold);
+        self.clearance.notify();
     }
 
     /// What others are to be told, once.

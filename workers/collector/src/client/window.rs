@@ -94,6 +94,25 @@ impl Window {
         Ok(Token(self.number))
     }
 
+    /// The token's request is sent only now. `false`: the token is not ours any more.
+    pub(crate) fn sent(&mut self, token: Token, now: Instant) -> bool {
+        self.collect(now);
+        let passed = self.until.is_some_and(|until| now >= until);
+        match self.sent.iter().position(|(number, _)| *number == token.0) {
+            Some(at) if !passed => {
+                self.sent.remove(at);
+                self.sent.push_back((token.0, now));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Nothing was sent on the token: it is back at once.
+    pub(crate) fn unused(&mut self, token: Token) {
+        self.sent.retain(|(number, _)| *number != token.0);
+    }
+
     /// The token's request was answered, or failed.
     pub(crate) fn answered(&mut self, token: Token, now: Instant) {
         if let Some(at) = self.sent.iter().position(|(number, _)| *number == token.0) {
@@ -189,6 +208,22 @@ mod tests {
         assert_eq!(window.out(now + Duration::from_millis(999)), 1);
         assert_eq!(window.take(now + Duration::from_secs(1)), Err(None), "the lease has passed");
         assert_eq!(window.out(now + Duration::from_millis(1_001)), 0);
+    }
+
+    #[test]
+    fn a_token_counts_from_when_its_request_is_sent() {
+        let now = Instant::now();
+        let at = |millis| now + Duration::from_millis(millis);
+        let mut window = Window::new(Duration::from_secs(1));
+        window.lease(2, Some(at(3_000)));
+        let (one, other) = (window.take(now).unwrap(), window.take(at(500)).unwrap());
+        assert!(window.sent(one, at(600)));
+        window.unused(other);
+        assert_eq!(window.out(at(1_600)), 1);
+        assert_eq!(window.out(at(1_641)), 0, "40 ms for the way and a second, from when it was sent");
+        assert!(!window.sent(one, at(1_700)), "it is back already");
+        let late = window.take(at(2_900)).unwrap();
+        assert!(!window.sent(late, at(3_000)), "the lease has passed");
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub struct RawConfig {
     /// Name of this replica, unique among those that run; left out, it is made from host name, process id and a random number.
     #[serde(default)]
     pub instance: Option<String>,
-    /// `transactional` (each page once for read_committed readers) or `idempotent` (at most one page twice per crash).
+    /// `transactional` (each page once for read_committed readers) or `idempotent` (a page twice at most where a process
+    /// was stopped while it sent it, if the worker may read its topics; otherwise one of each id in work per crash).
     #[serde(default)]
     pub mode: RawMode,
     /// Kafka.
@@ -75,6 +76,13 @@ pub struct RawDatabase {
     /// SQL condition on the table's columns; ids that do not meet it are not enrolled.
     #[serde(default, rename = "where")]
     pub condition: Option<String>,
+    /// Column of times (date, datetime, timestamp; without a zone in UTC): an id is due when its time has come, and again
+    /// whenever the column says another one; null is never. Left out, an id is due when it is first seen.
+    #[serde(default)]
+    pub due_column: Option<String>,
+    /// Column of whole numbers: ids with a higher one are taken first; null is 0. Looked at once a minute.
+    #[serde(default)]
+    pub priority_column: Option<String>,
     /// Ids taken at once.
     #[serde(default = "claim")]
     pub claim: u32,

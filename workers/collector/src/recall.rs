@@ -1,0 +1,249 @@
+//! What a holder that died had published and did not live to write down (idempotent mode). Without transactions a page
+//! may be in its topic, or some of its records, while the id's row still says that it is to be asked for. Whoever takes
+//! the id over reads the end of the topics first, and of the page that comes next it publishes only what is not there.
+//!
+//! ```text
+//!   row: page 7 is next          topic: … page 6 │ page 7, by the one that died │ …
+//!   └ written so long ago ──────► read from here, and a little before ──────────► its end
+//! ```
+//!
+//! A record counts as there if header `sluice.page` names the same job, id, run, endpoint and page, and topic, key,
+//! value and the other headers are the same: what the API says anew is published, and nothing is ever left out that is
+//! not there already. That no more is sent while this reads is up to the one that may not be dead: it sends nothing on
+//! a lease that is about to end (`held.rs`). What is left is a process that is stopped between its last look at the
+//! lease and the network, for longer than the lease: each page that it had in that gap comes once more when it goes on.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest as _, Sha256};
+use sluice_core::{Fault, Header, NextOffset, Outputs, RecordRef, Retry};
+use sluice_runtime::config::KafkaSection;
+use sluice_runtime::retry::until_answered;
+use sluice_runtime::status::Status;
+use sluice_runtime::{failpoint, kafka};
+use tokio_util::sync::CancellationToken;
+
+use crate::collect::{Progressed, page_key};
+use crate::job::Job;
+use crate::process::LETTERS;
+use crate::publisher::Topics;
+use crate::takeover::blocking;
+
+/// The header that names a record's page.
+pub(crate) const PAGE: &str = "sluice.page";
+/// How far the clocks of two collectors, and of brokers that write the time themselves, may be apart. Were they further
+/// apart, pages would come twice; none would be missing.
+const CLOCKS: Duration = Duration::from_secs(10);
+/// Nobody looks further back: an id that lay about for longer after its holder's death may have its one page twice.
+const FURTHEST: Duration = Duration::from_secs(3_600);
+
+/// Records of one page that are published already, and how often each.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Recalled(HashMap<[u8; 16], u32>);
+
+/// Pages that are looked for, by [`page_key`]: from which of its records on, and what was found.
+type Sought = HashMap<String, (u64, Recalled)>;
+
+/// Finds out what is published already of the page that comes next of each of these ids, which were taken over.
+///
+/// # Errors
+/// A [`Fault`] that no retry mends.
+pub(crate) async fn recall(
+    job: &Job,
+    mut taken: Vec<Progressed>,
+    status: &Status,
+    stop: &CancellationToken,
+) -> Result<Vec<Progressed>, Fault> {
+    let Some(unwritten) = taken.iter().map(|id| id.claim.unwritten).max() else { return Ok(taken) };
+    if failpoint::sabotaged("no-recall") {
+        return Ok(taken);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = now.saturating_sub(unwritten.min(FURTHEST)).saturating_sub(CLOCKS);
+    let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    let mut sought = Sought::new();
+    let mut topics = HashSet::new();
+    for id in &taken {
+        let Some(at) = &id.at else { continue };
+        let from = at.part.as_ref().map_or(0, |part| part.records);
+        sought.insert(page_key(&job.config.job, &id.claim.id, id.claim.run, at), (from, Recalled::default()));
+        let endpoints = job.config.endpoints.iter().zip(&job.targets);
+        for (_, target) in endpoints.filter(|(endpoint, _)| endpoint.name == at.endpoint) {
+            topics.extend([target.topics.records.clone(), target.topics.letters.clone()]);
+        }
+    }
+    for topic in topics {
+        let looked = until_answered("kafka", status, stop, || {
+            let (kafka, topic, sought) = (job.config.kafka.clone(), topic.clone(), sought.clone());
+            blocking(move || look(&kafka, &topic, since, sought))
+        })
+        .await;
+        sought = match looked {
+            Ok(found) => found,
+            Err(fault) if fault.retry == Retry::Never => {
+                // It may write there, which is all that it must be allowed to do.
+                tracing::warn!(%fault, "not allowed to look; a page of each id taken over may come twice");
+                return Ok(taken);
+            }
+            Err(fault) => return Err(fault),
+        };
+    }
+    for id in &mut taken {
+        let Some(at) = &id.at else { continue };
+        let found = sought.remove(&page_key(&job.config.job, &id.claim.id, id.claim.run, at));
+        id.recalled = found.map(|(_, recalled)| recalled).filter(|recalled| !recalled.0.is_empty());
+    }
+    let pages = taken.iter().filter(|id| id.recalled.is_some()).count();
+    tracing::info!(ids = taken.len(), pages, "taken over; of so many pages there are records already");
+    Ok(taken)
+}
+
+/// Reads a topic from a time on to its end.
+fn look(kafka: &KafkaSection, topic: &str, since: i64, mut sought: Sought) -> Result<Sought, Fault> {
+    let ends = kafka::ends(kafka, topic)?;
+    let partitions: Vec<_> = ends.keys().cloned().collect();
+    let starts = kafka::at_time(kafka, &partitions, since)?;
+    // Where nothing is as young as that, there is nothing to read.
+    let mut from: BTreeMap<i32, NextOffset> =
+        ends.into_iter().map(|(at, end)| (at.partition, starts.get(&at).copied().unwrap_or(end))).collect();
+    kafka::read_to_end(kafka, topic, &mut from, |record| note(&mut sought, record))?;
+    Ok(sought)
+}
+
+fn note(sought: &mut Sought, record: &RecordRef<'_>) {
+    let page = record.headers.iter().find(|header| header.name == PAGE).and_then(|header| header.value);
+    let Some(page) = page.and_then(|page| std::str::from_utf8(page).ok()) else { return };
+    let Some((page, from)) = parse(page) else { return };
+    if let Some((first, recalled)) = sought.get_mut(page)
+        && from >= *first
+    {
+        let print = print(record.topic, record.key, record.value, record.headers.iter().copied());
+        *recalled.0.entry(print).or_default() += 1;
+    }
+}
+
+/// `job/id/run/endpoint/page[+from]/hash`, of which everything but the id is without slashes: the page, and which of
+/// its records the part begins behind.
+fn parse(header: &str) -> Option<(&str, u64)> {
+    let (page, _hash) = header.rsplit_once('/')?;
+    let (before, number) = page.rsplit_once('/')?;
+    match number.split_once('+') {
+        None => Some((page, 0)),
+        Some((number, from)) => Some((page.get(..before.len() + 1 + number.len())?, from.parse().ok()?)),
+    }
+}
+
+/// A record by everything but its place and time.
+fn print<'a>(
+    topic: &str,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: impl Iterator<Item = Header<'a>>,
+) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: Option<&[u8]>| {
+        hash.update(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
+        hash.update(bytes.unwrap_or_default());
+    };
+    add(Some(topic.as_bytes()));
+    add(key);
+    add(value);
+    for header in headers.filter(|header| header.name != PAGE) {
+        add(Some(header.name.as_bytes()));
+        add(header.value);
+    }
+    let mut print = [0; 16];
+    print.copy_from_slice(&hash.finalize()[..16]);
+    print
+}
+
+impl Recalled {
+    /// Takes out of `outputs` what is there already; each found record stands for one.
+    pub(crate) fn sift(&mut self, topics: &Arc<Topics>, outputs: &mut Outputs) {
+        let mut rest = Outputs::new();
+        for record in outputs.iter() {
+            let topic = if record.route == LETTERS { &topics.letters } else { &topics.records };
+            let print = print(topic, record.key, record.value, record.headers());
+            if let Some(count) = self.0.get_mut(&print).filter(|count| **count > 0) {
+                *count -= 1;
+                continue;
+            }
+            let mut draft = rest.draft(record.route);
+            draft.timestamp_ms(record.timestamp_ms);
+            if let Some(key) = record.key {
+                draft.key(key);
+            }
+            if let Some(value) = record.value {
+                crate::process::value(&mut draft, value);
+            }
+            for header in record.headers() {
+                draft.header(header.name, header.value);
+            }
+            draft.emit();
+        }
+        *outputs = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoints::Position;
+    use crate::process::RECORDS;
+    use sluice_core::Offset;
+
+    fn topics() -> Arc<Topics> {
+        Arc::new(Topics { records: "t".into(), letters: "t.dead-letter".into() })
+    }
+
+    fn outputs(values: &[&str]) -> Outputs {
+        let mut outputs = Outputs::new();
+        for text in values {
+            let mut draft = outputs.draft(RECORDS);
+            draft.key(b"k").header("h", Some(b"v"));
+            crate::process::value(&mut draft, text.as_bytes());
+            draft.emit();
+        }
+        outputs
+    }
+
+    fn give(sought: &mut Sought, page: &str, value: &str) {
+        let headers =
+            [Header { name: "h", value: Some(b"v") }, Header { name: PAGE, value: Some(page.as_bytes()) }];
+        let (offset, timestamp_ms) = (Offset::new(0).unwrap(), None);
+        let (key, value) = (Some(&b"k"[..]), Some(value.as_bytes()));
+        note(
+            sought,
+            &RecordRef { topic: "t", partition: 0, offset, timestamp_ms, key, value, headers: &headers },
+        );
+    }
+
+    #[test]
+    fn what_is_there_already_is_left_out_and_nothing_else() {
+        let at = Position { page: 7, ..Position::first("e") };
+        let key = page_key("job", "a/b+1", 2, &at);
+        assert_eq!(key, "job/a/b+1/2/e/7");
+        let mut sought = Sought::from([(key.clone(), (3, Recalled::default()))]);
+        for (page, value) in [
+            ("job/a/b+1/2/e/7+3/hash", "one"),
+            ("job/a/b+1/2/e/7+5/hash", "two"),
+            // Before the part that the row knows of, another page, another run, another id, no page at all.
+            ("job/a/b+1/2/e/7/hash", "three"),
+            ("job/a/b+1/2/e/8/hash", "three"),
+            ("job/a/b+1/1/e/7+3/hash", "three"),
+            ("job/b+1/2/e/7+3/hash", "three"),
+            ("nonsense", "three"),
+        ] {
+            give(&mut sought, page, value);
+        }
+        let (_, mut recalled) = sought.remove(&key).unwrap();
+        let mut page = outputs(&["one", "one", "three", "two"]);
+        recalled.sift(&topics(), &mut page);
+        let left: Vec<_> = page.iter().map(|record| record.value.unwrap().to_vec()).collect();
+        assert_eq!(left, [b"one".to_vec(), b"three".to_vec()], "of two equal records one was there");
+        let first = page.iter().next().unwrap();
+        assert_eq!((first.key, first.headers().count()), (Some(&b"k"[..]), 1));
+    }
+}
