@@ -71,10 +71,20 @@ impl Worker {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Its peak resident memory in bytes, as the kernel counts it; 0 once it has ended.
+    /// Its peak resident memory in bytes, as the kernel counts it, its program's pages included; 0 once it has ended.
     pub fn peak_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// What it has allocated and holds now, in bytes; without the pages of its program, which in a debug build are
+    /// many, and shared.
+    pub fn own_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 

@@ -40,8 +40,10 @@ pub struct Trial {
 /// What a worker reached at most.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Peak {
-    /// Resident memory in bytes.
+    /// Resident memory in bytes, its program's pages included.
     pub bytes: u64,
+    /// What it had allocated, in bytes, whenever it was looked at.
+    pub own: u64,
     /// Open file descriptors.
     pub descriptors: usize,
 }
@@ -50,6 +52,7 @@ impl Peak {
     /// Looks at a worker.
     pub fn look(&mut self, worker: &Worker) {
         self.bytes = self.bytes.max(worker.peak_bytes());
+        self.own = self.own.max(worker.own_bytes());
         self.descriptors = self.descriptors.max(worker.descriptors());
     }
 }
@@ -183,13 +186,23 @@ impl Trial {
 
     /// Waits until a group stands at the end of a topic's committed records, per partition.
     pub fn landed(&self, group: &str) -> Duration {
+        self.landed_within(group, PATIENCE, &mut [])
+    }
+
+    /// The same, watching workers' peaks on the way.
+    pub fn landed_within(
+        &self,
+        group: &str,
+        patience: Duration,
+        watched: &mut [(&Worker, &mut Peak)],
+    ) -> Duration {
         let began = Instant::now();
         let topic = self.contract.masked();
         let mut ends = BTreeMap::new();
         reading::committed(&self.direct, &topic, |message| {
             ends.insert(message.partition(), message.offset() + 1);
         });
-        self.reached(&Positions::new(&self.direct, group, &topic), &ends, PATIENCE, &mut []);
+        self.reached(&Positions::new(&self.direct, group, &topic), &ends, patience, watched);
         began.elapsed()
     }
 

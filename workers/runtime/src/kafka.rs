@@ -25,7 +25,7 @@ mod waiting;
 
 pub use consumer::{Group, GroupEvents, Polled, Start};
 pub use knock::knock;
-pub use native::GroupMetadata;
+pub use native::{GroupMetadata, limit_arenas};
 pub use positions::{at_time, bounds, committed, outside, readable_to_now};
 pub use producer::{Outgoing, Producer};
 pub use range::read_range;

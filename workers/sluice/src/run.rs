@@ -121,6 +121,7 @@ fn process<W: Future<Output = Result<(), Fault>>>(
     drain: Duration,
     worker: impl FnOnce(Status, CancellationToken) -> W,
 ) -> Ended {
+    kafka::limit_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 mod acl;
+mod arenas;
 mod batch;
 mod callbacks;
 mod client;
@@ -25,6 +26,7 @@ mod sender;
 mod token;
 
 pub(super) use acl::{create_acls, delete_acls, describe_acls};
+pub use arenas::limit_arenas;
 pub(super) use batch::Lent;
 pub(super) use callbacks::Callbacks;
 pub(super) use client::ClientError;
