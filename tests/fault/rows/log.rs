@@ -30,6 +30,14 @@ fn delete_records(trial: &Trial) {
     waited(admin(&trial.direct).delete_records(&list, &AdminOptions::new())).unwrap();
 }
 
+/// Waits until everything is masked: the group's position may be visible before the outputs of its transaction are.
+fn all_masked(trial: &Trial, records: u64) -> u64 {
+    trial.settled();
+    eventually("everything masked", PATIENCE, || {
+        (reading::count(&trial.direct, &trial.contract.masked()) == records).then_some(records)
+    })
+}
+
 fn stops_loudly(mut worker: Worker, masked: u64, trial: &Trial) {
     let status = worker.ended(PATIENCE);
     let log = worker.log();
@@ -67,8 +75,7 @@ fn retention_that_passes_a_running_worker_stops_it() {
     let trial = Trial::new("r19running", servers, servers);
     trial.feed.send(1_000);
     let masker = trial.masker("one", &[]);
-    trial.settled();
-    let masked = reading::count(servers, &trial.contract.masked());
+    let masked = all_masked(&trial, 1_000);
     masker.signal("STOP");
     trial.feed.send(30_000);
     trial.feed.flush();
@@ -86,8 +93,7 @@ fn a_topic_made_anew_under_a_running_worker_stops_it() {
     let trial = Trial::new("r19anew", servers, servers);
     trial.feed.send(2_000);
     let masker = trial.masker("one", &[]);
-    trial.settled();
-    let masked = reading::count(servers, &trial.contract.masked());
+    let masked = all_masked(&trial, 2_000);
     let (admin, topic) = (admin(servers), trial.contract.raw());
     let partitions = i32::try_from(trial.feed.ends().len()).unwrap();
     waited(admin.delete_topics(&[&topic], &AdminOptions::new())).unwrap();
