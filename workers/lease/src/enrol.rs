@@ -77,7 +77,8 @@ impl Claims {
         // that enrolling again costs reads only.
         let statement = statement.now().text(&format!(
             " FROM {table} source WHERE {bare_id} IS NOT NULL \
-             AND NOT EXISTS (SELECT 1 FROM sluice_claims there WHERE there.job = "
+             AND NOT EXISTS (SELECT 1 FROM sluice_claims there {} WHERE there.job = ",
+            dialect.by_key()
         ));
         let mut statement = statement.bind(self.job.as_str()).text(&format!(" AND there.id = {id})"));
         if let Some(due) = due {

@@ -254,6 +254,28 @@ fn enrolment_takes_each_id_once_and_only_those_that_are_wanted() {
     });
 }
 
+/// Into a table that its statistics call empty: each looking at every row for each id, they would not end.
+#[test]
+fn eight_that_enrol_at_once_do_not_read_each_others_rows_over_and_over() {
+    on_both("atonce", |bench| async move {
+        let claims = bench.claims().await;
+        bench.run(&format!("CREATE TABLE {} (id VARCHAR(40))", bench.table)).await;
+        for from in (0..30_000).step_by(5_000) {
+            let rows: Vec<String> = (from..from + 5_000).map(|n| format!("('id-{n:05}')")).collect();
+            bench.run(&format!("INSERT INTO {} VALUES {}", bench.table, rows.join(", "))).await;
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (bench, claims) = (bench.clone(), bench.claims().await);
+            tasks.spawn(async move { claims.enrol(&bench.source()).await.unwrap() });
+        }
+        while let Some(joined) = tasks.join_next().await {
+            joined.unwrap();
+        }
+        assert_eq!(states(&claims.status().await.unwrap()), HashMap::from([("due", 30_000)]));
+    });
+}
+
 #[test]
 fn a_column_says_when_ids_are_due_and_another_which_go_first() {
     on_both("columns", |bench| async move {
