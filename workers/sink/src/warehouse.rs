@@ -1,20 +1,24 @@
 //! SQL over the lake: every topic's Delta table under its name, read with DataFusion.
 //!
 //! A topic's table goes by the topic's name made SQL-friendly (`aviation.flight.masked.v1` →
-//! `aviation_flight_masked_v1`), and by the topic's own name in double quotes. Only the tables that a query names are
-//! opened.
+//! `aviation_flight_masked_v1`), and by the topic's own name in double quotes. Only the tables and views that a query
+//! names are opened, a view after everything that it reads.
 
 mod print;
 
+use std::collections::BTreeSet;
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use deltalake::{DeltaTable, DeltaTableError};
 use sluice_contract::sql_name;
 use url::Url;
@@ -38,12 +42,20 @@ pub enum QueryError {
         source: std::io::Error,
     },
     /// The query names a table that is not there.
-    #[error("there is no table `{name}`; {}", describe(tables))]
+    #[error("there is no table or view `{name}`; {}", describe(tables))]
     NoTable {
         /// As the query names it.
         name: String,
         /// The SQL names there are.
         tables: Vec<String>,
+    },
+    /// A view that reads itself, through others or at once.
+    #[error("the view `{name}` is made of itself: {}", way.join(" -> "))]
+    Circle {
+        /// The view.
+        name: String,
+        /// From the view to itself.
+        way: Vec<String>,
     },
     /// Two topics whose names become the same in SQL.
     #[error("`{name}` could be {}; write one of them in double quotes", topics.join(" or "))]
@@ -98,36 +110,117 @@ pub fn tables(lake: &Path) -> Result<Vec<(String, String)>, QueryError> {
     Ok(found)
 }
 
+/// A SELECT under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Its name in SQL.
+    pub name: String,
+    /// The SELECT.
+    pub sql: String,
+}
+
 /// Answers `sql` (a `SELECT`; nothing that writes) over the lake's tables as they stand now.
 ///
 /// # Errors
 /// [`QueryError`], which lists the tables there are where that helps.
 pub async fn query(lake: &Path, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+    query_with_views(lake, &[], sql).await
+}
+
+/// The same over tables and views of them. A table goes before a view of its name.
+///
+/// # Errors
+/// As [`query`]; and [`QueryError::Circle`].
+pub async fn query_with_views(
+    lake: &Path,
+    views: &[View],
+    sql: &str,
+) -> Result<Vec<RecordBatch>, QueryError> {
     let tables = tables(lake)?;
-    let failed = |source: DataFusionError| QueryError::Sql {
-        source: Box::new(source),
-        tables: tables.iter().map(|(name, _)| name.clone()).collect(),
-    };
-    let session = session().map_err(&failed)?;
-    let state = session.state();
-    let statement =
-        state.sql_to_statement(sql, &state.config_options().sql_parser.dialect).map_err(&failed)?;
-    for reference in state.resolve_table_references(&statement).map_err(&failed)? {
-        let topic = resolve(&reference, &tables)?;
-        let table = open(lake, topic).await?;
-        let provider = table.table_provider().await.map_err(&failed)?;
-        session.register_table(reference, provider).map_err(&failed)?;
-    }
-    let read_only =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let answer = session.sql_with_options(sql, read_only).await.map_err(&failed)?;
+    let session = session().map_err(|source| QueryError::Sql { source: Box::new(source), tables: vec![] })?;
+    let mut asking = Asking { lake, tables, views, session, known: BTreeSet::new(), open: Vec::new() };
+    let answer = asking.select(sql).await?;
+    let failed = |source| asking.failed(source);
     let schema = Arc::new(answer.schema().as_arrow().clone());
-    let mut batches = answer.collect().await.map_err(&failed)?;
+    let mut batches = answer.collect().await.map_err(failed)?;
     if batches.is_empty() {
         // An empty answer still has columns.
         batches.push(RecordBatch::new_empty(schema));
     }
     Ok(batches)
+}
+
+/// One query on its way.
+struct Asking<'a> {
+    lake: &'a Path,
+    tables: Vec<(String, String)>,
+    views: &'a [View],
+    session: SessionContext,
+    /// References that are registered.
+    known: BTreeSet<String>,
+    /// Views that are being made, outer first.
+    open: Vec<String>,
+}
+
+impl Asking<'_> {
+    fn failed(&self, source: DataFusionError) -> QueryError {
+        QueryError::Sql { source: Box::new(source), tables: self.names() }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let tables = self.tables.iter().map(|(name, _)| name.clone());
+        tables.chain(self.views.iter().map(|view| view.name.clone())).collect()
+    }
+
+    /// Plans a SELECT, everything that it reads being registered first. Boxed, as views nest.
+    fn select<'s>(
+        &'s mut self,
+        sql: &'s str,
+    ) -> Pin<Box<dyn Future<Output = Result<DataFrame, QueryError>> + Send + 's>> {
+        Box::pin(self.plan(sql))
+    }
+
+    async fn plan(&mut self, sql: &str) -> Result<DataFrame, QueryError> {
+        let state = self.session.state();
+        let parsed = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect);
+        let references = parsed.and_then(|statement| state.resolve_table_references(&statement));
+        for reference in references.map_err(|source| self.failed(source))? {
+            let name = reference.to_string();
+            if !self.known.contains(&name) {
+                let provider = self.provider(&reference).await?;
+                let registered = self.session.register_table(reference, provider);
+                registered.map_err(|source| self.failed(source))?;
+                self.known.insert(name);
+            }
+        }
+        let read_only =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        self.session.sql_with_options(sql, read_only).await.map_err(|source| self.failed(source))
+    }
+
+    /// The table or view that a reference means.
+    async fn provider(&mut self, reference: &TableReference) -> Result<Arc<dyn TableProvider>, QueryError> {
+        let missing = match resolve(reference, &self.tables) {
+            Ok(topic) => {
+                let table = open(self.lake, topic).await?;
+                return table.table_provider().await.map_err(|source| self.failed(source));
+            }
+            Err(QueryError::NoTable { name, .. }) => name,
+            Err(other) => return Err(other),
+        };
+        let wanted = sql_name(&missing);
+        let Some(view) = self.views.iter().find(|view| view.name == wanted) else {
+            return Err(QueryError::NoTable { name: missing, tables: self.names() });
+        };
+        self.open.push(view.name.clone());
+        if self.open.iter().filter(|open| **open == view.name).count() > 1 {
+            let from = self.open.iter().position(|open| *open == view.name).unwrap_or_default();
+            return Err(QueryError::Circle { name: view.name.clone(), way: self.open.split_off(from) });
+        }
+        let made = self.select(&view.sql).await?;
+        self.open.pop();
+        Ok(made.into_view())
+    }
 }
 
 fn session() -> Result<SessionContext, DataFusionError> {

@@ -393,11 +393,15 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
-    /// The statement. Tables are named after their topics: aviation.flight.masked.v1 is aviation_flight_masked_v1.
+    /// The statement. Tables are named after their topics: aviation.flight.masked.v1 is aviation_flight_masked_v1. Views
+    /// go by the names of their files.
     pub(crate) sql: String,
     /// Folder of the Delta tables.
     #[arg(long, value_name = "DIR", env = "SLUICE_LAKE")]
     pub(crate) lake: PathBuf,
+    /// Folder of the contracts, whose views (<domain>/views/<name>.sql) can be asked too.
+    #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas")]
+    pub(crate) schemas: PathBuf,
     /// How to print the answer.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) output: SqlOutput,

@@ -1,5 +1,6 @@
 mod evolution;
 mod types;
+mod views;
 mod zombie;
 
 use std::path::Path;
@@ -184,7 +185,9 @@ fn a_query_says_what_is_wrong_with_it() {
     let ask =
         |sql: &str| runtime().block_on(warehouse::query(lake.path(), sql)).map_err(|error| error.to_string());
     assert!(
-        ask("SELECT * FROM nope").unwrap_err().contains("no table `nope`; tables: aviation_flight_masked_v1")
+        ask("SELECT * FROM nope")
+            .unwrap_err()
+            .contains("no table or view `nope`; tables: aviation_flight_masked_v1")
     );
     assert!(ask("SELECT nope FROM aviation_flight_masked_v1").unwrap_err().contains("carrier"));
     assert!(ask("SELEC 1").is_err());
