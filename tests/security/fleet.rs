@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, RwLock};
 
 use sluice_contract::plan::{Acl, Desired, Member, Principals, Seat};
 use sluice_runtime::config::{KafkaSection, Secret};
@@ -12,7 +12,7 @@ use sluice_tests::clients::{Sender, schema_of};
 use sluice_tests::{Servers, binary};
 use tempfile::TempDir;
 
-const USERS: [&str; 11] = [
+const USERS: [&str; 13] = [
     "collector",
     "masker",
     "normaliser",
@@ -21,6 +21,8 @@ const USERS: [&str; 11] = [
     "verify",
     "analysts",
     "sec-raw-readers",
+    "operators",
+    "needs-collector",
     "needs-masker",
     "needs-normaliser",
     "needs-sink",
@@ -36,7 +38,7 @@ const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"sec","field
 pub(crate) fn stack() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| {
-        let started = Stack::builder().kafka(1).guarded(&USERS).registry().start();
+        let started = Stack::builder().kafka(1).guarded(&USERS).registry().postgres().start();
         started.unwrap_or_else(|error| panic!("the stack does not start: {error}"))
     })
 }
@@ -65,7 +67,11 @@ pub(crate) fn plain() -> String {
     format!("kafka: {{brokers: \"{}\"}}", stack().brokers())
 }
 
-/// A contract with facts and three roles, and everything that its workers are configured with.
+/// Held for writing by a test that takes a permission away on what all fleets share: an `apply` beside it would give it
+/// back.
+pub(crate) static SHARED: RwLock<()> = RwLock::new(());
+
+/// A contract with facts and four roles, and everything that its workers are configured with.
 pub(crate) struct Fleet {
     dir: TempDir,
     pub(crate) name: String,
@@ -114,7 +120,7 @@ impl Fleet {
         format!("sec.{}.facts.v1", self.name)
     }
 
-    fn common(&self, kafka: &str) -> String {
+    pub(crate) fn common(&self, kafka: &str) -> String {
         let schemas = self.file("schemas");
         format!(
             "{kafka}\nregistry: {{url: \"{}\"}}\nschemas: {}\n",
@@ -148,6 +154,7 @@ impl Fleet {
     /// Runs a command of the binary over this contract.
     pub(crate) fn sluice(&self, command: &str, kafka: &str) -> Output {
         let file = self.apply_file(kafka);
+        let _shared = SHARED.read().unwrap();
         Command::new(binary()).args([command, "--output", "json", "-c"]).arg(file).output().unwrap()
     }
 
@@ -246,7 +253,7 @@ fn odcs(name: &str) -> String {
         "apiVersion: v3.1.0\nkind: DataContract\nid: {name}\nversion: 1.0.0\nstatus: active\ndomain: sec\n\
          team: {{name: sec, members: [{{username: owner@example.org, role: Owner}}]}}\n\
          slaProperties: [{{property: retention, value: 7, unit: d}}]\n\
-         roles:\n{}{}\
+         roles:\n{}{}  - {{role: operators, access: operate}}\n\
          customProperties:\n  - {{property: maskedTopic, value: sec.{name}.masked.v1}}\n  - {{property: recordKey, value: id}}\n\
          \x20 - {{property: topic, value: {{partitions: 1}}}}\n\
          \x20 - {{property: warehouse, value: {{mode: append}}}}\n\

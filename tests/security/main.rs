@@ -1,9 +1,11 @@
 //! A broker that asks who one is: logging in by SCRAM, by token and over TLS; permissions from the contracts, each
-//! needed and none beyond; `apply` broken off in the middle.
+//! needed and none beyond; operators; `apply` broken off in the middle.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod apply;
+mod collector;
 mod fleet;
 mod login;
+mod operators;
 mod permissions;

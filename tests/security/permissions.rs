@@ -13,7 +13,7 @@ use sluice_tests::clients::{Sender, committed, count};
 use sluice_tests::eventually;
 use sluice_tests::worker::Worker;
 
-use crate::fleet::{Fleet, admin, guard, scram, servers};
+use crate::fleet::{Fleet, SHARED, admin, guard, scram, servers};
 
 const WAIT: Duration = Duration::from_secs(90);
 
@@ -105,6 +105,7 @@ fn each_is_needed(fleet: &Fleet, kind: &str, done: impl Fn() -> bool) {
     let acls = fleet.acls(fleet.user(kind));
     assert!(acls.len() >= 4, "{acls:?}");
     for acl in &acls {
+        let _shared = (acl.name == RECEIPTS).then(|| SHARED.write().unwrap());
         admin.forbid(std::slice::from_ref(acl)).unwrap();
         let mut worker = Worker::start(kind, &config);
         if acl.name == RECEIPTS {

@@ -52,8 +52,8 @@ fn sources(kafka: &KafkaSection, contracts: &Contracts, only: Option<&str>) -> a
     }
     let names: Vec<String> = sources.iter().map(|source| topic_of(source)).collect();
     let admin = kafka::admin::Admin::new(kafka)?;
-    let there = apply::runtime()?.block_on(admin.topics(&names))?;
-    sources.retain(|source| there.contains_key(&topic_of(source)));
+    let there = admin.visible(&names)?;
+    sources.retain(|source| there.contains(&topic_of(source)));
     Ok(sources.into_iter().collect())
 }
 

@@ -1,7 +1,9 @@
 //! Who may do what: Kafka's ACLs from the contracts' roles and from the least that each worker needs.
 //!
 //! Whoever the contract gives `view: raw` reads raw topics; every role that reads sees what is masked; nobody else
-//! reads anything. Producers (`access: write`) write the raw topic. A worker gets what its own calls ask for (Kafka's table of operations and resources,
+//! reads anything. Producers (`access: write`) write the raw topic; operators (`access: operate`) look at dead letters
+//! and do with a contract's topics what a replay of masker or normaliser does. A worker gets what its own calls ask for
+//! (Kafka's table of operations and resources,
 //! <https://kafka.apache.org/documentation/#operations_resources_and_protocols>) and nothing beyond; a test takes each
 //! of them away in turn.
 
@@ -170,6 +172,9 @@ pub(super) fn of(contracts: &Contracts, topics: &[Topic], principals: &Principal
             if role.writes {
                 grants.topic(&contract.raw_topic, &[Operation::Write]);
             }
+            if role.operates {
+                operator(contract, principals, &mut grants);
+            }
             if !role.reads {
                 continue;
             }
@@ -233,6 +238,29 @@ fn worker(member: Member, contract: &Contract, grants: &mut Grants<'_>) {
             grants.topic(&dead_letter_topic(raw), &[Write]);
         }
         (Member::Normaliser, None) | (Member::Apply | Member::Verify, _) => {}
+    }
+}
+
+/// What `sluice dead-letters` and `sluice replay` do for one contract, in the live worker's name.
+fn operator(contract: &Contract, principals: &Principals, grants: &mut Grants<'_>) {
+    use Operation::{Describe, Read, Write};
+    let facts = contract.facts.as_ref().map(|facts| facts.topic.as_str());
+    let masked = contract.masked_topic.as_str();
+    grants.topic(&contract.raw_topic, &[Read]);
+    grants.topic(masked, &[Read, Write]);
+    facts.into_iter().for_each(|facts| grants.topic(facts, &[Write]));
+    let sources = [Some(contract.raw_topic.as_str()), Some(masked), facts];
+    for source in sources.into_iter().flatten() {
+        grants.topic(&dead_letter_topic(source), &[Read, Write]);
+    }
+    grants.topic(RECEIPTS, &[Read, Write]);
+    grants.add(Resource::Group, READER_GROUP, false, &[Describe]);
+    for member in [Member::Masker, Member::Normaliser] {
+        let Seat { group, .. } = principals.seat(member);
+        let replay = format!("{group}-{}-replay", member.as_str());
+        grants.add(Resource::TransactionalId, &replay, false, &[Write]);
+        // A group without a position is given one.
+        grants.add(Resource::Group, &group, false, &[Read]);
     }
 }
 
