@@ -9,4 +9,5 @@ mod hidden;
 mod outage;
 mod rebuilt;
 mod receipts;
+mod unusual;
 mod wire;

@@ -115,11 +115,19 @@ fn contracts(config: &Config) -> Result<Vec<Wanted>, ConfigErrors> {
     let mut wanted = Vec::new();
     for (nth, endpoint) in config.endpoints.iter().enumerate() {
         match contracts.iter().find(|contract| contract.raw_topic == endpoint.topic) {
-            Some(contract) => wanted.push(Wanted {
-                topic: endpoint.topic.clone(),
-                schema: contract.value.clone(),
-                record_key: contract.record_key.clone(),
-            }),
+            Some(contract) => match contract.record_key.leaf() {
+                Some(leaf) => wanted.push(Wanted {
+                    topic: endpoint.topic.clone(),
+                    schema: contract.value.clone(),
+                    record_key: leaf.to_owned(),
+                }),
+                None => {
+                    let message =
+                        "its contract has a key.avsc; a collector writes keys that are the text of a leaf";
+                    let hint = "say `recordKey` in the contract instead of key.avsc".to_owned();
+                    errors.add(format!("endpoints[{nth}].topic"), message, Some(hint));
+                }
+            },
             None => {
                 let known: Vec<_> = contracts.iter().map(|contract| contract.raw_topic.as_str()).collect();
                 let hint = format!("contracts are there for: {}", known.join(", "));

@@ -20,10 +20,13 @@ pub(crate) struct Entry {
 
 /// The documentation of each path that has some.
 pub(crate) fn docs(schema: &Value) -> BTreeMap<String, String> {
-    let mut walk =
-        Walk { named: BTreeMap::new(), open: Vec::new(), entries: BTreeMap::new(), docs: BTreeMap::new() };
-    walk.node(schema, "", "", Vec::new(), false);
-    walk.docs
+    Walk::of(schema).docs
+}
+
+/// Path of the first field of an Avro schema (JSON text) that holds a record which it is itself a part of: data may be
+/// so, columns may not. `None` if there is none, or the text is no schema.
+pub fn recursion(schema: &str) -> Option<String> {
+    Walk::of(&serde_json::from_str(schema).ok()?).back
 }
 
 /// What stands at a path.
@@ -38,10 +41,7 @@ pub(crate) enum Kind {
 
 /// Every path of a schema that has been parsed before, so that it is known to be one.
 pub(crate) fn paths(schema: &Value) -> BTreeMap<String, Entry> {
-    let mut walk =
-        Walk { named: BTreeMap::new(), open: Vec::new(), entries: BTreeMap::new(), docs: BTreeMap::new() };
-    walk.node(schema, "", "", Vec::new(), false);
-    walk.entries
+    Walk::of(schema).entries
 }
 
 /// Best guess at the line on which a field is defined: the `occurrence`-th `"name": "<its name>"`.
@@ -52,23 +52,35 @@ pub(crate) fn line_of(text: &str, path: &str) -> Option<u32> {
     u32::try_from(at + 1).ok()
 }
 
+#[derive(Default)]
 struct Walk<'s> {
     /// Definitions met so far, by full name, with their namespace.
     named: BTreeMap<String, &'s Value>,
     open: Vec<String>,
     entries: BTreeMap<String, Entry>,
     docs: BTreeMap<String, String>,
+    /// The first path that leads back into a record above it.
+    back: Option<String>,
 }
 
 impl<'s> Walk<'s> {
+    fn of(schema: &'s Value) -> Self {
+        let mut walk = Self::default();
+        walk.node(schema, "", "", Vec::new(), false);
+        walk
+    }
+
     fn node(&mut self, node: &'s Value, path: &str, namespace: &str, tags: Vec<String>, nullable: bool) {
         match node {
             Value::String(name) => match self.definition(name, namespace) {
                 Some((full, definition)) if !self.open.contains(&full) => {
                     self.node(definition, path, namespace_of(&full), tags, nullable);
                 }
-                Some(_) => {}
-                None => self.enter(path, Kind::Leaf, tags, nullable),
+                Some(_) => {
+                    self.back.get_or_insert_with(|| path.to_owned());
+                    self.enter(path, Kind::Record, tags, nullable);
+                }
+                None => self.enter(path, Kind::Leaf, tags, nullable || name == "null"),
             },
             Value::Array(branches) => self.union(branches, path, namespace, tags),
             Value::Object(object) => {
@@ -219,5 +231,7 @@ mod tests {
         assert_eq!(paths["either"].kind, Kind::Union);
         assert_eq!(paths["more{key}"].kind, Kind::Leaf);
         assert!(!paths.contains_key("next.who"));
+        assert_eq!(recursion(&schema.to_string()), Some("next".to_owned()));
+        assert_eq!(recursion(r#"{"type": "string"}"#), None);
     }
 }

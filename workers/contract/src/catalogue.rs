@@ -86,7 +86,7 @@ fn index(contracts: &Contracts, views: &Views, proof: &Proof) -> Page {
         }
         let _ = writeln!(
             body,
-            "<tr data-words=\"{}\"><td><a href=\"{}\">{}</a><br><small>{}, {}</small></td><td>{}</td><td>{}</td><td class=\"number\">{}</td><td>{}</td><td><code>{}</code></td></tr>",
+            "<tr data-words=\"{}\"><td class=\"name\"><a href=\"{}\">{}</a><br><small>{}, {}</small></td><td>{}</td><td data-of=\"owner\">{}</td><td class=\"number\" data-of=\"fields\">{}</td><td class=\"kept\" data-of=\"kept\">{}</td><td><code>{}</code></td></tr>",
             Escaped(&words.join(" ")),
             topic_page(contract),
             Escaped(&contract.raw_topic),
@@ -104,7 +104,7 @@ fn index(contracts: &Contracts, views: &Views, proof: &Proof) -> Page {
         let words = [&view.name, &view.domain, &view.description].map(String::as_str).join(" ");
         let _ = writeln!(
             body,
-            "<tr data-words=\"{} view {}\"><td><a href=\"{}\">{}</a><br><small>{}, view</small></td><td>{}</td><td></td><td class=\"number\">{}</td><td></td><td><code>{}</code></td></tr>",
+            "<tr data-words=\"{} view {}\"><td class=\"name\"><a href=\"{}\">{}</a><br><small>{}, view</small></td><td>{}</td><td></td><td class=\"number\" data-of=\"columns\">{}</td><td></td><td><code>{}</code></td></tr>",
             Escaped(&words),
             Escaped(&columns.join(" ")),
             view_page(&view.name),

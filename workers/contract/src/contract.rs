@@ -7,6 +7,8 @@ use serde::Serialize;
 use sluice_wire::{LeafInfo, Schema};
 
 use crate::contracts::CONTRACT_FILE;
+use crate::coverage::ancestors;
+use crate::key::RecordKey;
 use crate::masking::Op;
 
 /// One topic's contract and everything derived from it. Made only by [`crate::Contracts::parse`].
@@ -42,8 +44,8 @@ pub struct Contract {
     pub compatibility: Compatibility,
     /// Writer schema of the value.
     pub value: Schema,
-    /// Path of the leaf whose text is the Kafka key; masked by that leaf's own policy.
-    pub record_key: String,
+    /// What the Kafka key is, and how it is masked.
+    pub record_key: RecordKey,
     /// Path of the leaf that says whose data a record is.
     pub subject_key: Option<String>,
     /// Headers that go on to masked topics; every other one stays behind.
@@ -188,6 +190,8 @@ pub struct Role {
     pub reads: bool,
     /// `access: write`: it is a producer of the raw topic. `readWrite`: both.
     pub writes: bool,
+    /// `access: operate`: it looks at dead letters and runs replays.
+    pub operates: bool,
 }
 
 /// What a role sees.
@@ -233,9 +237,9 @@ impl Contract {
     }
 
     /// Line of the contract file that speaks of a leaf (`address.postcode`) or a setting
-    /// (`customProperties.maskedTopic`); 1 if none does.
+    /// (`customProperties.maskedTopic`), or of the nearest place above it; 1 if none does.
     pub fn line(&self, place: &str) -> u32 {
-        self.lines.get(place).copied().unwrap_or(1)
+        ancestors(place).find_map(|place| self.lines.get(place)).copied().unwrap_or(1)
     }
 
     /// Schema of the masked topic: derived from the value schema and the policies, deterministic.

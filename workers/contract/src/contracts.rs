@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use sluice_wire::{Patch, PatchError, Schema};
 
 use crate::contract::Contract;
-use crate::coverage;
+use crate::coverage::{self, Part, Side};
 use crate::finding::{Finding, Findings, Report, did_you_mean};
+use crate::key::{self, KeySchema, RecordKey};
 use crate::odcs;
 use crate::policy::ShapePolicy;
 use crate::references;
@@ -40,6 +41,8 @@ impl Contracts {
         let mut findings = Vec::new();
         let mut folders: BTreeMap<&str, Folder<'_>> = BTreeMap::new();
         for (path, text) in files {
+            // Some editors put a mark in front that says which byte comes first.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
             let entry = folders.entry(folder).or_default();
             match name {
@@ -48,8 +51,12 @@ impl Contracts {
                 KEY_FILE => entry.key = Some((path, text)),
                 other => {
                     let near = did_you_mean(other, [CONTRACT_FILE, VALUE_FILE, KEY_FILE]);
-                    if near.is_some() {
-                        Report::new(path, &mut findings).add(None, "", "not a file of a contract", near);
+                    let alike = other.ends_with(".odcs.yaml") || other.ends_with(".avsc");
+                    if near.is_some() || alike {
+                        let hint = "one folder, one contract: value.avsc, key.avsc and contract.odcs.yaml; types \
+                                    are written out in the schema that uses them";
+                        let hint = near.or_else(|| Some(hint.to_owned()));
+                        Report::new(path, &mut findings).add(None, "", "not a file of a contract", hint);
                     }
                 }
             }
@@ -107,9 +114,9 @@ impl Contracts {
 
 #[derive(Default)]
 struct Folder<'a> {
-    contract: Option<(&'a String, &'a String)>,
-    value: Option<(&'a String, &'a String)>,
-    key: Option<(&'a String, &'a String)>,
+    contract: Option<(&'a str, &'a str)>,
+    value: Option<(&'a str, &'a str)>,
+    key: Option<(&'a str, &'a str)>,
 }
 
 fn last_two(folder: &str) -> (&str, &str) {
@@ -125,8 +132,11 @@ fn schema(file: &str, text: &str, findings: &mut Vec<Finding>) -> Option<Schema>
             let line = serde_json::from_str::<serde_json::Value>(text)
                 .err()
                 .and_then(|error| u32::try_from(error.line()).ok());
-            let hint = Some("it must be an Avro schema, as JSON".to_owned());
-            Report::new(file, findings).add(line, "", error.to_string(), hint);
+            let hint = match line {
+                Some(_) => "it must be an Avro schema, as JSON",
+                None => "an Avro schema, complete in itself: each type is written out where it is first used",
+            };
+            Report::new(file, findings).add(line, "", error.to_string(), Some(hint.to_owned()));
             None
         }
     }
@@ -134,13 +144,9 @@ fn schema(file: &str, text: &str, findings: &mut Vec<Finding>) -> Option<Schema>
 
 fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option<Contract> {
     let before = findings.len();
-    if let Some((file, _)) = files.key {
-        let message = "a key with a schema of its own is not available yet";
-        let hint = "until it is, the key is the text of the contract's `recordKey`".to_owned();
-        Report::new(file, findings).add(None, "", message, Some(hint));
-    }
     let value =
         files.value.and_then(|(path, text)| schema(path, text, findings).map(|schema| (path, text, schema)));
+    let key_schema = files.key.and_then(|(path, text)| schema(path, text, findings));
     let Some((file, text)) = files.contract else {
         if let Some((path, _)) = files.value.or(files.key) {
             let message = format!("no {CONTRACT_FILE} beside it: what no contract speaks of is not carried");
@@ -174,16 +180,28 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
     let (value_file, value_text, value) = value?;
     let object = match &settings {
         Some(settings) => settings.object,
-        None => document.get("schema")?.items().first()?,
+        None => document.get("schema")?.items().iter().find(|object| !settings::is_key(object))?,
     };
-    let side = coverage::Value { file: value_file, text: value_text, schema: &value };
+    let side = Side { part: Part::Value, file: value_file, text: value_text, schema: &value };
     let covered = coverage::check(&side, object, &mut report);
+    if let Some(settings) = &settings {
+        references::within(&document, settings, &covered.fields, &mut report);
+    }
+    let key_object = document.get("schema")?.items().iter().find(|object| settings::is_key(object));
+    let key = key::check(files.key, key_schema.as_ref(), key_object, file, findings);
     let settings = settings?;
-    references::within(&document, &settings, &covered.fields, &mut report);
     if findings.len() > before {
         return None; // What the walk would say of it has been said already, with a line.
     }
-    let lines = lines(&document, object, &covered);
+    let mut lines = lines(&document, object, &covered);
+    let record_key = match (key, key_schema) {
+        (Some(covered), Some(schema)) => {
+            let masked = masked(&schema, &covered, file, &covered.lines, findings)?;
+            lines.extend(covered.lines.iter().map(|(path, line)| (key::place(path), *line)));
+            RecordKey::Schema(Box::new(KeySchema { schema, fields: covered.fields, masked }))
+        }
+        _ => RecordKey::Leaf(settings.record_key?.to_owned()),
+    };
     let masked = masked(&value, &covered, file, &lines, findings)?;
     Some(Contract {
         id: settings.id.to_owned(),
@@ -201,7 +219,7 @@ fn read(folder: &str, files: &Folder<'_>, findings: &mut Vec<Finding>) -> Option
         topic_config: settings.topic_config,
         compatibility: settings.compatibility,
         value,
-        record_key: settings.record_key.to_owned(),
+        record_key,
         subject_key: settings.subject_key.map(str::to_owned),
         headers: settings.headers,
         fields: covered.fields,
@@ -252,7 +270,7 @@ fn masked(
                 PatchError::Uncovered(paths) => {
                     for path in paths {
                         let hint = Some("say its masking".to_owned());
-                        report.add(line(&path), path, "a leaf of the value without a policy", hint);
+                        report.add(line(&path), path, "a leaf without a policy", hint);
                     }
                 }
                 PatchError::Unsupported { path, why } => {

@@ -1,4 +1,4 @@
-//! Every leaf of the value against every property of the contract: nothing is kept by silence.
+//! Every leaf of the value, or of the key, against every property of the contract: nothing is kept by silence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,22 +23,50 @@ pub(crate) struct Coverage {
     pub(crate) lines: BTreeMap<String, u32>,
 }
 
-/// The value's side of the comparison.
-pub(crate) struct Value<'a> {
+/// Which part of a record a schema is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Key,
+    Value,
+}
+
+impl Part {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Value => "value",
+        }
+    }
+}
+
+/// The schema's side of the comparison.
+pub(crate) struct Side<'a> {
+    pub(crate) part: Part,
     pub(crate) file: &'a str,
     pub(crate) text: &'a str,
     pub(crate) schema: &'a Schema,
 }
 
 /// Compares the two. The coverage is complete only if nothing was reported.
-pub(crate) fn check(value: &Value<'_>, object: &Node, report: &mut Report<'_>) -> Coverage {
+pub(crate) fn check(value: &Side<'_>, object: &Node, report: &mut Report<'_>) -> Coverage {
     let leaves = value.schema.leaves();
     let json = serde_json::from_str(value.text).unwrap_or_default();
     let entries = avsc::paths(&json);
+    if value.part == Part::Value && entries.get("").is_none_or(|entry| entry.kind != Kind::Record) {
+        let hint = Some("masked topics and tables hold records: make it the field of one".to_owned());
+        Report::beside(value.file, report).add(None, "", "the value is no record", hint);
+        return Coverage { fields: Vec::new(), subtrees: BTreeMap::new(), lines: BTreeMap::new() };
+    }
     if leaves.is_empty() {
         report.add(object.line, "", format!("{} has no leaves, or too many to list", value.file), None);
     }
-    let declared = declared(object, report);
+    let mut declared = declared(object, report);
+    if value.part == Part::Key && entries.get("").is_some_and(|entry| entry.kind == Kind::Leaf) {
+        // A key need not be a record; its one leaf has no name of its own.
+        if let Some(only) = declared.remove(Part::Key.word()) {
+            declared.insert(String::new(), Declared { path: String::new(), ..only });
+        }
+    }
     let mut check = Check { value, entries, ops: BTreeMap::new(), misread: BTreeSet::new(), report };
     for (path, property) in &declared {
         check.property(path, property, &leaves);
@@ -70,7 +98,7 @@ fn declared<'n>(object: &'n Node, report: &mut Report<'_>) -> BTreeMap<String, D
 }
 
 struct Check<'a, 'r, 'f> {
-    value: &'a Value<'a>,
+    value: &'a Side<'a>,
     entries: BTreeMap<String, Entry>,
     /// Operations read so far, by path.
     ops: BTreeMap<String, Op>,
@@ -184,9 +212,10 @@ impl Check<'_, '_, '_> {
         let Some(said) = said else {
             let hint = format!(
                 "add `{{name: {}, …, classification: …, customProperties: [{{property: masking, value: {{op: …}}}}]}}`",
-                path.rsplit(['.', '[', '{', '<']).next().unwrap_or(path)
+                path.rsplit(['.', '[', '{', '<']).next().filter(|name| !name.is_empty()).unwrap_or("key")
             );
-            let message = "a leaf of the value without a policy: nothing is kept by silence";
+            let part = self.value.part.word();
+            let message = format!("a leaf of the {part} without a policy: nothing is kept by silence");
             self.report.add(place.map_or(line, |place| place.node.line), path, message, Some(hint));
             return None;
         };
@@ -236,7 +265,7 @@ impl Check<'_, '_, '_> {
 }
 
 /// The path itself and every path above it, inner first.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| {
         let cut = path.rfind(['.', '[', '{', '<'])?;
         Some(&path[..cut]).filter(|above| !above.is_empty())

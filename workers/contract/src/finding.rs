@@ -37,6 +37,11 @@ impl<'a> Report<'a> {
         Self { file, findings }
     }
 
+    /// A report on another file, among the same findings.
+    pub(crate) fn beside<'b>(file: &'b str, report: &'b mut Report<'_>) -> Report<'b> {
+        Report { file, findings: &mut *report.findings }
+    }
+
     pub(crate) fn add(
         &mut self,
         line: impl Into<Option<u32>>,

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use sluice_wire::{Action, Leaf, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, Patch, Policy, Schema};
 
-use crate::contract::Contract;
+use crate::contract::{Contract, Field};
+use crate::key;
 use crate::masking::{Constant, Op};
 
 /// What is shorter than this is not looked for.
@@ -120,16 +121,25 @@ pub struct Needles {
 impl Needles {
     /// Takes the texts of one raw record in.
     pub fn take(&mut self, contract: &Contract, texts: Vec<(&str, Vec<u8>)>) {
-        for (path, bytes) in texts {
-            if bytes.len() < LEAST || self.hidden.len() + self.shown.len() >= MOST {
-                continue;
-            }
-            match contract.field(path).is_some_and(|field| field.op.keeps()) {
-                true => drop(self.shown.insert(bytes)),
-                false => {
-                    self.hidden.entry(bytes).or_insert_with(|| format!("{} {path}", contract.raw_topic));
-                }
-            }
+        let kept = |path: &str| contract.field(path).is_some_and(|field| field.op.keeps());
+        texts.into_iter().for_each(|(path, bytes)| self.note(contract, path.to_owned(), bytes, kept(path)));
+    }
+
+    /// Takes the texts of one raw record's key in, which has a schema of its own.
+    pub fn take_key(&mut self, contract: &Contract, texts: Vec<(&str, Vec<u8>)>) {
+        let Some(key) = contract.record_key.schema() else { return };
+        let kept = |path: &str| key.field(path).is_some_and(|field| field.op.keeps());
+        texts.into_iter().for_each(|(path, bytes)| self.note(contract, key::place(path), bytes, kept(path)));
+    }
+
+    fn note(&mut self, contract: &Contract, leaf: String, bytes: Vec<u8>, kept: bool) {
+        if bytes.len() < LEAST || self.hidden.len() + self.shown.len() >= MOST {
+            return;
+        }
+        if kept {
+            self.shown.insert(bytes);
+        } else {
+            self.hidden.entry(bytes).or_insert_with(|| format!("{} {leaf}", contract.raw_topic));
         }
     }
 
@@ -168,12 +178,12 @@ impl Needles {
 impl Contract {
     /// Leaves of a masked record that have not the form which their operation gives: path and what was expected.
     pub fn misshapen<'t>(&self, texts: &[(&'t str, Vec<u8>)]) -> Vec<(&'t str, &'static str)> {
-        let wrong = |(path, bytes): &(&'t str, Vec<u8>)| {
-            let field = self.field(path)?;
-            let expected = expected(&field.op, bytes)?;
-            Some((*path, expected))
-        };
-        texts.iter().filter_map(wrong).collect()
+        misshapen(texts, |path| self.field(path))
+    }
+
+    /// The same of a masked key that has a schema of its own.
+    pub fn misshapen_key<'t>(&self, texts: &[(&'t str, Vec<u8>)]) -> Vec<(&'t str, &'static str)> {
+        misshapen(texts, |path| self.record_key.schema()?.field(path))
     }
 
     /// Leaves of a masked topic's schema that should have been dropped.
@@ -181,6 +191,14 @@ impl Contract {
         let dropped = |path: &String| self.field(path).is_some_and(|field| field.op == Op::Drop);
         schema.leaves().into_iter().map(|leaf| leaf.path).filter(dropped).collect()
     }
+}
+
+fn misshapen<'c, 't>(
+    texts: &[(&'t str, Vec<u8>)],
+    field: impl Fn(&str) -> Option<&'c Field>,
+) -> Vec<(&'t str, &'static str)> {
+    let wrong = |(path, bytes): &(&'t str, Vec<u8>)| Some((*path, expected(&field(path)?.op, bytes)?));
+    texts.iter().filter_map(wrong).collect()
 }
 
 /// What the operation gives, if this is not it.

@@ -1,10 +1,10 @@
 //! Contracts: one file per topic, everything else derived, leaks refused before they exist.
 //!
 //! ```text
-//!  schemas/<domain>/<topic>/value.avsc ──────────┐
+//!  schemas/<domain>/<topic>/value.avsc, key.avsc? ┐
 //!  schemas/<domain>/<topic>/contract.odcs.yaml ──┴─► Contracts::parse ─┬─► Findings (all of them, file:line, hint)
 //!                                                                     └─► Contract ─┬─► policy(keys)   ► the masker's walk
-//!                                                                                   ├─► key_mask(keys) ► Kafka keys
+//!                                                                                   ├─► key_mask(keys), key_policy(keys) ► Kafka keys
 //!                                                                                   ├─► masked_schema  ► the registry
 //!                                                                                   └─► plan::Desired  ► diff(world)
 //! ```
@@ -24,10 +24,11 @@
 //! | `domain`, `id`, `version`, `status`, `team` | what it is called and who answers for it |
 //! | `schema[0].physicalName` | the raw topic |
 //! | `slaProperties`: `retention` | value and unit (`y w d h m s ms`); needed unless the topic is compacted |
-//! | `roles[]`: `access` | `read`, the default; `write` for producers of the raw topic; `readWrite` |
+//! | `roles[]`: `access` | `read`, the default; `write` for producers of the raw topic; `readWrite`; `operate` for whoever looks at dead letters and runs replays |
 //! | `roles[].customProperties`: `view` | `raw` or `masked`; said by every role that reads |
 //! | `customProperties`: `maskedTopic` | the masked topic |
-//! | `recordKey` | the leaf whose text is the Kafka key; kept or hmac, never null |
+//! | `recordKey` | the leaf whose text is the Kafka key; kept or hmac, never null; not beside a `key.avsc` |
+//! | `schema[]` with `physicalType: key` | a property per leaf of `key.avsc`, each kept or hmac; a key that is no record has the one property `key` |
 //! | `subjectKey` | the leaf that says whose data it is |
 //! | `compatibility` | the registry's level, `BACKWARD` if not said |
 //! | `topic` | `{partitions: 4, cleanup: delete, config: {…}}`; `compact` if the warehouse upserts |
@@ -67,6 +68,7 @@ mod coverage;
 mod draft;
 mod finding;
 mod html;
+mod key;
 pub mod leak;
 mod lineage;
 mod masking;
@@ -82,6 +84,7 @@ mod views;
 mod yaml;
 
 pub use adopt::{Adopted, Files, hold_back};
+pub use avsc::recursion;
 pub use catalogue::{Page, site};
 pub use contract::{
     Cleanup, Compatibility, Contract, Facts, Field, Owner, PartitionBy, Retention, Role, TablePartition,
@@ -90,6 +93,7 @@ pub use contract::{
 pub use contracts::{CONTRACT_FILE, Contracts, KEY_FILE, VALUE_FILE};
 pub use draft::{Draft, DraftError, Drafted};
 pub use finding::{Finding, Findings};
+pub use key::{KeySchema, RecordKey, key_subject};
 pub use masking::{
     Constant, DateStep, Generalise, KEY_BYTES_MIN, KeyError, KeyRing, MaskingError, Op, Partial, Pseudonym,
 };

@@ -12,11 +12,13 @@
 //! a refusal, unless it is allowed by name.
 
 mod acl;
+mod batch;
 mod desired;
 mod diff;
 mod place;
 
 pub use acl::{Acl, Member, Operation, Principals, READER_GROUP, Resource, Seat};
+pub use batch::together;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -95,9 +97,11 @@ pub struct Subject {
     pub subject: String,
     /// Id of the contract that asks for it.
     pub contract: String,
-    /// The topic whose values it describes.
+    /// The topic whose values, or keys, it describes.
     pub topic: String,
-    /// Records of the topic land in a table: it is masked, or holds facts.
+    /// It describes what producers write.
+    pub raw: bool,
+    /// It describes records that land in a table: masked ones, or facts.
     pub lands: bool,
     /// The schema that must be registered under it, as JSON text.
     pub schema: String,
@@ -218,6 +222,8 @@ pub enum Change {
         schema: String,
         /// No schema was registered before.
         first: bool,
+        /// It is the producers' own: what is derived from it is registered before.
+        raw: bool,
     },
 }
 

@@ -6,11 +6,12 @@ use sluice_core::{Class, Reason};
 use sluice_wire::{Action, LeafInfo, Policy};
 
 use crate::contract::{Contract, Field};
+use crate::contracts::KEY_FILE;
 use crate::finding::Report;
 use crate::masking::{self, KeyRing, MaskingError, Op, PseudonymFn};
 use crate::yaml;
 
-/// What becomes of every leaf of one contract's value, keys included. Covers exactly the leaves of the contract's
+/// What becomes of every leaf of one contract's value, or of its key. Covers exactly the leaves of the contract's
 /// own schema: one that the contract does not know gets no action, and the walk refuses it.
 pub struct ContractPolicy {
     leaves: BTreeMap<String, (LeafInfo, Action)>,
@@ -29,21 +30,28 @@ impl Contract {
     /// # Errors
     /// [`MaskingError`]: a key is missing from the ring.
     pub fn policy(&self, keys: &KeyRing) -> Result<ContractPolicy, MaskingError> {
-        let mut leaves = BTreeMap::new();
-        for field in &self.fields {
-            let action = field.op.action(&field.leaf.path, &field.leaf.leaf, keys)?;
-            leaves.insert(field.leaf.path.clone(), (field.leaf.clone(), action));
-        }
         let subtrees = self.subtrees.iter().map(|(path, op)| (path.clone(), op.shape())).collect();
-        Ok(ContractPolicy { leaves, subtrees })
+        Ok(ContractPolicy { leaves: actions(&self.fields, keys)?, subtrees })
     }
 
-    /// What masks the Kafka key.
+    /// The same for the Kafka key, if it has a schema of its own.
     ///
     /// # Errors
     /// [`MaskingError`]: a key is missing from the ring.
+    pub fn key_policy(&self, keys: &KeyRing) -> Result<Option<ContractPolicy>, MaskingError> {
+        let Some(key) = self.record_key.schema() else { return Ok(None) };
+        Ok(Some(ContractPolicy { leaves: actions(&key.fields, keys)?, subtrees: BTreeMap::new() }))
+    }
+
+    /// What masks a Kafka key that is the text of a leaf.
+    ///
+    /// # Errors
+    /// [`MaskingError`]: a key is missing from the ring, or the Kafka key has a schema of its own.
     pub fn key_mask(&self, keys: &KeyRing) -> Result<KeyMask, MaskingError> {
-        let path = self.record_key.clone();
+        let Some(path) = self.record_key.leaf().map(str::to_owned) else {
+            let why = "the key has a schema of its own".to_owned();
+            return Err(MaskingError::Unsupported { path: KEY_FILE.to_owned(), why });
+        };
         let pseudonym = match self.field(&path).map(|field| &field.op) {
             Some(Op::Keep) => None,
             Some(Op::Hmac(pseudonym)) => {
@@ -58,6 +66,15 @@ impl Contract {
         };
         Ok(KeyMask { path, pseudonym })
     }
+}
+
+/// Each leaf with what is done to it.
+fn actions(fields: &[Field], keys: &KeyRing) -> Result<BTreeMap<String, (LeafInfo, Action)>, MaskingError> {
+    let ready = |field: &Field| {
+        let action = field.op.action(&field.leaf.path, &field.leaf.leaf, keys)?;
+        Ok((field.leaf.path.clone(), (field.leaf.clone(), action)))
+    };
+    fields.iter().map(ready).collect()
 }
 
 impl KeyMask {

@@ -120,8 +120,7 @@ impl Proof {
 
     /// Sensitive leaves of raw topics.
     pub fn leaves(&self) -> impl Iterator<Item = (usize, &Node)> {
-        let raw = |node: &&Node| node.place == Place::RawTopic && node.leaf != KEY;
-        self.nodes.iter().enumerate().filter(move |(_, node)| raw(node) && node.is_sensitive())
+        self.nodes.iter().enumerate().filter(|(_, node)| node.place == Place::RawTopic && node.is_sensitive())
     }
 
     /// As text: per leaf a tree of its ways, then the leaks, then one line that sums up.

@@ -6,6 +6,7 @@ use sluice_wire::{LeafKind, Logical, Schema};
 
 use crate::contract::{Contract, Facts, Field, WarehouseMode, dead_letter_topic};
 use crate::finding::{Finding, Report, did_you_mean};
+use crate::key;
 use crate::masking::Op;
 use crate::odcs;
 use crate::settings::Settings;
@@ -14,7 +15,9 @@ use crate::yaml::Node;
 /// Every path that the settings name, against the leaves.
 pub(crate) fn within(document: &Node, settings: &Settings<'_>, fields: &[Field], report: &mut Report<'_>) {
     let mut check = Check { document, fields, report };
-    check.record_key(settings.record_key);
+    if let Some(path) = settings.record_key {
+        check.record_key(path);
+    }
     if let Some(path) = settings.subject_key {
         check.leaf("subjectKey", "subjectKey", path);
     }
@@ -70,7 +73,9 @@ pub(crate) fn across(contracts: &[Contract], fact: Option<&Schema>, findings: &m
             let place = "customProperties.facts";
             report.add(contract.line(place), place, message, hint);
         }
-        for field in &contract.fields {
+        let of_value = contract.fields.iter().map(|field| (field.leaf.path.clone(), field));
+        let of_key = contract.record_key.fields().iter().map(|field| (key::place(&field.leaf.path), field));
+        for (place, field) in of_value.chain(of_key) {
             let Op::Hmac(pseudonym) = &field.op else { continue };
             let (key, other) = domains.entry(&pseudonym.domain).or_insert((&pseudonym.key, contract));
             if *key != pseudonym.key {
@@ -79,7 +84,7 @@ pub(crate) fn across(contracts: &[Contract], fact: Option<&Schema>, findings: &m
                     pseudonym.domain, pseudonym.key, other.folder
                 );
                 let hint = Some("one key for all of a domain".to_owned());
-                report.add(contract.line(&field.leaf.path), field.leaf.path.clone(), message, hint);
+                report.add(contract.line(&place), place, message, hint);
             }
         }
     }

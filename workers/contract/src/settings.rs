@@ -32,7 +32,8 @@ pub(crate) struct Settings<'n> {
     pub(crate) cleanup: Cleanup,
     pub(crate) topic_config: BTreeMap<String, String>,
     pub(crate) compatibility: Compatibility,
-    pub(crate) record_key: &'n str,
+    /// `None` if the key has a schema of its own.
+    pub(crate) record_key: Option<&'n str>,
     pub(crate) subject_key: Option<&'n str>,
     pub(crate) headers: Vec<String>,
     pub(crate) facts: Option<Facts>,
@@ -52,7 +53,7 @@ pub(crate) fn read<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<Se
     let line = odcs::custom(document, "maskedTopic").map_or(document.line, |node| node.line);
     let masked_topic =
         masked_topic.filter(|topic| topic::legal(topic, line, "customProperties.maskedTopic", report));
-    let record_key = text(document, "recordKey", report);
+    let record_key = record_key(document, report);
     let warehouse = warehouse(document, report);
     let of_topic = topic::settings(document, &warehouse, report);
     let retention = topic::retention(document, of_topic.cleanup, report);
@@ -112,18 +113,43 @@ fn text<'n>(document: &'n Node, name: &str, report: &mut Report<'_>) -> Option<&
     }
 }
 
+/// Does this schema object speak of the records' key?
+pub(crate) fn is_key(object: &Node) -> bool {
+    object.text_at("physicalType") == Some("key")
+}
+
+/// The object that stands for the value; the one for the key is read elsewhere.
 fn object<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<&'n Node> {
-    match document.get("schema").map(Node::items) {
-        Some([object]) => Some(object),
-        Some([]) | None => {
-            report.add(document.line, "schema", "`schema` is missing: one object for the value", None);
-            None
-        }
-        Some([_, second, ..]) => {
-            report.add(second.line, "schema", "one contract, one topic: a second object stands here", None);
-            None
-        }
+    let all = document.get("schema").map(Node::items).unwrap_or_default();
+    let mut keys = all.iter().filter(|object| is_key(object)).skip(1);
+    if let Some(second) = keys.next() {
+        report.add(second.line, "schema", "a second object with `physicalType: key`", None);
     }
+    let mut objects = all.iter().filter(|object| !is_key(object));
+    let first = objects.next();
+    if first.is_none() {
+        report.add(document.line, "schema", "`schema` is missing: one object for the value", None);
+    }
+    if let Some(second) = objects.next() {
+        let hint = Some("a key with a schema of its own is an object with `physicalType: key`".to_owned());
+        report.add(second.line, "schema", "one contract, one topic: a second object stands here", hint);
+        return None;
+    }
+    first
+}
+
+/// The leaf whose text is the key; `Some(None)` if the key has a schema of its own, `None` if it is not said.
+fn record_key<'n>(document: &'n Node, report: &mut Report<'_>) -> Option<Option<&'n str>> {
+    let objects = document.get("schema").map(Node::items).unwrap_or_default();
+    if !objects.iter().any(is_key) {
+        return text(document, "recordKey", report).map(Some);
+    }
+    if let Some(node) = odcs::custom(document, "recordKey") {
+        let message = "the key is said twice: as a leaf's text, and with a schema of its own";
+        let hint = "leave `recordKey` out, or the object with `physicalType: key`".to_owned();
+        report.add(node.line, "customProperties.recordKey", message, Some(hint));
+    }
+    Some(None)
 }
 
 fn raw_topic<'n>(object: &'n Node, report: &mut Report<'_>) -> Option<&'n str> {
@@ -254,12 +280,13 @@ fn roles(document: &Node, report: &mut Report<'_>) -> Vec<Role> {
         let Some(name) = node.text_at("role") else { continue };
         let path = format!("roles.{index}");
         odcs::check_custom(node, &["view"], &path, report);
-        let (reads, writes) = match node.text_at("access") {
-            None | Some("read") => (true, false),
-            Some("write") => (false, true),
-            Some("readWrite") => (true, true),
+        let (reads, writes, operates) = match node.text_at("access") {
+            None | Some("read") => (true, false, false),
+            Some("write") => (false, true, false),
+            Some("readWrite") => (true, true, false),
+            Some("operate") => (false, false, true),
             Some(_) => {
-                let hint = Some("`read`, `write` or `readWrite`".to_owned());
+                let hint = Some("`read`, `write`, `readWrite` or `operate`".to_owned());
                 report.add(node.line, path, format!("the access of the role `{name}` is not known"), hint);
                 continue;
             }
@@ -275,15 +302,17 @@ fn roles(document: &Node, report: &mut Report<'_>) -> Vec<Role> {
                 continue;
             }
         };
-        roles.push(Role { name: name.to_owned(), view, reads, writes });
+        roles.push(Role { name: name.to_owned(), view, reads, writes, operates });
     }
     roles
 }
 
 fn owner(document: &Node) -> Owner {
     let Some(team) = document.get("team") else { return Owner::default() };
-    let members = team.get("members").map(Node::items).unwrap_or_default();
-    let owners = members.iter().filter(|member| member.text_at("role") == Some("Owner"));
+    // Up to version 3.0 a team is the list of its members.
+    let members = team.get("members").unwrap_or(team).items();
+    let is_owner = |role: &str| role.eq_ignore_ascii_case("owner");
+    let owners = members.iter().filter(|member| member.text_at("role").is_some_and(is_owner));
     Owner {
         team: team.text_at("name").unwrap_or_default().to_owned(),
         contacts: owners.filter_map(|member| member.text_at("username")).map(str::to_owned).collect(),

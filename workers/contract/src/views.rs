@@ -148,6 +148,7 @@ impl Waiting {
 fn waiting(files: &[(String, String)], findings: &mut Vec<Finding>) -> Vec<Waiting> {
     let mut waiting: BTreeMap<String, Waiting> = BTreeMap::new();
     for (path, text) in files {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let Some(stem) = path.strip_suffix(".sql") else { continue };
         let mut parts = stem.rsplit('/');
         let (name, folder, domain) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -183,7 +184,7 @@ fn waiting(files: &[(String, String)], findings: &mut Vec<Finding>) -> Vec<Waiti
                     name: name.to_owned(),
                     domain: domain.unwrap_or_default().to_owned(),
                     file: path.clone(),
-                    sql: text.clone(),
+                    sql: text.to_owned(),
                     query,
                     names,
                 };

@@ -26,7 +26,9 @@ pub(crate) enum Content {
 
 /// Reads one document. The error is (line, message).
 pub(crate) fn read(text: &str) -> Result<Node, (Option<u32>, String)> {
-    serde_saphyr::from_str::<Node>(text).map_err(|error| {
+    // `y` is a unit, `no` and `on` are names of fields; YAML 1.2 takes none of them for a boolean.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
         let line = error.location().and_then(|at| u32::try_from(at.line()).ok());
         let message = error.without_snippet().to_string();
         (line, message)

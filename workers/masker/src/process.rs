@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  value: [0][id][datum] ─► program of (topic, id) ─► [0][masked id][masked datum]
-//!  key:   text of the record key's field ─► the same operation as that field ─► masked key
+//!  key:   text of the record key's field ─► the same operation as that field ─► masked key;
+//!         or [0][id][datum], as the value: a schema of its own has programs of its own
 //!  headers: those the contract allows, and where the record came from
 //! ```
 //!
@@ -11,7 +12,9 @@
 
 use std::io::Write as _;
 
-use sluice_contract::{Contract, ContractPolicy, Contracts, KeyMask, KeyRing, MaskingError, value_subject};
+use sluice_contract::{
+    Contract, ContractPolicy, Contracts, KeyMask, KeyRing, MaskingError, key_subject, value_subject,
+};
 use sluice_core::{
     Class, Fault, LearnError, Outcome, Outputs, Processor, Reason, RecordRef, Route, SchemaId, SchemaLookup,
 };
@@ -31,11 +34,27 @@ pub struct Masker {
 
 struct Topic {
     raw: String,
-    policy: ContractPolicy,
-    key: KeyMask,
+    value: Part,
+    key: Key,
     headers: Vec<String>,
-    subject: String,
     route: Route,
+    /// The schema asked for last is one of a key.
+    asks_for_key: bool,
+}
+
+/// How keys are masked.
+enum Key {
+    /// The text of a leaf of the value.
+    Text(KeyMask),
+    /// A datum with a schema of its own.
+    Datum(Part),
+}
+
+/// Values, or keys with a schema: what covers them, and the programs that were learned. A schema learned for one is
+/// not known for the other, whatever its id.
+struct Part {
+    policy: ContractPolicy,
+    subject: String,
     programs: Programs<Program>,
 }
 
@@ -67,14 +86,18 @@ impl Masker {
 
 impl Topic {
     fn new(contract: &Contract, keys: &KeyRing, route: Route) -> Result<Self, MaskingError> {
+        let part = |policy, subject| Part { policy, subject, programs: Programs::new(PROGRAMS) };
+        let key = match contract.key_policy(keys)? {
+            Some(policy) => Key::Datum(part(policy, key_subject(&contract.masked_topic))),
+            None => Key::Text(contract.key_mask(keys)?),
+        };
         Ok(Self {
             raw: contract.raw_topic.clone(),
-            policy: contract.policy(keys)?,
-            key: contract.key_mask(keys)?,
+            value: part(contract.policy(keys)?, value_subject(&contract.masked_topic)),
+            key,
             headers: contract.headers.clone(),
-            subject: value_subject(&contract.masked_topic),
             route,
-            programs: Programs::new(PROGRAMS),
+            asks_for_key: false,
         })
     }
 
@@ -83,21 +106,22 @@ impl Topic {
         record: &RecordRef<'_>,
         out: &mut Outputs,
         scratch: &mut Vec<u8>,
-    ) -> Result<Outcome, Reason> {
+    ) -> Result<(), Stopped> {
         let mut draft = out.draft(self.route);
-        match record.key {
-            None => return Err(Reason::new(Class::Null, "a key: the text of the record key's field")),
-            Some(key) => draft.key_with(|out| self.key.apply(key, out))?,
+        match (record.key, &mut self.key) {
+            (None, _) => {
+                return Err(Reason::new(Class::Null, "a key: masked records are ordered by it").into());
+            }
+            (Some(key), Key::Text(mask)) => draft.key_with(|out| mask.apply(key, out))?,
+            (Some(key), Key::Datum(part)) => {
+                self.asks_for_key = true;
+                draft.key_with(|out| part.mask(key, out)).map_err(Stopped::in_key)?;
+            }
         }
         // A tombstone deletes its key, masked or not: it goes on as one.
         if let Some(value) = record.value {
-            let (id, datum) =
-                framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
-            let Some(program) = self.programs.get(id) else { return Ok(Outcome::NeedsSchema(id)) };
-            draft.value_with(|out| {
-                framing::write_prefix(program.masked_id, out);
-                program.patch.run(datum, out).map_err(reason)
-            })?;
+            self.asks_for_key = false;
+            draft.value_with(|out| self.value.mask(value, out))?;
         }
         scratch.clear();
         // Writing into a vector cannot fail.
@@ -110,7 +134,70 @@ impl Topic {
         }
         draft.timestamp_ms(record.timestamp_ms);
         draft.emit();
-        Ok(Outcome::Emitted)
+        Ok(())
+    }
+}
+
+impl Part {
+    /// Appends the masked form of a framed datum.
+    fn mask(&mut self, framed: &[u8], out: &mut Vec<u8>) -> Result<(), Stopped> {
+        let (id, datum) =
+            framing::split(framed).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
+        let program = self.programs.get(id).ok_or(Stopped::Needs(id))?;
+        framing::write_prefix(program.masked_id, out);
+        Ok(program.patch.run(datum, out).map_err(reason)?)
+    }
+
+    fn learn(
+        &mut self,
+        id: SchemaId,
+        writer: &Schema,
+        registry: &mut dyn SchemaLookup,
+    ) -> Result<(), LearnError> {
+        let uncovered = |why: String| LearnError::Uncovered(Reason::new(Class::Contract, why));
+        let patch = Patch::compile(writer, &self.policy).map_err(|error| match error {
+            PatchError::Uncovered(paths) => {
+                uncovered(format!("a policy for every leaf of schema {id}; none for: {}", paths.join(", ")))
+            }
+            other => uncovered(format!("schema {id} that the policy fits: {other}")),
+        })?;
+        let Some(masked_id) = registry.id_of(&self.subject, patch.derived().json())? else {
+            let why = format!(
+                "the schema derived from schema {id}, registered under {}: run `sluice apply`",
+                self.subject
+            );
+            return Err(LearnError::Fault(Fault::outage("looking up the masked schema", why)));
+        };
+        self.programs.insert(id, Program { patch, masked_id });
+        Ok(())
+    }
+}
+
+/// Why a record does not go on now.
+enum Stopped {
+    /// A schema has to be learned first.
+    Needs(SchemaId),
+    /// It is a dead letter.
+    Refused(Reason),
+}
+
+impl From<Reason> for Stopped {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl Stopped {
+    /// The same, placed in the key.
+    fn in_key(self) -> Self {
+        match self {
+            Self::Needs(id) => Self::Needs(id),
+            Self::Refused(reason) => {
+                let dot = if reason.path.is_empty() { "" } else { "." };
+                let path = format!("(key){dot}{}", reason.path);
+                Self::Refused(Reason { path, ..reason })
+            }
+        }
     }
 }
 
@@ -126,7 +213,11 @@ impl Processor for Masker {
         let Some(topic) = self.topics.iter_mut().find(|topic| topic.raw == record.topic) else {
             return Outcome::Uncovered(Reason::new(Class::Contract, "a contract for this topic"));
         };
-        topic.mask(record, out, &mut self.scratch).unwrap_or_else(Outcome::DeadLetter)
+        match topic.mask(record, out, &mut self.scratch) {
+            Ok(()) => Outcome::Emitted,
+            Err(Stopped::Needs(id)) => Outcome::NeedsSchema(id),
+            Err(Stopped::Refused(reason)) => Outcome::DeadLetter(reason),
+        }
     }
 
     fn learn(
@@ -144,22 +235,10 @@ impl Processor for Masker {
             .ok_or_else(|| uncovered("a contract for this topic".into()))?;
         let writer = Schema::parse(schema)
             .map_err(|error| uncovered(format!("schema {id} that can be read: {error}")))?;
-        let patch = Patch::compile(&writer, &topic.policy).map_err(|error| match error {
-            PatchError::Uncovered(paths) => {
-                uncovered(format!("a policy for every leaf of schema {id}; none for: {}", paths.join(", ")))
-            }
-            other => uncovered(format!("schema {id} that the policy fits: {other}")),
-        })?;
-        let derived = patch.derived().json();
-        let Some(masked_id) = registry.id_of(&topic.subject, derived)? else {
-            let why = format!(
-                "the schema derived from schema {id}, registered under {}: run `sluice apply`",
-                topic.subject
-            );
-            return Err(LearnError::Fault(Fault::outage("looking up the masked schema", why)));
-        };
-        topic.programs.insert(id, Program { patch, masked_id });
-        Ok(())
+        match (&mut topic.key, topic.asks_for_key) {
+            (Key::Datum(key), true) => key.learn(id, &writer, registry),
+            (Key::Datum(_), false) | (Key::Text(_), _) => topic.value.learn(id, &writer, registry),
+        }
     }
 
     fn routes(&self) -> &[String] {

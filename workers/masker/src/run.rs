@@ -25,7 +25,8 @@ impl Serving for Serves {
     }
 
     fn accept(&self, contract: &Contract) -> Result<(), String> {
-        contract.policy(&self.0).map(drop).map_err(|error| error.to_string())
+        let ready = contract.policy(&self.0).and_then(|_| contract.key_policy(&self.0));
+        ready.map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -15,8 +15,8 @@ pub use watch::{Serving, Watch, reads};
 
 /// A file of a contract is a page of text; one that is larger is a mistake.
 const FILE_LIMIT: u64 = 4 << 20;
-/// `schemas/<domain>/<topic>/file`, `schemas/<domain>/views/file`: no deeper.
-const DEPTH: usize = 3;
+/// `schemas/<domain>/<topic>/file`, `schemas/<domain>/views/file`; domains may stand in folders of their own.
+const DEPTH: usize = 6;
 
 /// Masking keys by name, each with its epochs: `{pseudonym: {1: {file: …}}}`. A key is at least 32 bytes, in base64.
 pub type KeysSection = BTreeMap<String, BTreeMap<u32, Secret>>;

@@ -171,7 +171,10 @@ impl Registry {
         post_schema(&self.settings, subject.to_owned(), supplied(schema))
             .await
             .map(|registered| SchemaId(registered.id))
-            .map_err(|error| Fault::outage(format!("registering a schema for {subject}"), error))
+            .map_err(|error| {
+                let doing = format!("registering a schema for {subject}");
+                if is_refused(&error) { Fault::user(doing, error) } else { Fault::outage(doing, error) }
+            })
     }
 
     /// Would the registry take this schema as the next version of a subject that has one?
@@ -257,14 +260,24 @@ fn supplied(schema: &str) -> SuppliedSchema {
 }
 
 fn says_not_found(error: &SRCError) -> bool {
+    code(error).is_some_and(|code| NOT_FOUND.contains(&code))
+}
+
+/// The registry has looked at the schema and will not have it: 42201 and the like, or 409.
+fn is_refused(error: &SRCError) -> bool {
+    code(error).is_some_and(|code| code == 409 || code == 422 || (42_200..42_300).contains(&code))
+}
+
+/// The registry's own code for an error, if it gave one.
+fn code(error: &SRCError) -> Option<u32> {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         if let Some(raw) = inner.downcast_ref::<RawError>() {
-            return NOT_FOUND.contains(&raw.error_code);
+            return Some(raw.error_code);
         }
         source = inner.source();
     }
-    false
+    None
 }
 
 /// The registry as a lane sees it: blocking, from a thread that is not tokio's.

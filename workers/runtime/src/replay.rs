@@ -107,7 +107,7 @@ fn judge(
     record: &RecordRef<'_>,
     outputs: &mut Outputs,
 ) -> Result<Verdict, Fault> {
-    let mut learned = None;
+    let mut learned = 0;
     let uncovered = |reason: Reason| {
         let doing = format!("replaying {}[{}] offset {}", record.topic, record.partition, record.offset);
         Fault::user(doing, reason.to_string())
@@ -119,7 +119,8 @@ fn judge(
             Outcome::Skipped(reason) => return Ok(Verdict::Skipped(reason)),
             Outcome::DeadLetter(reason) => return Ok(Verdict::Refused(reason)),
             Outcome::Uncovered(reason) => return Err(uncovered(reason)),
-            Outcome::NeedsSchema(id) if learned == Some(id) => {
+            // Its key may have a schema, and its value has one.
+            Outcome::NeedsSchema(id) if learned == 2 => {
                 let why = format!("schema {id} was learned and is asked for again");
                 return Err(Fault::bug("learning a schema", why));
             }
@@ -129,7 +130,7 @@ fn judge(
                     return Ok(Verdict::Refused(Reason::new(Class::UnknownSchema, expected)));
                 };
                 match processor.learn(record.topic, id, &schema, registry) {
-                    Ok(()) => learned = Some(id),
+                    Ok(()) => learned += 1,
                     Err(LearnError::Uncovered(reason)) => return Err(uncovered(reason)),
                     Err(LearnError::Fault(fault)) => return Err(fault),
                 }

@@ -4,14 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use sluice_contract::Compatibility;
 use sluice_contract::compatibility::Version;
-use sluice_contract::plan::{Acl, Change, Desired, Subject, SubjectState, TopicState, World};
+use sluice_contract::plan::{
+    Acl, Change, Desired, Subject, SubjectState, Topic, TopicState, World, together,
+};
 use sluice_core::Fault;
 
 use crate::config::{KafkaSection, RegistrySection};
-use crate::kafka;
 use crate::kafka::admin::Admin;
 use crate::registry::Registry;
 
@@ -20,7 +21,6 @@ const AT_ONCE: usize = 16;
 
 /// Kafka and the registry, for administration.
 pub struct Servers {
-    kafka: KafkaSection,
     admin: Admin,
     registry: Registry,
     replication: i32,
@@ -33,15 +33,14 @@ impl Servers {
     /// A [`Fault`] of the user if a section is wrong.
     pub fn new(kafka: &KafkaSection, registry: &RegistrySection, replication: i32) -> Result<Self, Fault> {
         let (admin, registry) = (Admin::new(kafka)?, Registry::new(registry)?);
-        Ok(Self { kafka: kafka.clone(), admin, registry, replication })
+        Ok(Self { admin, registry, replication })
     }
 
-    /// Do both answer?
+    /// Does the registry answer?
     ///
     /// # Errors
-    /// A [`Fault`] that says which does not.
+    /// A [`Fault`] if it does not.
     pub async fn ping(&self) -> Result<(), Fault> {
-        kafka::knock(&self.kafka)?;
         self.registry.ping().await
     }
 
@@ -69,14 +68,6 @@ impl Servers {
         Ok(world)
     }
 
-    /// Adds many permissions by one call; as [`Servers::carry_out`] of each.
-    ///
-    /// # Errors
-    /// A [`Fault`] with the broker's reason.
-    pub fn permit(&self, acls: &[Acl]) -> Result<(), Fault> {
-        self.admin.permit(acls)
-    }
-
     /// A subject, and if the wanted schema is not registered under it, what is.
     async fn subject(&self, wanted: &Subject) -> Result<(String, SubjectState), Fault> {
         let (name, schema) = (&wanted.subject, &wanted.schema);
@@ -102,16 +93,38 @@ impl Servers {
         Ok((name.clone(), state))
     }
 
-    /// Carries one change out. Repeating one that was carried out changes nothing.
+    /// Carries the first of these changes out, and with it those that may go together with it; how many that were. On
+    /// an error some of them may be done: repeating a change that was carried out changes nothing.
     ///
     /// # Errors
     /// A [`Fault`] with the server's reason.
-    pub async fn carry_out(&self, change: &Change) -> Result<(), Fault> {
+    pub async fn carry_out(&self, changes: &[Change]) -> Result<usize, Fault> {
+        let count = together(changes);
+        let batch = &changes[..count];
+        let topics: Vec<&Topic> = batch
+            .iter()
+            .filter_map(|change| if let Change::CreateTopic { topic } = change { Some(topic) } else { None })
+            .collect();
+        let acls: Vec<Acl> = batch
+            .iter()
+            .filter_map(
+                |change| if let Change::CreateAcl { acl } = change { Some(acl.clone()) } else { None },
+            )
+            .collect();
+        if !topics.is_empty() {
+            self.admin.create_planned(&topics, self.replication).await?;
+        } else if !acls.is_empty() {
+            self.admin.permit(&acls)?;
+        } else {
+            let calls = stream::iter(batch.iter().map(|change| self.carry_out_one(change)));
+            calls.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        }
+        Ok(count)
+    }
+
+    async fn carry_out_one(&self, change: &Change) -> Result<(), Fault> {
         match change {
-            Change::CreateTopic { topic } => {
-                let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
-                self.admin.create(&topic.name, partitions, self.replication, &topic.config).await
-            }
+            Change::CreateTopic { topic } => self.admin.create_planned(&[topic], self.replication).await,
             Change::RaisePartitions { topic, to, .. } => {
                 self.admin.raise_partitions(topic, *to as usize).await
             }

@@ -8,9 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sluice_contract::plan::{Acl, Allow, Change, Desired, Plan, Refusal};
+use sluice_contract::plan::{Allow, Desired, Plan, Refusal, together};
 use sluice_contract::{Contracts, Proof, Views};
-use sluice_core::Fault;
 use sluice_runtime::config::{self, KafkaSection, RegistrySection};
 use sluice_runtime::world::Servers;
 use sluice_runtime::{contracts, kafka};
@@ -61,9 +60,6 @@ pub(crate) struct Fleet {
     pub(crate) lake: Option<PathBuf>,
 }
 
-/// Permissions that are added by one call.
-const ACLS_AT_ONCE: usize = 200;
-
 pub(crate) fn plan(command: &PlanCommand) -> Ended {
     if command.proof || command.proof_html.is_some() {
         return crate::proof::proof(command);
@@ -87,8 +83,12 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
         let bar = bar(plan.changes.len() as u64);
         let mut left = &plan.changes[..];
         while let Some(change) = left.first() {
-            let done = carry_out(&servers, left).await.with_context(|| {
-                format!("{change} (what came before is done; run `sluice apply` again to go on)")
+            let done = servers.carry_out(left).await.with_context(|| {
+                let on = "(what came before is done; run `sluice apply` again to go on)";
+                match together(left) {
+                    1 => format!("{change} {on}"),
+                    more => format!("{change}, and {} more like it {on}", more - 1),
+                }
             })?;
             let (done, rest) = left.split_at(done);
             left = rest;
@@ -120,23 +120,6 @@ struct Looked {
     tables: Vec<TablePlan>,
 }
 
-/// Carries the next change out, or the next permissions together; how many that were.
-async fn carry_out(servers: &Servers, left: &[Change]) -> Result<usize, Fault> {
-    let permissions = left.iter().map_while(|change| match change {
-        Change::CreateAcl { acl } => Some(acl.clone()),
-        _ => None,
-    });
-    let permissions: Vec<Acl> = permissions.take(ACLS_AT_ONCE).collect();
-    if !permissions.is_empty() {
-        servers.permit(&permissions)?;
-        return Ok(permissions.len());
-    }
-    if let Some(change) = left.first() {
-        servers.carry_out(change).await?;
-    }
-    Ok(1)
-}
-
 /// Reads the file and the contracts, and sees that the servers answer.
 pub(crate) async fn fleet(config: &Path) -> anyhow::Result<Fleet> {
     let raw: RawConfig = config::load(config)?;
@@ -163,15 +146,16 @@ async fn look(args: &PlanArgs) -> anyhow::Result<Looked> {
     let leaks = Proof::of(&contracts, &views).leaks;
     plan.refusals.extend(leaks.into_iter().map(|leak| Refusal::Leak { leak }));
     let mut tables = Vec::new();
-    if let Some(lake) = &lake {
-        for subject in desired.subjects.iter().filter(|subject| subject.lands) {
-            let table = delta::plan::table(lake, &subject.topic, &subject.schema)
-                .await
-                .context("reading the lake")?;
-            if let TableChange::Conflict { path, why } = &table.change {
-                let (topic, path, why) = (table.topic.clone(), path.clone(), why.clone());
-                plan.refusals.push(Refusal::Table { topic, path, why });
-            }
+    for subject in desired.subjects.iter().filter(|subject| subject.lands) {
+        let table = delta::plan::table(lake.as_deref(), &subject.topic, &subject.schema)
+            .await
+            .context("reading the lake")?;
+        if let TableChange::Conflict { path, why } = &table.change {
+            let (topic, path, why) = (table.topic.clone(), path.clone(), why.clone());
+            plan.refusals.push(Refusal::Table { topic, path, why });
+        }
+        // Whether a table is there is not known without its lake; whether one can be there is.
+        if lake.is_some() {
             tables.push(table);
         }
     }

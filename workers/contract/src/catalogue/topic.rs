@@ -3,8 +3,13 @@
 use std::fmt::Write as _;
 
 use super::{Page, frame, kept, topic_page, view_page};
+use sluice_wire::{Logical, Schema};
+use sqlparser::keywords::{
+    ALL_KEYWORDS, ALL_KEYWORDS_INDEX, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS,
+};
+
 use crate::avsc;
-use crate::contract::{Contract, View, WarehouseMode, sql_name};
+use crate::contract::{Contract, Field, Role, View, WarehouseMode, sql_name};
 use crate::contracts::Contracts;
 use crate::html::Escaped;
 use crate::masking::Op;
@@ -20,7 +25,10 @@ pub(super) fn page(contract: &Contract, views: &Views, contracts: &Contracts) ->
         Escaped(contract.description.as_deref().unwrap_or_default())
     );
     facts_of(contract, &mut body);
-    fields(contract, &mut body);
+    if let Some(key) = contract.record_key.schema() {
+        fields("Key", &key.schema, &key.fields, &mut body);
+    }
+    fields("Fields", &contract.value, &contract.fields, &mut body);
     lineage(contract, views, contracts, &mut body);
     query(contract, &mut body);
     Page { name: topic_page(contract), html: frame::framed(&contract.raw_topic, &body, "") }
@@ -57,7 +65,8 @@ fn facts_of(contract: &Contract, body: &mut String) {
     row("partitions", contract.partitions.to_string());
     row("kept", format!("{} ({})", kept(contract), contract.cleanup.as_str()));
     row("compatibility", contract.compatibility.to_string());
-    row("record key", code(&contract.record_key));
+    let key = contract.record_key.leaf().map_or_else(|| "a schema of its own, see below".to_owned(), code);
+    row("record key", key);
     row("whose data", contract.subject_key.as_deref().map(code).unwrap_or_default());
     row("headers passed on", text(&contract.headers.join(", ")));
     let mode = match &contract.warehouse.mode {
@@ -65,37 +74,40 @@ fn facts_of(contract: &Contract, body: &mut String) {
         WarehouseMode::Upsert(key) => format!("upsert by {}", key.join(", ")),
     };
     row("table", format!("{} ({})", code(&sql_name(&contract.masked_topic)), text(&mode)));
-    let roles: Vec<String> = contract
-        .roles
-        .iter()
-        .map(|role| match role.view {
-            View::Raw => format!("{} (raw and masked)", Escaped(&role.name)),
-            View::Masked => format!("{} (masked)", Escaped(&role.name)),
-        })
-        .collect();
-    row("read by", roles.join(", "));
+    let readers = contract.roles.iter().filter(|role| role.reads).map(|role| match role.view {
+        View::Raw => format!("{} (raw and masked)", Escaped(&role.name)),
+        View::Masked => format!("{} (masked)", Escaped(&role.name)),
+    });
+    row("read by", readers.collect::<Vec<_>>().join(", "));
+    let named = |roles: &dyn Fn(&Role) -> bool| {
+        let named = contract.roles.iter().filter(|role| roles(role));
+        named.map(|role| text(&role.name)).collect::<Vec<_>>().join(", ")
+    };
+    row("written by", named(&|role| role.writes));
+    row("operated by", named(&|role| role.operates));
     body.push_str("</dl>\n");
 }
 
-fn fields(contract: &Contract, body: &mut String) {
-    let json = serde_json::from_str(contract.value.json()).unwrap_or_default();
+fn fields(heading: &str, schema: &Schema, fields: &[Field], body: &mut String) {
+    let json = serde_json::from_str(schema.json()).unwrap_or_default();
     let docs = avsc::docs(&json);
-    body.push_str(
-        "<h2>Fields</h2>\n<table><thead><tr><th>field</th><th>type</th><th>what it is</th><th>classification</th><th>tags</th><th>masking</th></tr></thead><tbody>\n",
+    let _ = writeln!(
+        body,
+        "<h2>{heading}</h2>\n<table><thead><tr><th>field</th><th>type</th><th>what it is</th><th>classification</th><th>tags</th><th>masking</th></tr></thead><tbody>"
     );
-    for field in &contract.fields {
+    for field in fields {
         let leaf = &field.leaf;
         let mut of = leaf.leaf.name.clone().unwrap_or_else(|| leaf.leaf.kind.as_str().to_owned());
         if let Some(logical) = leaf.leaf.logical {
-            let _ = write!(of, ", {logical:?}");
+            let _ = write!(of, ", {}", logical_word(logical));
         }
         if leaf.nullable {
             of.push_str(", or null");
         }
         let _ = writeln!(
             body,
-            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"{}\">{}</td><td>{}</td><td>{}</td></tr>",
-            Escaped(&leaf.path),
+            "<tr><td><code>{}</code></td><td data-of=\"type\">{}</td><td>{}</td><td class=\"{}\">{}</td><td data-of=\"tags\">{}</td><td data-of=\"masking\">{}</td></tr>",
+            Escaped(if leaf.path.is_empty() { "(key)" } else { &leaf.path }),
             Escaped(&of),
             Escaped(docs.get(&leaf.path).map_or("", String::as_str)),
             match field.classification.as_str() {
@@ -109,6 +121,25 @@ fn fields(contract: &Contract, body: &mut String) {
         );
     }
     body.push_str("</tbody></table>\n");
+}
+
+/// A logical type as schemas spell it.
+fn logical_word(logical: Logical) -> String {
+    match logical {
+        Logical::Decimal { precision, scale } => format!("decimal({precision}, {scale})"),
+        Logical::BigDecimal => "big-decimal".to_owned(),
+        Logical::Uuid => "uuid".to_owned(),
+        Logical::Date => "date".to_owned(),
+        Logical::TimeMillis => "time-millis".to_owned(),
+        Logical::TimeMicros => "time-micros".to_owned(),
+        Logical::TimestampMillis => "timestamp-millis".to_owned(),
+        Logical::TimestampMicros => "timestamp-micros".to_owned(),
+        Logical::TimestampNanos => "timestamp-nanos".to_owned(),
+        Logical::LocalTimestampMillis => "local-timestamp-millis".to_owned(),
+        Logical::LocalTimestampMicros => "local-timestamp-micros".to_owned(),
+        Logical::LocalTimestampNanos => "local-timestamp-nanos".to_owned(),
+        Logical::Duration => "duration".to_owned(),
+    }
 }
 
 /// Where the topic's records go: masked topic, facts, tables, and the views over them.
@@ -190,8 +221,16 @@ fn query(contract: &Contract, body: &mut String) {
             columns.push(column);
         }
     }
-    // An unquoted name is lower case in SQL.
-    let quoted = |column: &&str| match column.chars().any(|c| c.is_ascii_uppercase()) {
+    // An unquoted name is lower case in SQL, and none of its own words.
+    let is_word = |column: &str| {
+        let column = column.to_ascii_uppercase();
+        let reserved = RESERVED_FOR_COLUMN_ALIAS.iter().chain(RESERVED_FOR_TABLE_ALIAS);
+        ALL_KEYWORDS_INDEX
+            .iter()
+            .zip(ALL_KEYWORDS)
+            .any(|(keyword, word)| *word == column && reserved.clone().any(|reserved| reserved == keyword))
+    };
+    let quoted = |column: &&str| match column.chars().any(|c| c.is_ascii_uppercase()) || is_word(column) {
         true => format!("\"{column}\""),
         false => (*column).to_owned(),
     };

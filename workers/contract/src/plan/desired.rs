@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Access, CLEANUP, Desired, Principals, Purpose, RECEIPTS, RETENTION, Subject, Topic, acl};
 use crate::contract::{Cleanup, Contract, Retention, dead_letter_topic, value_subject};
 use crate::contracts::Contracts;
+use crate::key::key_subject;
 
 /// How long dead letters stay where the topic's own records stay for ever, in milliseconds: 30 days.
 const DEAD_LETTERS: i64 = 30 * 86_400_000;
@@ -32,10 +33,20 @@ impl Desired {
                 subject: value_subject(topic),
                 contract: contract.id.clone(),
                 topic: topic.to_owned(),
+                raw: topic == contract.raw_topic,
                 lands: topic != contract.raw_topic,
                 schema: schema.to_owned(),
                 compatibility: contract.compatibility,
             };
+            let key = |topic: &str, schema: &str| Subject {
+                subject: key_subject(topic),
+                lands: false,
+                ..subject(topic, schema)
+            };
+            if let Some(of_key) = contract.record_key.schema() {
+                desired.subjects.push(key(&contract.masked_topic, of_key.masked_schema().json()));
+                raw.push(key(&contract.raw_topic, of_key.schema.json()));
+            }
             desired.subjects.push(subject(&contract.masked_topic, contract.masked_schema().json()));
             if let (Some(facts), Some(fact)) = (&contract.facts, contracts.fact()) {
                 desired.subjects.push(subject(&facts.topic, fact.json()));

@@ -44,7 +44,8 @@ pub(super) fn diff(desired: &Desired, world: &World, allow: Allow) -> Plan {
             let why = if breaks.is_empty() { state.incompatible.clone() } else { Vec::new() };
             plan.refusals.push(Refusal::Incompatible { subject, breaks, why });
         } else {
-            plan.changes.push(Change::RegisterSchema { subject, schema, first: !state.has_versions });
+            let (first, raw) = (!state.has_versions, wanted.raw);
+            plan.changes.push(Change::RegisterSchema { subject, schema, first, raw });
         }
     }
     plan

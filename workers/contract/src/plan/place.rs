@@ -3,6 +3,7 @@
 use super::{CLEANUP, RETENTION, Refusal};
 use crate::contract::{Contract, value_subject};
 use crate::contracts::Contracts;
+use crate::key::{self, key_subject};
 
 impl Refusal {
     /// File and line that ask for what is refused; `None` if no contract does.
@@ -20,6 +21,14 @@ impl Refusal {
             }
             Self::Incompatible { subject, breaks, .. } => {
                 let path = breaks.first().map(|first| first.path.as_str()).unwrap_or_default();
+                let of_key = |contract: &Contract| {
+                    [&contract.raw_topic, &contract.masked_topic]
+                        .map(|topic| key_subject(topic))
+                        .contains(subject)
+                };
+                if let Some(contract) = contracts.iter().find(|contract| of_key(contract)) {
+                    return Some((contract.file(), contract.line(&key::place(path))));
+                }
                 let is_of = |contract: &&Contract| {
                     let facts = contract.facts.as_ref().map(|facts| &facts.topic);
                     let topics = [Some(&contract.raw_topic), Some(&contract.masked_topic), facts];

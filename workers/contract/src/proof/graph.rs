@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Edge, KEY, Leak, Node, Place, Proof, ROWS, Step};
 use crate::contract::{Contract, Field, sql_name};
 use crate::contracts::Contracts;
+use crate::key;
 use crate::lineage::Origin;
 use crate::masking::Op;
 use crate::views::{SqlView, Views};
@@ -25,6 +26,9 @@ pub(super) fn build(contracts: &Contracts, views: &Views) -> Proof {
         building.raw.insert(sql_name(&contract.raw_topic), contract);
         for field in contract.fields.iter().filter(|field| is_sensitive(field)) {
             building.leaf(contract, field);
+        }
+        for field in contract.record_key.fields().iter().filter(|field| is_sensitive(field)) {
+            building.key_leaf(contract, field);
         }
     }
     let mut waiting: Vec<&SqlView> = views.iter().collect();
@@ -49,6 +53,13 @@ pub(super) fn build(contracts: &Contracts, views: &Views) -> Proof {
 
 fn is_sensitive(field: &Field) -> bool {
     !field.tags.is_empty() || field.classification == "restricted"
+}
+
+fn step(op: &Op) -> Step {
+    match op {
+        Op::Keep => Step::AsIs,
+        op => Step::Masked(op.to_string()),
+    }
 }
 
 struct Building<'c> {
@@ -79,7 +90,11 @@ impl Building<'_> {
     }
 
     fn raw_leaf(&mut self, contract: &Contract, field: &Field) -> usize {
-        let number = self.node(Place::RawTopic, &contract.raw_topic, &field.leaf.path);
+        self.raw(contract, field, &field.leaf.path)
+    }
+
+    fn raw(&mut self, contract: &Contract, field: &Field, leaf: &str) -> usize {
+        let number = self.node(Place::RawTopic, &contract.raw_topic, leaf);
         if let Some(node) = self.proof.nodes.get_mut(number) {
             node.tags.clone_from(&field.tags);
             node.classification.clone_from(&field.classification);
@@ -99,11 +114,8 @@ impl Building<'_> {
         let raw = self.raw_leaf(contract, field);
         let letters = self.node(Place::DeadLetter, &contract.raw_dead_letter(), path);
         self.edge(raw, Some(letters), Step::AsIs);
-        let step = || match &field.op {
-            Op::Keep => Step::AsIs,
-            op => Step::Masked(op.to_string()),
-        };
-        if contract.record_key == path {
+        let step = || step(&field.op);
+        if contract.record_key.leaf() == Some(path) {
             let key = self.node(Place::RawTopic, &contract.raw_topic, KEY);
             self.edge(raw, Some(key), Step::AsIs);
             let masked = self.node(Place::MaskedTopic, &contract.masked_topic, KEY);
@@ -136,6 +148,16 @@ impl Building<'_> {
                 self.edge(fact, Some(table), Step::AsIs);
             }
         }
+    }
+
+    /// One sensitive leaf of a key with a schema of its own: no sink lands keys.
+    fn key_leaf(&mut self, contract: &Contract, field: &Field) {
+        let leaf = key::place(&field.leaf.path);
+        let raw = self.raw(contract, field, &leaf);
+        let letters = self.node(Place::DeadLetter, &contract.raw_dead_letter(), &leaf);
+        self.edge(raw, Some(letters), Step::AsIs);
+        let masked = self.node(Place::MaskedTopic, &contract.masked_topic, &leaf);
+        self.edge(raw, Some(masked), step(&field.op));
     }
 
     fn view(&mut self, view: &SqlView) {
@@ -196,7 +218,8 @@ impl Building<'_> {
             }
             let contract = contracts.by_raw_topic(&node.name);
             // The key is reached from its leaf.
-            if node.leaf == KEY || (node.leaf == ROWS && self.says_more(&node.name)) {
+            if (node.leaf == KEY && !node.is_sensitive()) || (node.leaf == ROWS && self.says_more(&node.name))
+            {
                 continue;
             }
             for way in proof.unmasked(number, &after) {

@@ -113,7 +113,7 @@ fn a_topics_page_says_owner_retention_classification_masking_lineage_and_a_query
         "30 days (delete)",
         "aviation-raw-readers (raw and masked)",
         "hmac: key pseudonym, domain tailnum",
-        "<td class=\"restricted\">restricted</td><td>PII</td>",
+        "<td class=\"restricted\">restricted</td><td data-of=\"tags\">PII</td>",
         "Tail number: names the aircraft, and so its owner.",
         "<a href=\"view-late_aircraft.html\">",
         "<a href=\"topic-aircraft.html\">aviation.aircraft.v1</a> (tailnum)",

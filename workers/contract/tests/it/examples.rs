@@ -43,7 +43,7 @@ fn flight() {
     assert_eq!(flight.retention, Retention::Millis(30 * 86_400_000));
     assert_eq!(flight.cleanup, Cleanup::Delete);
     assert_eq!(flight.compatibility, Compatibility::FullTransitive);
-    assert_eq!(flight.record_key, "tailnum");
+    assert_eq!(flight.record_key.leaf(), Some("tailnum"));
     assert_eq!(flight.headers, ["traceparent"]);
     assert_eq!(flight.fields.len(), 19);
     assert_eq!(masked_ops(flight), [("tailnum", "hmac: key pseudonym, domain tailnum".to_owned())]);

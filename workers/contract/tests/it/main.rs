@@ -6,6 +6,7 @@ mod adopt;
 mod catalogue;
 mod examples;
 mod files;
+mod keyed;
 mod masking;
 mod mutations;
 mod plan;

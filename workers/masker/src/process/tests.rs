@@ -1,5 +1,7 @@
 //! The masker over the repository's own contracts.
 
+mod keyed;
+
 use std::collections::BTreeMap;
 
 use sluice_core::{Header, Offset};

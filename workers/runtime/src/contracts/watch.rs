@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sluice_contract::{Adopted, Contract, Contracts, Files, hold_back, value_subject};
+use sluice_contract::{Adopted, Contract, Contracts, Files, hold_back, key_subject, value_subject};
 use sluice_core::Fault;
 use tokio_util::sync::CancellationToken;
 
@@ -167,7 +167,7 @@ impl Watch {
         (gone || !ready.changed(&self.serving).is_empty()).then_some(ready)
     }
 
-    /// Folders of contracts that are new or changed and whose topics or masked schema are not there yet.
+    /// Folders of contracts that are new or changed and whose topics or masked schemas are not there yet.
     async fn not_applied(&mut self, adopted: &Adopted, worker: &dyn Serving) -> BTreeSet<String> {
         let changed = adopted.changed(&self.serving);
         let mut waiting = BTreeSet::new();
@@ -193,6 +193,12 @@ impl Watch {
         let subject = value_subject(&contract.masked_topic);
         if self.registry.id_of(&subject, contract.masked_schema().json()).await?.is_none() {
             return Ok(false);
+        }
+        if let Some(key) = contract.record_key.schema() {
+            let subject = key_subject(&contract.masked_topic);
+            if self.registry.id_of(&subject, key.masked_schema().json()).await?.is_none() {
+                return Ok(false);
+            }
         }
         let admin = match &self.admin {
             Some(admin) => Arc::clone(admin),

@@ -9,7 +9,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
-use sluice_contract::plan::{Acl, Operation, Resource};
+use sluice_contract::plan::{self, Acl, Operation, Resource};
 use sluice_core::Fault;
 
 use super::native::{self, ClientError, Tokened};
@@ -168,17 +168,31 @@ impl Admin {
         replication: i32,
         config: &BTreeMap<String, String>,
     ) -> Result<(), Fault> {
-        let doing = format!("creating topic {name}");
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
-        for (key, value) in config {
-            topic = topic.set(key, value);
+        self.create_all(vec![new_topic(name, partitions, replication, config)]).await
+    }
+
+    /// The same of the contracts' topics, by one call.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the broker's reason; others of the call may have been created.
+    pub async fn create_planned(&self, topics: &[&plan::Topic], replication: i32) -> Result<(), Fault> {
+        let new = topics.iter().map(|topic| {
+            let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
+            new_topic(&topic.name, partitions, replication, &topic.config)
+        });
+        self.create_all(new.collect()).await
+    }
+
+    async fn create_all(&self, topics: Vec<NewTopic<'_>>) -> Result<(), Fault> {
+        let made = self.client.create_topics(&topics, &options()).await.map_err(|error| {
+            let names: Vec<&str> = topics.iter().map(|topic| topic.name).collect();
+            Fault::outage(format!("creating {}", names.join(", ")), error)
+        })?;
+        let mut refused = made.into_iter().filter_map(Result::err);
+        match refused.find(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists) {
+            Some((name, code)) => Err(Fault::user(format!("creating topic {name}"), code)),
+            None => Ok(()),
         }
-        let made = self
-            .client
-            .create_topics([&topic], &options())
-            .await
-            .map_err(|error| Fault::outage(doing.clone(), error))?;
-        one(made, &doing, &[RDKafkaErrorCode::TopicAlreadyExists])
     }
 
     /// Raises the number of partitions.
@@ -193,7 +207,7 @@ impl Admin {
             .create_partitions([&wanted], &options())
             .await
             .map_err(|error| Fault::outage(doing.clone(), error))?;
-        one(made, &doing, &[])
+        one(made, &doing)
     }
 
     /// Sets all settings of a topic: those not named go back to the brokers' defaults, so give the whole map.
@@ -216,9 +230,18 @@ impl Admin {
                 .map(|result| result.map(|_| String::new()).map_err(|(_, code)| (String::new(), code)))
                 .collect(),
             &doing,
-            &[],
         )
     }
+}
+
+fn new_topic<'a>(
+    name: &'a str,
+    partitions: i32,
+    replication: i32,
+    config: &'a BTreeMap<String, String>,
+) -> NewTopic<'a> {
+    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+    config.iter().fold(new, |new, (key, value)| new.set(key, value))
 }
 
 /// Not being allowed is the operator's to mend; anything else may pass.
@@ -235,16 +258,9 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
 }
 
-fn one(
-    results: Vec<Result<String, (String, RDKafkaErrorCode)>>,
-    doing: &str,
-    fine: &[RDKafkaErrorCode],
-) -> Result<(), Fault> {
-    for result in results {
-        match result {
-            Err((_, code)) if !fine.contains(&code) => return Err(Fault::user(doing.to_owned(), code)),
-            _ => {}
-        }
+fn one(results: Vec<Result<String, (String, RDKafkaErrorCode)>>, doing: &str) -> Result<(), Fault> {
+    match results.into_iter().find_map(Result::err) {
+        Some((_, code)) => Err(Fault::user(doing.to_owned(), code)),
+        None => Ok(()),
     }
-    Ok(())
 }

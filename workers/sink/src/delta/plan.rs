@@ -8,6 +8,7 @@ use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
 use deltalake::DeltaTableError;
 use deltalake::logstore::{StorageConfig, logstore_for};
 use serde::Serialize;
+use sluice_contract::recursion;
 use sluice_wire::columns::Columns;
 use url::Url;
 
@@ -69,17 +70,18 @@ pub struct PlanError {
     source: Box<DeltaTableError>,
 }
 
-/// The plan for one topic with records of this schema, against the table in the lake, if there is one.
+/// The plan for one topic with records of this schema, against the table in the lake, if there is one. Without a lake
+/// it is the plan for a first table.
 ///
 /// # Errors
 /// [`PlanError`] if the table is there and cannot be read.
-pub async fn table(lake: &Path, topic: &str, schema: &str) -> Result<TablePlan, PlanError> {
+pub async fn table(lake: Option<&Path>, topic: &str, schema: &str) -> Result<TablePlan, PlanError> {
     let failed = |source| PlanError { topic: topic.to_owned(), source: Box::new(source) };
     let wanted = match wanted(schema) {
         Ok(wanted) => wanted,
         Err(error) => return Ok(conflict(topic, error)),
     };
-    let location = std::path::absolute(lake.join(topic)).ok();
+    let location = lake.and_then(|lake| std::path::absolute(lake.join(topic)).ok());
     let location = location.filter(|folder| folder.join("_delta_log").is_dir());
     let Some(url) = location.and_then(|folder| Url::from_directory_path(folder).ok()) else {
         return Ok(made(topic, &wanted, &lossy(schema)));
@@ -96,6 +98,10 @@ pub async fn table(lake: &Path, topic: &str, schema: &str) -> Result<TablePlan, 
 fn wanted(schema: &str) -> Result<Schema, TypeError> {
     let at_root = |why: String| TypeError { path: String::new(), why };
     let parsed = sluice_wire::Schema::parse(schema).map_err(|error| at_root(error.to_string()))?;
+    if let Some(path) = recursion(schema) {
+        let why = "a record that holds itself, which no columns can: drop the field".to_owned();
+        return Err(TypeError { path, why });
+    }
     let columns = Columns::compile(&parsed, None).map_err(|error| at_root(error.to_string()))?;
     table_schema(&columns.schema(), &Docs::read(schema))
 }
@@ -238,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn a_table_that_is_not_there_is_made_and_what_is_lost_is_said() {
         let lake = tempfile::tempdir().unwrap();
-        let plan = table(lake.path(), "a.v1", SCHEMA).await.unwrap();
+        let plan = table(Some(lake.path()), "a.v1", SCHEMA).await.unwrap();
         assert_eq!(plan.change, TableChange::Create);
         assert!(
             plan.ddl.starts_with("CREATE TABLE \"a.v1\" (\n  \"id\" STRING NOT NULL COMMENT 'it''s id',\n"),

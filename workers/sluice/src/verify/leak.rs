@@ -48,6 +48,11 @@ pub(super) async fn scan(fleet: &Fleet, args: &VerifyArgs) -> anyhow::Result<Vec
     for contract in fleet.contracts.iter() {
         bar.set_message(contract.raw_topic.clone());
         for record in sample(&fleet.kafka, &contract.raw_topic, args.sample).await? {
+            if contract.record_key.schema().is_some()
+                && let Some((_, texts, datum)) = readers.of(&record.key).await?
+            {
+                needles.take_key(contract, texts.read(datum));
+            }
             let Some((_, texts, datum)) = readers.of(&record.value).await? else { continue };
             needles.take(contract, texts.read(datum));
         }
@@ -65,6 +70,15 @@ pub(super) async fn scan(fleet: &Fleet, args: &VerifyArgs) -> anyhow::Result<Vec
                 (contract, readers.of(&record.value).await?)
             {
                 differences.extend(misshapen(contract, &record.place, schema, texts, datum));
+            }
+            if let Some(contract) = contract.filter(|contract| contract.record_key.schema().is_some())
+                && let Some((_, texts, datum)) = readers.of(&record.key).await?
+            {
+                let wrong = contract.misshapen_key(&texts.read(datum)).into_iter().map(|(path, expected)| {
+                    let what = format!("the key's leaf `{path}` is not what its operation gives: {expected}");
+                    leak(record.place.clone(), what)
+                });
+                differences.extend(wrong);
             }
         }
         bar.inc(1);
@@ -135,7 +149,7 @@ impl Sampled {
 }
 
 impl Readers {
-    /// What reads a framed value; nothing if it is none, or if its schema is not known.
+    /// What reads a framed value, or key; nothing if it is none, or if its schema is not known.
     async fn of<'v>(&mut self, value: &'v [u8]) -> Result<Option<(&Schema, &Texts, &'v [u8])>, Fault> {
         let Ok((id, datum)) = framing::split(value) else { return Ok(None) };
         let SchemaId(raw) = id;

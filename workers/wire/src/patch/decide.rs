@@ -76,7 +76,7 @@ impl Asking<'_> {
         let schema = self.schema;
         match schema.node(id) {
             Node::Leaf { leaf, .. } => self.leaf(id, leaf, nullable),
-            Node::Record { .. } if self.open.contains(&id) => Ok(Plan::Back { node: id }),
+            Node::Record { .. } if self.open.contains(&id) => self.back(id),
             Node::Record { fields, .. } => {
                 if let Some(plan) = self.subtree(id, "record")? {
                     return Ok(plan);
@@ -180,7 +180,9 @@ impl Asking<'_> {
                 return Err(self.unsupported("a function takes one leaf, not a whole subtree"));
             }
         };
-        if !self.open.is_empty() && action_reaches_back(self.schema, id, &self.open) {
+        // What is dropped is walked over as it came, whatever it refers to.
+        let stays = !matches!(plan, Plan::Drop(_));
+        if stays && !self.open.is_empty() && action_reaches_back(self.schema, id, &self.open) {
             return Err(
                 self.unsupported("a part that refers back to a record above it is handled leaf by leaf")
             );
@@ -190,6 +192,20 @@ impl Asking<'_> {
         }
         self.lines.push((self.path.clone(), kind.to_owned(), fate.to_owned()));
         Ok(Some(plan))
+    }
+
+    /// A record inside itself: as the policy has it above, or dropped, so that what comes out is not recursive.
+    fn back(&mut self, id: NodeId) -> Result<Plan, PatchError> {
+        match self.policy.subtree(&self.path) {
+            None => Ok(Plan::Back { node: id }),
+            Some(Action::Drop) => {
+                self.lines.push((self.path.clone(), "record".to_owned(), "drop, all of it".to_owned()));
+                Ok(Plan::Drop(id))
+            }
+            Some(Action::Keep | Action::Null | Action::Replace(_)) => {
+                Err(self.unsupported("a record inside itself can only be dropped there"))
+            }
+        }
     }
 
     fn key(&mut self, map: NodeId) -> Result<Plan, PatchError> {

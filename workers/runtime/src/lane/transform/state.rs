@@ -157,7 +157,7 @@ impl<P: Processor> State<P> {
 
     fn handle(&mut self, record: &RecordRef<'_>) -> Result<Handled, Fault> {
         self.open()?;
-        let mut learned = None;
+        let mut learned = 0;
         loop {
             self.outputs.clear();
             match self.processor.process(record, &mut self.outputs) {
@@ -173,14 +173,15 @@ impl<P: Processor> State<P> {
                 }
                 Outcome::DeadLetter(reason) => return self.dead_letter(record, &reason),
                 Outcome::Uncovered(reason) => return Ok(Handled::Stall(reason.to_string())),
-                Outcome::NeedsSchema(id) if learned == Some(id) => {
+                // Its key may have a schema, and its value has one.
+                Outcome::NeedsSchema(id) if learned == 2 => {
                     return Err(Fault::bug(
                         "learning a schema",
                         format!("schema {id} was learned and is asked for again"),
                     ));
                 }
                 Outcome::NeedsSchema(id) => match self.learn(record.topic, id)? {
-                    Learned::Yes => learned = Some(id),
+                    Learned::Yes => learned += 1,
                     Learned::Stall(why) => return Ok(Handled::Stall(why)),
                     Learned::Unknown => {
                         let reason = Reason::new(
