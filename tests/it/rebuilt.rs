@@ -23,7 +23,7 @@ const ATTRIBUTES: usize = 2;
 /// The test contract with a time, lists within a record, and facts.
 fn with_facts(name: &str) -> Contract {
     let contract = Contract::written(name, servers());
-    let fields = SCHEMA.trim_end_matches("]}");
+    let fields = SCHEMA.strip_suffix("]}").unwrap();
     let more = r#",{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"m","type":"long"}]}"#;
     contract.write(&format!("schemas/it/{name}/value.avsc"), &format!("{fields}{more}"));
     let path = format!("schemas/it/{name}/contract.odcs.yaml");
@@ -34,7 +34,7 @@ fn with_facts(name: &str) -> Contract {
         )
     };
     let facts = format!(
-        "  - {{property: facts, value: {{topic: it.{name}.facts.v1, entityType: event, entity: [id], time: at, attributes: [n, m]}}}}\n"
+        "  - {{property: facts, value: {{topic: it.{name}.facts.v1, entityType: event, entity: [id], time: at, attributes: [\"n\", m]}}}}\n"
     );
     let odcs = odcs.replace(
         "customProperties:\n  - {property: masked",

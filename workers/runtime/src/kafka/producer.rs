@@ -176,7 +176,12 @@ impl Producer {
     /// As at [`Producer`].
     pub fn send_offsets(&mut self, positions: &Positions, group: &GroupMetadata) -> Result<(), Fault> {
         let list = list_of(positions)?;
-        self.retrying("sending offsets to the transaction", |client| client.send_offsets(&list, group))
+        // The coordinator ends the transaction then, whatever comes of the call.
+        let within =
+            self.slot.as_ref().map_or(FLUSH_LIMIT, |slot| settings::transaction_timeout(&slot.kafka));
+        self.retrying("sending offsets to the transaction", |client| {
+            client.send_offsets(&list, group, within)
+        })
     }
 
     /// Flushes and commits the transaction.

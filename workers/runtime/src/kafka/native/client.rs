@@ -90,6 +90,8 @@ pub(super) struct Client {
 
 // SAFETY: librdkafka's handle may be used from any thread, and `Callbacks` is Send and Sync by its fields.
 unsafe impl Send for Client {}
+// SAFETY: as above; nothing of it is changed but by its drop.
+unsafe impl Sync for Client {}
 
 impl Client {
     /// Builds a client; `Err` says which property is wrong.

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_int};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -150,7 +151,8 @@ impl Handle<'_> {
     /// The group's generation as this member knows it.
     pub(in crate::kafka) fn group_metadata(&self) -> Option<GroupMetadata> {
         // SAFETY: the client is live; what is returned is ours.
-        NonNull::new(unsafe { sys::rd_kafka_consumer_group_metadata(self.rk()) }).map(GroupMetadata)
+        let found = NonNull::new(unsafe { sys::rd_kafka_consumer_group_metadata(self.rk()) });
+        found.map(|found| GroupMetadata(Arc::new(Generation(found))))
     }
 
     /// Stops fetching, or starts again.
@@ -215,18 +217,23 @@ pub(super) fn millis(wait: Duration) -> c_int {
 }
 
 /// The group's generation, to send along with offsets in a transaction.
-pub struct GroupMetadata(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
+#[derive(Clone)]
+pub struct GroupMetadata(Arc<Generation>);
 
-// SAFETY: a copy of strings and numbers that belongs to nobody else.
-unsafe impl Send for GroupMetadata {}
+struct Generation(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
+
+// SAFETY: a copy of strings and numbers that is only read.
+unsafe impl Send for Generation {}
+// SAFETY: as above.
+unsafe impl Sync for Generation {}
 
 impl GroupMetadata {
     pub(super) fn as_ptr(&self) -> *const sys::rd_kafka_consumer_group_metadata_t {
-        self.0.as_ptr()
+        self.0.0.as_ptr()
     }
 }
 
-impl Drop for GroupMetadata {
+impl Drop for Generation {
     fn drop(&mut self) {
         // SAFETY: ours, and destroyed once.
         unsafe { sys::rd_kafka_consumer_group_metadata_destroy(self.0.as_ptr()) }

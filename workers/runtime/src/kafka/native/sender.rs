@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rdkafka::{ClientConfig, TopicPartitionList};
@@ -13,6 +14,9 @@ use super::client::{Client, ClientError};
 use super::handle::{GroupMetadata, c_string, millis};
 use crate::kafka::Outgoing;
 
+/// How long one call that ends a transaction waits; with -1 it would be for ever.
+const STEP_MS: c_int = 5_000;
+
 /// A topic's name and librdkafka's handle for it, so that no record pays for looking it up.
 struct Topic {
     name: Box<str>,
@@ -23,7 +27,8 @@ struct Topic {
 pub(in crate::kafka) struct Sender {
     topics: Vec<Topic>,
     last: usize,
-    client: Client,
+    /// Shared with calls that may never come back; see [`Sender::send_offsets`].
+    client: Arc<Client>,
 }
 
 // SAFETY: as for `Client`; the topics' handles are reached through `Sender` only.
@@ -33,7 +38,7 @@ impl Sender {
     /// Builds a producer; `Err` says which property is wrong.
     pub(in crate::kafka) fn new(config: &ClientConfig, callbacks: Callbacks) -> Result<Self, String> {
         let client = Client::new(config, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, callbacks)?;
-        Ok(Self { topics: vec![], last: 0, client })
+        Ok(Self { topics: vec![], last: 0, client: Arc::new(client) })
     }
 
     /// Hands a record to the client, which copies it.
@@ -150,33 +155,60 @@ impl Sender {
         unsafe { ClientError::take(sys::rd_kafka_begin_transaction(self.client.rk())) }
     }
 
-    /// Adds consumed offsets to the transaction; waits as long as the transaction may last.
+    /// Adds consumed offsets to the transaction; gives up after `within`, and then the producer is of no further use.
+    ///
+    /// librdkafka's call waits for a coordinator without a limit of its own: told that none is available while its
+    /// connections are all well, it waits for one of them to change (`rd_kafka_coord_req_fsm`), which may be never. So
+    /// it runs on a thread of its own, which keeps the client for as long as it needs it.
     pub(in crate::kafka) fn send_offsets(
         &self,
         offsets: &TopicPartitionList,
         group: &GroupMetadata,
+        within: Duration,
     ) -> Result<(), ClientError> {
-        // SAFETY: client, list and metadata are live; the answer is ours. -1: the transaction's remaining time.
-        unsafe {
-            ClientError::take(sys::rd_kafka_send_offsets_to_transaction(
-                self.client.rk(),
-                offsets.ptr(),
-                group.as_ptr(),
-                -1,
-            ))
+        let (client, offsets, group) = (Arc::clone(&self.client), offsets.clone(), group.clone());
+        let (done, answer) = mpsc::channel();
+        let call = move || {
+            // SAFETY: client, list and metadata live until the call is back; the answer is ours. -1: the
+            // transaction's time-out.
+            let result = unsafe {
+                ClientError::take(sys::rd_kafka_send_offsets_to_transaction(
+                    client.rk(),
+                    offsets.ptr(),
+                    group.as_ptr(),
+                    -1,
+                ))
+            };
+            // Before the answer: whoever gets it may drop the last client, and must be the one who waits for its end.
+            drop(client);
+            let _ = done.send(result);
+        };
+        let timed_out = || {
+            let mut error = ClientError::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
+            error.text = format!("no answer within {within:?}; the producer is left behind");
+            error
+        };
+        match std::thread::Builder::new().name("send-offsets".into()).spawn(call) {
+            Ok(_) => answer.recv_timeout(within).unwrap_or_else(|_| Err(timed_out())),
+            Err(error) => {
+                let mut refused =
+                    ClientError::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE);
+                refused.text = format!("starting a thread: {error}");
+                Err(refused)
+            }
         }
     }
 
-    /// Commits; waits as long as the transaction may last.
+    /// Commits. A time-out is retriable: the same call goes on where this one was.
     pub(in crate::kafka) fn commit(&self) -> Result<(), ClientError> {
         // SAFETY: the client is live; the answer is ours.
-        unsafe { ClientError::take(sys::rd_kafka_commit_transaction(self.client.rk(), -1)) }
+        unsafe { ClientError::take(sys::rd_kafka_commit_transaction(self.client.rk(), STEP_MS)) }
     }
 
-    /// Aborts; waits as long as the transaction may last.
+    /// Aborts. A time-out is retriable: the same call goes on where this one was.
     pub(in crate::kafka) fn abort(&self) -> Result<(), ClientError> {
         // SAFETY: the client is live; the answer is ours.
-        unsafe { ClientError::take(sys::rd_kafka_abort_transaction(self.client.rk(), -1)) }
+        unsafe { ClientError::take(sys::rd_kafka_abort_transaction(self.client.rk(), STEP_MS)) }
     }
 }
 
