@@ -96,15 +96,18 @@ bench-lane: ## what a lane costs beside plain copies on librdkafka, on a broker 
 bench-plan: build ## how long `sluice plan` takes for 500 contracts, on real servers
 	$(PYTHON) benches/plan/plan.py $(BIN)/sluice schemas --applied
 
+# The tests' profile: what they have compiled is used. BENCH_PROFILE=release compiles everything anew, and is faster.
+BENCH_PROFILE ?= dev
+
 bench-claims: ## how many ids eight claimers take from a million rows, and Postgres under long transactions (15 min)
-	cargo bench --locked -p sluice-lease --bench claims
+	cargo bench --locked --profile $(BENCH_PROFILE) -p sluice-lease -p sluice-tests --bench claims
 
 BENCH_VENV := $(SLUICE_CACHE)/bench-venv
 
 bench-collector: ## pages per second, memory and records per CPU-second of a collector, dlt's beside it (installs dlt)
 	test -x $(BENCH_VENV)/bin/python || python3 -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -c 'import dlt' 2>/dev/null || $(BENCH_VENV)/bin/pip install -q --disable-pip-version-check dlt
-	BENCH_PYTHON=$(BENCH_VENV)/bin/python cargo bench --locked -p sluice-collector --bench pages
+	BENCH_PYTHON=$(BENCH_VENV)/bin/python cargo bench --locked --profile $(BENCH_PROFILE) -p sluice-collector -p sluice-tests --bench pages
 
 FAULT_IDS ?= 100000
 

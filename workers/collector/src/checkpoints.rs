@@ -182,11 +182,15 @@ pub(crate) fn fence(
     nonce: &[u8],
 ) -> Result<(), Fault> {
     let mut producer = Producer::transactional(kafka, holder, 8 << 20)?;
-    producer.begin()?;
-    for &partition in partitions {
-        producer.send(&barrier(topic, partition, &barrier_key(partition), nonce))?;
-    }
-    producer.commit()
+    let mut written = || {
+        producer.begin()?;
+        for &partition in partitions {
+            producer.send(&barrier(topic, partition, &barrier_key(partition), nonce))?;
+        }
+        producer.commit()
+    };
+    // Another heir of the same holder fences it at the same moment, or it has taken its id back: no mistake of anybody's.
+    written().map_err(|fault: Fault| Fault::outage("fencing a holder", fault.to_string()))
 }
 
 /// The key under which compaction keeps one barrier per partition.

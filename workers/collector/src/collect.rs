@@ -111,11 +111,9 @@ impl Task {
         let going = std::mem::take(outputs);
         if !going.is_empty() || checkpoint.is_some() {
             let dedupe = (!transactional).then(|| self.dedupe(&id.claim, &part));
-            // Kafka fences transactions; what goes out without one is only as safe as the lease it goes out under.
-            let hold = (!transactional).then(|| self.hold.clone());
-            let page = Page { topics, outputs: going, checkpoint, dedupe, hold };
+            let page = Page { topics, outputs: going, checkpoint, dedupe, hold: self.hold.clone() };
             let published = self.publisher.publish(page).await;
-            let over = !transactional && self.hold.is_over();
+            let over = self.hold.is_over();
             *outputs = published.map_err(|_| if over { Halt::Lost } else { Halt::Unknown })?;
         }
         (id.at, id.tally, id.marks) = (part.next, tally, part.marks.clone());

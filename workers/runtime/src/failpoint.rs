@@ -24,7 +24,7 @@
 //! | `ignore-412` | an archive object that exists is taken for one's own |
 //! | `reuse-producer` | a producer whose commit may have been sent twice begins the next transaction |
 //! | `no-recall` | collector, idempotent: an id is taken over without a look at what its topic has of it |
-//! | `no-lease-end` | collector, idempotent: pages are sent whatever became of the lease |
+//! | `no-lease-end` | collector: pages are sent whatever became of the lease |
 
 /// Passes a point; the process may end here.
 #[cfg(not(debug_assertions))]
