@@ -3,6 +3,7 @@
 //! What is to be done is decided by `sluice_contract::plan`; here it is only carried out.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use sluice_contract::Compatibility;
@@ -18,6 +19,9 @@ use crate::registry::Registry;
 
 /// Calls to the registry at a time.
 const AT_ONCE: usize = 16;
+/// How long brokers may take to show new topics, and how often they are asked.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Kafka and the registry, for administration.
 pub struct Servers {
@@ -120,6 +124,35 @@ impl Servers {
             calls.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         }
         Ok(count)
+    }
+
+    /// Waits until the brokers show the topics that these changes have made: the controller answers as soon as it has
+    /// noted them down, and a broker that was given many takes its time. Asked once permissions are given: until then
+    /// not everybody who may create a topic may see it.
+    ///
+    /// # Errors
+    /// A [`Fault`] if they do not within a minute.
+    pub async fn shown(&self, changes: &[Change]) -> Result<(), Fault> {
+        let created = changes.iter().filter_map(|change| match change {
+            Change::CreateTopic { topic } => Some(topic.name.clone()),
+            _ => None,
+        });
+        let names: Vec<String> = created.collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let missing = names.len() - self.admin.visible(&names)?.len();
+            if missing == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let why = format!("{missing} of {} are not shown after {PATIENCE:?}", names.len());
+                return Err(Fault::outage("waiting for new topics", why));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn carry_out_one(&self, change: &Change) -> Result<(), Fault> {

@@ -97,6 +97,7 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
                 bar.suspend(|| done.iter().for_each(|change| println!("done: {change}")));
             }
         }
+        servers.shown(&plan.changes).await.context("everything is done, but not to be seen yet")?;
         bar.finish_and_clear();
         match args.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
