@@ -147,7 +147,7 @@ fn a_network_that_delays_cuts_and_swallows_ends_in_no_deadlock() {
     trial.property("socket.timeout.ms", "5000");
     let (_, mut rng) = seed::seeded("r7plan", None);
     let mut swallowed = 0;
-    world.proxy.plan("r7network", move |_, request| match rng.random_range(0..1000) {
+    world.proxy.plan("r7network", move |_, _| match rng.random_range(0..1000) {
         0..4 => Act::Cut,
         4 if swallowed < 5 => {
             swallowed += 1;
