@@ -27,6 +27,9 @@ pub(crate) fn plan(
         .map_err(StackError::io("find the database's folder"))?;
     let data = home.join("data");
     let first_words = home.join("init.sql");
+    // One of its own: a server that starts removes what it takes for another's leftovers from a shared one.
+    let temporary = home.join("tmp");
+    owner.own(&temporary)?;
     if !home.join("prepared").exists() {
         let _ = std::fs::remove_dir_all(&data); // of a start cut short
         owner.own(&home)?;
@@ -34,7 +37,7 @@ pub(crate) fn plan(
         // The data base's own root may come in only through the socket, as this system user.
         let mut install = owner.command(&installer);
         install.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=socket"]);
-        install.arg(format!("--datadir={}", data.display())).current_dir(&home);
+        install.arg(format!("--datadir={}", data.display())).env("TMPDIR", &temporary).current_dir(&home);
         prepare("preparing MariaDB's folder", &mut install)?;
         std::fs::write(home.join("prepared"), "").map_err(StackError::io("mark MariaDB's folder"))?;
     }
@@ -48,6 +51,7 @@ pub(crate) fn plan(
             command.arg("--no-defaults").current_dir(&home);
             command.arg(format!("--datadir={}", data.display())).arg(format!("--port={port}"));
             command.arg(format!("--init-file={}", first_words.display()));
+            command.arg(format!("--tmpdir={}", temporary.display()));
             // A name relative to the data folder: the whole path may be longer than a socket's name may be.
             command.args(["--socket=mariadb.sock", "--pid-file=mariadb.pid", "--bind-address=127.0.0.1"]);
             command.args(["--skip-name-resolve", "--skip-log-bin", "--innodb-buffer-pool-size=64M"]);
