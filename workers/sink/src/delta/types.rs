@@ -78,13 +78,18 @@ fn stored_fields(fields: &Fields, path: &str, docs: &Docs) -> Result<Vec<FieldRe
         .map(|field| {
             let path = join(path, field.name());
             let stored =
-                Field::new(field.name(), stored(field.data_type(), &path, docs)?, field.is_nullable());
+                Field::new(field.name(), stored(field.data_type(), &path, docs)?, may_be_null(field));
             Ok(Arc::new(match docs.of(&path) {
                 Some(text) => stored.with_metadata(comment(text)),
                 None => stored,
             }))
         })
         .collect()
+}
+
+/// A field of Avro's type null is not nullable to its decoder, and is never anything else.
+fn may_be_null(field: &Field) -> bool {
+    field.is_nullable() || field.data_type() == &DataType::Null
 }
 
 fn stored(decoded: &DataType, path: &str, docs: &Docs) -> Result<DataType, TypeError> {
@@ -120,7 +125,7 @@ fn stored(decoded: &DataType, path: &str, docs: &Docs) -> Result<DataType, TypeE
         }
         D::List(item) | D::LargeList(item) => {
             let item_type = stored(item.data_type(), &format!("{path}[]"), docs)?;
-            list_of(item_type, item.is_nullable())
+            list_of(item_type, may_be_null(item))
         }
         D::Map(entries, _) => {
             let Some((key, value)) = entry_types(entries) else {
@@ -128,7 +133,7 @@ fn stored(decoded: &DataType, path: &str, docs: &Docs) -> Result<DataType, TypeE
             };
             let key_type = stored(key.data_type(), path, docs)?;
             let value_type = stored(value.data_type(), &format!("{path}{{}}"), docs)?;
-            map_of(key_type, value_type, value.is_nullable())
+            map_of(key_type, value_type, may_be_null(value))
         }
         D::Union(branches, _) => {
             let mut fields = Vec::new();
@@ -190,6 +195,13 @@ fn distinct(fields: &[FieldRef], path: &str) -> Result<(), TypeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_that_is_always_null_may_be() {
+        let decoded = Schema::new(vec![Field::new("nothing", DataType::Null, false)]);
+        let table = table_schema(&decoded, &Docs::default()).unwrap();
+        assert!(table.field_with_name("nothing").unwrap().is_nullable());
+    }
 
     fn one(data_type: DataType) -> Result<DataType, TypeError> {
         let decoded = Schema::new(vec![Field::new("f", data_type, true)]);
