@@ -41,7 +41,7 @@ const ODD: [Odd; 7] = [
         raw: "odd.mixed.v1",
         masked: "odd.mixed.masked.v1",
         windows: false,
-        sql: "SELECT colour, price, huge, born, owner.name AS who, owner.age AS age, cardinality(grid) AS n, \
+        sql: "SELECT colour, price, huge, born, owner.name AS who, owner.age AS age, array_length(grid) AS n, \
               \"unknownLogical\" AS land, flag, ratio FROM odd_mixed_masked_v1 WHERE colour = 'GREEN'",
         rows: r#"[{"colour":"GREEN","price":12.3456,"huge":"12345678901234567890.5000000000","born":"1980-01-01","who":"s***","age":null,"n":2,"land":"GB","flag":false,"ratio":0.5}]"#,
     },
