@@ -441,7 +441,7 @@ fn large(records: u64) -> String {
     let app = Router::new().route("/v1/{id}", axum::routing::get(answer));
     runtime.spawn(async move { axum::serve(listener, app).await });
     // It answers for as long as the test runs.
-    std::mem::forget(runtime);
+    Box::leak(Box::new(runtime));
     url
 }
 

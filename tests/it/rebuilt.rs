@@ -9,7 +9,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
-use sluice_tests::clients::{Sender, committed, count, event, schema_of};
+use sluice_tests::clients::{Sender, committed, count, event, schema_of, zigzag};
 use sluice_tests::command::{Ended, sluice};
 use sluice_tests::contract::{Contract, SCHEMA};
 use sluice_tests::worker::Worker;
@@ -48,15 +48,6 @@ fn with_facts(name: &str) -> Contract {
     let applied = sluice([PathBuf::from("apply"), "-c".into(), contract.file("apply.yaml")]);
     assert_eq!(applied.code, 0, "{applied:?}");
     contract
-}
-
-fn zigzag(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
 }
 
 fn feed(contract: &Contract) {

@@ -140,7 +140,8 @@ fn text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn zigzag(value: i64, out: &mut Vec<u8>) {
+/// Appends a long as Avro writes it.
+pub fn zigzag(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     while rest >= 0x80 {
         out.push((rest as u8 & 0x7f) | 0x80);

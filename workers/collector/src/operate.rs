@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use apache_avro::reader::datum::GenericDatumReader;
 use sluice_core::{Fault, Outputs};
-use sluice_lease::{Buried, Claims, StateCount};
+use sluice_lease::{Buried, Claims, SideTable, StateCount};
 use sluice_runtime::kafka::admin::Admin;
 use sluice_runtime::registry::Registry;
 use sluice_wire::framing;
@@ -194,12 +194,18 @@ pub async fn retry(config: &Config, id: Option<&str>, from_start: bool) -> Resul
     Ok(claims(config).await?.revive(id, from_start).await?)
 }
 
-/// The statements that make the side tables, for operators whose worker may not.
+/// The statements that make the side tables, for operators whose worker may not; those that bring an earlier version's up
+/// to date come first, as comments.
 ///
 /// # Errors
 /// A [`Fault`] if the URL's scheme is not known.
-pub fn migration(config: &Config) -> Result<Vec<&'static str>, Fault> {
-    Ok(sluice_lease::Dialect::of(&config.database.url)?.migration().to_vec())
+pub fn migration(config: &Config) -> Result<Vec<String>, Fault> {
+    let dialect = sluice_lease::Dialect::of(&config.database.url)?;
+    let older = dialect
+        .upgrade()
+        .iter()
+        .map(|text| format!("/* once, if sluice_claims has no column due_said:\n{text} */"));
+    Ok(older.chain(dialect.migration().iter().map(|&text| text.to_owned())).collect())
 }
 
 /// Makes the side tables unless they are there.
@@ -218,11 +224,18 @@ async fn claims(config: &Config) -> Result<Claims, Fault> {
 async fn database(config: &Config) -> Result<String, Fault> {
     let claims = claims(config).await?;
     let ids = claims.count(&config.database.source).await?;
-    let table = match claims.is_migrated().await? {
-        true => "sluice_claims is there",
-        false if config.database.migrate => "sluice_claims will be made at the first run",
-        false => {
+    let table = match (claims.side_table().await?, config.database.migrate) {
+        (SideTable::There, _) => "sluice_claims is there",
+        (SideTable::Missing, true) => "sluice_claims will be made at the first run",
+        (SideTable::Older, true) => {
+            "sluice_claims is of an earlier version; the next run brings it up to date"
+        }
+        (SideTable::Missing, false) => {
             let why = "the table sluice_claims is not there; `sluice collector migrate` makes it";
+            return Err(Fault::user("looking into the database", why));
+        }
+        (SideTable::Older, false) => {
+            let why = "the table sluice_claims is of an earlier version; `sluice collector migrate` brings it up to date";
             return Err(Fault::user("looking into the database", why));
         }
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::database::{Database, Row, Statement, Transaction};
 use crate::error::transient;
-use crate::{Budgets, Dialect, LeaseError};
+use crate::{Budgets, Dialect, LeaseError, SideTable};
 
 /// How often statements that the server rolled back by itself (deadlock) are sent again before it is an error.
 pub(crate) const RESENDS: u32 = 5;
@@ -123,7 +123,8 @@ impl Claims {
         self.database.dialect()
     }
 
-    /// Creates the side tables and their index unless they are there; refuses a server without SKIP LOCKED.
+    /// Creates the side tables and their index unless they are there, and brings those of an earlier version up to date;
+    /// refuses a server without SKIP LOCKED.
     pub async fn migrate(&self) -> Result<(), LeaseError> {
         let dialect = self.dialect();
         let asked = self.database.rows(&self.database.statement("SELECT version()")).await;
@@ -131,6 +132,17 @@ impl Claims {
         let found = rows.first().and_then(|row| row.text(0).ok().flatten()).unwrap_or_default();
         if let Some(needed) = dialect.too_old(&found) {
             return Err(LeaseError::TooOld { found, needed });
+        }
+        if self.side_table().await? == SideTable::Older {
+            for text in dialect.upgrade() {
+                if let Err(source) = self.database.define(text).await {
+                    // Another worker may have done it meanwhile.
+                    if self.side_table().await? == SideTable::There {
+                        break;
+                    }
+                    return Err(LeaseError::Database { doing: "bringing sluice_claims up to date", source });
+                }
+            }
         }
         for text in dialect.migration() {
             let mut resends = 0;

@@ -21,6 +21,24 @@ impl Dialect {
         }
     }
 
+    /// What brings a claims table of an earlier version, without priorities, up to date; once, before
+    /// [`Dialect::migration`], which makes the index anew.
+    pub fn upgrade(self) -> &'static [&'static str] {
+        match self {
+            Self::MySql => &["ALTER TABLE sluice_claims
+                    ADD COLUMN priority BIGINT NOT NULL DEFAULT 0 AFTER state,
+                    ADD COLUMN due_said BIGINT NULL AFTER due_at,
+                    DROP KEY sluice_claims_due,
+                    ADD KEY sluice_claims_due (job, state, priority, due_at, id)"],
+            Self::Postgres => &[
+                "ALTER TABLE sluice_claims
+                    ADD COLUMN IF NOT EXISTS priority BIGINT NOT NULL DEFAULT 0,
+                    ADD COLUMN IF NOT EXISTS due_said BIGINT",
+                "DROP INDEX IF EXISTS sluice_claims_due",
+            ],
+        }
+    }
+
     /// The statements that create the side tables; safe to run again. For operators whose worker may not create tables.
     pub fn migration(self) -> &'static [&'static str] {
         match self {

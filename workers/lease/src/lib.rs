@@ -42,4 +42,4 @@ pub use claims::{Claim, Claims, Source, Tally, Terms};
 pub use dialect::Dialect;
 pub use error::LeaseError;
 pub use fenced::{Fenced, Given, Mark};
-pub use survey::{Buried, Outstanding, StateCount};
+pub use survey::{Buried, Outstanding, SideTable, StateCount};

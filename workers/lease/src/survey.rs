@@ -3,6 +3,17 @@
 use crate::claims::resent;
 use crate::{Claims, LeaseError, Source, Tally};
 
+/// What is there of the side table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SideTable {
+    /// None.
+    Missing,
+    /// One of an earlier version: [`Claims::migrate`] brings it up to date.
+    Older,
+    /// This version's.
+    There,
+}
+
 /// Is there anything left to do?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outstanding {
@@ -159,15 +170,23 @@ impl Claims {
         Ok(rows.iter().map(crate::database::Row::words).collect::<Vec<_>>().join(" / "))
     }
 
-    /// Is the side table there?
-    pub async fn is_migrated(&self) -> Result<bool, LeaseError> {
+    /// What is there of the side table?
+    pub async fn side_table(&self) -> Result<SideTable, LeaseError> {
         let here = self.dialect().this_schema();
+        // Its newest column tells an earlier version from this one.
         let statement = self.database.statement(&format!(
-            "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'sluice_claims' AND {here}"
+            "SELECT COUNT(*), COUNT(CASE WHEN column_name = 'due_said' THEN 1 END) \
+             FROM information_schema.columns WHERE table_name = 'sluice_claims' AND {here}"
         ));
+        let doing = LeaseError::while_doing("looking for the side table");
         let rows = resent!("looking for the side table", self.database.rows(&statement))?;
-        let count = rows.first().map(|row| row.int(0)).transpose();
-        let count = count.map_err(LeaseError::while_doing("looking for the side table"))?;
-        Ok(count.flatten().unwrap_or(0) > 0)
+        let count = |column| rows.first().map(|row| row.int(column)).transpose();
+        let counts =
+            count(0).and_then(|all| Ok((all.flatten().unwrap_or(0), count(1)?.flatten().unwrap_or(0))));
+        Ok(match counts.map_err(doing)? {
+            (0, _) => SideTable::Missing,
+            (_, 0) => SideTable::Older,
+            _ => SideTable::There,
+        })
     }
 }

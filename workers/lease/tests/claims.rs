@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sluice_lease::{Claim, Claims, Dialect, Fenced, Given, Mark, Source, Tally, Terms};
+use sluice_lease::{Claim, Claims, Dialect, Fenced, Given, Mark, SideTable, Source, Tally, Terms};
 use sluice_stack::Stack;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -472,4 +472,43 @@ fn a_claimer_does_not_wait_for_rows_that_another_has_locked() {
         let ids: Vec<_> = taken.iter().map(|claim| claim.id.as_str()).collect();
         assert_eq!(ids, ["id-00004", "id-00005", "id-00006", "id-00007", "id-00008", "id-00009"]);
     });
+}
+
+/// The columns that a claims table had before ids had priorities.
+const OLDER: &str = "CREATE TABLE sluice_claims (job VARCHAR(120) NOT NULL, id VARCHAR(255) NOT NULL, \
+    state VARCHAR(8) NOT NULL, due_at BIGINT NOT NULL, lease_until BIGINT, attempt BIGINT NOT NULL DEFAULT 0, \
+    fence BIGINT NOT NULL DEFAULT 0, run BIGINT NOT NULL DEFAULT 1, holder VARCHAR(255), owed TEXT, next_page TEXT, \
+    pages BIGINT NOT NULL DEFAULT 0, records BIGINT NOT NULL DEFAULT 0, rejects BIGINT NOT NULL DEFAULT 0, \
+    bytes BIGINT NOT NULL DEFAULT 0, reason TEXT, updated_at BIGINT NOT NULL, PRIMARY KEY (job, id))";
+
+#[test]
+fn a_table_of_an_earlier_version_is_brought_up_to_date_with_what_it_holds() {
+    // Servers of its own: the table is everybody's.
+    let stack = Stack::builder().mariadb().postgres().start().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for url in [stack.mariadb_url(), stack.postgres_url()] {
+        let bench = Bench { url: url.to_owned(), job: "older".into(), table: "ids_of_older".into() };
+        runtime.block_on(async {
+            bench.run(OLDER).await;
+            bench.run("CREATE INDEX sluice_claims_due ON sluice_claims (job, state, due_at, id)").await;
+            bench
+                .run(
+                    "INSERT INTO sluice_claims (job, id, state, due_at, fence, next_page, updated_at) \
+                     VALUES ('older', 'kept', 'due', 1, 7, 'page 3', 1)",
+                )
+                .await;
+            let claims = || async { Claims::connect(&bench.url, &bench.job, 2).await.unwrap() };
+            let (one, two) = (claims().await, claims().await);
+            assert_eq!(one.side_table().await.unwrap(), SideTable::Older);
+            // Two workers that start together.
+            let (first, second) = tokio::join!(one.migrate(), two.migrate());
+            first.unwrap();
+            second.unwrap();
+            assert_eq!(one.side_table().await.unwrap(), SideTable::There);
+            one.migrate().await.unwrap();
+            let [claim] = <[Claim; 1]>::try_from(one.claim(10, &terms("h")).await.unwrap()).unwrap();
+            assert_eq!((claim.id.as_str(), claim.next_page.as_deref()), ("kept", Some("page 3")));
+            assert!(claim.fence > 7, "fences never go back");
+        });
+    }
 }

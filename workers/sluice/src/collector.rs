@@ -154,7 +154,12 @@ async fn migrate(job: &JobArgs, print: bool) -> Ended {
     if print {
         match job.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&statements)?),
-            Output::Text => statements.iter().for_each(|statement| println!("{statement};\n")),
+            Output::Text => {
+                for statement in &statements {
+                    let end = if statement.ends_with("*/") { "" } else { ";" };
+                    println!("{statement}{end}\n");
+                }
+            }
         }
         return Ok(Found::Nothing);
     }

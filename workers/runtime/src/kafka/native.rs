@@ -1,4 +1,5 @@
-//! The only unsafe code of the workspace: librdkafka's C calls, each behind a type that cannot be used wrongly.
+//! The only unsafe code of the workspace: librdkafka's C calls, each behind a type that cannot be used wrongly, and one
+//! call that tells the allocator how librdkafka's many threads are to share it ([`limit_arenas`]).
 //!
 //! rust-rdkafka's consumer reads through the events interface, one message at a time (0.75 CPU-seconds per million
 //! records against 0.45 by the batch call), and its producer makes a C string, looks its topic up and boxes its headers

@@ -162,6 +162,22 @@ mod tests {
     }
 
     #[test]
+    fn one_broker_that_is_up_is_a_connection() {
+        // As of a broker that is known by its address only, one that went away, and one that answers.
+        let brokers = |states: [&str; 3]| {
+            let [boot, away, here] = states;
+            format!(
+                r#"{{"brokers":{{"b/bootstrap":{{"nodeid":-1,"state":"{boot}"}},"b/1":{{"state":"{away}"}},
+                    "b/2":{{"state":"{here}"}}}}}}"#
+            )
+        };
+        assert!(consumer(brokers(["INIT", "DOWN", "UP"]).as_bytes()));
+        assert!(!consumer(brokers(["INIT", "DOWN", "TRY_CONNECT"]).as_bytes()));
+        assert!(!consumer(SENT.as_bytes()));
+        assert!(!consumer(b"{"));
+    }
+
+    #[test]
     fn they_reach_the_metrics_page() {
         consumer(SENT.as_bytes());
         producer("g-masker-0", SENT.as_bytes());

@@ -5,7 +5,7 @@
 //! ```
 //! (Avro 1.12 specification, "Object Container Files".)
 
-/// Why a header tells no last offset.
+/// Why a header tells no offset.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum HeaderError {
     /// It goes on beyond the bytes given.
@@ -15,18 +15,27 @@ pub(super) enum HeaderError {
     #[error("not an Avro container file")]
     NotAvro,
     /// A container file, but none of this archive's.
-    #[error("its metadata has no valid sluice.last: it was not written by this archive")]
+    #[error("its metadata has no valid sluice.first or sluice.last: it was not written by this archive")]
     NotOurs,
 }
 
 /// The offset of the last record inside, from the metadata key `sluice.last`.
 pub(super) fn last_offset(bytes: &[u8]) -> Result<i64, HeaderError> {
+    offset(bytes, "sluice.last")
+}
+
+/// The offset of the first record inside, from the metadata key `sluice.first`.
+pub(super) fn first_offset(bytes: &[u8]) -> Result<i64, HeaderError> {
+    offset(bytes, "sluice.first")
+}
+
+fn offset(bytes: &[u8], wanted: &str) -> Result<i64, HeaderError> {
     let mut rest = bytes.strip_prefix(b"Obj\x01").ok_or(HeaderError::NotAvro)?;
-    let mut last = Err(HeaderError::NotOurs);
+    let mut found = Err(HeaderError::NotOurs);
     loop {
         let mut count = long(&mut rest)?;
         if count == 0 {
-            return last;
+            return found;
         }
         if count < 0 {
             long(&mut rest)?;
@@ -35,8 +44,8 @@ pub(super) fn last_offset(bytes: &[u8]) -> Result<i64, HeaderError> {
         for _ in 0..count {
             let key = bytes_of(&mut rest)?;
             let value = bytes_of(&mut rest)?;
-            if key == b"sluice.last" {
-                last =
+            if key == wanted.as_bytes() {
+                found =
                     std::str::from_utf8(value).ok().and_then(|v| v.parse().ok()).ok_or(HeaderError::NotOurs);
             }
         }

@@ -63,13 +63,16 @@ impl ArchiveReader {
 impl Archived for ArchiveReader {
     fn covered(&mut self, at: &TopicPartition) -> Result<Option<(i64, i64)>, Fault> {
         let objects = self.objects(at)?;
-        let (Some((first, _)), Some((_, newest))) = (objects.first_key_value(), objects.last_key_value())
+        let (Some((_, oldest)), Some((_, newest))) = (objects.first_key_value(), objects.last_key_value())
         else {
             return Ok(None);
         };
-        let last = header::last_offset(&self.bytes(newest)?)
-            .map_err(|error| Fault::user(format!("reading {newest}"), error))?;
-        Ok(Some((*first, last.saturating_add(1))))
+        let told = |object: &Path, tell: fn(&[u8]) -> Result<i64, header::HeaderError>| {
+            tell(&self.bytes(object)?).map_err(|error| Fault::user(format!("reading {object}"), error))
+        };
+        // By its name the first object covers the partition from 0 on; what retention took before the archive began is
+        // not in it.
+        Ok(Some((told(oldest, header::first_offset)?, told(newest, header::last_offset)?.saturating_add(1))))
     }
 
     fn read(
