@@ -18,7 +18,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector fault-collector
+.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector bench-start fault-collector
 
 help: ## say what there is
 	@echo "Sluicegate. make <target>:"; echo
@@ -68,6 +68,10 @@ chaos: build ## random faults on a fleet at full load for MINUTES=30, the oracle
 	cargo build --locked $(BINARIES) -p sluice-fault
 	$(BIN)/sluice-fault chaos --minutes $(MINUTES)
 
+bench-start: build ## from a worker's start to its first record
+	cargo build --locked $(BINARIES) -p sluice-fault
+	$(BIN)/sluice-fault start
+
 lint: setup ## clippy with warnings as errors, and the dependencies' licences and advisories
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -96,18 +100,19 @@ bench-lane: ## what a lane costs beside plain copies on librdkafka, on a broker 
 bench-plan: build ## how long `sluice plan` takes for 500 contracts, on real servers
 	$(PYTHON) benches/plan/plan.py $(BIN)/sluice schemas --applied
 
-# The tests' profile: what they have compiled is used. BENCH_PROFILE=release compiles everything anew, and is faster.
-BENCH_PROFILE ?= dev
+# BENCH_PROFILE=dev takes what the tests have compiled: sooner there, and slower.
+BENCH_PROFILE ?= release
+BENCH_ALSO := $(if $(filter dev,$(BENCH_PROFILE)),-p sluice-tests)
 
 bench-claims: ## how many ids eight claimers take from a million rows, and Postgres under long transactions (15 min)
-	cargo bench --locked --profile $(BENCH_PROFILE) -p sluice-lease -p sluice-tests --bench claims
+	cargo bench --locked --profile $(BENCH_PROFILE) -p sluice-lease $(BENCH_ALSO) --bench claims
 
 BENCH_VENV := $(SLUICE_CACHE)/bench-venv
 
 bench-collector: ## pages per second, memory and records per CPU-second of a collector, dlt's beside it (installs dlt)
 	test -x $(BENCH_VENV)/bin/python || python3 -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -c 'import dlt' 2>/dev/null || $(BENCH_VENV)/bin/pip install -q --disable-pip-version-check dlt
-	BENCH_PYTHON=$(BENCH_VENV)/bin/python cargo bench --locked --profile $(BENCH_PROFILE) -p sluice-collector -p sluice-tests --bench pages
+	BENCH_PYTHON=$(BENCH_VENV)/bin/python cargo bench --locked --profile $(BENCH_PROFILE) -p sluice-collector $(BENCH_ALSO) --bench pages
 
 FAULT_IDS ?= 100000
 

@@ -1,8 +1,10 @@
 //! What landed in the stores, read with other people's readers, against what the topic holds.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apache_avro::types::Value;
 
@@ -76,36 +78,57 @@ pub fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
     all
 }
 
-/// Reads every object of an archive with the reference implementation's reader. One that is not whole is a finding.
+/// Reads every object of an archive with the reference implementation's reader, on every core. One that is not whole is a
+/// finding.
 pub fn archive(root: &Path, placed: &mut Placed) {
-    for file in files(root, "avro") {
-        let opened = std::fs::File::open(&file).unwrap();
-        let reader = match apache_avro::Reader::new(std::io::BufReader::new(opened)) {
-            Ok(reader) => reader,
-            Err(error) => {
+    let files = files(root, "avro");
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(threads);
+        for _ in 0..threads {
+            let (sender, next, files) = (sender.clone(), &next, &files);
+            scope.spawn(move || {
+                while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if sender.send((file, positions(file))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (file, (positions, broken)) in receiver {
+            positions.into_iter().for_each(|at| placed.found(at, file));
+            if let Some(error) = broken {
                 placed.findings.add("partial", || format!("{}: {error}", file.display()));
-                continue;
-            }
-        };
-        for value in reader {
-            match value {
-                Ok(Value::Record(fields)) => {
-                    let number = |name: &str| match fields.iter().rev().find(|(field, _)| field == name) {
-                        Some((_, Value::Int(n))) => i64::from(*n),
-                        Some((_, Value::Long(n))) => *n,
-                        other => panic!("{name} of {}: {other:?}", file.display()),
-                    };
-                    let partition = i32::try_from(number("_partition")).unwrap();
-                    placed.found((partition, number("_offset")), &file);
-                }
-                Ok(other) => panic!("{}: {other:?}", file.display()),
-                Err(error) => {
-                    placed.findings.add("partial", || format!("{}: {error}", file.display()));
-                    break;
-                }
             }
         }
+    });
+}
+
+/// Where the records of an object say they come from, and why it could not be read on.
+fn positions(file: &Path) -> (Vec<(i32, i64)>, Option<apache_avro::Error>) {
+    let opened = std::fs::File::open(file).unwrap();
+    let mut found = vec![];
+    let reader = match apache_avro::Reader::new(std::io::BufReader::new(opened)) {
+        Ok(reader) => reader,
+        Err(error) => return (found, Some(error)),
+    };
+    for value in reader {
+        match value {
+            Ok(Value::Record(fields)) => {
+                let number = |name: &str| match fields.iter().rev().find(|(field, _)| field == name) {
+                    Some((_, Value::Int(n))) => i64::from(*n),
+                    Some((_, Value::Long(n))) => *n,
+                    other => panic!("{name} of {}: {other:?}", file.display()),
+                };
+                found.push((i32::try_from(number("_partition")).unwrap(), number("_offset")));
+            }
+            Ok(other) => panic!("{}: {other:?}", file.display()),
+            Err(error) => return (found, Some(error)),
+        }
     }
+    (found, None)
 }
 
 /// Offsets that are summed up together when the lake is asked.

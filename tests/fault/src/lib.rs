@@ -22,4 +22,5 @@ pub mod oracle;
 pub mod proxy;
 pub mod reading;
 pub mod seed;
+pub mod start;
 pub mod trial;

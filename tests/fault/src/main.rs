@@ -1,10 +1,12 @@
-//! `sluice-fault chaos`: random faults on a whole fleet, and an oracle at the end.
+//! `sluice-fault chaos`: random faults on a whole fleet, and an oracle at the end. `sluice-fault start`: how long a
+//! worker takes to its first record.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sluice_fault::chaos::{self, Options};
+use sluice_fault::start;
 
 /// Breaks things on purpose and tells whether anything was lost, repeated or put out of order.
 #[derive(Debug, Parser)]
@@ -34,10 +36,20 @@ enum Command {
         #[arg(long)]
         logs: Option<PathBuf>,
     },
+    /// From the start of a masker's process to its first output, beside a warm broker; one JSON line per figure.
+    Start {
+        /// How often.
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let Command::Chaos { minutes, seed, rate, logs } = Cli::parse().command;
-    let held = chaos::run(&Options { minutes, seed, rate, logs })?;
-    Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    match Cli::parse().command {
+        Command::Chaos { minutes, seed, rate, logs } => {
+            let held = chaos::run(&Options { minutes, seed, rate, logs })?;
+            Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Command::Start { rounds } => start::run(rounds).map(|()| ExitCode::SUCCESS),
+    }
 }

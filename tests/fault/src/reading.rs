@@ -38,12 +38,40 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
 }
 
 /// Lends every committed record of a topic, up to its end as it is now, to `take`; each partition in its order.
-pub fn committed(servers: &Servers, topic: &str, mut take: impl FnMut(&BorrowedMessage<'_>)) {
+pub fn committed(servers: &Servers, topic: &str, take: impl FnMut(&BorrowedMessage<'_>)) {
     let consumer = consumer(servers, "oracle");
-    let mut open: BTreeSet<i32> = partitions(&consumer, topic).into_iter().collect();
+    let from = partitions(&consumer, topic).into_iter().map(|partition| (partition, 0)).collect();
+    read(&consumer, topic, &from, take);
+}
+
+/// One past the last committed record of every partition of a topic that holds any: read from behind, since markers and
+/// aborted records may follow it.
+pub fn committed_ends(servers: &Servers, topic: &str) -> BTreeMap<i32, i64> {
+    let consumer = consumer(servers, "oracle");
+    let mut open = ends(servers, topic);
+    let (mut found, mut reach) = (BTreeMap::new(), 1_000);
+    while !open.is_empty() {
+        let from = open.iter().map(|(partition, end)| (*partition, (end - reach).max(0))).collect();
+        read(&consumer, topic, &from, |message| {
+            found.insert(message.partition(), message.offset() + 1);
+        });
+        open.retain(|partition, end| *end > reach && !found.contains_key(partition));
+        reach *= 10;
+    }
+    found
+}
+
+/// Lends every committed record from the given offsets on to `take`.
+fn read(
+    consumer: &BaseConsumer,
+    topic: &str,
+    from: &BTreeMap<i32, i64>,
+    mut take: impl FnMut(&BorrowedMessage<'_>),
+) {
+    let mut open: BTreeSet<i32> = from.keys().copied().collect();
     let mut list = TopicPartitionList::new();
-    for partition in &open {
-        list.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+    for (partition, offset) in from {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
     }
     consumer.assign(&list).unwrap();
     let mut last = Instant::now();
@@ -106,6 +134,29 @@ pub fn source(text: &str) -> Option<(i32, i64)> {
     let (rest, offset) = text.rsplit_once('/')?;
     let (_, partition) = rest.rsplit_once('/')?;
     Some((partition.parse().ok()?, offset.parse().ok()?))
+}
+
+/// Waits at the end of a topic for what comes, committed or not.
+pub struct Tail(BaseConsumer);
+
+impl Tail {
+    /// Stands at the end of every partition when it comes back.
+    pub fn new(servers: &Servers, topic: &str) -> Self {
+        let consumer = configured(servers, "oracle", "read_uncommitted");
+        read(&consumer, topic, &ends(servers, topic), |_| ());
+        Self(consumer)
+    }
+
+    /// When the next record came; `None` if none did.
+    pub fn next(&self, within: Duration) -> Option<Instant> {
+        let until = Instant::now() + within;
+        while Instant::now() < until {
+            if let Some(Ok(_)) = self.0.poll(Duration::from_millis(100)) {
+                return Some(Instant::now());
+            }
+        }
+        None
+    }
 }
 
 /// Asks where a group stands; joins nothing.

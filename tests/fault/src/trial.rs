@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use sluice_tests::Servers;
 use sluice_tests::clients::schema_of;
 use sluice_tests::contract::Contract;
@@ -198,10 +198,7 @@ impl Trial {
     ) -> Duration {
         let began = Instant::now();
         let topic = self.contract.masked();
-        let mut ends = BTreeMap::new();
-        reading::committed(&self.direct, &topic, |message| {
-            ends.insert(message.partition(), message.offset() + 1);
-        });
+        let ends = reading::committed_ends(&self.direct, &topic);
         self.reached(&Positions::new(&self.direct, group, &topic), &ends, patience, watched);
         began.elapsed()
     }
@@ -211,13 +208,19 @@ impl Trial {
     /// # Errors
     /// Its findings.
     pub fn judge(&self) -> Result<Counts, Findings> {
+        self.judge_and(|_| ())
+    }
+
+    /// The same; `also` is lent every record of the masked topic.
+    fn judge_and(&self, mut also: impl FnMut(&BorrowedMessage<'_>)) -> Result<Counts, Findings> {
         self.feed.flush();
         let mut oracle = Oracle::new(self.feed.sent());
         reading::committed(&self.direct, &self.contract.raw(), |message| {
             let number = message.payload().filter(|_| !is_poison(message)).and_then(number);
-            oracle.source((message.partition(), message.offset()), number);
+            oracle.source(place(message), number);
         });
         reading::committed(&self.direct, &self.contract.masked(), |message| {
+            also(message);
             let from = reading::header(message, "sluice.source").and_then(|text| source(&text));
             let n = message.payload().and_then(number);
             oracle.output(message.key().unwrap_or_default(), from.unwrap_or((-1, -1)), n.unwrap_or(-1));
@@ -246,9 +249,18 @@ impl Trial {
     /// What is not, by store.
     pub fn judge_landed(&self) -> Result<u64, Findings> {
         let mut placed = landed::Placed::default();
-        reading::committed(&self.direct, &self.contract.masked(), |message| {
-            placed.expect((message.partition(), message.offset()));
-        });
+        reading::committed(&self.direct, &self.contract.masked(), |message| placed.expect(place(message)));
+        self.judge_stores(placed)
+    }
+
+    /// Both at once: what the oracle says, and what of the masked topic is in the stores. The topic is read once.
+    pub fn judge_all(&self) -> (Result<Counts, Findings>, Result<u64, Findings>) {
+        let mut placed = landed::Placed::default();
+        let counts = self.judge_and(|message| placed.expect(place(message)));
+        (counts, self.judge_stores(placed))
+    }
+
+    fn judge_stores(&self, mut placed: landed::Placed) -> Result<u64, Findings> {
         landed::archive(&self.contract.file("archive"), &mut placed);
         landed::lake(&self.contract.file("lake"), &self.contract.masked(), &placed)?;
         placed.verdict()
@@ -265,7 +277,11 @@ impl Trial {
     }
 }
 
+fn place(message: &BorrowedMessage<'_>) -> (i32, i64) {
+    (message.partition(), message.offset())
+}
+
 /// What a test poisoned on purpose says so in a header.
-fn is_poison(message: &rdkafka::message::BorrowedMessage<'_>) -> bool {
+fn is_poison(message: &BorrowedMessage<'_>) -> bool {
     reading::header(message, "poison").is_some()
 }

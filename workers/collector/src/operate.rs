@@ -131,7 +131,7 @@ pub async fn check(config: Config, neighbours: bool) -> Result<Checked, Fault> {
         };
         say("database", database(&job.config).await);
         say("registry", registry(&job).await);
-        say("kafka", kafka(&job).await);
+        say("kafka", kafka(&job));
     }
     let mode = if job.config.transactional { "transactional" } else { "idempotent" };
     Ok(Checked { job: job.config.job.clone(), mode, endpoints, neighbours: found })
@@ -254,11 +254,11 @@ async fn registry(job: &Job) -> Result<String, Fault> {
     Ok("has every schema".to_owned())
 }
 
-async fn kafka(job: &Job) -> Result<String, Fault> {
+fn kafka(job: &Job) -> Result<String, Fault> {
     let admin = Admin::new(&job.config.kafka)?;
     let names = |target: &crate::job::Target| [target.topics.records.clone(), target.topics.letters.clone()];
     let wanted: Vec<String> = job.targets.iter().flat_map(names).collect();
-    let there = admin.topics(&wanted).await?;
+    let there = admin.there(&wanted)?;
     let missing: Vec<&str> =
         wanted.iter().filter(|name| !there.contains_key(*name)).map(String::as_str).collect();
     match missing.is_empty() {

@@ -147,7 +147,7 @@ async fn checkpoints(
     let topic = config.checkpoint_topic();
     until_answered("kafka", status, stop, || async {
         let admin = Admin::new(&config.kafka)?;
-        if admin.topics(std::slice::from_ref(&topic)).await?.is_empty() {
+        if admin.there(std::slice::from_ref(&topic))?.is_empty() {
             let replication = i32::try_from(admin.brokers()?.clamp(1, 3)).unwrap_or(1);
             let settings = BTreeMap::from([
                 ("cleanup.policy".to_owned(), "compact".to_owned()),

@@ -39,6 +39,7 @@ pub(crate) fn run(worker: Worker) -> Ended {
         Worker::Sink(args) => {
             let config: SinkConfig = config::load(&args.config)?;
             let landing = landing(&config)?;
+            kafka::limit_arenas();
             let (admin, drain) = (config.admin.clone(), config.limits.drain());
             process("sink", &["kafka", "registry"], &admin, drain, |status, stop| {
                 sink(config, landing, status, stop)
@@ -121,7 +122,6 @@ fn process<W: Future<Output = Result<(), Fault>>>(
     drain: Duration,
     worker: impl FnOnce(Status, CancellationToken) -> W,
 ) -> Ended {
-    kafka::limit_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -137,9 +137,8 @@ async fn no_second_holds_more_than_the_limit(url: &str) {
 async fn four_replicas_of_two_jobs_keep_one_limit() {
     let stack = tokio::task::spawn_blocking(|| Stack::builder().mariadb().postgres().start()).await;
     let stack = stack.unwrap().expect("MariaDB and Postgres start");
-    for url in [stack.mariadb_url(), stack.postgres_url()] {
-        no_second_holds_more_than_the_limit(url).await;
-    }
+    let [one, other] = [stack.mariadb_url(), stack.postgres_url()].map(no_second_holds_more_than_the_limit);
+    tokio::join!(one, other);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -291,7 +290,6 @@ async fn nobody_comes_before_the_time(url: &str) {
 async fn no_replica_undercuts_what_another_was_told() {
     let stack = tokio::task::spawn_blocking(|| Stack::builder().mariadb().postgres().start()).await;
     let stack = stack.unwrap().expect("MariaDB and Postgres start");
-    for url in [stack.mariadb_url(), stack.postgres_url()] {
-        nobody_comes_before_the_time(url).await;
-    }
+    let [one, other] = [stack.mariadb_url(), stack.postgres_url()].map(nobody_comes_before_the_time);
+    tokio::join!(one, other);
 }

@@ -71,7 +71,10 @@ fn facts_of(contract: &Contract, body: &mut String) {
     row("headers passed on", text(&contract.headers.join(", ")));
     let mode = match &contract.warehouse.mode {
         WarehouseMode::Append => "append".to_owned(),
-        WarehouseMode::Upsert(key) => format!("upsert by {}", key.join(", ")),
+        // Stores that merge are still to come: what is there is said.
+        WarehouseMode::Upsert(key) => {
+            format!("upsert by {}; the embedded warehouse keeps every version as a row", key.join(", "))
+        }
     };
     row("table", format!("{} ({})", code(&sql_name(&contract.masked_topic)), text(&mode)));
     let readers = contract.roles.iter().filter(|role| role.reads).map(|role| match role.view {

@@ -266,7 +266,7 @@ fn operator(contract: &Contract, principals: &Principals, grants: &mut Grants<'_
 
 /// What a worker needs whatever the contracts say: its group, its transactional ids, its own topics.
 fn seat(member: Member, group: &str, grants: &mut Grants<'_>) {
-    use Operation::{Create, Describe, DescribeConfigs, Read, Write};
+    use Operation::{Create, Describe, Read, Write};
     match member {
         Member::Masker | Member::Normaliser => {
             grants.topic(RECEIPTS, &[Write]);
@@ -282,8 +282,7 @@ fn seat(member: Member, group: &str, grants: &mut Grants<'_>) {
         }
         Member::Collector => {
             grants.add(Resource::TransactionalId, &format!("{group}-"), true, &[Write]);
-            let own = [Read, Write, Create, DescribeConfigs];
-            grants.add(Resource::Topic, COLLECTOR_TOPICS, true, &own);
+            grants.add(Resource::Topic, COLLECTOR_TOPICS, true, &[Read, Write, Create]);
             grants.add(Resource::Group, READER_GROUP, false, &[Describe]);
         }
         Member::Apply | Member::Verify => {}

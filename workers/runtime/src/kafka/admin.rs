@@ -113,28 +113,32 @@ impl Admin {
             .map_err(|error| refused("taking permissions away", error))
     }
 
-    /// The topics there are among `names`.
+    /// Those of `names` that are there and that one may see, with the number of their partitions.
+    ///
+    /// # Errors
+    /// A [`Fault`] if Kafka does not answer.
+    pub fn there(&self, names: &[String]) -> Result<BTreeMap<String, i32>, Fault> {
+        let metadata = self.client.inner().fetch_metadata(None, CALL);
+        let metadata = metadata.map_err(|error| Fault::outage("asking Kafka for its topics", error))?;
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let found = metadata.topics().iter();
+        let found = found.filter(|topic| topic.error().is_none() && names.contains(topic.name()));
+        Ok(found
+            .map(|topic| {
+                (topic.name().to_owned(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))
+            })
+            .collect())
+    }
+
+    /// The same with their settings, which takes the permission to describe them.
     ///
     /// # Errors
     /// A [`Fault`] if Kafka does not answer.
     pub async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, Topic>, Fault> {
-        let outage = |error| Fault::outage("asking Kafka for its topics", error);
-        let metadata = self.client.inner().fetch_metadata(None, CALL).map_err(outage)?;
-        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-        let mut found: BTreeMap<String, Topic> = metadata
-            .topics()
-            .iter()
-            .filter(|topic| topic.error().is_none() && names.contains(topic.name()))
-            .map(|topic| {
-                (
-                    topic.name().to_owned(),
-                    Topic {
-                        partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX),
-                        ..Topic::default()
-                    },
-                )
-            })
-            .collect();
+        let outage = |error| Fault::outage("asking Kafka for the settings of topics", error);
+        let there = self.there(names)?.into_iter();
+        let mut found: BTreeMap<String, Topic> =
+            there.map(|(name, partitions)| (name, Topic { partitions, ..Topic::default() })).collect();
         let resources: Vec<String> = found.keys().cloned().collect();
         if resources.is_empty() {
             return Ok(found);

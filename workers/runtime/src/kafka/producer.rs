@@ -15,6 +15,9 @@ const INIT_STEP: Duration = Duration::from_secs(10);
 /// Longer than `message.timeout.ms`: by then every message is delivered or failed.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
+/// After so many records reports are served: soon, so that what was delivered is freed while it is still in the cache.
+const SERVED: u32 = 500;
+
 /// A record on its way out; everything lent.
 #[derive(Clone, Copy)]
 pub struct Outgoing<'a> {
@@ -131,13 +134,13 @@ impl Producer {
             self.client.serve(Duration::from_millis(1));
         }
         self.sent_since_poll += 1;
-        if self.sent_since_poll >= 10_000 {
+        if self.sent_since_poll >= SERVED {
             self.serve();
         }
         Ok(())
     }
 
-    /// Serves failed deliveries and statistics without waiting.
+    /// Serves reports of delivery and statistics without waiting.
     pub fn serve(&mut self) {
         self.sent_since_poll = 0;
         self.client.serve(Duration::ZERO);

@@ -187,8 +187,7 @@ extern "C" fn on_delivery(
     message: *const sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is ours, the message is lent for the length of the call; only its code is read. With
-    // `delivery.report.only.error` this is called for failed ones only.
+    // SAFETY: `opaque` is ours, the message is lent for the length of the call; only its code is read.
     unsafe {
         if let Err(error) = ClientError::check((*message).err) {
             lock(&callbacks(opaque).failed).get_or_insert(error);
