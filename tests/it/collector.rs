@@ -422,7 +422,12 @@ fn large(records: u64) -> String {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = move || async move {
+    let answer = move |Query(query): Query<HashMap<String, String>>| async move {
+        // There is nothing behind the first page.
+        let records = if query.get("page").is_none_or(|page| page == "1") { records } else { 0 };
+        if records == 0 {
+            return axum::body::Body::from(r#"{"data":[],"more":false}"#);
+        }
         let block = move |from: u64| {
             let note = |n: u64| format!("{n:x}-").repeat(1_000 / (format!("{n:x}").len() + 1));
             let record = |n: u64| format!(r#"{{"id":"i{n}","n":{n},"note":"{}"}}"#, note(n));
