@@ -175,7 +175,7 @@ pub(super) fn producer(
         .set("queue.buffering.max.messages", (producer_queue(memory) / MESSAGE).to_string())
         // Reports of success come to the lane's thread and are thrown away there: it frees what it allocated. With
         // failures only, librdkafka's thread frees them, the two meet in allocator and queue counters for every record,
-        // and a copy takes a third more CPU (`make bench-lane`).
+        // and a copy takes more CPU (ARCHITECTURE.md has the figures).
         .set("delivery.report.only.error", "false")
         // Must be below transaction.timeout.ms, or a message could outlive its transaction.
         .set("message.timeout.ms", "8000");
