@@ -24,10 +24,15 @@ impl Worker {
 
     /// The same with more in its environment.
     pub fn start_with(kind: &str, config: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_program(&binary(), kind, config, environment)
+    }
+
+    /// The same of a `sluice` that was built in another way.
+    pub fn start_program(program: &Path, kind: &str, config: &Path, environment: &[(&str, &str)]) -> Self {
         static STARTS: AtomicUsize = AtomicUsize::new(0);
         let log = config.with_extension(format!("{}.log", STARTS.fetch_add(1, Ordering::Relaxed)));
         let file = std::fs::File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        let mut command = process::guarded(binary());
+        let mut command = process::guarded(program);
         command.args(["run", kind, "-c"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         command.envs(environment.iter().copied());
         let child = process::spawn(command).unwrap_or_else(|error| panic!("sluice run {kind}: {error}"));

@@ -24,6 +24,8 @@ const WAYS: &[Way] = &[
     ("peer-copy-batch", peers::copy_by_batch),
     ("peer-copy-tx", peers::copy_in_transactions),
     ("seam-copy", ours::copy),
+    ("seam-copy-tx", ours::copy_in_transactions),
+    ("transform", ours::transform),
     ("lane-tx", ours::lane),
     ("peer-consume", peers::consume),
     ("seam-consume", ours::consume),
@@ -164,12 +166,21 @@ fn report(runs: &BTreeMap<&str, Vec<Measured>>) {
     let pairs = [
         ("lane-tx", "peer-copy-tx"),
         ("lane-tx", "peer-copy"),
+        ("lane-tx", "transform"),
         ("lane-tx", "seam-copy"),
+        ("seam-copy-tx", "seam-copy"),
         ("seam-copy", "peer-copy"),
         ("seam-copy", "peer-copy-batch"),
         ("seam-consume", "peer-consume"),
     ];
     for (ours, peer) in pairs {
+        // Of the two runs of a round, which lie close together in time: a machine's pace changes more than the ways do.
+        let (Some(one), Some(other)) = (runs.get(ours), runs.get(peer)) else { continue };
+        let mut ratios: Vec<f64> = one.iter().zip(other).map(|(one, other)| one.rate / other.rate).collect();
+        ratios.sort_by(f64::total_cmp);
+        let name = format!("{ours}.rate_by_round");
+        let value = ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN);
+        println!("{}", json!({"name": name, "value": round(value), "unit": "of the peer's", "peer": peer}));
         for (figure, unit, of, _) in figures {
             if let (Some(value), Some(peer_value)) = (median(ours, of), median(peer, of)) {
                 let name = format!("{ours}.{figure}");

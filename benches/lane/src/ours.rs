@@ -85,10 +85,19 @@ pub fn lane(job: &Job) -> Ran {
         let page = status.page();
         page["partitions"].as_array().into_iter().flatten().filter_map(|p| p["written"].as_u64()).sum()
     };
-    while committed() < job.records && !lane.is_finished() {
-        std::thread::sleep(Duration::from_millis(10));
+    // The rate while there is input: the last batch lies there until it is due, so the time is taken at the commit before.
+    let mut seen = (0, 0.0);
+    loop {
+        let now = committed();
+        if now >= job.records || lane.is_finished() {
+            break;
+        }
+        if now > seen.0 {
+            seen = (now, first.get().map_or(f64::NAN, |began| began.elapsed().as_secs_f64()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
-    let seconds = first.get().map_or(f64::NAN, |began| began.elapsed().as_secs_f64());
+    let seconds = seen.1 / seen.0 as f64 * job.records as f64;
     let records = committed();
     stop.cancel();
     lane.join().expect("a lane").expect("a lane that ends well");
@@ -97,8 +106,35 @@ pub fn lane(job: &Job) -> Ran {
 
 /// The seam alone, without transactions: what was read is produced, flushed and committed by the lane's interval.
 pub fn copy(job: &Job) -> Ran {
+    copy_with(job, false, Through::Nothing)
+}
+
+/// The same in transactions, which carry the offsets.
+pub fn copy_in_transactions(job: &Job) -> Ran {
+    copy_with(job, true, Through::Nothing)
+}
+
+/// Without transactions, and through the lane's empty transform: consume, transform, produce.
+pub fn transform(job: &Job) -> Ran {
+    copy_with(job, false, Through::Transform)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Through {
+    Nothing,
+    Transform,
+}
+
+fn copy_with(job: &Job, transactional: bool, through: Through) -> Ran {
+    let mut empty = Empty { routes: vec![job.output.clone()], first: Arc::default() };
+    let mut outputs = Outputs::new();
     let kafka = data::section(&job.brokers);
-    let mut producer = Producer::idempotent(&kafka, MEMORY).expect("a producer");
+    let made = match transactional {
+        true => Producer::transactional(&kafka, &job.run, MEMORY),
+        false => Producer::idempotent(&kafka, MEMORY),
+    };
+    let mut producer = made.expect("a producer");
+    let mut open = false;
     let state = Arc::new(Mutex::new(Positions::default()));
     let topics = [job.input.clone()];
     let mut group = Group::join(&kafka, &job.run, &topics, MEMORY, Arc::clone(&state)).expect("a group");
@@ -108,17 +144,30 @@ pub fn copy(job: &Job) -> Ran {
         group
             .poll_batch(Duration::from_millis(50), |state: &mut Positions, record| {
                 clock.start();
+                if transactional && !open {
+                    producer.begin().expect("a transaction");
+                    (open, last) = (true, Instant::now());
+                }
                 records += 1;
                 state.seen(record);
-                let out = Outgoing {
+                let out = |key, value, timestamp_ms, headers| Outgoing {
                     topic: &job.output,
                     partition: None,
-                    key: record.key,
-                    value: record.value,
-                    timestamp_ms: record.timestamp_ms,
-                    headers: record.headers,
+                    key,
+                    value,
+                    timestamp_ms,
+                    headers,
                 };
-                match producer.send(&out) {
+                let sent = if through == Through::Transform {
+                    outputs.clear();
+                    empty.process(record, &mut outputs);
+                    outputs.iter().try_for_each(|made| {
+                        producer.send(&out(made.key, made.value, made.timestamp_ms, &[]))
+                    })
+                } else {
+                    producer.send(&out(record.key, record.value, record.timestamp_ms, record.headers))
+                };
+                match sent {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(fault) => {
                         failed = Some(fault);
@@ -131,7 +180,14 @@ pub fn copy(job: &Job) -> Ran {
         if last.elapsed() >= Pace::default().interval || records >= job.records {
             producer.flush().expect("a flush");
             let positions = state.lock().expect("the state").positions();
-            group.commit(&positions).expect("a commit");
+            if !transactional {
+                group.commit(&positions).expect("a commit");
+            } else if open {
+                let metadata = group.metadata().expect("a member of the group");
+                producer.send_offsets(&positions, &metadata).expect("offsets");
+                producer.commit().expect("a commit");
+                open = false;
+            }
             last = Instant::now();
         }
     }

@@ -2,7 +2,7 @@
 //! against an API that answers at once, with broker, database and API beside it on the same cores; dlt's rest_api
 //! source on the same API; and what the API counts when four collectors share a limit. One JSON line per figure.
 //!
-//! `BENCH_IDS` makes it smaller, `BENCH_CONCURRENCY` sets how many ids are worked on at once, `BENCH_PYTHON` names a
+//! `BENCH_IDS` and `BENCH_ROUNDS` make it smaller, `BENCH_CONCURRENCY` sets how many ids are worked on at once, `BENCH_PYTHON` names a
 //! Python that has dlt, `BENCH_LIMIT=0` leaves the shared limit out.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -49,6 +49,11 @@ fn say(name: &str, value: f64, unit: &str, peer: Option<(&str, f64)>) {
         line["peer_value"] = round(value).into();
     }
     println!("{line}");
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Pages are made once: what is measured is not the API.
@@ -165,6 +170,21 @@ impl Bench {
         process::spawn(command).unwrap()
     }
 
+    /// Everything collected once: pages per second, peak MiB and records per CPU-second.
+    fn collect(&self, runtime: &tokio::runtime::Runtime, mode: &str, round: u64, ids: u64) -> [f64; 3] {
+        let name = format!("{mode}{round}");
+        runtime.block_on(self.table(&name, ids));
+        let concurrency = format!("concurrency: {}", number("BENCH_CONCURRENCY", 64));
+        let job = self.job(&name, "/v1/{id}", &concurrency);
+        let text = std::fs::read_to_string(&job).unwrap();
+        std::fs::write(&job, format!("{text}mode: {mode}\n")).unwrap();
+        let begun = Instant::now();
+        let (cpu, peak) = self.ended(self.start(&job, &name), &name);
+        let pages = (ids * PAGES) as f64;
+        let rate = pages / begun.elapsed().as_secs_f64();
+        [rate, peak as f64 / 1048576.0, pages * RECORDS as f64 / cpu]
+    }
+
     fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.join(name)).unwrap_or_default()
     }
@@ -193,7 +213,7 @@ fn schemas() -> String {
 fn child(job: &Path) {
     sluice_runtime::telemetry::init();
     let config = Config::load(job).unwrap_or_else(|errors| panic!("{errors}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let options = RunOptions { once: true, progress: false };
     let status = Status::new("collector", &["kafka", "registry", "database"]);
     runtime.block_on(sluice_collector::run(config, options, status, CancellationToken::new())).unwrap();
@@ -238,7 +258,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let ids = number("BENCH_IDS", 10_000);
+    let ids = number("BENCH_IDS", 5_000);
     let stack = Stack::builder().kafka(1).registry().mariadb().start().expect("the servers start");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let arrivals = Arrivals::default();
@@ -247,20 +267,27 @@ fn main() {
     let bench = Bench { stack, folder: folder.path().to_owned(), api };
     runtime.block_on(bench.prepare());
 
-    let (pages, records) = ((ids * PAGES) as f64, (ids * PAGES * RECORDS) as f64);
-    let peer = dlt(&bench.api, (ids / 20).clamp(1, 500)).map(|value| ("dlt rest_api", value));
-    for mode in ["transactional", "idempotent"] {
-        runtime.block_on(bench.table(mode, ids));
-        let concurrency = format!("concurrency: {}", number("BENCH_CONCURRENCY", 64));
-        let job = bench.job(mode, "/v1/{id}", &concurrency);
-        let text = std::fs::read_to_string(&job).unwrap();
-        std::fs::write(&job, format!("{text}mode: {mode}\n")).unwrap();
-        let begun = Instant::now();
-        let (cpu, peak) = bench.ended(bench.start(&job, mode), mode);
-        let seconds = begun.elapsed().as_secs_f64();
-        say(&format!("collector.{mode}.pages"), pages / seconds, "pages/s", None);
-        say(&format!("collector.{mode}.resident"), peak as f64 / 1048576.0, "MiB", None);
-        say(&format!("collector.{mode}.records_per_cpu_second"), records / cpu, "records/CPU-s", peer);
+    // Interleaved, because machines are not the same from one minute to the next; said are medians.
+    let mut figures: BTreeMap<&str, [Vec<f64>; 3]> = BTreeMap::new();
+    let mut peers = Vec::new();
+    for round in 0..number("BENCH_ROUNDS", 3) {
+        peers.extend(dlt(&bench.api, (ids / 10).clamp(1, 500)));
+        for mode in ["transactional", "idempotent"] {
+            let [rate, resident, per_cpu] = bench.collect(&runtime, mode, round, ids);
+            eprintln!("{mode} {round}: {rate:.0} pages/s, {resident:.1} MiB, {per_cpu:.0} records/CPU-s");
+            let [rates, residents, per_cpus] = figures.entry(mode).or_default();
+            rates.push(rate);
+            residents.push(resident);
+            per_cpus.push(per_cpu);
+        }
+    }
+    peers.iter().for_each(|peer| eprintln!("dlt: {peer:.0} records/CPU-s"));
+    let peer = (!peers.is_empty()).then(|| ("dlt rest_api", median(peers)));
+    for (mode, [rates, residents, per_cpus]) in figures {
+        say(&format!("collector.{mode}.pages"), median(rates), "pages/s", None);
+        say(&format!("collector.{mode}.resident"), median(residents), "MiB", None);
+        let name = format!("collector.{mode}.records_per_cpu_second");
+        say(&name, median(per_cpus), "records/CPU-s", peer);
     }
 
     if number("BENCH_LIMIT", 1) > 0 {

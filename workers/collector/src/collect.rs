@@ -16,6 +16,7 @@ use crate::job::Job;
 use crate::process::PartRead;
 use crate::publisher::{Page, Publisher};
 use crate::recall::Recalled;
+use crate::scribe::Scribe;
 use crate::tally::Counters;
 use crate::walk::{Halt, Part, Taker, Walk};
 
@@ -40,6 +41,7 @@ pub(crate) enum End {
 pub(crate) struct Task {
     pub(crate) job: Arc<Job>,
     pub(crate) claims: Claims,
+    pub(crate) scribe: Scribe,
     pub(crate) publisher: Publisher,
     pub(crate) counters: Arc<Counters>,
     /// The process is draining: end after the page in flight.
@@ -125,7 +127,7 @@ impl Task {
         // In transactional mode Kafka has the checkpoint; the row is written once, at the id's end. Where the page was
         // the id's last, `done` follows at once.
         if !transactional && id.at.is_some() {
-            match self.claims.checkpoint(&id.claim, &id.mark()).await {
+            match self.scribe.checkpoint(&id.claim, id.mark()).await {
                 Ok(Fenced::Kept) => {}
                 Ok(Fenced::Lost) => return Err(Halt::Lost),
                 Err(error) => return Err(Halt::Database(error)),
@@ -141,10 +143,7 @@ impl Task {
         let transactional = self.job.config.transactional;
         let kept = |fenced, end| if fenced == Fenced::Kept { end } else { End::Lost };
         match halted {
-            Ok(()) => {
-                let every = self.job.config.database.every;
-                Ok(kept(self.claims.done_at(claim, &self.after_the_run(id), every).await?, End::Done))
-            }
+            Ok(()) => Ok(kept(self.scribe.done(claim, self.after_the_run(id)).await?, End::Done)),
             Err(Halt::Refused(Refusal::Stopped)) => {
                 Ok(kept(self.claims.release(claim, &mark, &Given::Back).await?, End::Released))
             }

@@ -33,6 +33,7 @@ mod recall;
 mod request;
 mod retry_after;
 mod run;
+mod scribe;
 mod session;
 mod takeover;
 mod tally;

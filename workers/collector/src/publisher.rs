@@ -1,8 +1,10 @@
-//! One OS thread owns the process's one producer and publishes in groups: whatever pages wait when it comes round go
-//! into one transaction, records, dead letters and checkpoints together; then the tasks are answered.
+//! One OS thread owns the process's one producer and publishes in groups: whatever pages wait when it comes round, and
+//! within [`LINGER`] after, go into one transaction, records, dead letters and checkpoints together; then the tasks are
+//! answered.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use sluice_core::{Fault, Header, Outputs, Retry};
 use sluice_runtime::config::KafkaSection;
@@ -19,6 +21,9 @@ use crate::recall::PAGE;
 const GROUP_PAGES: usize = 512;
 /// Bytes in one transaction, but for its last page.
 const GROUP_BYTES: usize = 8 << 20;
+/// How long the first page of a group waits for others. A group costs an acknowledgement, a statement in the database and
+/// wake-ups, however many pages it has.
+const LINGER: Duration = Duration::from_millis(2);
 /// How often an aborted group is sent again before the session starts anew.
 const REDOS: u32 = 3;
 
@@ -180,6 +185,7 @@ fn serve<P: Transactions>(
     while let Some(first) = orders.blocking_recv() {
         let mut bytes = first.size();
         group.push(first);
+        std::thread::sleep(LINGER);
         while group.len() < GROUP_PAGES && bytes < GROUP_BYTES {
             let Ok(next) = orders.try_recv() else { break };
             bytes += next.size();
@@ -257,14 +263,22 @@ impl Order {
             let topic = if record.route == LETTERS { &page.topics.letters } else { &page.topics.records };
             let page = page.dedupe.as_deref().map(|text| text.as_bytes());
             let dedupe = page.map(|value| Header { name: PAGE, value: Some(value) });
-            let headers: Vec<Header<'_>> = record.headers().chain(dedupe).collect();
+            // A letter has headers of its own; a record most often has none, and needs no list then.
+            let headers: Vec<Header<'_>>;
+            let headers = match (record.headers().len(), &dedupe) {
+                (0, Some(dedupe)) => std::slice::from_ref(dedupe),
+                _ => {
+                    headers = record.headers().chain(dedupe).collect();
+                    &headers
+                }
+            };
             producer.send(&Outgoing {
                 topic,
                 partition: None,
                 key: record.key,
                 value: record.value,
                 timestamp_ms: record.timestamp_ms,
-                headers: &headers,
+                headers,
             })?;
         }
         match &page.checkpoint {

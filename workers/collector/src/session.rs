@@ -20,6 +20,7 @@ use crate::held::{Held, heartbeats, sendable_until};
 use crate::job::Job;
 use crate::publisher::{Ended, Publisher};
 use crate::recall;
+use crate::scribe::Scribe;
 use crate::takeover::{Takeover, from_row};
 use crate::tally::Counters;
 
@@ -84,9 +85,10 @@ impl Session {
             failures: 0,
             away: 0,
         };
+        let scribe = Scribe::start(self.claims.clone(), self.job.config.database.every);
         let mut ended = ended;
         let worked = {
-            let worked = pin!(self.work(&mut state, &publisher, &held));
+            let worked = pin!(self.work(&mut state, &publisher, &scribe, &held));
             tokio::select! {
                 biased;
                 fault = &mut ended.fault => Err(fault.unwrap_or_else(|_| {
@@ -110,10 +112,16 @@ impl Session {
         }
     }
 
-    async fn work(&self, state: &mut State, publisher: &Publisher, held: &Arc<Held>) -> Result<(), Fault> {
+    async fn work(
+        &self,
+        state: &mut State,
+        publisher: &Publisher,
+        scribe: &Scribe,
+        held: &Arc<Held>,
+    ) -> Result<(), Fault> {
         self.take_back(state, publisher, held).await?;
         loop {
-            self.start_tasks(state, publisher, held);
+            self.start_tasks(state, publisher, scribe, held);
             if self.stop.is_cancelled() {
                 return self.drain(state, held).await;
             }
@@ -257,7 +265,7 @@ impl Session {
         Ok(())
     }
 
-    fn start_tasks(&self, state: &mut State, publisher: &Publisher, held: &Held) {
+    fn start_tasks(&self, state: &mut State, publisher: &Publisher, scribe: &Scribe, held: &Held) {
         while state.tasks.len() < self.job.config.concurrency && !self.stop.is_cancelled() {
             let Some(id) = state.waiting.pop_front() else { return };
             let Some(hold) = held.hold(&id.claim) else {
@@ -268,6 +276,7 @@ impl Session {
             let task = Task {
                 job: Arc::clone(&self.job),
                 claims: self.claims.clone(),
+                scribe: scribe.clone(),
                 publisher: publisher.clone(),
                 counters: Arc::clone(&self.counters),
                 stop: self.stop.clone(),

@@ -180,6 +180,18 @@ impl Statement {
         self
     }
 
+    /// A bound text that is text to the server too, where it cannot tell by a column.
+    pub(crate) fn typed_text(self, value: Option<&str>) -> Self {
+        let (before, after) = self.dialect.as_text();
+        self.text(before).bind(value).text(after)
+    }
+
+    /// The same for a number.
+    pub(crate) fn typed_int(self, value: i64) -> Self {
+        let after = self.dialect.as_whole();
+        self.text("CAST(").bind(value).text(after)
+    }
+
     /// `item, item, …`, each written by `write`.
     pub(crate) fn list<T>(mut self, items: &[T], write: impl Fn(Self, &T) -> Self) -> Self {
         for (nth, item) in items.iter().enumerate() {

@@ -174,9 +174,23 @@ impl Dialect {
 
     /// `column` as text.
     pub(crate) fn text(self, column: &str) -> String {
+        let (before, after) = self.as_text();
+        format!("{before}{column}{after}")
+    }
+
+    /// What makes text of what stands between.
+    pub(crate) const fn as_text(self) -> (&'static str, &'static str) {
         match self {
-            Self::MySql => format!("CAST({column} AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin"),
-            Self::Postgres => format!("CAST({column} AS TEXT) COLLATE \"C\""),
+            Self::MySql => ("CAST(", " AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin"),
+            Self::Postgres => ("CAST(", " AS TEXT) COLLATE \"C\""),
+        }
+    }
+
+    /// The end of a `CAST` to a whole number.
+    pub(crate) const fn as_whole(self) -> &'static str {
+        match self {
+            Self::MySql => " AS SIGNED)",
+            Self::Postgres => " AS BIGINT)",
         }
     }
 
@@ -228,10 +242,7 @@ impl Dialect {
 
     /// A sum as a whole number.
     pub(crate) fn whole(self, sum: &str) -> String {
-        match self {
-            Self::MySql => format!("CAST({sum} AS SIGNED)"),
-            Self::Postgres => format!("CAST({sum} AS BIGINT)"),
-        }
+        format!("CAST({sum}{}", self.as_whole())
     }
 
     /// Is it a name of a table or column, `schema.table` allowed?

@@ -19,6 +19,14 @@ pub enum LeaseError {
     /// A table or column name that would need quoting beyond what we are ready to write.
     #[error("`{0}` is not a plain table or column name (letters, digits, _ and $, parts joined by a dot)")]
     Name(String),
+    /// What an id's row is to remember of its next page is longer than the column.
+    #[error("a page's mark of {length} bytes (a token of the API, most likely); a row holds at most {most}")]
+    TooLong {
+        /// Of the mark, in bytes.
+        length: usize,
+        /// The longest that is taken.
+        most: usize,
+    },
     /// The server is too old for SKIP LOCKED.
     #[error("the database is {found}; claims need {needed} or later")]
     TooOld {
@@ -45,7 +53,7 @@ impl LeaseError {
                 }
                 _ => false,
             },
-            Self::Scheme | Self::Name(_) | Self::TooOld { .. } => false,
+            Self::Scheme | Self::Name(_) | Self::TooLong { .. } | Self::TooOld { .. } => false,
         }
     }
 

@@ -89,46 +89,6 @@ impl Claims {
         Ok(given)
     }
 
-    /// Records that the id got to `mark`. Its attempts count from here: an id is dead when it gets no further, not
-    /// when it is long.
-    pub async fn checkpoint(&self, claim: &Claim, mark: &Mark) -> Result<Fenced, LeaseError> {
-        let statement = self.database.statement("UPDATE sluice_claims SET attempt = 1, ");
-        let statement = self.this(written(marked(statement, mark)), claim);
-        one(resent!("writing a page checkpoint", self.database.execute(&statement)))
-    }
-
-    /// The id is complete. With `every` it is due again that long after now, as its next run.
-    pub async fn done(
-        &self,
-        claim: &Claim,
-        tally: Tally,
-        every: Option<Duration>,
-    ) -> Result<Fenced, LeaseError> {
-        self.done_at(claim, &Mark { next_page: None, tally }, every).await
-    }
-
-    /// The same with a word for the next run, which finds it as [`Claim::next_page`].
-    pub async fn done_at(
-        &self,
-        claim: &Claim,
-        mark: &Mark,
-        every: Option<Duration>,
-    ) -> Result<Fenced, LeaseError> {
-        let statement = self.database.statement("UPDATE sluice_claims SET attempt = 0, fence = fence + 1, ");
-        let statement = statement.text("reason = NULL, holder = NULL, owed = NULL, lease_until = NULL, ");
-        let statement = match every {
-            None => statement.text("state = 'done', due_at = ").now(),
-            Some(pause) => statement
-                .text("state = 'due', run = run + 1, due_at = ")
-                .now()
-                .text(" + ")
-                .bind(millis(pause)),
-        };
-        let statement = written(marked(statement.text(", "), mark));
-        let statement = self.this(statement, claim);
-        one(resent!("writing that an id is done", self.database.execute(&statement)))
-    }
-
     /// The id cannot be completed: kept with the page it fails at and the reason, until [`Claims::revive`].
     pub async fn dead(&self, claim: &Claim, mark: &Mark, reason: &str) -> Result<Fenced, LeaseError> {
         let statement =
@@ -177,8 +137,28 @@ impl Claims {
             .text(")")
     }
 
-    async fn lost_of(&self, held: &[(String, i64)]) -> Result<Vec<(String, i64)>, LeaseError> {
+    /// Those whose row has another fence by now.
+    pub(crate) async fn lost_of(&self, held: &[(String, i64)]) -> Result<Vec<(String, i64)>, LeaseError> {
+        self.without(self.these(self.database.statement("SELECT id FROM sluice_claims"), held), held).await
+    }
+
+    /// Those whose row has another fence or state by now, or a holder.
+    pub(crate) async fn not_ended(
+        &self,
+        held: &[(String, i64)],
+        state: &str,
+    ) -> Result<Vec<(String, i64)>, LeaseError> {
         let statement = self.these(self.database.statement("SELECT id FROM sluice_claims"), held);
+        let statement = statement.text(" AND holder IS NULL AND state = ").bind(state);
+        self.without(statement, held).await
+    }
+
+    /// Those that the statement does not find.
+    async fn without(
+        &self,
+        statement: Statement,
+        held: &[(String, i64)],
+    ) -> Result<Vec<(String, i64)>, LeaseError> {
         let rows = resent!("asking which claims are ours", self.database.rows(&statement))?;
         let ours: std::collections::HashSet<String> =
             rows.iter().filter_map(|row| row.text(0).ok().flatten()).collect();
@@ -193,7 +173,7 @@ fn marked(statement: Statement, mark: &Mark) -> Statement {
     statement.text(", rejects = ").bind(rejects).text(", bytes = ").bind(bytes)
 }
 
-fn written(statement: Statement) -> Statement {
+pub(crate) fn written(statement: Statement) -> Statement {
     statement.text(", updated_at = ").now()
 }
 

@@ -34,6 +34,7 @@ mod dialect;
 mod enrol;
 mod error;
 mod fenced;
+mod many;
 mod shares;
 mod survey;
 
@@ -42,4 +43,5 @@ pub use claims::{Claim, Claims, Source, Tally, Terms};
 pub use dialect::Dialect;
 pub use error::LeaseError;
 pub use fenced::{Fenced, Given, Mark};
+pub use many::Entry;
 pub use survey::{Buried, Outstanding, SideTable, StateCount};

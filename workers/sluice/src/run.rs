@@ -25,14 +25,14 @@ pub(crate) fn run(worker: Worker) -> Ended {
         Worker::Masker(args) => {
             let config = sluice_masker::Config::check(config::load(&args.config)?)?;
             let (admin, drain) = (config.raw.admin.clone(), config.raw.limits.drain());
-            process("masker", &["kafka", "registry"], &admin, drain, |status, stop| {
+            process("masker", &["kafka", "registry"], &admin, drain, Threads::Two, |status, stop| {
                 sluice_masker::run(config, status, stop)
             })
         }
         Worker::Normaliser(args) => {
             let config = sluice_normaliser::Config::check(config::load(&args.config)?)?;
             let (admin, drain) = (config.raw.admin.clone(), config.raw.limits.drain());
-            process("normaliser", &["kafka", "registry"], &admin, drain, |status, stop| {
+            process("normaliser", &["kafka", "registry"], &admin, drain, Threads::Two, |status, stop| {
                 sluice_normaliser::run(config, status, stop)
             })
         }
@@ -41,7 +41,7 @@ pub(crate) fn run(worker: Worker) -> Ended {
             let landing = landing(&config)?;
             kafka::limit_arenas();
             let (admin, drain) = (config.admin.clone(), config.limits.drain());
-            process("sink", &["kafka", "registry"], &admin, drain, |status, stop| {
+            process("sink", &["kafka", "registry"], &admin, drain, Threads::Two, |status, stop| {
                 sink(config, landing, status, stop)
             })
         }
@@ -56,6 +56,7 @@ pub(crate) fn run(worker: Worker) -> Ended {
                 &["kafka", "registry", "database"],
                 &admin,
                 drain,
+                Threads::One,
                 |status, stop| async move {
                     let summary = sluice_collector::run(config, options, status, stop).await?;
                     println!("{summary}");
@@ -113,6 +114,15 @@ async fn sink(
     fleet::stores(lanes, landing, stores, &status, &stop).await
 }
 
+/// How many threads tokio has. Lanes and publishers have their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    /// For a worker that is all requests: between two threads each page would be handed over several times, which costs
+    /// more than reading it. More of it is another replica.
+    One,
+    Two,
+}
+
 /// Starts tokio, the admin pages and the signal handlers, then runs the worker to its end; told to stop, it has `drain`
 /// to reach it.
 fn process<W: Future<Output = Result<(), Fault>>>(
@@ -120,13 +130,17 @@ fn process<W: Future<Output = Result<(), Fault>>>(
     neighbours: &[&str],
     section: &AdminSection,
     drain: Duration,
+    threads: Threads,
     worker: impl FnOnce(Status, CancellationToken) -> W,
 ) -> Ended {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("starting tokio")?;
+    let mut builder = match threads {
+        Threads::One => tokio::runtime::Builder::new_current_thread(),
+        Threads::Two => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if threads == Threads::Two {
+        builder.worker_threads(2);
+    }
+    let runtime = builder.enable_all().build().context("starting tokio")?;
     let status = Status::new(name, neighbours);
     let ended = runtime.block_on(async {
         let stop = shutdown::signal_token().context("installing signal handlers")?;

@@ -196,13 +196,13 @@ impl Cutter {
         {
             self.partial.push(*first);
             rest = more;
-            match std::str::from_utf8(&self.partial) {
+            match simdutf8::compat::from_utf8(&self.partial) {
                 Ok(_) => self.partial.clear(),
                 Err(error) if error.error_len().is_some() => return Err(wrong),
                 Err(_) => {}
             }
         }
-        match std::str::from_utf8(rest) {
+        match simdutf8::compat::from_utf8(rest) {
             Ok(_) => Ok(()),
             Err(error) if error.error_len().is_some() => Err(wrong),
             Err(error) => {

@@ -101,7 +101,12 @@ impl FromJson {
     pub fn run(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
         let start = out.len();
         self.scratch.clear();
-        let mut reader = serde_json::Deserializer::from_slice(json);
+        // Looked at once as a whole, and not again text by text.
+        let json = simdutf8::basic::from_utf8(json).map_err(|_| JsonError {
+            path: String::new(),
+            expected: Cow::Borrowed("well-formed JSON in UTF-8"),
+        })?;
+        let mut reader = serde_json::Deserializer::from_str(json);
         let mut reading = read::Reading {
             schema: &self.schema,
             records: &self.records,

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use super::scalar::{Scalar, write_scalar};
 use super::{Fields, UnknownFields};
 use crate::datum::varint::{write_len, write_long};
-use crate::schema::{Node, NodeId, Schema};
+use crate::schema::{LeafKind, Node, NodeId, Schema};
 
 /// Space that is reused from record to record.
 #[derive(Default)]
@@ -76,6 +76,9 @@ impl Reading<'_> {
                 let mut expected = None;
                 for (place, &branch) in branches.iter().enumerate() {
                     let Node::Leaf { leaf, .. } = schema.node(branch) else { continue };
+                    if leaf.kind == LeafKind::Null && !matches!(value, Scalar::Null) {
+                        continue;
+                    }
                     write_long(place as i64, self.out);
                     match write_scalar(leaf, &value, self.out) {
                         Ok(()) => return Ok(()),
@@ -283,11 +286,12 @@ fn record<'de, A: MapAccess<'de>>(
         };
         let field = &fields[place];
         let step = || format!(".{}", field.name);
-        if reading.scratch.spans[first_span..].iter().any(|&(seen, ..)| seen == place) {
+        in_order &= place == next;
+        // One that comes next in order was not there before.
+        if !in_order && reading.scratch.spans[first_span..].iter().any(|&(seen, ..)| seen == place) {
             let error = reading.fail("each field once");
             return Err(reading.step(step, error));
         }
-        in_order &= place == next;
         next = place + 1;
         let from = reading.out.len();
         entries
