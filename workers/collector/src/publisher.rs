@@ -61,7 +61,7 @@ pub(crate) struct Publisher {
     orders: mpsc::Sender<Order>,
 }
 
-/// Tells when and why the thread ended. Dropped, nothing happens to the thread; it ends with the last [`Publisher`].
+/// Tells when and why the thread ended. It ends with the last [`Publisher`], and is to be joined then.
 pub(crate) struct Ended {
     pub(crate) fault: oneshot::Receiver<Fault>,
     thread: JoinHandle<()>,

@@ -100,10 +100,13 @@ impl Session {
         // Tasks that wait for the publisher are dropped with what they know; their rows keep their leases.
         state.tasks.shutdown().await;
         drop(publisher);
+        // Its thread has ended before the process does: librdkafka must not be taken down while the libraries that it
+        // stands on are.
+        let last = ended.join().await;
         match worked {
             Ok(()) => Ok(Over::Finished),
             Err(fault) => {
-                let fault = ended.join().await.unwrap_or(fault);
+                let fault = last.unwrap_or(fault);
                 match fault.retry {
                     Retry::Never => Err(fault),
                     Retry::Later | Retry::Rewind => Ok(Over::Again(fault)),
