@@ -13,7 +13,7 @@ const TOGETHER: usize = 64;
 /// The way to the one who writes; a task that ends with the last of these.
 #[derive(Clone)]
 pub(crate) struct Scribe {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
 }
 
 type Answer = oneshot::Sender<Result<Fenced, LeaseError>>;
@@ -33,8 +33,7 @@ enum Word {
 impl Scribe {
     /// Starts the task. Complete ids come round again after `every`.
     pub(crate) fn start(claims: Claims, every: Option<Duration>) -> Self {
-        // As many wait as there are tasks, each with one order.
-        let (orders, receiver) = mpsc::unbounded_channel();
+        let (orders, receiver) = mpsc::channel(TOGETHER);
         tokio::spawn(serve(claims, every, receiver));
         Self { orders }
     }
@@ -53,14 +52,14 @@ impl Scribe {
         let (answer, answered) = oneshot::channel();
         let entry = Entry::of(claim, mark);
         // Without an answer the process is at its end; the row keeps its lease, and is taken up again after it.
-        match self.orders.send(Order { word, entry, answer }) {
+        match self.orders.send(Order { word, entry, answer }).await {
             Ok(()) => answered.await.unwrap_or(Ok(Fenced::Lost)),
             Err(_) => Ok(Fenced::Lost),
         }
     }
 }
 
-async fn serve(claims: Claims, every: Option<Duration>, mut orders: mpsc::UnboundedReceiver<Order>) {
+async fn serve(claims: Claims, every: Option<Duration>, mut orders: mpsc::Receiver<Order>) {
     while let Some(first) = orders.recv().await {
         // Those who were woken with the first have their say first.
         tokio::task::yield_now().await;
