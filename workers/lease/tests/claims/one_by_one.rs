@@ -1,107 +1,15 @@
-//! Claims against real servers: MariaDB and Postgres, the same properties on both.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+//! Ids from their enrolment to their end.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sluice_lease::{Claim, Claims, Dialect, Entry, Fenced, Given, Mark, SideTable, Source, Tally, Terms};
+use sluice_lease::{Claim, Claims, Dialect, Fenced, Given, Mark, SideTable, Source, Tally};
 use sluice_stack::Stack;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-/// One pair of servers, shared by the tests that run at the same time; ended, and their folder removed, with the last.
-fn servers() -> Arc<Stack> {
-    static STACK: Mutex<Weak<Stack>> = Mutex::new(Weak::new());
-    let mut shared = STACK.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let stack = Stack::builder().mariadb().postgres().start().expect("MariaDB and Postgres start");
-        let stack = Arc::new(stack);
-        *shared = Arc::downgrade(&stack);
-        stack
-    })
-}
-
-/// Runs a test on both databases; `name` keeps tests apart on the shared servers.
-fn on_both<F: Future<Output = ()>>(name: &str, test: impl Fn(Bench) -> F) {
-    let stack = servers();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for url in [stack.mariadb_url(), stack.postgres_url()] {
-        let bench = Bench { url: url.to_owned(), job: name.to_owned(), table: format!("ids_of_{name}") };
-        eprintln!("{name} on {:?}", Dialect::of(url).unwrap());
-        runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(60), test(bench)).await.expect("within a minute");
-        });
-    }
-}
-
-#[derive(Clone)]
-struct Bench {
-    url: String,
-    job: String,
-    table: String,
-}
-
-impl Bench {
-    async fn run(&self, sql: &str) {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match Dialect::of(&self.url).unwrap() {
-            Dialect::MySql => {
-                let mut one = sqlx::MySqlConnection::connect(&self.url).await.unwrap();
-                one.execute(sql).await.unwrap();
-            }
-            Dialect::Postgres => {
-                let mut one = sqlx::PgConnection::connect(&self.url).await.unwrap();
-                one.execute(sql).await.unwrap();
-            }
-        }
-    }
-
-    async fn claims(&self) -> Claims {
-        let claims = Claims::connect(&self.url, &self.job, 4).await.unwrap();
-        claims.migrate().await.unwrap();
-        claims
-    }
-
-    fn source(&self) -> Source {
-        Source { table: self.table.clone(), id_column: "id".into(), ..Source::default() }
-    }
-
-    /// A table of `count` ids, enrolled.
-    async fn ids(&self, count: usize) -> Claims {
-        let claims = self.claims().await;
-        self.run(&format!("DROP TABLE IF EXISTS {}", self.table)).await;
-        self.run(&format!("CREATE TABLE {} (id VARCHAR(40), tier INT)", self.table)).await;
-        let rows: Vec<String> = (0..count).map(|n| format!("('id-{n:05}', {})", n % 3)).collect();
-        self.run(&format!("INSERT INTO {} VALUES {}", self.table, rows.join(", "))).await;
-        assert_eq!(claims.enrol(&self.source()).await.unwrap(), count as u64);
-        claims
-    }
-
-    /// As if every lease had run out: the database's clock is not ours to move.
-    async fn let_leases_pass(&self) {
-        let job = &self.job;
-        let sql = format!(
-            "UPDATE sluice_claims SET due_at = 1, lease_until = 1 WHERE job = '{job}' AND state = 'claimed'"
-        );
-        self.run(&sql).await;
-    }
-}
-
-fn terms(holder: &str) -> Terms {
-    Terms { holder: holder.into(), lease: Duration::from_secs(60), attempts: 3 }
-}
-
-fn states(counts: &[sluice_lease::StateCount]) -> HashMap<&str, i64> {
-    counts.iter().map(|count| (count.state.as_str(), count.ids)).collect()
-}
-
-fn mark(pages: i64) -> Mark {
-    Mark {
-        next_page: Some(format!("page {pages}")),
-        tally: Tally { pages, records: 50 * pages, rejects: 0, bytes: 9 },
-    }
-}
+use crate::bench::{Bench, mark, on_both, states, terms};
 
 #[test]
 fn many_claimers_never_hold_the_same_id_and_leave_none() {
@@ -514,86 +422,4 @@ fn a_table_of_an_earlier_version_is_brought_up_to_date_with_what_it_holds() {
             assert!(claim.fence > 7, "fences never go back");
         });
     }
-}
-
-#[test]
-fn many_are_written_at_once_as_fenced_as_one() {
-    on_both("many", |bench| async move {
-        // More than one statement holds, and no power of two.
-        const IDS: usize = 71;
-        let claims = bench.ids(IDS).await;
-        let taken = claims.claim(IDS as u32, &terms("old")).await.unwrap();
-        let entry = |claim: &Claim, pages: i64| {
-            let next_page = Some(format!("{} {pages}", claim.id));
-            Entry::of(claim, Mark { next_page, tally: mark(pages).tally })
-        };
-        let entries = |pages: i64| -> Vec<Entry> {
-            // Not in the order of their ids.
-            taken.iter().rev().map(|claim| entry(claim, pages)).collect()
-        };
-        let kept = claims.checkpoint_all(&entries(1)).await.unwrap();
-        assert_eq!(kept, vec![Fenced::Kept; IDS]);
-        assert!(claims.checkpoint_all(&[]).await.unwrap().is_empty());
-        // Three are somebody else's by now.
-        let over = [3, 40, 70].map(|nth: usize| taken[nth].id.as_str());
-        let passed = format!(
-            "UPDATE sluice_claims SET due_at = 1, lease_until = 1 WHERE job = 'many' AND id IN ('{}')",
-            over.join("', '")
-        );
-        bench.run(&passed).await;
-        let stolen = claims.claim(10, &terms("new")).await.unwrap();
-        assert_eq!(stolen.len(), 3);
-        assert!(stolen.iter().all(|claim| claim.next_page == Some(format!("{} 1", claim.id))), "{stolen:?}");
-        let expected = |entries: &[Entry]| -> Vec<Fenced> {
-            let fenced = |entry: &Entry| match over.contains(&entry.id.as_str()) {
-                true => Fenced::Lost,
-                false => Fenced::Kept,
-            };
-            entries.iter().map(fenced).collect()
-        };
-        let second = entries(2);
-        assert_eq!(claims.checkpoint_all(&second).await.unwrap(), expected(&second));
-        assert_eq!(claims.done_all(&second, None).await.unwrap(), expected(&second));
-        assert_eq!(claims.done_all(&second, None).await.unwrap(), expected(&second), "done is done");
-        assert_eq!(claims.checkpoint_all(&second).await.unwrap(), vec![Fenced::Lost; IDS]);
-        let counts = claims.status().await.unwrap();
-        assert_eq!(states(&counts), HashMap::from([("done", 68), ("claimed", 3)]));
-        let pages: i64 = counts.iter().map(|count| count.tally.pages).sum();
-        assert_eq!(pages, 68 * 2 + 3, "each its own mark, and nothing of a zombie's");
-        // Those that were taken over are as their new holder knows them, and round again as their next run.
-        let rest: Vec<Entry> = stolen.iter().map(|claim| entry(claim, 5)).collect();
-        let round = claims.done_all(&rest, Some(Duration::ZERO)).await.unwrap();
-        assert_eq!(round, [Fenced::Kept; 3]);
-        let again = claims.claim(10, &terms("new")).await.unwrap();
-        assert!(again.iter().all(|claim| claim.run == 2 && claim.attempt == 1), "{again:?}");
-        assert!(again.iter().all(|claim| claim.next_page == Some(format!("{} 5", claim.id))), "{again:?}");
-        assert_eq!(again.len(), 3);
-    });
-}
-
-#[test]
-fn whoever_writes_many_waits_for_nobody_in_a_circle() {
-    on_both("circle", |bench| async move {
-        let claims = bench.ids(60).await;
-        let taken = claims.claim(60, &terms("h")).await.unwrap();
-        let mut tasks = tokio::task::JoinSet::new();
-        for nth in 0..4 {
-            let (claims, mut taken) = (claims.clone(), taken.clone());
-            tasks.spawn(async move {
-                for round in 0..10 {
-                    taken.rotate_left(7 * nth);
-                    let entry =
-                        |claim: &Claim| Entry { id: claim.id.clone(), fence: claim.fence, mark: mark(round) };
-                    let entries: Vec<Entry> = taken.iter().take(50).map(entry).collect();
-                    let kept = claims.checkpoint_all(&entries).await.unwrap();
-                    assert!(kept.iter().all(|kept| *kept == Fenced::Kept));
-                    let held: Vec<_> = entries.into_iter().map(|entry| (entry.id, entry.fence)).collect();
-                    assert!(claims.heartbeat(&held, Duration::from_secs(60)).await.unwrap().is_empty());
-                }
-            });
-        }
-        while let Some(done) = tasks.join_next().await {
-            done.unwrap();
-        }
-    });
 }

@@ -1,0 +1,6 @@
+//! Claims against real servers: MariaDB and Postgres, the same properties on both.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod bench;
+mod many;
+mod one_by_one;
