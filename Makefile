@@ -85,7 +85,7 @@ lint: setup ## clippy with warnings as errors, and the dependencies' licences an
 	 else echo "make: cargo-deny is not installed (cargo install --locked cargo-deny): licences and advisories not checked"; fi
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := validate patch frame
+FUZZ_TARGETS := validate patch frame json
 
 fuzz: ## fuzz the readers of foreign bytes, FUZZ_SECONDS each (needs a nightly toolchain and cargo-fuzz)
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: no nightly toolchain, which the fuzzer's instrumentation needs: rustup toolchain install nightly"; exit 1; }

@@ -16,15 +16,14 @@
 mod default;
 mod read;
 mod scalar;
+mod text;
 
 pub(crate) use default::write as encode_default;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde::de::DeserializeSeed;
-
-use crate::schema::{Node, NodeId};
+use crate::schema::Node;
 use crate::{Schema, SchemaError};
 
 /// A JSON record that does not fit the schema.
@@ -56,7 +55,8 @@ pub enum UnknownFields {
 /// A compiled reader of JSON records. It keeps scratch space, hence `&mut self` to run.
 pub struct FromJson {
     schema: Schema,
-    records: HashMap<NodeId, Fields>,
+    /// By node; none for what is no record.
+    records: Vec<Option<Fields>>,
     rule: UnknownFields,
     scratch: read::Scratch,
 }
@@ -74,14 +74,17 @@ impl FromJson {
     /// # Errors
     /// [`SchemaError::Unsupported`] if a default does not fit its field.
     pub fn compile(schema: &Schema) -> Result<Self, SchemaError> {
-        let mut records = HashMap::new();
-        for (place, node) in schema.nodes().iter().enumerate() {
-            let Node::Record { fields, .. } = node else { continue };
+        let mut records = Vec::new();
+        for node in schema.nodes() {
+            let Node::Record { fields, .. } = node else {
+                records.push(None);
+                continue;
+            };
             let places =
                 fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
             let missing =
                 fields.iter().map(|field| default::missing(schema, field)).collect::<Result<_, _>>()?;
-            records.insert(NodeId(place as u32), Fields { places, missing });
+            records.push(Some(Fields { places, missing }));
         }
         let scratch = read::Scratch::default();
         Ok(Self { schema: schema.clone(), records, rule: UnknownFields::Ignore, scratch })
@@ -106,7 +109,7 @@ impl FromJson {
             path: String::new(),
             expected: Cow::Borrowed("well-formed JSON in UTF-8"),
         })?;
-        let mut reader = serde_json::Deserializer::from_str(json);
+        let mut json = text::Text::new(json);
         let mut reading = read::Reading {
             schema: &self.schema,
             records: &self.records,
@@ -115,20 +118,16 @@ impl FromJson {
             out,
             failure: None,
         };
-        let root = self.schema.root();
-        let read = read::At { reading: &mut reading, node: root }.deserialize(&mut reader);
+        let read = read::value(&mut reading, &mut json, self.schema.root());
         let failure = reading.failure.take();
-        let error = match read.and_then(|()| reader.end()) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
+        let Err(text::Stop) = read.and_then(|()| json.end()) else { return Ok(()) };
         out.truncate(start);
         let failure = failure.unwrap_or_default();
         Err(JsonError {
             path: failure.path(),
-            // serde_json's own text may quote what it found; line and column do not.
             expected: failure.expected.unwrap_or_else(|| {
-                format!("well-formed JSON (line {}, column {})", error.line(), error.column()).into()
+                let (line, column) = json.position();
+                format!("well-formed JSON (line {line}, column {column})").into()
             }),
         })
     }

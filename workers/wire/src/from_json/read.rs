@@ -1,13 +1,11 @@
 //! The stream at work: each JSON value goes straight to Avro bytes.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::scalar::{Scalar, write_scalar};
+use super::text::{Stop, Text};
 use super::{Fields, UnknownFields};
+use crate::MAX_NESTING;
 use crate::datum::varint::{write_len, write_long};
 use crate::schema::{LeafKind, Node, NodeId, Schema};
 
@@ -29,7 +27,7 @@ impl Scratch {
 
 pub(super) struct Reading<'r> {
     pub(super) schema: &'r Schema,
-    pub(super) records: &'r HashMap<NodeId, Fields>,
+    pub(super) records: &'r [Option<Fields>],
     pub(super) rule: UnknownFields,
     pub(super) scratch: &'r mut Scratch,
     pub(super) out: &'r mut Vec<u8>,
@@ -52,19 +50,28 @@ impl Failure {
 }
 
 impl Reading<'_> {
-    fn fail<E: Error>(&mut self, expected: impl Into<Cow<'static, str>>) -> E {
+    #[cold]
+    fn fail(&mut self, expected: impl Into<Cow<'static, str>>) -> Stop {
         self.failure.get_or_insert_default().expected.get_or_insert(expected.into());
-        // Seen by nobody: the failure above is what is reported.
-        E::custom("")
+        Stop
     }
 
-    fn step<E>(&mut self, step: impl FnOnce() -> String, error: E) -> E {
+    #[cold]
+    fn step(&mut self, step: impl FnOnce() -> String, stop: Stop) -> Stop {
         self.failure.get_or_insert_default().steps.push(step());
-        error
+        stop
+    }
+
+    /// Into an array or object, unless no reader would follow.
+    fn enter(&mut self, json: &mut Text<'_>) -> Result<(), Stop> {
+        if json.enter() > MAX_NESTING {
+            return Err(self.fail(format!("at most {MAX_NESTING} levels of records, arrays and maps")));
+        }
+        Ok(())
     }
 
     /// Appends a scalar, in the first branch that takes it where there is a union.
-    fn scalar<E: Error>(&mut self, id: NodeId, value: Scalar<'_>) -> Result<(), E> {
+    fn scalar(&mut self, id: NodeId, value: Scalar<'_>) -> Result<(), Stop> {
         let schema = self.schema;
         let start = self.out.len();
         let expected = match schema.node(id) {
@@ -101,12 +108,12 @@ impl Reading<'_> {
     }
 
     /// The node that takes a JSON array or object; for a union the index of its branch is written.
-    fn branch<E: Error>(
+    fn branch(
         &mut self,
         id: NodeId,
         expected: &'static str,
         fits: fn(&Node) -> bool,
-    ) -> Result<NodeId, E> {
+    ) -> Result<NodeId, Stop> {
         let schema = self.schema;
         match schema.node(id) {
             node if fits(node) => Ok(id),
@@ -132,121 +139,61 @@ fn name_of_union(schema: &Schema, branches: &[NodeId]) -> Cow<'static, str> {
     }
 }
 
-/// A place in the schema that a JSON value is read into.
-pub(super) struct At<'a, 'r> {
-    pub(super) reading: &'a mut Reading<'r>,
-    pub(super) node: NodeId,
+/// Reads the JSON value that comes next into a place of the schema.
+pub(super) fn value(reading: &mut Reading<'_>, json: &mut Text<'_>, node: NodeId) -> Result<(), Stop> {
+    let scalar = match json.peek()? {
+        b'{' => return object(reading, json, node),
+        b'[' => return array(reading, json, node),
+        b'"' => Scalar::Text(json.string()?),
+        b'n' => json.word("null").map(|()| Scalar::Null)?,
+        b't' => json.word("true").map(|()| Scalar::Boolean(true))?,
+        b'f' => json.word("false").map(|()| Scalar::Boolean(false))?,
+        _ => json.number()?,
+    };
+    reading.scalar(node, scalar)
 }
 
-impl<'de> DeserializeSeed<'de> for At<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
-        reader.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for At<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value of the schema's type")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.reading.scalar(self.node, Scalar::Null)
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.reading.scalar(self.node, Scalar::Boolean(value))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.reading.scalar(self.node, Scalar::Integer(value.into()))
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.reading.scalar(self.node, Scalar::Integer(value.into()))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.reading.scalar(self.node, Scalar::Real(value))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
-        self.reading.scalar(self.node, Scalar::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { reading, node } = self;
-        let node = reading.branch(node, "an object", |node| matches!(node, Node::Array { .. }))?;
-        let Node::Array { items: item, .. } = *reading.schema.node(node) else { return Ok(()) };
-        let start = reading.out.len();
-        let mut count = 0;
-        loop {
-            match items.next_element_seed(At { reading: &mut *reading, node: item }) {
-                Ok(Some(())) => count += 1,
-                Ok(None) => break,
-                Err(error) => return Err(reading.step(|| "[]".to_owned(), error)),
-            }
-        }
-        close_block(reading.out, start, count);
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<(), A::Error> {
-        let Self { reading, node } = self;
-        let fits = |node: &Node| matches!(node, Node::Record { .. } | Node::Map { .. });
-        let node = reading.branch(node, "an array", fits)?;
-        match *reading.schema.node(node) {
-            Node::Map { values, .. } => map(reading, values, entries),
-            _ => record(reading, node, entries),
-        }
-    }
-}
-
-fn map<'de, A: MapAccess<'de>>(
-    reading: &mut Reading<'_>,
-    values: NodeId,
-    mut entries: A,
-) -> Result<(), A::Error> {
+fn array(reading: &mut Reading<'_>, json: &mut Text<'_>, node: NodeId) -> Result<(), Stop> {
+    let node = reading.branch(node, "an object", |node| matches!(node, Node::Array { .. }))?;
+    let Node::Array { items: item, .. } = *reading.schema.node(node) else { return Ok(()) };
     let start = reading.out.len();
-    let mut count = 0;
-    while entries.next_key_seed(Key { out: &mut *reading.out })?.is_some() {
+    let (mut count, mut first) = (0, true);
+    reading.enter(json)?;
+    loop {
+        let read = match json.more(&mut first, b']') {
+            Ok(false) => break,
+            Ok(true) => value(reading, json, item),
+            Err(stop) => Err(stop),
+        };
+        read.map_err(|stop| reading.step(|| "[]".to_owned(), stop))?;
         count += 1;
-        entries
-            .next_value_seed(At { reading: &mut *reading, node: values })
-            .map_err(|error| reading.step(|| "{}".to_owned(), error))?;
     }
     close_block(reading.out, start, count);
     Ok(())
 }
 
-/// A map's key, written as it is read.
-struct Key<'o> {
-    out: &'o mut Vec<u8>,
-}
-
-impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
-        reader.deserialize_str(self)
+fn object(reading: &mut Reading<'_>, json: &mut Text<'_>, node: NodeId) -> Result<(), Stop> {
+    let fits = |node: &Node| matches!(node, Node::Record { .. } | Node::Map { .. });
+    let node = reading.branch(node, "an array", fits)?;
+    reading.enter(json)?;
+    match *reading.schema.node(node) {
+        Node::Map { values, .. } => map(reading, json, values),
+        _ => record(reading, json, node),
     }
 }
 
-impl Visitor<'_> for Key<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+fn map(reading: &mut Reading<'_>, json: &mut Text<'_>, values: NodeId) -> Result<(), Stop> {
+    let start = reading.out.len();
+    let (mut count, mut first) = (0, true);
+    while json.more(&mut first, b'}')? {
+        let key = json.key()?;
+        write_len(key.len(), reading.out);
+        reading.out.extend_from_slice(key.as_bytes());
+        value(reading, json, values).map_err(|stop| reading.step(|| "{}".to_owned(), stop))?;
+        count += 1;
     }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<(), E> {
-        write_len(key.len(), self.out);
-        self.out.extend_from_slice(key.as_bytes());
-        Ok(())
-    }
+    close_block(reading.out, start, count);
+    Ok(())
 }
 
 /// Items stand behind `start`; their count goes before them, and the empty block after.
@@ -262,26 +209,27 @@ fn close_block(out: &mut Vec<u8>, start: usize, count: usize) {
     out.push(0);
 }
 
-fn record<'de, A: MapAccess<'de>>(
-    reading: &mut Reading<'_>,
-    node: NodeId,
-    mut entries: A,
-) -> Result<(), A::Error> {
+fn record(reading: &mut Reading<'_>, json: &mut Text<'_>, node: NodeId) -> Result<(), Stop> {
     let schema = reading.schema;
     let records = reading.records;
-    let (Node::Record { fields, .. }, Some(known)) = (schema.node(node), records.get(&node)) else {
-        return Ok(());
+    let known = records.get(node.0 as usize).and_then(Option::as_ref);
+    let (Node::Record { fields, .. }, Some(known)) = (schema.node(node), known) else {
+        return Err(Stop);
     };
     let start = reading.out.len();
     let first_span = reading.scratch.spans.len();
-    let mut next = 0;
-    let mut in_order = true;
-    while let Some(place) = entries.next_key_seed(FieldName { fields, known, next })? {
+    let (mut next, mut in_order, mut first) = (0, true, true);
+    while json.more(&mut first, b'}')? {
+        // JSON mostly comes in one order, so the next field is tried first.
+        let place = match fields.get(next) {
+            Some(field) if json.is_key(&field.name)? => Some(next),
+            _ => known.places.get(json.key()?).copied(),
+        };
         let Some(place) = place else {
             if reading.rule == UnknownFields::Refuse {
                 return Err(reading.fail("only fields of the schema"));
             }
-            entries.next_value::<IgnoredAny>()?;
+            json.skip()?;
             continue;
         };
         let field = &fields[place];
@@ -294,9 +242,7 @@ fn record<'de, A: MapAccess<'de>>(
         }
         next = place + 1;
         let from = reading.out.len();
-        entries
-            .next_value_seed(At { reading: &mut *reading, node: field.node })
-            .map_err(|error| reading.step(step, error))?;
+        value(reading, json, field.node).map_err(|stop| reading.step(step, stop))?;
         let to = reading.out.len();
         reading.scratch.spans.push((place, from, to));
     }
@@ -308,13 +254,13 @@ fn record<'de, A: MapAccess<'de>>(
 }
 
 /// Puts a record's fields in the schema's order, with defaults where there were none.
-fn arrange<E: Error>(
+fn arrange(
     reading: &mut Reading<'_>,
     fields: &[crate::schema::Field],
     known: &Fields,
     start: usize,
     first_span: usize,
-) -> Result<(), E> {
+) -> Result<(), Stop> {
     let Scratch { spans, bytes } = &mut *reading.scratch;
     let spans = &mut spans[first_span..];
     spans.sort_unstable();
@@ -333,34 +279,4 @@ fn arrange<E: Error>(
         }
     }
     Ok(())
-}
-
-/// Finds a field by its name; JSON mostly comes in one order, so the next one is tried first.
-struct FieldName<'f> {
-    fields: &'f [crate::schema::Field],
-    known: &'f Fields,
-    next: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for FieldName<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Option<usize>, D::Error> {
-        reader.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for FieldName<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field's name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Option<usize>, E> {
-        if self.fields.get(self.next).is_some_and(|field| field.name == name) {
-            return Ok(Some(self.next));
-        }
-        Ok(self.known.places.get(name).copied())
-    }
 }

@@ -2,6 +2,8 @@
 
 use apache_avro::types::Value;
 use proptest::prelude::*;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sluice_wire::{FromJson, JsonError, Schema, UnknownFields, Validate};
 
 const FLIGHT: &str = r#"{"type":"record","name":"Flight","fields":[
@@ -150,4 +152,192 @@ proptest! {
         let read = run(&crate::generate::schema(&shape).to_string(), &json(&value).to_string());
         prop_assert_eq!(read, Ok(value));
     }
+}
+
+/// A record with the one field `a` of this type, or with none.
+fn reader(field: Option<&str>) -> FromJson {
+    let fields = field.map(|kind| format!(r#"{{"name":"a","type":"{kind}"}}"#)).unwrap_or_default();
+    let schema = format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
+    FromJson::compile(&Schema::parse(&schema).unwrap()).unwrap()
+}
+
+/// What serde_json reads of the same field.
+#[derive(Deserialize)]
+struct Holder<T> {
+    a: T,
+}
+
+/// Pieces put together at random: mostly broken, often nearly whole.
+fn pieced(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+const VALUES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\"k\":",
+    "\"v\"",
+    "{}",
+    "[]",
+    "[1]",
+    "{\"k\":1}",
+    "null",
+    "true",
+    "false",
+    "nul",
+    "0",
+    "1",
+    "-",
+    "-0",
+    "01",
+    "1.5",
+    ".",
+    "e",
+    "E+",
+    "1e400",
+    "\\",
+    "\\n",
+    "\\u00e9",
+    "\\ud83d",
+    "\\u12",
+    " ",
+    "\n",
+    "\t",
+    "\u{1}",
+    "\u{e9}",
+    "longer than eight bytes",
+];
+const STRINGS: &[&str] = &[
+    "a",
+    "abcdefg",
+    "abcdefgh",
+    "\u{e9}",
+    "\u{1f600}",
+    "\\\"",
+    "\\\\",
+    "\\/",
+    "\\b",
+    "\\f",
+    "\\n",
+    "\\r",
+    "\\t",
+    "\\u0000",
+    "\\u00e9",
+    "\\ud83d\\ude00",
+    "\\ud83d",
+    "\\ude00",
+    "\\uD83D\\n",
+    "\\u12",
+    "\\x",
+    "\\",
+    "\"",
+    "\u{1f}",
+    "\u{7f}",
+    " ",
+    "{",
+    ",",
+];
+const NUMBERS: &[&str] = &[
+    "-",
+    "+",
+    "0",
+    "1",
+    "7",
+    "9",
+    "00",
+    "123456789",
+    "999999999999999999",
+    "18446744073709551615",
+    ".",
+    ".5",
+    "e",
+    "E",
+    "e+",
+    "E-",
+    "1e3",
+    "308",
+    "309",
+    " ",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// What is passed over is JSON to us if it is to serde_json.
+    #[test]
+    fn whatever_is_passed_over_is_json(text in pieced(VALUES)) {
+        let text = format!(r#"{{"x":{text}}}"#);
+        let theirs = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+        prop_assert_eq!(reader(None).run(text.as_bytes(), &mut vec![]).is_ok(), theirs, "{}", text);
+    }
+
+    #[test]
+    fn strings_are_what_serde_json_reads(text in pieced(STRINGS)) {
+        let text = format!(r#"{{"a":"{text}"}}"#);
+        let mut ours = Vec::new();
+        let read = reader(Some("string")).run(text.as_bytes(), &mut ours);
+        match serde_json::from_str::<Holder<String>>(&text) {
+            Ok(Holder { a }) => {
+                prop_assert_eq!(read, Ok(()), "{}", text);
+                prop_assert!(ours.ends_with(a.as_bytes()), "{}", text);
+                prop_assert!(ours.len() <= a.len() + 2);
+            }
+            Err(_) => prop_assert!(read.is_err(), "{}", text),
+        }
+    }
+
+    /// Taken where serde_json takes them, and the nearest double.
+    #[test]
+    fn numbers_are_the_nearest_doubles(number in pieced(NUMBERS)) {
+        let text = format!(r#"{{"a":{number}}}"#);
+        let mut ours = Vec::new();
+        let read = reader(Some("double")).run(text.as_bytes(), &mut ours);
+        prop_assert_eq!(read.is_ok(), serde_json::from_str::<Holder<f64>>(&text).is_ok(), "{}", text);
+        if read.is_ok() {
+            let nearest: f64 = number.trim().parse().unwrap();
+            prop_assert_eq!(ours, nearest.to_le_bytes(), "{}", text);
+        }
+    }
+}
+
+#[test]
+fn integers_keep_every_digit() {
+    for (text, long) in [
+        ("9223372036854775807", Some(i64::MAX)),
+        ("-9223372036854775808", Some(i64::MIN)),
+        ("-0", Some(0)),
+        ("0", Some(0)),
+        ("999999999999999999", Some(999_999_999_999_999_999)),
+        ("-1000000000000000000", Some(-1_000_000_000_000_000_000)),
+        ("9223372036854775808", None),
+        ("18446744073709551616", None),
+        ("100000000000000000000000000000000000000000", None),
+    ] {
+        let mut out = Vec::new();
+        let read = reader(Some("long")).run(format!(r#"{{"a":{text}}}"#).as_bytes(), &mut out);
+        assert_eq!(read.is_ok(), long.is_some(), "{text}");
+        if let Some(long) = long {
+            let value = crate::generate::decode(&apache_avro::Schema::Long, &out);
+            assert_eq!(value, Value::Long(long), "{text}");
+        }
+    }
+}
+
+#[test]
+fn arrays_and_objects_are_not_followed_for_ever() {
+    let schema = r#"{"type":"record","name":"R","fields":[{"name":"r","type":["null","R"],"default":null}]}"#;
+    let nested = |depth: usize| format!("{}null{}", r#"{"r":"#.repeat(depth), "}".repeat(depth));
+    assert!(run(schema, &nested(64)).is_ok(), "as deep as a datum may be");
+    for depth in [65, 100_000] {
+        let error = run(schema, &nested(depth)).unwrap_err();
+        assert_eq!(error.expected, "at most 64 levels of records, arrays and maps");
+    }
+    // Passed over, it may be as deep as it likes.
+    let deep = format!(r#"{{"unknown":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert!(run(schema, &deep).is_ok());
 }
