@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sluice_core::{Fault, NextOffset, RecordRef};
-use sluice_lease::{Claim, Tally};
+use sluice_lease::{Claim, Claims, Tally};
 use sluice_runtime::config::KafkaSection;
 use sluice_runtime::kafka::{self, Outgoing, Producer};
 
@@ -71,6 +71,8 @@ pub(crate) struct CheckpointLog {
     barriers: HashSet<(i32, Vec<u8>)>,
 }
 
+/// Bytes of a row's mark besides an API's texts: names, numbers, a part's hash.
+const BESIDE: usize = 1_000;
 /// Keys of barriers hold no `/`, those of checkpoints always do.
 const BARRIER: &str = "barrier";
 /// Longer than any transaction may stay open.
@@ -90,6 +92,14 @@ impl RowMark {
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// Can a row remember this? APIs choose the texts in it.
+    pub(crate) fn fits(at: &Position, marks: &Marks) -> bool {
+        let texts = at.endpoint.len() + at.token.as_ref().map_or(0, String::len) + marks.length();
+        // Nearly all are far from it, and need not be written down to know: JSON makes six bytes of one at most.
+        let most = Claims::LONGEST_MARK - BESIDE;
+        texts * 6 <= most || Self { at: at.clone(), marks: marks.clone() }.to_text().len() <= most
     }
 }
 

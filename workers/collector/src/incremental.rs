@@ -37,6 +37,12 @@ impl Marks {
         self.since.is_empty() && self.high.is_empty()
     }
 
+    /// Characters of its texts, or a little more.
+    pub(crate) fn length(&self) -> usize {
+        let both = self.since.iter().chain(&self.high);
+        both.map(|(endpoint, high)| endpoint.len() + high.value.len() + high.edge.len() * 21).sum()
+    }
+
     /// What the next run begins with.
     pub(crate) fn after_the_run(mut self) -> Self {
         for (endpoint, high) in std::mem::take(&mut self.high) {

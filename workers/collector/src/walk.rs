@@ -11,7 +11,7 @@
 use sluice_core::{Fault, Outputs};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::Position;
+use crate::checkpoints::{Position, RowMark};
 use crate::client::{Answer, Asking, Refusal, Trouble};
 use crate::config::Endpoint;
 use crate::drift::{Drift, Noticed};
@@ -163,6 +163,13 @@ impl<T: Taker> Walk<'_, T> {
                 }
             }
             let stands = next.clone().or_else(|| after.clone());
+            if !RowMark::fits(stands.as_ref().unwrap_or(&at), &self.marks) {
+                return Err(dead(format!(
+                    "behind page {} there is too much to remember: the next page's token, or the value that tells what \
+                     is new, is too long",
+                    at.page
+                )));
+            }
             let (read, hash, bytes) = page.as_ref().map_or((PartRead::default(), "", 0), |page| {
                 (page.read.part, page.read.mark.hash.as_str(), page.bytes)
             });

@@ -31,6 +31,24 @@ async fn an_api_that_loops() {
 }
 
 #[tokio::test]
+async fn an_api_with_tokens_without_end() {
+    // As a row of the database can hold them, and longer.
+    for (length, pages) in [(30_000, 4), (62_000, 0)] {
+        let url = serve(move |asked| {
+            let at = asked.number("p", 0);
+            let next = format!(r#""next":"/v1/N1?p={}&long={}""#, at + 1, "x".repeat(length));
+            json(page([at], if at < 3 { &next } else { r#""next":null"# }))
+        })
+        .await;
+        let found = tried(job(&url, BY_URL, "", "")).await.unwrap();
+        assert_eq!(counts(&found).len(), pages);
+        if pages == 0 {
+            assert!(stopped(&found).contains("behind page 0 there is too much to remember"), "{found:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_full_last_page_that_repeats_for_ever() {
     let url = serve(|asked| {
         let at = asked.number("page", 1).min(3);

@@ -21,11 +21,12 @@ pub struct Entry {
 
 /// Ids in one statement at most.
 const MOST: usize = 64;
-/// Of a mark's text, in bytes. MySQL's TEXT holds 65,535; of more, MariaDB 10.11 keeps some bytes in the middle of such a
-/// statement without a word.
-const LONGEST: usize = 60_000;
 
 impl Claims {
+    /// Bytes of a mark's text at most. MySQL's TEXT holds 65,535; of more, MariaDB 10.11 keeps some bytes in the middle
+    /// of a statement about many without a word.
+    pub const LONGEST_MARK: usize = 60_000;
+
     /// Records that the id got to `mark`. Its attempts count from here: an id is dead when it gets no further, not
     /// when it is long.
     pub async fn checkpoint(&self, claim: &Claim, mark: &Mark) -> Result<Fenced, LeaseError> {
@@ -154,8 +155,8 @@ fn row(statement: Statement, nth: usize, entry: Option<&Entry>) -> Statement {
 
 fn fitting(entries: &[Entry]) -> Result<(), LeaseError> {
     let length = |entry: &Entry| entry.mark.next_page.as_ref().map_or(0, String::len);
-    match entries.iter().map(length).find(|length| *length > LONGEST) {
-        Some(length) => Err(LeaseError::TooLong { length, most: LONGEST }),
+    match entries.iter().map(length).find(|length| *length > Claims::LONGEST_MARK) {
+        Some(length) => Err(LeaseError::TooLong { length, most: Claims::LONGEST_MARK }),
         None => Ok(()),
     }
 }
