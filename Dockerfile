@@ -10,8 +10,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
-RUN cargo build --release --locked -p sluice \
- && strip --strip-debug target/release/sluice
+RUN cargo build --release --locked -p sluice
 
 FROM debian:bookworm-slim
 RUN apt-get update \

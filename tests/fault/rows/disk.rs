@@ -86,6 +86,7 @@ fn a_full_disk_leaves_no_partial_object_and_loses_nothing() {
         sink.log().contains("No space left").then_some(())
     });
     assert!(sink.has_ended().is_none(), "an outage is waited for:\n{}", sink.log());
+    assert!(!sink.log().contains("panicked"), "it is an error, not a panic:\n{}", sink.log());
     no_partial_object(&folder);
     // Killed in the middle of it, too.
     sink.kill();
@@ -144,6 +145,7 @@ fn a_stalled_sink(row: &str, stall: Duration) {
     assert!(sink.has_ended().is_none(), "it waits:\n{log}");
     assert!(log.contains("No space left"), "it did not stall:\n{log}");
     assert!(!log.contains("partitions revoked"), "evicted from its group:\n{log}");
+    assert!(!log.contains("panicked"), "it is an error, not a panic:\n{log}");
     assert!(peak.own < MEMORY, "{peak:?}");
     disk.resize("8g");
     let (released, stalled) = (Instant::now(), peak);

@@ -10,7 +10,11 @@ use arrow_schema::{ArrowError, Schema};
 use deltalake::DeltaTableError;
 use deltalake::datafile::writer::DeltaWriter;
 use deltalake::kernel::Action;
+use deltalake::logstore::ObjectStoreRef;
 use deltalake::parquet::file::properties::WriterProperties;
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use sluice_core::{Class, Fault, LearnError, Outcome, Reason, RecordRef, SchemaId};
 use sluice_wire::columns::Columns;
 
@@ -316,17 +320,30 @@ impl Table {
         }
     }
 
+    /// Writes the rows as data files, which nobody sees before they are committed.
+    ///
+    /// They are made in memory and put in one piece: a batch is small, a put leaves all or nothing, and one that fails
+    /// is an error. The writer's own upload panics inside when it cannot finish, and with `RUST_BACKTRACE` set that
+    /// reads the program's debug information into memory, 140 MB of it.
     async fn write(&self, properties: &WriterProperties) -> Result<Vec<Action>, DeltaTableError> {
         let state = self
             .state
             .as_ref()
             .ok_or_else(|| DeltaTableError::generic("rows wait for a table that is not there"))?;
-        let mut writer = DeltaWriter::new(self.log.store().object_store(None), state.files(properties));
+        let made = Arc::new(InMemory::new());
+        let mut writer = DeltaWriter::new(Arc::clone(&made) as ObjectStoreRef, state.files(properties));
         for batch in &self.sealed {
             let batch = conform::to_table(batch, &state.schema)?;
             writer.write(&batch).await?;
         }
-        Ok(writer.close().await?.into_iter().map(Action::Add).collect())
+        let adds = writer.close().await?;
+        let store = self.log.store().object_store(None);
+        for file in made.list(None).try_collect::<Vec<_>>().await? {
+            let bytes = made.get(&file.location).await?.bytes().await?;
+            made.delete(&file.location).await?;
+            store.put(&file.location, bytes.into()).await?;
+        }
+        Ok(adds.into_iter().map(Action::Add).collect())
     }
 
     async fn commit(&mut self, adds: Vec<Action>) -> Result<Committed, Fault> {
