@@ -228,17 +228,16 @@ impl<'j> Text<'j> {
         let start = self.at;
         let (magnitude, digits, whole) = self.number_at()?;
         let negative = self.bytes.get(start) == Some(&b'-');
-        if whole && digits <= SAFE_DIGITS && (magnitude > 0 || !negative) {
+        // "-0" is a double: there is no such integer.
+        let whole = whole && (magnitude > 0 || !negative);
+        if whole && digits <= SAFE_DIGITS {
             let value = i128::from(magnitude);
             return Ok(Scalar::Integer(if negative { -value } else { value }));
         }
         let text = self.text.get(start..self.at).ok_or(Stop)?;
-        // "-0" is a double: there is no such integer.
-        if whole && magnitude > 0 || whole && !negative {
-            let fits = |value: &i128| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(value);
-            if let Some(value) = text.parse().ok().filter(fits) {
-                return Ok(Scalar::Integer(value));
-            }
+        let fits = |value: &i128| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(value);
+        if whole && let Some(value) = text.parse().ok().filter(fits) {
+            return Ok(Scalar::Integer(value));
         }
         let value: f64 = text.parse().map_err(|_| Stop)?;
         // Too large for a double.
