@@ -86,9 +86,8 @@ impl<'j> Text<'j> {
                 return Err(Stop);
             }
             self.at += 1;
-            if self.peek()? == close {
-                return Err(Stop);
-            }
+            // If it is the closing byte, whoever reads on finds neither value nor key.
+            self.peek()?;
         }
         Ok(true)
     }

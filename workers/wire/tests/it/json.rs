@@ -329,6 +329,24 @@ fn integers_keep_every_digit() {
 }
 
 #[test]
+fn commas_and_colons_stand_between_and_nowhere_else() {
+    let read = |text: &str| reader(Some("long")).run(text.as_bytes(), &mut vec![]);
+    assert_eq!(read(" { \"b\" : [ ] , \"a\" : 1 , \"c\" : { } } "), Ok(()));
+    for text in [
+        r#"{"a":1,}"#,
+        r#"{"a":1, }"#,
+        r#"{,"a":1}"#,
+        r#"{"a" 1}"#,
+        r#"{"a":1 "b":2}"#,
+        r#"{"a":1,,"b":2}"#,
+        r#"{"a":1]"#,
+        r#"{"a":1}}"#,
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn arrays_and_objects_are_not_followed_for_ever() {
     let schema = r#"{"type":"record","name":"R","fields":[{"name":"r","type":["null","R"],"default":null}]}"#;
     let nested = |depth: usize| format!("{}null{}", r#"{"r":"#.repeat(depth), "}".repeat(depth));
