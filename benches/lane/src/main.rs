@@ -26,6 +26,7 @@ const WAYS: &[Way] = &[
     ("seam-copy", ours::copy),
     ("seam-copy-tx", ours::copy_in_transactions),
     ("transform", ours::transform),
+    ("transform-tx", ours::transform_in_transactions),
     ("lane-tx", ours::lane),
     ("peer-consume", peers::consume),
     ("seam-consume", ours::consume),
@@ -56,6 +57,10 @@ fn main() {
     let (records, rounds) = (number("RECORDS", 2_000_000), number("ROUNDS", 3));
     let only: Option<Vec<String>> =
         std::env::var("ONLY").ok().map(|text| text.split(',').map(str::to_owned).collect());
+    let mut ways: Vec<&str> = WAYS.iter().map(|(name, _)| *name).collect();
+    if let Some(only) = &only {
+        ways.retain(|way| only.iter().any(|wanted| wanted == way));
+    }
     let (stack, brokers) = match std::env::var("BROKERS") {
         Ok(brokers) => (None, brokers),
         Err(_) => {
@@ -70,10 +75,7 @@ fn main() {
     data::fill(&brokers, &input, records);
     let mut runs: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
     for round in 0..rounds {
-        for (name, _) in WAYS {
-            if only.as_ref().is_some_and(|only| !only.iter().any(|way| way == name)) {
-                continue;
-            }
+        for name in &ways {
             let run = format!("{name}-{}-{round}", std::process::id());
             let output = format!("bench.lane.out.{run}");
             assert!(data::create(&brokers, &output), "a topic of that name is there");
@@ -90,6 +92,8 @@ fn main() {
             data::delete(&brokers, &output);
             runs.entry(name).or_default().push(measured);
         }
+        // The next round begins with another: none always runs behind the same one.
+        ways.rotate_left(1);
     }
     report(&runs);
     drop(stack);
@@ -153,20 +157,19 @@ fn peak_kib() -> u64 {
 }
 
 fn report(runs: &BTreeMap<&str, Vec<Measured>>) {
-    let median = |name: &str, of: fn(&Measured) -> f64| {
-        let mut values: Vec<f64> = runs.get(name)?.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+    let all = |name: &str, of: fn(&Measured) -> f64| {
+        runs.get(name).map(|runs| median(runs.iter().map(of).collect()))
     };
-    let figures: [(&str, &str, fn(&Measured) -> f64, &str); 3] = [
-        ("cpu", "CPU-s per million records", |m| m.cpu, "cpu"),
-        ("rate", "records/s", |m| m.rate, "rate"),
-        ("rss", "MiB", |m| m.rss, "rss"),
+    let figures: [(&str, &str, fn(&Measured) -> f64); 3] = [
+        ("cpu", "CPU-s per million records", |m| m.cpu),
+        ("rate", "records/s", |m| m.rate),
+        ("rss", "MiB", |m| m.rss),
     ];
     let pairs = [
         ("lane-tx", "peer-copy-tx"),
         ("lane-tx", "peer-copy"),
         ("lane-tx", "transform"),
+        ("transform-tx", "transform"),
         ("lane-tx", "seam-copy"),
         ("seam-copy-tx", "seam-copy"),
         ("seam-copy", "peer-copy"),
@@ -176,13 +179,17 @@ fn report(runs: &BTreeMap<&str, Vec<Measured>>) {
     for (ours, peer) in pairs {
         // Of the two runs of a round, which lie close together in time: a machine's pace changes more than the ways do.
         let (Some(one), Some(other)) = (runs.get(ours), runs.get(peer)) else { continue };
-        let mut ratios: Vec<f64> = one.iter().zip(other).map(|(one, other)| one.rate / other.rate).collect();
-        ratios.sort_by(f64::total_cmp);
-        let name = format!("{ours}.rate_by_round");
-        let value = ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN);
-        println!("{}", json!({"name": name, "value": round(value), "unit": "of the peer's", "peer": peer}));
-        for (figure, unit, of, _) in figures {
-            if let (Some(value), Some(peer_value)) = (median(ours, of), median(peer, of)) {
+        for (figure, of) in [("rate", (|m| m.rate) as fn(&Measured) -> f64), ("cpu", |m| m.cpu)] {
+            let ratios: Vec<f64> = one.iter().zip(other).map(|(one, other)| of(one) / of(other)).collect();
+            let (low, high) = between(&ratios);
+            println!(
+                "{}",
+                json!({"name": format!("{ours}.{figure}_by_round"), "value": round(median(ratios)), "unit": "of the peer's",
+                       "peer": peer, "low": round(low), "high": round(high)})
+            );
+        }
+        for (figure, unit, of) in figures {
+            if let (Some(value), Some(peer_value)) = (all(ours, of), all(peer, of)) {
                 let name = format!("{ours}.{figure}");
                 println!(
                     "{}",
@@ -191,6 +198,32 @@ fn report(runs: &BTreeMap<&str, Vec<Measured>>) {
             }
         }
     }
+}
+
+/// Of an even number of values the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let (left, right) = values.split_at(values.len() / 2);
+    match (left.last(), right.first()) {
+        (Some(left_most), Some(first)) if left.len() == right.len() => (left_most + first) / 2.0,
+        (_, Some(first)) => *first,
+        _ => f64::NAN,
+    }
+}
+
+/// The middle 95 % of 2,000 medians of as many values drawn from these (the bootstrap, Efron 1979; a fixed seed).
+fn between(values: &[f64]) -> (f64, f64) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        values.get(state as usize % values.len().max(1)).copied().unwrap_or(f64::NAN)
+    };
+    let mut medians: Vec<f64> =
+        (0..2000).map(|_| median((0..values.len()).map(|_| draw()).collect())).collect();
+    medians.sort_by(f64::total_cmp);
+    (medians[50], medians[1949])
 }
 
 fn round(value: f64) -> f64 {
