@@ -231,6 +231,7 @@ fn round(value: f64) -> f64 {
 }
 
 /// The time since the first record, if there was one.
+#[derive(Clone, Copy)]
 pub struct Clock(Option<Instant>);
 
 impl Clock {

@@ -93,6 +93,7 @@ impl Outputs {
     }
 
     /// The outputs in the order they were emitted.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = OutRecord<'_>> {
         self.entries.iter().map(|entry| OutRecord {
             route: entry.route,
@@ -106,6 +107,12 @@ impl Outputs {
 }
 
 impl<'a> OutRecord<'a> {
+    /// Has it any header? Most have none, and are spared the asking for each.
+    #[inline]
+    pub fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
     /// Its headers, in order.
     pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'a>> + use<'a> {
         let bytes = self.bytes;

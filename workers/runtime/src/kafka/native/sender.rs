@@ -1,6 +1,7 @@
 //! A producer: records handed over as slices, transactions, and failures of delivery noted.
 
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -48,12 +49,12 @@ impl Sender {
     pub(in crate::kafka) fn produce(&mut self, record: &Outgoing<'_>) -> Result<(), ClientError> {
         use sys::rd_kafka_vtype_t as Kind;
         let topic = self.topic(record.topic)?;
-        let none = Value { _pad: [0; 64] };
-        let mut parts = [sys::rd_kafka_vu_t { vtype: Kind::RD_KAFKA_VTYPE_END, u: none }; 7];
+        // Half a kilobyte, of which a record sets a tenth: not cleared first.
+        let mut parts = [const { MaybeUninit::<sys::rd_kafka_vu_t>::uninit() }; 7];
         let mut count = 0;
         let mut add = |vtype, u| {
             if let Some(part) = parts.get_mut(count) {
-                *part = sys::rd_kafka_vu_t { vtype, u };
+                part.write(sys::rd_kafka_vu_t { vtype, u });
                 count += 1;
             }
         };
@@ -76,9 +77,10 @@ impl Sender {
             add(Kind::RD_KAFKA_VTYPE_HEADERS, Value { headers: headers.0 });
         }
         // SAFETY: the client and the topic are live; the first `count` parts are set, each with the member that its
-        // kind says; key and value are lent for the call, which copies them.
-        let done =
-            unsafe { ClientError::take(sys::rd_kafka_produceva(self.client.rk(), parts.as_ptr(), count)) };
+        // kind says, and no other is read; key and value are lent for the call, which copies them.
+        let done = unsafe {
+            ClientError::take(sys::rd_kafka_produceva(self.client.rk(), parts.as_ptr().cast(), count))
+        };
         if done.is_ok()
             && let Some(headers) = headers
         {

@@ -128,7 +128,6 @@ impl<P: Processor> State<P> {
                     match end {
                         Handled::Written => {
                             counts.written += 1;
-                            self.outputs.iter().for_each(|out| counts.output(out.route.0));
                             partition.gauge.passed();
                         }
                         Handled::Skipped(class) => {
@@ -162,8 +161,8 @@ impl<P: Processor> State<P> {
             self.outputs.clear();
             match self.processor.process(record, &mut self.outputs) {
                 Outcome::Emitted => {
-                    if let Some(producer) = &mut self.producer {
-                        send_all(&self.outputs, self.processor.routes(), producer)?;
+                    if let (Some(producer), Some(partition)) = (&mut self.producer, self.partitions.found()) {
+                        send_all(&self.outputs, self.processor.routes(), producer, &mut partition.counts)?;
                     }
                     return Ok(Handled::Written);
                 }
