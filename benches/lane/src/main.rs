@@ -2,7 +2,7 @@
 //!
 //! `bench-lane` starts a broker of its own, fills a topic, and runs every way of copying it as a child process of its
 //! own, one after another, several rounds interleaved. Printed are medians, one JSON object a line: `name`, `value`,
-//! `unit`, `peer`, `peer_value`.
+//! `unit`, `peer`, `peer_value`; of ratios by round also `low` and `high`, the middle 95 % of medians drawn from them.
 //!
 //! Environment: `RECORDS` (2,000,000), `ROUNDS` (3), `ONLY` (ways, by comma), `BROKERS` (a broker that is up already).
 
