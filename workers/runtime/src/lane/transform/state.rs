@@ -161,9 +161,11 @@ impl<P: Processor> State<P> {
             self.outputs.clear();
             match self.processor.process(record, &mut self.outputs) {
                 Outcome::Emitted => {
-                    if let (Some(producer), Some(partition)) = (&mut self.producer, self.partitions.found()) {
-                        send_all(&self.outputs, self.processor.routes(), producer, &mut partition.counts)?;
-                    }
+                    let (Some(producer), Some(partition)) = (&mut self.producer, self.partitions.found())
+                    else {
+                        return Err(Fault::bug("sending outputs", "no transaction is open for them"));
+                    };
+                    send_all(&self.outputs, self.processor.routes(), producer, &mut partition.counts)?;
                     return Ok(Handled::Written);
                 }
                 Outcome::Skipped(reason) => {
