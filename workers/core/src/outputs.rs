@@ -107,7 +107,7 @@ impl Outputs {
 }
 
 impl<'a> OutRecord<'a> {
-    /// Has it any header? Most have none, and are spared the asking for each.
+    /// Has it any header? One that has none is spared the asking for each.
     #[inline]
     pub fn has_headers(&self) -> bool {
         !self.headers.is_empty()

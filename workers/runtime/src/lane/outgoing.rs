@@ -39,7 +39,7 @@ pub(super) fn send_all(
     Ok(())
 }
 
-/// Not inlined: room for sixteen headers would be made ready for records that have none.
+/// Not inlined: room for sixteen headers would be made ready for outputs that have none.
 #[inline(never)]
 fn with_headers<T>(out: &OutRecord<'_>, with: impl FnOnce(&[Header<'_>]) -> T) -> T {
     let headers = out.headers();
