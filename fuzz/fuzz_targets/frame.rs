@@ -4,13 +4,13 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sluice_wire::{Frame, Lineage, Validate};
+use sluice_wire::{LineageFrame, RecordLineage, DatumValidator};
 
-static CASES: LazyLock<Vec<(Validate, Frame, Validate)>> = LazyLock::new(|| {
+static CASES: LazyLock<Vec<(DatumValidator, LineageFrame, DatumValidator)>> = LazyLock::new(|| {
     let compile = |schema| {
-        let frame = Frame::compile(&schema, true, &[]).expect("compiles");
-        let extended = Validate::compile(frame.extended()).expect("compiles");
-        (Validate::compile(&schema).expect("compiles"), frame, extended)
+        let frame = LineageFrame::compile(&schema, true, &[]).expect("compiles");
+        let extended = DatumValidator::compile(frame.extended()).expect("compiles");
+        (DatumValidator::compile(&schema).expect("compiles"), frame, extended)
     };
     sluice_fuzz::schemas().into_iter().map(compile).collect()
 });
@@ -18,7 +18,7 @@ static CASES: LazyLock<Vec<(Validate, Frame, Validate)>> = LazyLock::new(|| {
 fuzz_target!(|input: &[u8]| {
     let Some((choice, datum)) = sluice_fuzz::split(input) else { return };
     let (validate, frame, extended) = &CASES[choice];
-    let lineage = Lineage { topic: "t", partition: 1, offset: 2, timestamp_ms: Some(3), schema_id: 4 };
+    let lineage = RecordLineage { topic: "t", partition: 1, offset: 2, timestamp_ms: Some(3), schema_id: 4 };
     let mut block = b"before".to_vec();
     let framed = frame.append(datum, &lineage, &mut block).is_ok();
     assert_eq!(framed, validate.run(datum).is_ok());

@@ -4,21 +4,21 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sluice_wire::{Patch, Validate};
+use sluice_wire::{DatumPatch, DatumValidator};
 
-struct Case {
-    validate: Validate,
-    patches: Vec<(Patch, Validate)>,
+struct FuzzPatchCase {
+    validate: DatumValidator,
+    patches: Vec<(DatumPatch, DatumValidator)>,
 }
 
-static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+static CASES: LazyLock<Vec<FuzzPatchCase>> = LazyLock::new(|| {
     let compile = |schema| {
         let patches = (0..4).map(|turn| {
-            let patch = Patch::compile(&schema, &sluice_fuzz::Turns(turn)).expect("compiles");
-            let derived = Validate::compile(patch.derived()).expect("compiles");
+            let patch = DatumPatch::compile(&schema, &sluice_fuzz::FuzzTurnPolicy(turn)).expect("compiles");
+            let derived = DatumValidator::compile(patch.derived()).expect("compiles");
             (patch, derived)
         });
-        Case { validate: Validate::compile(&schema).expect("compiles"), patches: patches.collect() }
+        FuzzPatchCase { validate: DatumValidator::compile(&schema).expect("compiles"), patches: patches.collect() }
     };
     sluice_fuzz::schemas().into_iter().map(compile).collect()
 });

@@ -4,10 +4,10 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sluice_wire::{Schema, Validate};
+use sluice_wire::{DatumSchema, DatumValidator};
 
-static CASES: LazyLock<Vec<(Schema, Validate)>> = LazyLock::new(|| {
-    let compile = |schema: Schema| (schema.clone(), Validate::compile(&schema).expect("compiles"));
+static CASES: LazyLock<Vec<(DatumSchema, DatumValidator)>> = LazyLock::new(|| {
+    let compile = |schema: DatumSchema| (schema.clone(), DatumValidator::compile(&schema).expect("compiles"));
     sluice_fuzz::schemas().into_iter().map(compile).collect()
 });
 

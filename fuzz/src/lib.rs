@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sluice_wire::{Action, Leaf, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, Policy, Schema};
+use sluice_wire::{LeafAction, LeafValue, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, LeafPolicy, DatumSchema};
 
 /// Every construct a walk has an instruction for. No uuid text: apache-avro, the second opinion, reads it.
 pub const SCHEMAS: [&str; 14] = [
@@ -29,18 +29,18 @@ pub fn split(input: &[u8]) -> Option<(usize, &[u8])> {
 }
 
 /// All of them, parsed.
-pub fn schemas() -> Vec<Schema> {
-    SCHEMAS.iter().map(|schema| Schema::parse(schema).expect("a schema")).collect()
+pub fn schemas() -> Vec<DatumSchema> {
+    SCHEMAS.iter().map(|schema| DatumSchema::parse(schema).expect("a schema")).collect()
 }
 
-struct Redact;
+struct FuzzRedaction;
 
-impl LeafFn for Redact {
+impl LeafFn for FuzzRedaction {
     fn output(&self, _input: &LeafType) -> Result<serde_json::Value, String> {
         Ok("string".into())
     }
 
-    fn apply(&self, _leaf: Leaf<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
+    fn apply(&self, _leaf: LeafValue<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
         out.string("redacted");
         Ok(())
     }
@@ -51,18 +51,18 @@ impl LeafFn for Redact {
 }
 
 /// Every fate in turn, by the path's letters.
-pub struct Turns(pub u32);
+pub struct FuzzTurnPolicy(pub u32);
 
-impl Policy for Turns {
-    fn action(&self, leaf: &LeafInfo) -> Option<Action> {
+impl LeafPolicy for FuzzTurnPolicy {
+    fn action(&self, leaf: &LeafInfo) -> Option<LeafAction> {
         let sum = leaf.path.bytes().fold(self.0, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         Some(match sum % 4 {
-            _ if leaf.path.contains(['<', '{']) => Action::Keep,
-            0 => Action::Keep,
-            1 => Action::Drop,
-            2 if leaf.leaf.kind != LeafKind::Null => Action::Null,
-            3 if leaf.leaf.kind != LeafKind::Null => Action::Replace(std::sync::Arc::new(Redact)),
-            _ => Action::Keep,
+            _ if leaf.path.contains(['<', '{']) => LeafAction::Keep,
+            0 => LeafAction::Keep,
+            1 => LeafAction::Drop,
+            2 if leaf.leaf.kind != LeafKind::Null => LeafAction::Null,
+            3 if leaf.leaf.kind != LeafKind::Null => LeafAction::Replace(std::sync::Arc::new(FuzzRedaction)),
+            _ => LeafAction::Keep,
         })
     }
 }

@@ -10,10 +10,10 @@ use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use sluice_lease::Claims;
-use sluice_stack::Stack;
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
+use sluice_lease::JobClaims;
+use sluice_stack::ServerStack;
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{clients, eventually, servers};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -61,10 +61,10 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-struct Bench {
+struct CollectorFaultBench {
     runtime: tokio::runtime::Runtime,
-    contract: Contract,
-    claims: Claims,
+    contract: TestContract,
+    claims: JobClaims,
     api: String,
     ids: u64,
     transactional: bool,
@@ -76,23 +76,23 @@ struct Bench {
 
 /// What was done to the eight.
 #[derive(Debug, Clone, Copy, Default)]
-struct Blows {
+struct CollectorBlowCounts {
     kills: u64,
     stops: u64,
 }
 
 /// One of the eight, and what was done to it.
-struct Process {
-    worker: Worker,
+struct CollectorProcess {
+    worker: TestWorkerProcess,
     config: std::path::PathBuf,
     thaws: Option<Instant>,
 }
 
-impl Bench {
+impl CollectorFaultBench {
     fn new(name: &str, url: &str, ids: u64, transactional: bool) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let contract = Contract::applied(name, servers());
+        let contract = TestContract::applied(name, servers());
         contract.write("url", url);
         let (claims, api) = runtime.block_on(async {
             execute(url, format!("CREATE TABLE ids_of_{name} (id VARCHAR(20) PRIMARY KEY)")).await;
@@ -105,7 +105,7 @@ impl Bench {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let api = format!("http://{}", listener.local_addr().unwrap());
             tokio::spawn(async move { axum::serve(listener, app).await });
-            let claims = Claims::connect(url, name, 2).await.unwrap();
+            let claims = JobClaims::connect(url, name, 2).await.unwrap();
             claims.migrate().await.unwrap();
             (claims, api)
         });
@@ -143,14 +143,14 @@ impl Bench {
     }
 
     /// Runs until every id is done; answers how often a process died or was stopped.
-    fn run(&self, random: &mut StdRng) -> Blows {
+    fn run(&self, random: &mut StdRng) -> CollectorBlowCounts {
         let start = |nth: usize| {
             let config = self.config(nth);
-            Process { worker: Worker::start("collector", &config), config, thaws: None }
+            CollectorProcess { worker: TestWorkerProcess::start("collector", &config), config, thaws: None }
         };
-        let mut processes: Vec<Process> = (0..PROCESSES).map(start).collect();
+        let mut processes: Vec<CollectorProcess> = (0..PROCESSES).map(start).collect();
         let begun = Instant::now();
-        let (mut blows, mut next) = (Blows::default(), None);
+        let (mut blows, mut next) = (CollectorBlowCounts::default(), None);
         // Counting reads every row: in a long run that would be most of what the database does.
         let every = Duration::from_millis(if is_short() { 100 } else { 2_000 });
         let (mut done, mut counted) = (0, None::<Instant>);
@@ -171,7 +171,7 @@ impl Bench {
             for process in &mut processes {
                 // A zombie that was fenced ends and says so; whoever runs it starts it again.
                 if process.worker.has_ended().is_some() {
-                    process.worker = Worker::start("collector", &process.config);
+                    process.worker = TestWorkerProcess::start("collector", &process.config);
                     process.thaws = None;
                 }
                 if process.thaws.is_some_and(|at| Instant::now() >= at) {
@@ -189,7 +189,7 @@ impl Bench {
                 if random.random_bool(0.5) {
                     blows.kills += 1;
                     process.worker.kill();
-                    process.worker = Worker::start("collector", &process.config);
+                    process.worker = TestWorkerProcess::start("collector", &process.config);
                     process.thaws = None;
                 } else if process.thaws.is_none() {
                     blows.stops += 1;
@@ -248,7 +248,7 @@ impl Bench {
         repeats
     }
 
-    fn check(&self, blows: Blows) {
+    fn check(&self, blows: CollectorBlowCounts) {
         let repeats = self.repeats();
         if self.transactional {
             assert_eq!(repeats, 0);
@@ -270,8 +270,8 @@ async fn execute(url: &str, sql: String) {
     }
 }
 
-fn databases() -> Arc<Stack> {
-    Arc::new(Stack::builder().mariadb().postgres().start().expect("MariaDB and Postgres start"))
+fn databases() -> Arc<ServerStack> {
+    Arc::new(ServerStack::builder().mariadb().postgres().start().expect("MariaDB and Postgres start"))
 }
 
 #[test]
@@ -292,14 +292,14 @@ fn eight_collectors_that_are_killed_and_stopped_miss_and_repeat_nothing() {
             continue;
         }
         eprintln!("{name}");
-        let bench = Bench::new(name, url, ids, transactional);
+        let bench = CollectorFaultBench::new(name, url, ids, transactional);
         let blows = bench.run(&mut random);
         bench.check(blows);
     }
 }
 
 /// Exit code and standard output of `sluice collector …`.
-fn command(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String) {
+fn command(bench: &CollectorFaultBench, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = std::process::Command::new(sluice_tests::binary());
     command.args(["collector", arguments[0], "-c"]).arg(bench.config(0)).args(&arguments[1..]);
     let output = command.output().unwrap();
@@ -311,7 +311,10 @@ fn command(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn a_job_is_checked_tried_run_looked_at_and_mended_from_the_command_line() {
     let stack = databases();
-    let bench = Bench { gone: true, ..Bench::new("ckcli", stack.postgres_url(), 6, true) };
+    let bench = CollectorFaultBench {
+        gone: true,
+        ..CollectorFaultBench::new("ckcli", stack.postgres_url(), 6, true)
+    };
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let (code, checked) = command(&bench, &["check", "--neighbours", "--output", "json"]);
     assert_eq!(code, Some(0), "{checked}");
@@ -341,17 +344,20 @@ fn a_job_is_checked_tried_run_looked_at_and_mended_from_the_command_line() {
 }
 
 /// Collectors that die between Kafka and the database, one after the other, under one name; the pages that came twice.
-fn repeats_after_deaths(name: &str, stack: &Stack, environment: &[(&str, &str)]) -> u64 {
-    let bench = Bench { concurrency: 8, ..Bench::new(name, stack.mariadb_url(), 120, false) };
+fn repeats_after_deaths(name: &str, stack: &ServerStack, environment: &[(&str, &str)]) -> u64 {
+    let bench = CollectorFaultBench {
+        concurrency: 8,
+        ..CollectorFaultBench::new(name, stack.mariadb_url(), 120, false)
+    };
     for group in 3..8 {
         let point = format!("pages-durable:{group}");
         let armed = [&[("SLUICE_FAILPOINT", point.as_str())], environment].concat();
-        let mut victim = Worker::start_with("collector", &bench.config(0), &armed);
+        let mut victim = TestWorkerProcess::start_with("collector", &bench.config(0), &armed);
         victim.ended(Duration::from_secs(60));
     }
     let left = bench.ids - bench.ids("done");
     assert!(left > 0, "they died too late");
-    let _heir = Worker::start_with("collector", &bench.config(0), environment);
+    let _heir = TestWorkerProcess::start_with("collector", &bench.config(0), environment);
     eventually("the heir's end", Duration::from_secs(60), || (bench.ids("done") == bench.ids).then_some(()));
     bench.repeats()
 }
@@ -365,12 +371,15 @@ fn whoever_takes_over_publishes_only_what_is_not_there() {
 }
 
 /// A collector that is stopped with pages in hand, for longer than its leases, and goes on when others have done them.
-fn repeats_after_a_thaw(name: &str, stack: &Stack, environment: &[(&str, &str)]) -> u64 {
-    let bench = Bench { concurrency: 8, ..Bench::new(name, stack.postgres_url(), 40, false) };
-    let mut zombie = Worker::start_with("collector", &bench.config(1), environment);
+fn repeats_after_a_thaw(name: &str, stack: &ServerStack, environment: &[(&str, &str)]) -> u64 {
+    let bench = CollectorFaultBench {
+        concurrency: 8,
+        ..CollectorFaultBench::new(name, stack.postgres_url(), 40, false)
+    };
+    let mut zombie = TestWorkerProcess::start_with("collector", &bench.config(1), environment);
     eventually("pages", Duration::from_secs(60), || (bench.ids("done") > 0).then_some(()));
     zombie.signal("STOP");
-    let _heir = Worker::start("collector", &bench.config(3));
+    let _heir = TestWorkerProcess::start("collector", &bench.config(3));
     eventually("the heir's end", LEASE + Duration::from_secs(60), || {
         (bench.ids("done") == bench.ids).then_some(())
     });
@@ -394,9 +403,12 @@ fn what_thaws_with_pages_in_hand_sends_none_of_them() {
 fn a_page_of_a_gigabyte_takes_the_memory_of_a_small_one() {
     let stack = databases();
     let peak = |name: &str, records: u64| {
-        let bench = Bench { api: large(records), ..Bench::new(name, stack.postgres_url(), 1, true) };
+        let bench = CollectorFaultBench {
+            api: large(records),
+            ..CollectorFaultBench::new(name, stack.postgres_url(), 1, true)
+        };
         let begun = Instant::now();
-        let worker = Worker::start("collector", &bench.config(0));
+        let worker = TestWorkerProcess::start("collector", &bench.config(0));
         let mut peak = 0;
         while bench.ids("done") == 0 {
             assert!(begun.elapsed() < Duration::from_secs(600), "{}", worker.log());
@@ -453,14 +465,14 @@ fn large(records: u64) -> String {
 #[test]
 fn nobody_keeps_an_id_longer_than_its_lease_after_its_death() {
     let stack = databases();
-    let bench = Bench::new("cklease", stack.postgres_url(), 60, true);
+    let bench = CollectorFaultBench::new("cklease", stack.postgres_url(), 60, true);
     // Ids are held by a process that never comes back, its successor has another name.
     let config = bench.config(1);
-    let mut victim = Worker::start("collector", &config);
+    let mut victim = TestWorkerProcess::start("collector", &config);
     eventually("claims", Duration::from_secs(60), || (bench.ids("claimed") > 0).then_some(()));
     victim.kill();
     let (died, left) = (Instant::now(), bench.ids("claimed"));
-    let _heir = Worker::start("collector", &config);
+    let _heir = TestWorkerProcess::start("collector", &config);
     let all_done = || (bench.ids("done") == bench.ids).then_some(());
     eventually("the heir's end", LEASE + Duration::from_secs(30), all_done);
     eprintln!("{left} ids of the dead one were done {:.1} s after its death", died.elapsed().as_secs_f64());

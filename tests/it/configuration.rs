@@ -3,17 +3,17 @@
 use std::process::Command;
 use std::time::Duration;
 
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
-use sluice_tests::{Servers, binary};
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
+use sluice_tests::{TestServers, binary};
 
-fn nowhere() -> Servers {
+fn nowhere() -> TestServers {
     // Port 9 (discard) has no listener here: a server that is not there.
-    Servers { brokers: "127.0.0.1:9".into(), registry: "http://127.0.0.1:9".into() }
+    TestServers { brokers: "127.0.0.1:9".into(), registry: "http://127.0.0.1:9".into() }
 }
 
 fn run(kind: &str, text: &str) -> (Option<i32>, String) {
-    let contract = Contract::written("configuration", nowhere());
+    let contract = TestContract::written("configuration", nowhere());
     let file = contract.write("bad.yaml", text);
     let output = Command::new(binary()).args(["run", kind, "-c"]).arg(&file).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -42,7 +42,7 @@ fn every_mistake_is_named_at_once_and_no_value_is_quoted() {
 
 #[test]
 fn properties_that_carry_the_promises_and_missing_keys_are_refused_together() {
-    let contract = Contract::written("promises", nowhere());
+    let contract = TestContract::written("promises", nowhere());
     let text = format!(
         "kafka: {{brokers: 'h:1', properties: {{acks: '1', sasl.password: hunter2}}}}\nregistry: {{url: 'http://h'}}\nschemas: {}\nkeys: {{other: {{1: {{file: /no/such/file}}}}}}\n",
         contract.file("schemas").display()
@@ -59,7 +59,7 @@ fn properties_that_carry_the_promises_and_missing_keys_are_refused_together() {
 
 #[test]
 fn a_contract_with_an_unmasked_leaf_stops_the_worker_with_file_and_line() {
-    let contract = Contract::written("leaky", nowhere());
+    let contract = TestContract::written("leaky", nowhere());
     let path = contract.file("schemas/it/leaky/contract.odcs.yaml");
     let text = std::fs::read_to_string(&path).unwrap().replace("{op: drop}", "{op: keep}");
     std::fs::write(&path, text).unwrap();
@@ -72,8 +72,8 @@ fn a_contract_with_an_unmasked_leaf_stops_the_worker_with_file_and_line() {
 
 #[test]
 fn servers_that_are_not_there_are_said_and_waited_for_and_sigterm_ends_the_wait() {
-    let contract = Contract::written("nowhere", nowhere());
-    let mut worker = Worker::start("masker", &contract.masker("masker"));
+    let contract = TestContract::written("nowhere", nowhere());
+    let mut worker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     let (ready, _) = worker.page("/readyz");
     let (health, _) = worker.page("/healthz");
     assert_eq!((health, ready), (200, 503));

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sluice_tests::clients::{self, Read, Sender, committed, count, event};
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
+use sluice_tests::clients::{self, ConsumedRecord, TestRecordSender, committed, count, event};
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{eventually, servers};
 
 const WAIT: Duration = Duration::from_secs(90);
 const KEYS: i64 = 97;
 
 /// Sends `count` events with numbers from `from` on; each key's numbers rise.
-fn feed(contract: &Contract, from: i64, count: i64) {
+fn feed(contract: &TestContract, from: i64, count: i64) {
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
-    let sender = Sender::new(&contract.servers, &contract.raw());
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     for n in from..from + count {
         let key = format!("N{:05}", n % KEYS);
         sender.send(Some(key.as_bytes()), Some(&event(id, &key, n, "a note about somebody")));
@@ -23,7 +23,7 @@ fn feed(contract: &Contract, from: i64, count: i64) {
 }
 
 /// The number in a masked event (`id` text, then `n`), read by hand.
-fn number(record: &Read) -> i64 {
+fn number(record: &ConsumedRecord) -> i64 {
     let value = record.value.as_ref().unwrap();
     let (length, at) = zigzag(value, 5);
     zigzag(value, at + length as usize).0
@@ -42,7 +42,7 @@ fn zigzag(bytes: &[u8], mut at: usize) -> (i64, usize) {
 }
 
 /// Each number exactly once, each source position exactly once, each key's numbers in order.
-fn oracle(records: &[Read], numbers: i64) {
+fn oracle(records: &[ConsumedRecord], numbers: i64) {
     let seen: Vec<i64> = records.iter().map(number).collect();
     let distinct: BTreeSet<_> = seen.iter().copied().collect();
     assert_eq!((seen.len() as i64, distinct.len() as i64), (numbers, numbers), "lost or twice");
@@ -61,16 +61,16 @@ fn oracle(records: &[Read], numbers: i64) {
 
 #[test]
 fn two_maskers_share_the_work_and_a_sigkill_changes_nothing() {
-    let contract = Contract::applied("killed", servers());
+    let contract = TestContract::applied("killed", servers());
     feed(&contract, 0, 20_000);
-    let mut one = Worker::start("masker", &contract.masker("one"));
-    let mut two = Worker::start("masker", &contract.masker("two"));
+    let mut one = TestWorkerProcess::start("masker", &contract.masker("one"));
+    let mut two = TestWorkerProcess::start("masker", &contract.masker("two"));
     eventually("the first masked records", WAIT, || {
         (count(&contract.servers, &contract.masked()) > 0).then_some(())
     });
     one.kill();
     feed(&contract, 20_000, 20_000);
-    let mut again = Worker::start("masker", &contract.masker("one"));
+    let mut again = TestWorkerProcess::start("masker", &contract.masker("one"));
     two.kill();
     eventually("every record masked", WAIT, || {
         (count(&contract.servers, &contract.masked()) >= 40_000).then_some(())
@@ -87,16 +87,16 @@ fn two_maskers_share_the_work_and_a_sigkill_changes_nothing() {
 
 #[test]
 fn a_zombie_that_thaws_writes_nothing() {
-    let contract = Contract::applied("zombie", servers());
+    let contract = TestContract::applied("zombie", servers());
     feed(&contract, 0, 5_000);
-    let mut zombie = Worker::start("masker", &contract.masker("zombie"));
+    let mut zombie = TestWorkerProcess::start("masker", &contract.masker("zombie"));
     eventually("the first masked records", WAIT, || {
         (count(&contract.servers, &contract.masked()) > 0).then_some(())
     });
     zombie.signal("STOP");
     feed(&contract, 5_000, 5_000);
     // Past the session (10 s) and the transaction's time-out (10 s) the group and the log belong to the other one.
-    let mut other = Worker::start("masker", &contract.masker("other"));
+    let mut other = TestWorkerProcess::start("masker", &contract.masker("other"));
     eventually("every record masked by the other", WAIT, || {
         (count(&contract.servers, &contract.masked()) >= 10_000).then_some(())
     });
@@ -111,15 +111,15 @@ fn a_zombie_that_thaws_writes_nothing() {
 }
 
 /// Class it is refused with, key, value.
-type Poison<'a> = (&'a str, Option<&'a [u8]>, Vec<u8>);
+type PoisonRecord<'a> = (&'a str, Option<&'a [u8]>, Vec<u8>);
 
 #[test]
 fn poison_is_a_dead_letter_once_and_the_partition_moves_on() {
-    let contract = Contract::applied("poison", servers());
+    let contract = TestContract::applied("poison", servers());
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
-    let sender = Sender::new(&contract.servers, &contract.raw());
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     let good = event(id, "N1", 1, "note");
-    let poison: [Poison<'_>; 6] = [
+    let poison: [PoisonRecord<'_>; 6] = [
         ("framing", Some(b"N1"), b"{}".to_vec()),
         ("framing", Some(b"N1"), vec![]),
         ("datum", Some(b"N1"), good[..good.len() - 1].to_vec()),
@@ -133,14 +133,14 @@ fn poison_is_a_dead_letter_once_and_the_partition_moves_on() {
     }
     sender.send(Some(b"N1"), Some(&event(id, "N1", 2, "note")));
     sender.flush();
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     let letters = format!("{}.dead-letter", contract.raw());
     eventually("all dead letters and the good records", WAIT, || {
         (count(&contract.servers, &letters) >= 6 && count(&contract.servers, &contract.masked()) >= 2)
             .then_some(())
     });
     masker.kill();
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     sender.send(Some(b"N1"), Some(&event(id, "N1", 3, "note")));
     sender.flush();
     eventually("what came after the restart", WAIT, || {
@@ -174,14 +174,14 @@ fn poison_is_a_dead_letter_once_and_the_partition_moves_on() {
 
 #[test]
 fn a_sink_that_is_killed_lands_every_record_once_in_both_stores() {
-    let contract = Contract::applied("landed", servers());
+    let contract = TestContract::applied("landed", servers());
     feed(&contract, 0, 10_000);
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
-    let mut sink = Worker::start("sink", &contract.sink("sink"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
+    let mut sink = TestWorkerProcess::start("sink", &contract.sink("sink"));
     eventually("the first file in the lake", WAIT, || parquet_files(&contract).gt(&0).then_some(()));
     sink.kill();
     feed(&contract, 10_000, 10_000);
-    let mut sink = Worker::start("sink", &contract.sink("sink"));
+    let mut sink = TestWorkerProcess::start("sink", &contract.sink("sink"));
     let rows = || {
         let sql =
             format!("SELECT COUNT(*) AS n, COUNT(DISTINCT n) AS numbers FROM it_{}_masked_v1", contract.name);
@@ -213,12 +213,12 @@ fn files(root: &std::path::Path, extension: &str) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-fn parquet_files(contract: &Contract) -> usize {
+fn parquet_files(contract: &TestContract) -> usize {
     files(&contract.file("lake"), "parquet").len()
 }
 
 /// Records in the archive by the reference implementation's reader; positions must not repeat.
-fn archived(contract: &Contract) -> usize {
+fn archived(contract: &TestContract) -> usize {
     let mut positions = BTreeSet::new();
     let mut records = 0;
     for file in files(&contract.file("archive"), "avro") {

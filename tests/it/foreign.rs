@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sluice_stack::Installation;
-use sluice_tests::clients::{self, Sender, committed, count, event};
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
+use sluice_stack::StackInstallation;
+use sluice_tests::clients::{self, TestRecordSender, committed, count, event};
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{eventually, servers};
 
 const DECODE: &str = r#"
@@ -33,21 +33,21 @@ json.dump(sorted(out), sys.stdout)
 
 #[test]
 fn kafkas_own_consumer_and_fastavro_read_the_masked_topic() {
-    let contract = Contract::applied("foreign", servers());
+    let contract = TestContract::applied("foreign", servers());
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
-    let sender = Sender::new(&contract.servers, &contract.raw());
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     let ids: Vec<_> = (0..50).map(|n| format!("person-{n}")).collect();
     for (n, person) in ids.iter().enumerate() {
         sender.send(Some(person.as_bytes()), Some(&event(id, person, n as i64, "note")));
     }
     sender.flush();
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     eventually("every record masked", Duration::from_secs(60), || {
         (count(&contract.servers, &contract.masked()) >= 50).then_some(())
     });
     assert!(masker.end(Duration::from_secs(20)).success());
 
-    let installation = Installation::here();
+    let installation = StackInstallation::here();
     let java = Command::new("java")
         .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &installation.kafka_class_path().unwrap()])
         .args([

@@ -10,9 +10,9 @@ use apache_avro::types::Value as Avro;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
-use sluice_tests::clients::{Sender, committed, count, event, schema_of};
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
+use sluice_tests::clients::{TestRecordSender, committed, count, event, schema_of};
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{binary, eventually, servers};
 
 const WAIT: Duration = Duration::from_secs(120);
@@ -21,13 +21,13 @@ const SECRET: &str = "secret-";
 const RECORDS: usize = 60;
 
 /// A contract with random fields, and data for it.
-struct Hidden {
+struct RandomContract {
     name: String,
-    fields: Vec<Field>,
+    fields: Vec<RandomField>,
 }
 
 /// One field: its schema, its property, and how a value is made.
-struct Field {
+struct RandomField {
     name: String,
     schema: Value,
     property: Value,
@@ -79,7 +79,7 @@ fn tagged(mut schema: Value) -> Value {
 }
 
 /// Every kind of field that there is, each with some freedom.
-fn field(kind: usize, name: String, random: &mut StdRng) -> Field {
+fn field(kind: usize, name: String, random: &mut StdRng) -> RandomField {
     let hiding = [
         hmac(),
         json!({"op": "redact"}),
@@ -199,10 +199,10 @@ fn field(kind: usize, name: String, random: &mut StdRng) -> Field {
             |random| Avro::Double(random.random()),
         ),
     };
-    Field { name, schema, property, make }
+    RandomField { name, schema, property, make }
 }
 
-impl Hidden {
+impl RandomContract {
     fn new(name: &str, random: &mut StdRng) -> Self {
         let mut names = BTreeSet::new();
         while names.len() < 12 {
@@ -265,7 +265,7 @@ impl Hidden {
         let schema = apache_avro::Schema::parse_str(&self.schema()).unwrap();
         let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
         let (id, _) = schema_of(&servers(), &format!("{}-value", self.raw()));
-        let sender = Sender::new(&servers(), &self.raw());
+        let sender = TestRecordSender::new(&servers(), &self.raw());
         for _ in 0..RECORDS {
             let key = secret(random);
             let mut fields = vec![("id".to_owned(), Avro::String(key.clone()))];
@@ -303,16 +303,16 @@ fn hidden_topics_go_from_a_folder_to_a_masked_table_with_plan_and_apply_alone() 
     let seed: u64 = rand::rng().random();
     eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let contract = Contract::applied("hidden-host", servers());
+    let contract = TestContract::applied("hidden-host", servers());
     let (schemas, lake, apply) =
         (contract.file("schemas"), contract.file("lake"), contract.file("apply.yaml"));
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
-    let mut sink = Worker::start("sink", &contract.sink("sink"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
+    let mut sink = TestWorkerProcess::start("sink", &contract.sink("sink"));
     for worker in [&masker, &sink] {
         eventually("a ready worker", WAIT, || (worker.page("/readyz").0 == 200).then_some(()));
     }
     for name in ["hidden-one", "hidden-two"] {
-        let hidden = Hidden::new(&format!("{name}-{}", seed % 1_000_000), &mut random);
+        let hidden = RandomContract::new(&format!("{name}-{}", seed % 1_000_000), &mut random);
         hidden.write(&schemas);
         let plan = sluice(&["plan"], &apply);
         assert_eq!(plan.status.code(), Some(1), "{}", said(&plan));
@@ -338,7 +338,7 @@ fn hidden_topics_go_from_a_folder_to_a_masked_table_with_plan_and_apply_alone() 
     }
     // What was served before is served still.
     let (id, _) = schema_of(&servers(), &format!("{}-value", contract.raw()));
-    let sender = Sender::new(&servers(), &contract.raw());
+    let sender = TestRecordSender::new(&servers(), &contract.raw());
     sender.send(Some(b"N1"), Some(&event(id, "N1", 1, "note")));
     sender.flush();
     eventually("the first contract's record", WAIT, || {
@@ -353,11 +353,11 @@ fn hidden_topics_go_from_a_folder_to_a_masked_table_with_plan_and_apply_alone() 
 
 #[test]
 fn a_broken_contract_takes_nobody_down_and_is_said() {
-    let contract = Contract::applied("breaks", servers());
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let contract = TestContract::applied("breaks", servers());
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     eventually("a ready masker", WAIT, || (masker.page("/readyz").0 == 200).then_some(()));
     let mut random = StdRng::seed_from_u64(7);
-    let sound = Hidden::new("sound", &mut random);
+    let sound = RandomContract::new("sound", &mut random);
     let broken = contract.file("schemas/hidden/broken");
     std::fs::create_dir_all(&broken).unwrap();
     let text = sound.contract().replace("sound", "broken");
@@ -375,7 +375,7 @@ fn a_broken_contract_takes_nobody_down_and_is_said() {
     });
     assert_eq!(masker.page("/readyz").0, 200);
     let (id, _) = schema_of(&servers(), &format!("{}-value", contract.raw()));
-    let sender = Sender::new(&servers(), &contract.raw());
+    let sender = TestRecordSender::new(&servers(), &contract.raw());
     sender.send(Some(b"N1"), Some(&event(id, "N1", 1, "a note about somebody")));
     sender.flush();
     eventually("the record, masked as before", WAIT, || {
@@ -400,18 +400,18 @@ fn a_broken_contract_takes_nobody_down_and_is_said() {
 
 #[test]
 fn verify_names_what_differs_and_what_leaks() {
-    let contract = Contract::applied("verified", servers());
+    let contract = TestContract::applied("verified", servers());
     let apply = contract.file("apply.yaml");
     let (raw_id, _) = schema_of(&servers(), &format!("{}-value", contract.raw()));
     let (masked_id, _) = schema_of(&servers(), &format!("{}-value", contract.masked()));
-    let raw = Sender::new(&servers(), &contract.raw());
+    let raw = TestRecordSender::new(&servers(), &contract.raw());
     raw.send(Some(b"Ada Lovelace"), Some(&event(raw_id, "Ada Lovelace", 1, "a note about somebody")));
     raw.flush();
     let sound = sluice(&["verify"], &apply);
     assert_eq!(sound.status.code(), Some(0), "{}", said(&sound));
     assert!(said(&sound).contains("the world is as the contracts have it"));
     // A record that no masker made: the id in plain text (masked datum: id, n), the note in a header's place, its key.
-    let masked = Sender::new(&servers(), &contract.masked());
+    let masked = TestRecordSender::new(&servers(), &contract.masked());
     let mut value = vec![0];
     value.extend(masked_id.to_be_bytes());
     value.push(24);

@@ -9,14 +9,14 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::IntoResponse;
-use sluice_tests::clients::{self, Sender, count, event};
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
-use sluice_tests::{Servers, eventually, servers};
+use sluice_tests::clients::{self, TestRecordSender, count, event};
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
+use sluice_tests::{TestServers, eventually, servers};
 
 /// Stands before the real registry and answers 500 while it is `ill`.
 #[derive(Clone)]
-struct Gate {
+struct OutageRegistryGate {
     origin: String,
     ill: Arc<AtomicBool>,
     /// Takes requests for schemas and never answers them.
@@ -25,7 +25,12 @@ struct Gate {
     client: reqwest::Client,
 }
 
-async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, body: Bytes) -> impl IntoResponse {
+async fn pass(
+    State(gate): State<OutageRegistryGate>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> impl IntoResponse {
     if gate.ill.load(Ordering::SeqCst) {
         gate.refused.fetch_add(1, Ordering::SeqCst);
         return (StatusCode::INTERNAL_SERVER_ERROR, "{\"error_code\":50001,\"message\":\"ill\"}".into());
@@ -47,10 +52,10 @@ async fn pass(State(gate): State<Gate>, method: Method, uri: Uri, body: Bytes) -
 }
 
 /// A gate before the real registry, and servers that know only the gate.
-fn gated(runtime: &tokio::runtime::Runtime) -> (Gate, Servers) {
+fn gated(runtime: &tokio::runtime::Runtime) -> (OutageRegistryGate, TestServers) {
     let real = servers();
     let (origin, path) = real.registry.split_once("/apis").unwrap();
-    let gate = Gate {
+    let gate = OutageRegistryGate {
         origin: origin.to_owned(),
         ill: Arc::default(),
         silent: Arc::default(),
@@ -65,21 +70,21 @@ fn gated(runtime: &tokio::runtime::Runtime) -> (Gate, Servers) {
         address
     });
     let registry = format!("http://{address}/apis{path}");
-    (gate, Servers { registry, ..real })
+    (gate, TestServers { registry, ..real })
 }
 
 #[test]
 fn told_to_stop_while_a_neighbour_hangs_it_ends_by_its_deadline_and_says_what_it_leaves() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (gate, servers) = gated(&runtime);
-    let contract = Contract::applied("hangs", servers);
+    let contract = TestContract::applied("hangs", servers);
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
     let text = std::fs::read_to_string(contract.masker("masker")).unwrap();
     let config = contract.write("hangs.yaml", &format!("{text}limits: {{drain_seconds: 1}}\n"));
-    let mut masker = Worker::start("masker", &config);
+    let mut masker = TestWorkerProcess::start("masker", &config);
     eventually("a ready masker", Duration::from_secs(30), || (masker.page("/readyz").0 == 200).then_some(()));
     gate.silent.store(true, Ordering::SeqCst);
-    let sender = Sender::new(&contract.servers, &contract.raw());
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     sender.send(Some(b"k"), Some(&event(id, "k", 1, "note")));
     sender.flush();
     eventually("a question that is not answered", Duration::from_secs(60), || {
@@ -89,7 +94,7 @@ fn told_to_stop_while_a_neighbour_hangs_it_ends_by_its_deadline_and_says_what_it
     assert_eq!(status.code(), Some(75), "{}", masker.log());
     assert!(masker.log().contains("is not committed and is read again"), "{}", masker.log());
     gate.silent.store(false, Ordering::SeqCst);
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     eventually("what was left, masked", Duration::from_secs(60), || {
         (count(&contract.servers, &contract.masked()) == 1).then_some(())
     });
@@ -100,12 +105,12 @@ fn told_to_stop_while_a_neighbour_hangs_it_ends_by_its_deadline_and_says_what_it
 fn a_registry_that_is_ill_stops_the_masker_and_makes_no_dead_letter() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (gate, servers) = gated(&runtime);
-    let contract = Contract::applied("ill", servers);
+    let contract = TestContract::applied("ill", servers);
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     eventually("a ready masker", Duration::from_secs(30), || (masker.page("/readyz").0 == 200).then_some(()));
     gate.ill.store(true, Ordering::SeqCst);
-    let sender = Sender::new(&contract.servers, &contract.raw());
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     for n in 0..500 {
         let key = format!("k{n}");
         sender.send(Some(key.as_bytes()), Some(&event(id, &key, n, "note")));

@@ -9,10 +9,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
-use sluice_tests::clients::{Sender, committed, count, event, schema_of, zigzag};
-use sluice_tests::command::{Ended, sluice};
-use sluice_tests::contract::{Contract, SCHEMA};
-use sluice_tests::worker::Worker;
+use sluice_tests::clients::{TestRecordSender, committed, count, event, schema_of, zigzag};
+use sluice_tests::command::{TestCommandOutput, sluice};
+use sluice_tests::contract::{SCHEMA, TestContract};
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{eventually, servers};
 
 const WAIT: Duration = Duration::from_secs(90);
@@ -21,8 +21,8 @@ const RECORDS: i64 = 3_000;
 const ATTRIBUTES: usize = 2;
 
 /// The test contract with a time, lists within a record, and facts.
-fn with_facts(name: &str) -> Contract {
-    let contract = Contract::written(name, servers());
+fn with_facts(name: &str) -> TestContract {
+    let contract = TestContract::written(name, servers());
     let fields = SCHEMA.strip_suffix("]}").unwrap();
     let more = r#",{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"m","type":"long"}]}"#;
     contract.write(&format!("schemas/it/{name}/value.avsc"), &format!("{fields}{more}"));
@@ -50,9 +50,9 @@ fn with_facts(name: &str) -> Contract {
     contract
 }
 
-fn feed(contract: &Contract) {
+fn feed(contract: &TestContract) {
     let (id, _) = schema_of(&contract.servers, &format!("{}-value", contract.raw()));
-    let sender = Sender::new(&contract.servers, &contract.raw());
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     for n in 0..RECORDS {
         let key = format!("N{:05}", n % 97);
         let mut value = event(id, &key, n, "note");
@@ -63,7 +63,7 @@ fn feed(contract: &Contract) {
     sender.flush();
 }
 
-fn normaliser(contract: &Contract, group: &str) -> PathBuf {
+fn normaliser(contract: &TestContract, group: &str) -> PathBuf {
     let text = format!(
         "{}admin: {{listen: \"127.0.0.1:0\"}}\ngroup: {group}\ninstance: {group}\ncommit_ms: 100\n",
         contract.common()
@@ -72,7 +72,7 @@ fn normaliser(contract: &Contract, group: &str) -> PathBuf {
 }
 
 /// Deletes every masked record, as retention would.
-fn forget_masked(contract: &Contract) {
+fn forget_masked(contract: &TestContract) {
     let config = ClientConfig::new().set("bootstrap.servers", &contract.servers.brokers).clone();
     let consumer: BaseConsumer = config.create().unwrap();
     let topic = contract.masked();
@@ -87,7 +87,7 @@ fn forget_masked(contract: &Contract) {
     runtime.block_on(admin.delete_records(&all, &AdminOptions::new())).unwrap();
 }
 
-fn replay(contract: &Contract, config: PathBuf, archive: bool, yes: bool) -> Ended {
+fn replay(contract: &TestContract, config: PathBuf, archive: bool, yes: bool) -> TestCommandOutput {
     let mut args: Vec<PathBuf> =
         ["replay", "--worker", "normaliser", "--output", "json", "-c"].map(Into::into).into();
     args.extend([config, "--topic".into(), contract.masked().into()]);
@@ -107,9 +107,9 @@ fn facts_of_records_that_left_the_topic_are_made_from_the_archive_and_once() {
     let expected = RECORDS as usize * ATTRIBUTES;
     feed(&contract);
     let mut workers = [
-        Worker::start("masker", &contract.masker("masker")),
-        Worker::start("normaliser", &normaliser(&contract, "rebuilt-live")),
-        Worker::start("sink", &contract.sink("sink")),
+        TestWorkerProcess::start("masker", &contract.masker("masker")),
+        TestWorkerProcess::start("normaliser", &normaliser(&contract, "rebuilt-live")),
+        TestWorkerProcess::start("sink", &contract.sink("sink")),
     ];
     eventually("every fact", WAIT, || (count(&contract.servers, &facts) >= expected).then_some(()));
     eventually("everything archived", WAIT, || {

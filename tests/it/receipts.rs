@@ -11,19 +11,19 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
-use sluice_tests::clients::{self, Sender, committed, count, event};
-use sluice_tests::command::{Ended, sluice};
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
+use sluice_tests::clients::{self, TestRecordSender, committed, count, event};
+use sluice_tests::command::{TestCommandOutput, sluice};
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{eventually, servers};
 
 const WAIT: Duration = Duration::from_secs(90);
 const KEYS: i64 = 97;
 
 /// Sends `count` events with numbers from `from` on.
-fn feed(contract: &Contract, from: i64, count: i64, note: &str) {
+fn feed(contract: &TestContract, from: i64, count: i64, note: &str) {
     let (id, _) = clients::schema_of(&contract.servers, &format!("{}-value", contract.raw()));
-    let sender = Sender::new(&contract.servers, &contract.raw());
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     for n in from..from + count {
         let key = format!("N{:05}", n % KEYS);
         sender.send(Some(key.as_bytes()), Some(&event(id, &key, n, note)));
@@ -32,8 +32,8 @@ fn feed(contract: &Contract, from: i64, count: i64, note: &str) {
 }
 
 /// Sends `count` records that no contract covers.
-fn poison(contract: &Contract, count: i64) {
-    let sender = Sender::new(&contract.servers, &contract.raw());
+fn poison(contract: &TestContract, count: i64) {
+    let sender = TestRecordSender::new(&contract.servers, &contract.raw());
     for n in 0..count {
         let key = format!("N{:05}", n % KEYS);
         sender.send(Some(key.as_bytes()), Some(b"{}"));
@@ -41,11 +41,11 @@ fn poison(contract: &Contract, count: i64) {
     sender.flush();
 }
 
-fn letters_topic(contract: &Contract) -> String {
+fn letters_topic(contract: &TestContract) -> String {
     format!("{}.dead-letter", contract.raw())
 }
 
-fn verify(contract: &Contract, groups: &[String], deep: bool) -> Ended {
+fn verify(contract: &TestContract, groups: &[String], deep: bool) -> TestCommandOutput {
     let mut args: Vec<PathBuf> =
         ["verify", "--conservation", "--output", "json", "-c"].map(Into::into).into();
     args.push(contract.file("apply.yaml"));
@@ -63,13 +63,13 @@ fn sum(report: &Value, group: &str, what: &str) -> u64 {
     lines.iter().filter(|line| line["group"] == group).map(|line| line[what].as_u64().unwrap()).sum()
 }
 
-fn masked_sources(contract: &Contract) -> (usize, usize) {
+fn masked_sources(contract: &TestContract) -> (usize, usize) {
     let records = committed(&contract.servers, &contract.masked());
     let sources: BTreeSet<_> = records.iter().map(|record| record.headers["sluice.source"].clone()).collect();
     (records.len(), sources.len())
 }
 
-fn all_masked(contract: &Contract, records: usize) {
+fn all_masked(contract: &TestContract, records: usize) {
     eventually("every record masked", WAIT, || {
         (count(&contract.servers, &contract.masked()) >= records).then_some(())
     });
@@ -77,21 +77,21 @@ fn all_masked(contract: &Contract, records: usize) {
 
 #[test]
 fn the_books_balance_through_kills_and_are_what_the_topics_hold() {
-    let contract = Contract::applied("books", servers());
+    let contract = TestContract::applied("books", servers());
     feed(&contract, 0, 10_000, "note");
     poison(&contract, 40);
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
-    let mut sink = Worker::start("sink", &contract.sink("sink"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
+    let mut sink = TestWorkerProcess::start("sink", &contract.sink("sink"));
     all_masked(&contract, 1);
     masker.kill();
     sink.kill();
     feed(&contract, 10_000, 10_000, "note");
     poison(&contract, 20);
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
-    let mut sink = Worker::start("sink", &contract.sink("sink"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
+    let mut sink = TestWorkerProcess::start("sink", &contract.sink("sink"));
     all_masked(&contract, 20_000);
     sink.kill();
-    let mut sink = Worker::start("sink", &contract.sink("sink"));
+    let mut sink = TestWorkerProcess::start("sink", &contract.sink("sink"));
     let groups = [
         contract.name.clone(),
         format!("{}-sink-archive", contract.name),
@@ -129,7 +129,7 @@ fn the_books_balance_through_kills_and_are_what_the_topics_hold() {
 
 /// Writes a record that is in the masked topic once more, source and all.
 #[allow(clippy::disallowed_methods, reason = "a plain client is plain")]
-fn forge(contract: &Contract, record: &clients::Read) {
+fn forge(contract: &TestContract, record: &clients::ConsumedRecord) {
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", &contract.servers.brokers).create().unwrap();
     let source = record.headers["sluice.source"].as_str();
@@ -143,7 +143,7 @@ fn forge(contract: &Contract, record: &clients::Read) {
 }
 
 /// What an operator does who must not: the group is told that it stands elsewhere.
-fn move_group(contract: &Contract, by: i64) -> (i32, i64, i64) {
+fn move_group(contract: &TestContract, by: i64) -> (i32, i64, i64) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &contract.servers.brokers)
         .set("group.id", &contract.name)
@@ -169,7 +169,7 @@ fn move_group(contract: &Contract, by: i64) -> (i32, i64, i64) {
     (partition, from, from + by)
 }
 
-fn replay(contract: &Contract, partition: i32, (from, to): (i64, i64), yes: bool) -> Ended {
+fn replay(contract: &TestContract, partition: i32, (from, to): (i64, i64), yes: bool) -> TestCommandOutput {
     let mut args: Vec<PathBuf> =
         ["replay", "--worker", "masker", "--output", "json", "-c"].map(Into::into).into();
     args.push(contract.masker("replayer"));
@@ -185,15 +185,15 @@ fn replay(contract: &Contract, partition: i32, (from, to): (i64, i64), yes: bool
 /// Row 20 of the fault matrix.
 #[test]
 fn a_range_replayed_twice_during_live_traffic_is_a_range_replayed_once() {
-    let contract = Contract::applied("moved", servers());
+    let contract = TestContract::applied("moved", servers());
     let groups = [contract.name.clone()];
     feed(&contract, 0, 4_000, "note");
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     all_masked(&contract, 4_000);
     assert!(masker.end(Duration::from_secs(20)).success());
     feed(&contract, 4_000, 8_000, "note");
     let (partition, from, to) = move_group(&contract, 500);
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     all_masked(&contract, 11_500);
     // The hole is named, offset by offset, and nothing else is.
     let report = verify(&contract, &groups, true);
@@ -223,15 +223,15 @@ fn a_range_replayed_twice_during_live_traffic_is_a_range_replayed_once() {
 
 #[test]
 fn too_many_dead_letters_stop_the_worker_with_nothing_of_them_written() {
-    let contract = Contract::applied("flood", servers());
+    let contract = TestContract::applied("flood", servers());
     feed(&contract, 0, 200, "note");
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     all_masked(&contract, 200);
     assert!(masker.end(Duration::from_secs(20)).success());
     poison(&contract, 5_000);
     for _ in 0..2 {
         // A restart by an orchestrator stops at the same place.
-        let mut masker = Worker::start("masker", &contract.masker("masker"));
+        let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
         let status = masker.ended(Duration::from_secs(60));
         assert_eq!(status.code(), Some(1), "{}", masker.log());
         assert!(masker.log().contains("would be dead letters"), "{}", masker.log());
@@ -246,7 +246,7 @@ fn too_many_dead_letters_stop_the_worker_with_nothing_of_them_written() {
         "through.yaml",
         &format!("{text}limits: {{dead_letters: {{percent: 100, streak: 1000000}}}}\n"),
     );
-    let mut masker = Worker::start("masker", &config);
+    let mut masker = TestWorkerProcess::start("masker", &config);
     eventually("all of them dead letters", WAIT, || {
         (count(&contract.servers, &letters_topic(&contract)) >= 5_000).then_some(())
     });
@@ -255,7 +255,7 @@ fn too_many_dead_letters_stop_the_worker_with_nothing_of_them_written() {
     assert_eq!((report.code, sum(&report.json(), &contract.name, "dead_letters")), (0, 5_000), "{report:?}");
 }
 
-fn dead_letters(contract: &Contract, args: &[&str], config: &str) -> Ended {
+fn dead_letters(contract: &TestContract, args: &[&str], config: &str) -> TestCommandOutput {
     let mut all: Vec<PathBuf> = vec!["dead-letters".into()];
     all.extend(args.iter().map(PathBuf::from));
     all.extend(["-c".into(), contract.file(config)]);
@@ -263,7 +263,7 @@ fn dead_letters(contract: &Contract, args: &[&str], config: &str) -> Ended {
 }
 
 /// Lets the note be a postcode, or anything.
-fn rule(contract: &Contract, from: &str, to: &str) {
+fn rule(contract: &TestContract, from: &str, to: &str) {
     let path = format!("schemas/it/{}/contract.odcs.yaml", contract.name);
     let text = std::fs::read_to_string(contract.file(&path)).unwrap();
     assert!(text.contains(from), "{text}");
@@ -274,11 +274,11 @@ fn rule(contract: &Contract, from: &str, to: &str) {
 
 #[test]
 fn letters_are_replayed_once_by_the_mended_worker_during_live_traffic() {
-    let contract = Contract::written("mended", servers());
+    let contract = TestContract::written("mended", servers());
     rule(&contract, "{op: drop}", "{op: generalise, geo: outward}");
     feed(&contract, 0, 300, "SW1A 1AA");
     feed(&contract, 300, 40, "no postcode");
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     let letters = letters_topic(&contract);
     eventually("all dead letters", WAIT, || (count(&contract.servers, &letters) >= 40).then_some(()));
     all_masked(&contract, 300);
@@ -298,7 +298,7 @@ fn letters_are_replayed_once_by_the_mended_worker_during_live_traffic() {
     assert!(masker.end(Duration::from_secs(20)).success());
     // Mended, and live traffic goes on.
     rule(&contract, "{op: generalise, geo: outward}", "{op: redact}");
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     feed(&contract, 340, 2_000, "anything");
     let dry = dead_letters(&contract, &["replay", "--worker", "masker", "--output", "json"], "masker.yaml");
     assert_eq!(&dry.json()["done"]["out"], &Value::from(40), "{dry:?}");
@@ -335,9 +335,9 @@ fn letters_are_replayed_once_by_the_mended_worker_during_live_traffic() {
 /// A store that never gets on: the first name of the archive's chain is taken by something that is no object.
 #[test]
 fn a_worker_that_does_not_move_though_there_is_something_to_read_is_not_ready() {
-    let contract = Contract::applied("stuck", servers());
+    let contract = TestContract::applied("stuck", servers());
     feed(&contract, 0, 100, "note");
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     all_masked(&contract, 100);
     assert!(masker.end(Duration::from_secs(20)).success());
     for partition in 0..4 {
@@ -355,7 +355,7 @@ fn a_worker_that_does_not_move_though_there_is_something_to_read_is_not_ready() 
             contract.file("archive").display()
         ),
     );
-    let sink = Worker::start("sink", &config);
+    let sink = TestWorkerProcess::start("sink", &config);
     eventually("the watchdog's word", WAIT, || sink.log().contains("nothing moves").then_some(()));
     assert_eq!(sink.page("/readyz").0, 503, "{}", sink.page("/status").1);
     assert_eq!(sink.page("/healthz").0, 200);

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice_tests::clients::{Sender, committed, schema_of};
-use sluice_tests::command::{Ended, sluice};
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
+use sluice_tests::clients::{TestRecordSender, committed, schema_of};
+use sluice_tests::command::{TestCommandOutput, sluice};
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{eventually, servers};
-use sluice_wire::{FromJson, Schema};
+use sluice_wire::{DatumSchema, JsonConverter};
 
 const WAIT: Duration = Duration::from_secs(120);
 /// What every text that must not get through begins with.
 const SECRET: &str = "secret-";
 
-struct Odd {
+struct UnusualFolder {
     name: &'static str,
     raw: &'static str,
     masked: &'static str,
@@ -27,8 +27,8 @@ struct Odd {
     rows: &'static str,
 }
 
-const ODD: [Odd; 7] = [
-    Odd {
+const ODD: [UnusualFolder; 7] = [
+    UnusualFolder {
         name: "tree",
         raw: "odd.tree.v1",
         masked: "odd.tree.masked.v1",
@@ -36,7 +36,7 @@ const ODD: [Odd; 7] = [
         sql: "SELECT label, weight FROM odd_tree_masked_v1 ORDER BY weight",
         rows: r#"[{"label":null,"weight":0.25},{"label":"REDACTED","weight":1.5}]"#,
     },
-    Odd {
+    UnusualFolder {
         name: "mixed",
         raw: "odd.mixed.v1",
         masked: "odd.mixed.masked.v1",
@@ -45,7 +45,7 @@ const ODD: [Odd; 7] = [
               \"unknownLogical\" AS land, flag, ratio FROM odd_mixed_masked_v1 WHERE colour = 'GREEN'",
         rows: r#"[{"colour":"GREEN","price":12.3456,"huge":"12345678901234567890.5000000000","born":"1980-01-01","who":"s***","age":null,"n":2,"land":"GB","flag":false,"ratio":0.5}]"#,
     },
-    Odd {
+    UnusualFolder {
         name: "keyed",
         raw: "odd.keyed.v1",
         masked: "odd.keyed.masked.v1",
@@ -53,7 +53,7 @@ const ODD: [Odd; 7] = [
         sql: "SELECT note, total FROM odd_keyed_masked_v1 ORDER BY total",
         rows: r#"[{"note":"***","total":-5},{"note":"***","total":5}]"#,
     },
-    Odd {
+    UnusualFolder {
         name: "plainkey",
         raw: "odd.plainkey.v1",
         masked: "odd.plainkey.masked.v1",
@@ -61,7 +61,7 @@ const ODD: [Odd; 7] = [
         sql: "SELECT \"on\" FROM odd_plainkey_masked_v1",
         rows: r#"[{"on":true}]"#,
     },
-    Odd {
+    UnusualFolder {
         name: "styles",
         raw: "odd.styles.v1",
         masked: "odd.styles.masked.v1",
@@ -69,7 +69,7 @@ const ODD: [Odd; 7] = [
         sql: "SELECT amount, note FROM odd_styles_masked_v1 ORDER BY amount",
         rows: r#"[{"amount":-0.01,"note":null},{"amount":12.3,"note":null}]"#,
     },
-    Odd {
+    UnusualFolder {
         name: "names",
         raw: "odd.Names-1.v1",
         masked: "odd.Names_Masked-1.v1",
@@ -77,7 +77,7 @@ const ODD: [Odd; 7] = [
         sql: "SELECT \"select\", \"from\", via, _private FROM odd_names_masked_1_v1",
         rows: r#"[{"select":7,"from":{"key":"REDACTED","value":"GB"},"via":["DE","GB"],"_private":{"why":""}}]"#,
     },
-    Odd {
+    UnusualFolder {
         name: "gone",
         raw: "odd.gone.v1",
         masked: "odd.gone.masked.v1",
@@ -87,11 +87,11 @@ const ODD: [Odd; 7] = [
     },
 ];
 
-fn data(odd: &Odd, file: &str) -> PathBuf {
+fn data(odd: &UnusualFolder, file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/unusual").join(odd.name).join(file)
 }
 
-fn write(odd: &Odd, contract: &Contract) {
+fn write(odd: &UnusualFolder, contract: &TestContract) {
     let folder = contract.file(&format!("schemas/odd/{}", odd.name));
     std::fs::create_dir_all(&folder).unwrap();
     for file in ["value.avsc", "key.avsc", "contract.odcs.yaml"] {
@@ -107,14 +107,14 @@ fn write(odd: &Odd, contract: &Contract) {
 fn framed(subject: &str, json: &Value) -> Vec<u8> {
     let (id, schema) = schema_of(&servers(), subject);
     let mut out = [&[0][..], &id.to_be_bytes()].concat();
-    let mut reader = FromJson::compile(&Schema::parse(&schema).unwrap()).unwrap();
+    let mut reader = JsonConverter::compile(&DatumSchema::parse(&schema).unwrap()).unwrap();
     reader.run(json.to_string().as_bytes(), &mut out).unwrap_or_else(|error| panic!("{subject}: {error}"));
     out
 }
 
 /// Sends the records; how many.
-fn feed(odd: &Odd) -> usize {
-    let sender = Sender::new(&servers(), odd.raw);
+fn feed(odd: &UnusualFolder) -> usize {
+    let sender = TestRecordSender::new(&servers(), odd.raw);
     let text = std::fs::read_to_string(data(odd, "records.json")).unwrap();
     for line in text.lines() {
         let record: Value = serde_json::from_str(line).unwrap();
@@ -129,12 +129,12 @@ fn feed(odd: &Odd) -> usize {
     text.lines().count()
 }
 
-fn run(command: &str, contract: &Contract) -> Ended {
+fn run(command: &str, contract: &TestContract) -> TestCommandOutput {
     let apply = contract.file("apply.yaml");
     sluice([command.as_ref(), "-c".as_ref(), apply.as_os_str()])
 }
 
-fn ask(contract: &Contract, sql: &str) -> Ended {
+fn ask(contract: &TestContract, sql: &str) -> TestCommandOutput {
     let (lake, schemas) = (contract.file("lake"), contract.file("schemas"));
     let [lake, schemas] = [lake, schemas].map(|path| path.to_str().unwrap().to_owned());
     sluice(["sql", "--output", "json", "--lake", &lake, "--schemas", &schemas, sql])
@@ -142,9 +142,9 @@ fn ask(contract: &Contract, sql: &str) -> Ended {
 
 #[test]
 fn folders_that_are_legal_and_unusual_become_masked_tables_by_plan_and_apply_alone() {
-    let contract = Contract::applied("odd-host", servers());
-    let mut masker = Worker::start("masker", &contract.masker("masker"));
-    let mut sink = Worker::start("sink", &contract.sink("sink"));
+    let contract = TestContract::applied("odd-host", servers());
+    let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
+    let mut sink = TestWorkerProcess::start("sink", &contract.sink("sink"));
     for worker in [&masker, &sink] {
         eventually("a ready worker", WAIT, || (worker.page("/readyz").0 == 200).then_some(()));
     }
@@ -201,7 +201,7 @@ fn folders_that_are_legal_and_unusual_become_masked_tables_by_plan_and_apply_alo
 
 #[test]
 fn folders_that_are_not_legal_are_told_with_file_line_and_hint() {
-    let contract = Contract::written("odd-illegal", servers());
+    let contract = TestContract::written("odd-illegal", servers());
     let folder = contract.file("schemas/odd/tree");
     let edits: [(&str, &str, &str, &str); 12] = [
         ("value.avsc", "\"Node\"", "\"Nobody\"", "value.avsc:1"),

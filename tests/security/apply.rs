@@ -11,13 +11,13 @@ use axum::extract::State;
 use axum::http::{Request, Response, StatusCode};
 use sluice_tests::{binary, eventually};
 
-use crate::fleet::{Fleet, plain, scram, stack};
+use crate::fleet::{SecurityFleet, plain, scram, stack};
 
 #[test]
 fn after_the_first_run_apply_needs_no_super_user() {
     // The first contract gives `apply` its permissions; the second is made under them.
-    Fleet::applied("first");
-    let second = Fleet::written("second");
+    SecurityFleet::applied("first");
+    let second = SecurityFleet::written("second");
     let output = second.sluice("apply", &scram("apply"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -31,7 +31,7 @@ fn after_the_first_run_apply_needs_no_super_user() {
 
 /// The registry behind a door: it lets so many registrations through, then answers 500 or not at all.
 #[derive(Clone)]
-struct Door {
+struct RegistryDoor {
     origin: String,
     left: Arc<AtomicUsize>,
     silent: Arc<AtomicBool>,
@@ -39,7 +39,7 @@ struct Door {
     client: reqwest::Client,
 }
 
-async fn pass(State(door): State<Door>, request: Request<Body>) -> Response<Body> {
+async fn pass(State(door): State<RegistryDoor>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let registers = parts.method == "POST" && parts.uri.path().ends_with("/versions");
     if registers
@@ -70,7 +70,7 @@ fn broken_off_in_the_middle_it_goes_on_where_it_was() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let url = stack().registry_url();
     let split = url.find("/apis").unwrap();
-    let door = Door {
+    let door = RegistryDoor {
         origin: url[..split].to_owned(),
         left: Arc::new(AtomicUsize::new(1)),
         silent: Arc::default(),
@@ -84,7 +84,7 @@ fn broken_off_in_the_middle_it_goes_on_where_it_was() {
         tokio::spawn(async move { axum::serve(listener, app).await });
         address
     });
-    let fleet = Fleet::written("broken-off");
+    let fleet = SecurityFleet::written("broken-off");
     let text = std::fs::read_to_string(fleet.apply_file(&plain())).unwrap();
     let file = fleet.write("door.yaml", &text.replace(&url[..split], &format!("http://{address}")));
     let apply = || {

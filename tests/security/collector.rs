@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use sluice_contract::plan::{Operation, READER_GROUP};
-use sluice_lease::Claims;
+use sluice_core::AclOperation;
+use sluice_core::names::READER_GROUP;
+use sluice_lease::JobClaims;
 use sluice_tests::clients::count;
 use sluice_tests::eventually;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-use crate::fleet::{Fleet, SHARED, admin, scram, servers, stack};
+use crate::fleet::{SHARED, SecurityFleet, admin, scram, servers, stack};
 
 const WAIT: Duration = Duration::from_secs(120);
 
@@ -29,20 +30,20 @@ async fn answer(State(silent): State<Arc<AtomicBool>>) -> String {
 }
 
 /// A table with one id for each job: a job begins with nothing, neither claims nor a checkpoint topic.
-struct Jobs<'f> {
-    fleet: &'f Fleet,
+struct SecurityJobTable<'f> {
+    fleet: &'f SecurityFleet,
     runtime: tokio::runtime::Runtime,
     api: String,
     silent: Arc<AtomicBool>,
 }
 
-struct Job {
-    claims: Claims,
+struct SecurityJob {
+    claims: JobClaims,
     config: PathBuf,
 }
 
-impl<'f> Jobs<'f> {
-    fn new(fleet: &'f Fleet) -> Self {
+impl<'f> SecurityJobTable<'f> {
+    fn new(fleet: &'f SecurityFleet) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let silent = Arc::new(AtomicBool::new(false));
@@ -58,7 +59,7 @@ impl<'f> Jobs<'f> {
     }
 
     /// A job; one whose id was claimed by a process that was killed, if `orphaned`.
-    fn job(&self, nth: usize, orphaned: bool) -> Job {
+    fn job(&self, nth: usize, orphaned: bool) -> SecurityJob {
         let name = format!("needs{nth}");
         let url = stack().postgres_url();
         let claims = self.runtime.block_on(async {
@@ -69,7 +70,7 @@ impl<'f> Jobs<'f> {
             ] {
                 database.execute(AssertSqlSafe(sql)).await.unwrap();
             }
-            let claims = Claims::connect(url, &name, 2).await.unwrap();
+            let claims = JobClaims::connect(url, &name, 2).await.unwrap();
             claims.migrate().await.unwrap();
             claims
         });
@@ -84,10 +85,10 @@ impl<'f> Jobs<'f> {
             self.api,
             self.fleet.raw(),
         );
-        let job = Job { claims, config: self.fleet.write(&format!("{name}.yaml"), &text) };
+        let job = SecurityJob { claims, config: self.fleet.write(&format!("{name}.yaml"), &text) };
         if orphaned {
             self.silent.store(true, Ordering::SeqCst);
-            let mut first = Worker::start("collector", &job.config);
+            let mut first = TestWorkerProcess::start("collector", &job.config);
             eventually("an id that is claimed", WAIT, || (self.ids(&job, "claimed") == 1).then_some(()));
             first.kill();
             self.silent.store(false, Ordering::SeqCst);
@@ -95,7 +96,7 @@ impl<'f> Jobs<'f> {
         job
     }
 
-    fn ids(&self, job: &Job, state: &str) -> i64 {
+    fn ids(&self, job: &SecurityJob, state: &str) -> i64 {
         let counts = self.runtime.block_on(job.claims.status()).unwrap();
         counts.iter().filter(|count| count.state == state).map(|count| count.ids).sum()
     }
@@ -103,19 +104,19 @@ impl<'f> Jobs<'f> {
 
 #[test]
 fn each_permission_of_the_collector_is_needed() {
-    let fleet = Fleet::applied("needs-collector");
-    let jobs = Jobs::new(&fleet);
+    let fleet = SecurityFleet::applied("needs-collector");
+    let jobs = SecurityJobTable::new(&fleet);
     let acls = fleet.acls("needs-collector");
     assert!(acls.len() >= 7, "{acls:?}");
     let admin = admin();
     for (nth, acl) in acls.iter().enumerate() {
         // What only a successor does.
-        let takes_over = acl.operation == Operation::Read || acl.name == READER_GROUP;
+        let takes_over = acl.operation == AclOperation::Read || acl.name == READER_GROUP;
         let job = jobs.job(nth, takes_over);
         {
             let _shared = SHARED.write().unwrap();
             admin.forbid(std::slice::from_ref(acl)).unwrap();
-            let mut worker = Worker::start("collector", &job.config);
+            let mut worker = TestWorkerProcess::start("collector", &job.config);
             eventually(&format!("a word about what is not permitted, without {acl}"), WAIT, || {
                 assert_eq!(jobs.ids(&job, "done"), 0, "done without {acl}:\n{}", worker.log());
                 worker.log().to_lowercase().contains("authoriz").then_some(())
@@ -124,7 +125,7 @@ fn each_permission_of_the_collector_is_needed() {
             admin.permit(std::slice::from_ref(acl)).unwrap();
         }
         // With all of them the same job is done.
-        let mut worker = Worker::start("collector", &job.config);
+        let mut worker = TestWorkerProcess::start("collector", &job.config);
         eventually("the id done", WAIT, || (jobs.ids(&job, "done") == 1).then_some(()));
         assert!(worker.end(Duration::from_secs(30)).success(), "{}", worker.log());
     }

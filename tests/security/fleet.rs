@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::{OnceLock, RwLock};
 
-use sluice_contract::plan::{Acl, Desired, Member, Principals, Seat};
-use sluice_runtime::config::{KafkaSection, Secret};
-use sluice_runtime::kafka::admin::Admin;
-use sluice_stack::{Guard, Stack};
-use sluice_tests::clients::{Sender, schema_of};
-use sluice_tests::{Servers, binary};
+use sluice_core::AclRule;
+use sluice_govern::plan::{AclPrincipals, DesiredState, FleetMember, MemberSeat};
+use sluice_kafka::admin::KafkaAdmin;
+use sluice_runtime::config::{KafkaSection, SecretReference};
+use sluice_stack::{BrokerGuard, ServerStack};
+use sluice_tests::clients::{TestRecordSender, schema_of};
+use sluice_tests::{TestServers, binary};
 use tempfile::TempDir;
 
 const USERS: [&str; 13] = [
@@ -35,21 +36,21 @@ const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"sec","field
  {"name":"note","type":"string","confluent:tags":["PII"]}]}"#;
 
 /// The stack; it lives as long as the process.
-pub(crate) fn stack() -> &'static Stack {
-    static STACK: OnceLock<Stack> = OnceLock::new();
+pub(crate) fn stack() -> &'static ServerStack {
+    static STACK: OnceLock<ServerStack> = OnceLock::new();
     STACK.get_or_init(|| {
-        let started = Stack::builder().kafka(1).guarded(&USERS).registry().postgres().start();
+        let started = ServerStack::builder().kafka(1).guarded(&USERS).registry().postgres().start();
         started.unwrap_or_else(|error| panic!("the stack does not start: {error}"))
     })
 }
 
-pub(crate) fn guard() -> &'static Guard {
+pub(crate) fn guard() -> &'static BrokerGuard {
     stack().guard().unwrap()
 }
 
 /// Super users' way in.
-pub(crate) fn servers() -> Servers {
-    Servers { brokers: stack().brokers().to_owned(), registry: stack().registry_url().to_owned() }
+pub(crate) fn servers() -> TestServers {
+    TestServers { brokers: stack().brokers().to_owned(), registry: stack().registry_url().to_owned() }
 }
 
 /// A principal's section `kafka`, by SCRAM.
@@ -72,12 +73,12 @@ pub(crate) fn plain() -> String {
 pub(crate) static SHARED: RwLock<()> = RwLock::new(());
 
 /// A contract with facts and four roles, and everything that its workers are configured with.
-pub(crate) struct Fleet {
+pub(crate) struct SecurityFleet {
     dir: TempDir,
     pub(crate) name: String,
 }
 
-impl Fleet {
+impl SecurityFleet {
     pub(crate) fn written(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let fleet = Self { dir, name: name.to_owned() };
@@ -184,7 +185,7 @@ impl Fleet {
     /// Sends `count` events to the raw topic, as a super user.
     pub(crate) fn feed(&self, from: i64, count: i64) {
         let (id, _) = schema_of(&servers(), &format!("{}-value", self.raw()));
-        let sender = Sender::new(&servers(), &self.raw());
+        let sender = TestRecordSender::new(&servers(), &self.raw());
         for n in from..from + count {
             let key = format!("person-{n:05}");
             sender.send(Some(key.as_bytes()), Some(&event(id, &key, n)));
@@ -193,24 +194,26 @@ impl Fleet {
     }
 
     /// The permissions of a worker, as the contract asks for them.
-    pub(crate) fn acls(&self, principal: &str) -> Vec<Acl> {
+    pub(crate) fn acls(&self, principal: &str) -> Vec<AclRule> {
         let contracts = sluice_runtime::contracts::load(&self.file("schemas")).unwrap();
-        let mut principals = Principals::default();
-        for member in [Member::Collector, Member::Masker, Member::Normaliser, Member::Sink] {
+        let mut principals = AclPrincipals::default();
+        for member in
+            [FleetMember::Collector, FleetMember::Masker, FleetMember::Normaliser, FleetMember::Sink]
+        {
             let group = self.group(member.as_str());
             let who = vec![format!("User:{}", member.as_str()), format!("User:needs-{}", member.as_str())];
-            principals.members.insert(member, Seat { group, principals: who });
+            principals.members.insert(member, MemberSeat { group, principals: who });
         }
-        let desired = Desired::with(&contracts, &principals);
+        let desired = DesiredState::with(&contracts, &principals);
         desired.acls.into_iter().filter(|acl| acl.principal == format!("User:{principal}")).collect()
     }
 }
 
 /// The super user's administration.
-pub(crate) fn admin() -> Admin {
+pub(crate) fn admin() -> KafkaAdmin {
     let brokers = stack().brokers().to_owned();
-    let none = std::collections::BTreeMap::<String, Secret>::new();
-    Admin::new(&KafkaSection { brokers, properties: std::collections::BTreeMap::new(), secrets: none })
+    let none = std::collections::BTreeMap::<String, SecretReference>::new();
+    KafkaAdmin::new(&KafkaSection { brokers, properties: std::collections::BTreeMap::new(), secrets: none })
         .unwrap()
 }
 

@@ -11,16 +11,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sluice_tests::clients::count;
 use sluice_tests::eventually;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
-use crate::fleet::{Fleet, guard, scram, servers};
+use crate::fleet::{SecurityFleet, guard, scram, servers};
 
 const WAIT: Duration = Duration::from_secs(90);
 
 /// A masker that logs in so masks what is there and ends in good order.
-fn masks(fleet: &Fleet, kafka: &str) {
+fn masks(fleet: &SecurityFleet, kafka: &str) {
     fleet.feed(0, 200);
-    let mut masker = Worker::start("masker", &fleet.worker("masker", kafka));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", kafka));
     eventually("every record masked", WAIT, || {
         (count(&servers(), &fleet.masked()) >= 200).then_some(()).or_else(|| {
             assert!(!masker.log().contains("\"ended\""), "{}", masker.log());
@@ -31,9 +31,9 @@ fn masks(fleet: &Fleet, kafka: &str) {
 }
 
 /// A masker that logs in so stops, says why in plain words, and has moved nothing.
-fn is_refused(fleet: &Fleet, kafka: &str, says: &str) {
+fn is_refused(fleet: &SecurityFleet, kafka: &str, says: &str) {
     fleet.feed(0, 10);
-    let mut masker = Worker::start("masker", &fleet.worker("masker", kafka));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", kafka));
     let status = masker.ended(Duration::from_secs(60));
     assert_eq!(status.code(), Some(64), "{}", masker.log());
     assert!(masker.log().contains(says), "`{says}` is not in:\n{}", masker.log());
@@ -42,13 +42,13 @@ fn is_refused(fleet: &Fleet, kafka: &str, says: &str) {
 
 #[test]
 fn a_masker_logs_in_by_scram() {
-    let fleet = Fleet::applied("scram");
+    let fleet = SecurityFleet::applied("scram");
     masks(&fleet, &scram("masker"));
 }
 
 #[test]
 fn a_masker_logs_in_over_tls() {
-    let fleet = Fleet::applied("tls");
+    let fleet = SecurityFleet::applied("tls");
     let kafka = format!(
         "kafka: {{brokers: \"{}\", properties: {{security.protocol: SASL_SSL, sasl.mechanism: SCRAM-SHA-512, \
          sasl.username: masker, ssl.ca.location: {}}}, secrets: {{sasl.password: {{file: {}}}}}}}",
@@ -59,7 +59,7 @@ fn a_masker_logs_in_over_tls() {
     masks(&fleet, &kafka);
     // Without the authority the broker is nobody's: said, and tried again.
     let unknown = kafka.replace(&format!(", ssl.ca.location: {}", guard().authority().display()), "");
-    let mut masker = Worker::start("masker", &fleet.worker("masker", &unknown));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", &unknown));
     eventually("a word about the certificate", Duration::from_secs(30), || {
         masker.log().contains("certificate verify failed").then_some(())
     });
@@ -68,19 +68,23 @@ fn a_masker_logs_in_over_tls() {
 }
 
 /// A token endpoint (RFC 6749, client credentials) that knows one secret, and how often it was asked.
-struct Provider {
+struct TokenProvider {
     url: String,
     asked: Arc<AtomicUsize>,
     _runtime: tokio::runtime::Runtime,
 }
 
 #[derive(Clone)]
-struct Door {
+struct TokenEndpointState {
     asked: Arc<AtomicUsize>,
     life: u64,
 }
 
-async fn token(State(door): State<Door>, headers: HeaderMap, body: String) -> (StatusCode, String) {
+async fn token(
+    State(door): State<TokenEndpointState>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
     door.asked.fetch_add(1, Ordering::SeqCst);
     let who = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let who = STANDARD.decode(who.trim_start_matches("Basic ")).unwrap_or_default();
@@ -97,10 +101,10 @@ async fn token(State(door): State<Door>, headers: HeaderMap, body: String) -> (S
     }
 }
 
-fn provider(life: u64) -> Provider {
+fn provider(life: u64) -> TokenProvider {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
-    let door = Door { asked: Arc::clone(&asked), life };
+    let door = TokenEndpointState { asked: Arc::clone(&asked), life };
     let address = runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -108,10 +112,10 @@ fn provider(life: u64) -> Provider {
         tokio::spawn(async move { axum::serve(listener, app).await });
         address
     });
-    Provider { url: format!("http://{address}/token"), asked, _runtime: runtime }
+    TokenProvider { url: format!("http://{address}/token"), asked, _runtime: runtime }
 }
 
-fn by_token(fleet: &Fleet, provider: &Provider, secret: &str) -> String {
+fn by_token(fleet: &SecurityFleet, provider: &TokenProvider, secret: &str) -> String {
     let secret = fleet.write("secret", secret);
     format!(
         "kafka: {{brokers: \"{}\", properties: {{security.protocol: SASL_PLAINTEXT, sasl.mechanism: OAUTHBEARER, \
@@ -125,12 +129,12 @@ fn by_token(fleet: &Fleet, provider: &Provider, secret: &str) -> String {
 
 #[test]
 fn a_masker_logs_in_by_token_and_fetches_the_next_one_in_time() {
-    let fleet = Fleet::applied("oauth");
+    let fleet = SecurityFleet::applied("oauth");
     // A session lasts as long as its token, and brokers take no second login within a second (KIP-368).
     let provider = provider(20);
     let kafka = by_token(&fleet, &provider, "opensesame\n");
     masks(&fleet, &kafka);
-    let mut masker = Worker::start("masker", &fleet.worker("masker", &kafka));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", &kafka));
     eventually("a ready masker", WAIT, || (masker.page("/readyz").0 == 200).then_some(()));
     let asked = provider.asked.load(Ordering::SeqCst);
     // Consumer and producer, each with a token for twenty seconds.
@@ -143,7 +147,7 @@ fn a_masker_logs_in_by_token_and_fetches_the_next_one_in_time() {
 
 #[test]
 fn a_wrong_password_stops_the_worker_with_plain_words() {
-    let fleet = Fleet::applied("wrong-password");
+    let fleet = SecurityFleet::applied("wrong-password");
     let wrong = fleet.write("wrong", "hunter2\n");
     let kafka =
         scram("masker").replace(&guard().password().display().to_string(), &wrong.display().to_string());
@@ -152,7 +156,7 @@ fn a_wrong_password_stops_the_worker_with_plain_words() {
 
 #[test]
 fn a_client_that_the_token_endpoint_refuses_stops_with_plain_words() {
-    let fleet = Fleet::applied("wrong-secret");
+    let fleet = SecurityFleet::applied("wrong-secret");
     let provider = provider(60);
     let kafka = by_token(&fleet, &provider, "hunter2\n");
     is_refused(&fleet, &kafka, "answers 401 Unauthorized to client masker");

@@ -4,11 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice_tests::clients::{Sender, count};
-use sluice_tests::worker::Worker;
+use sluice_tests::clients::{TestRecordSender, count};
+use sluice_tests::worker::TestWorkerProcess;
 use sluice_tests::{binary, eventually};
 
-use crate::fleet::{Fleet, scram, servers};
+use crate::fleet::{SecurityFleet, scram, servers};
 
 /// Runs a command as `user`; its exit code and what it printed.
 fn run(args: &[&str], config: &std::path::Path) -> (Option<i32>, String) {
@@ -19,12 +19,12 @@ fn run(args: &[&str], config: &std::path::Path) -> (Option<i32>, String) {
 
 #[test]
 fn an_operator_lists_letters_and_replays_with_what_the_role_gives() {
-    let fleet = Fleet::applied("operated");
-    let sender = Sender::new(&servers(), &fleet.raw());
+    let fleet = SecurityFleet::applied("operated");
+    let sender = TestRecordSender::new(&servers(), &fleet.raw());
     sender.send(Some(b"poison"), Some(b"{}"));
     sender.flush();
     fleet.feed(0, 3);
-    let mut masker = Worker::start("masker", &fleet.worker("masker", &scram("masker")));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", &scram("masker")));
     let letters = format!("{}.dead-letter", fleet.raw());
     eventually("records and a letter", Duration::from_secs(90), || {
         (count(&servers(), &fleet.masked()) >= 3 && count(&servers(), &letters) >= 1).then_some(())
@@ -57,7 +57,7 @@ fn an_operator_lists_letters_and_replays_with_what_the_role_gives() {
     assert_eq!(count(&servers(), &fleet.facts()), 3, "the span that nobody had done: {said}");
 
     // Nothing beyond: a live masker's id is not an operator's to take.
-    let mut masker = Worker::start("masker", &fleet.worker("masker", &scram("operators")));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", &scram("operators")));
     assert_eq!(masker.ended(Duration::from_secs(90)).code(), Some(64), "{}", masker.log());
     assert!(masker.log().to_lowercase().contains("authoriz"), "{}", masker.log());
 }

@@ -8,12 +8,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use sluice_contract::plan::{Acl, Operation, RECEIPTS, Resource};
-use sluice_tests::clients::{Sender, committed, count};
+use sluice_core::names::RECEIPTS;
+use sluice_core::{AclOperation, AclResource, AclRule};
+use sluice_tests::clients::{TestRecordSender, committed, count};
 use sluice_tests::eventually;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
-use crate::fleet::{Fleet, SHARED, admin, guard, scram, servers};
+use crate::fleet::{SHARED, SecurityFleet, admin, guard, scram, servers};
 
 const WAIT: Duration = Duration::from_secs(90);
 
@@ -59,9 +60,9 @@ fn may_write(user: &str, topic: &str) -> Result<(), KafkaError> {
 
 #[test]
 fn an_analyst_reads_what_is_masked_and_is_refused_what_is_raw() {
-    let fleet = Fleet::applied("analyst");
+    let fleet = SecurityFleet::applied("analyst");
     fleet.feed(0, 20);
-    let mut masker = Worker::start("masker", &fleet.worker("masker", &scram("masker")));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", &scram("masker")));
     eventually("every record masked", WAIT, || (count(&servers(), &fleet.masked()) >= 20).then_some(()));
     assert!(masker.end(Duration::from_secs(20)).success(), "{}", masker.log());
     let masked = first_record("analysts", "analysts-one", &fleet.masked()).unwrap();
@@ -78,7 +79,7 @@ fn an_analyst_reads_what_is_masked_and_is_refused_what_is_raw() {
 
 #[test]
 fn a_worker_has_nothing_beyond_what_it_needs() {
-    let fleet = Fleet::applied("beyond");
+    let fleet = SecurityFleet::applied("beyond");
     fleet.feed(0, 5);
     let refused = Err(RDKafkaErrorCode::TopicAuthorizationFailed);
     for (worker, topic) in [
@@ -99,7 +100,7 @@ fn a_worker_has_nothing_beyond_what_it_needs() {
 }
 
 /// Takes each permission away in turn: the worker stops and says so; with all of them it does everything, once.
-fn each_is_needed(fleet: &Fleet, kind: &str, done: impl Fn() -> bool) {
+fn each_is_needed(fleet: &SecurityFleet, kind: &str, done: impl Fn() -> bool) {
     let admin = admin();
     let config = fleet.worker(kind, &scram(fleet.user(kind)));
     let acls = fleet.acls(fleet.user(kind));
@@ -107,7 +108,7 @@ fn each_is_needed(fleet: &Fleet, kind: &str, done: impl Fn() -> bool) {
     for acl in &acls {
         let _shared = (acl.name == RECEIPTS).then(|| SHARED.write().unwrap());
         admin.forbid(std::slice::from_ref(acl)).unwrap();
-        let mut worker = Worker::start(kind, &config);
+        let mut worker = TestWorkerProcess::start(kind, &config);
         if acl.name == RECEIPTS {
             // A topic that one may not see is as one that is not there yet, and that is waited for.
             eventually("a word about the receipts", WAIT, || {
@@ -124,21 +125,21 @@ fn each_is_needed(fleet: &Fleet, kind: &str, done: impl Fn() -> bool) {
         assert!(log.to_lowercase().contains("authoriz"), "without {acl}:\n{log}");
         admin.permit(std::slice::from_ref(acl)).unwrap();
     }
-    let mut worker = Worker::start(kind, &config);
+    let mut worker = TestWorkerProcess::start(kind, &config);
     eventually("everything done", WAIT, || done().then_some(()));
     assert!(worker.end(Duration::from_secs(30)).success(), "{}", worker.log());
 }
 
 /// A record that nobody can read, so that dead letters are needed.
 fn poison(topic: &str) {
-    let sender = Sender::new(&servers(), topic);
+    let sender = TestRecordSender::new(&servers(), topic);
     sender.send(Some(b"poison"), Some(b"{}"));
     sender.flush();
 }
 
 #[test]
 fn each_permission_of_the_masker_is_needed() {
-    let fleet = Fleet::applied("needs-masker");
+    let fleet = SecurityFleet::applied("needs-masker");
     poison(&fleet.raw());
     fleet.feed(0, 10);
     let letters = format!("{}.dead-letter", fleet.raw());
@@ -150,9 +151,9 @@ fn each_permission_of_the_masker_is_needed() {
 
 #[test]
 fn each_permission_of_the_normaliser_is_needed() {
-    let fleet = Fleet::applied("needs-normaliser");
+    let fleet = SecurityFleet::applied("needs-normaliser");
     fleet.feed(0, 10);
-    let mut masker = Worker::start("masker", &fleet.worker("masker", &scram("masker")));
+    let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", &scram("masker")));
     eventually("every record masked", WAIT, || (count(&servers(), &fleet.masked()) >= 10).then_some(()));
     assert!(masker.end(Duration::from_secs(20)).success());
     poison(&fleet.masked());
@@ -165,7 +166,7 @@ fn each_permission_of_the_normaliser_is_needed() {
 
 #[test]
 fn each_permission_of_the_sink_is_needed() {
-    let fleet = Fleet::applied("needs-sink");
+    let fleet = SecurityFleet::applied("needs-sink");
     for topic in [fleet.masked(), fleet.facts()] {
         poison(&topic);
     }
@@ -178,14 +179,14 @@ fn each_permission_of_the_sink_is_needed() {
 
 #[test]
 fn what_nobody_asks_for_is_drift_and_is_removed_only_if_allowed() {
-    let fleet = Fleet::applied("extra");
-    let stranger = Acl {
+    let fleet = SecurityFleet::applied("extra");
+    let stranger = AclRule {
         principal: "User:stranger".into(),
         host: "*".into(),
-        resource: Resource::Topic,
+        resource: AclResource::Topic,
         name: fleet.raw(),
         prefixed: true,
-        operation: Operation::Read,
+        operation: AclOperation::Read,
     };
     admin().permit(std::slice::from_ref(&stranger)).unwrap();
     let verified = fleet.sluice("verify", &scram("verify"));

@@ -9,11 +9,11 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::Servers;
+use crate::TestServers;
 
 /// A record as a reader got it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Read {
+pub struct ConsumedRecord {
     /// Partition and offset.
     pub at: (i32, i64),
     /// Key.
@@ -25,14 +25,14 @@ pub struct Read {
 }
 
 /// Sends records to a topic and waits until all are acknowledged.
-pub struct Sender {
+pub struct TestRecordSender {
     producer: ThreadedProducer<DefaultProducerContext>,
     topic: String,
 }
 
-impl Sender {
+impl TestRecordSender {
     /// A sender to `topic`.
-    pub fn new(servers: &Servers, topic: &str) -> Self {
+    pub fn new(servers: &TestServers, topic: &str) -> Self {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &servers.brokers)
             .set("partitioner", "murmur2_random")
@@ -58,7 +58,7 @@ impl Sender {
 }
 
 /// Everything that a `read_committed` reader sees in a topic up to its end as it is now.
-pub fn committed(servers: &Servers, topic: &str) -> Vec<Read> {
+pub fn committed(servers: &TestServers, topic: &str) -> Vec<ConsumedRecord> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &servers.brokers)
         .set("group.id", "it-reader")
@@ -82,7 +82,7 @@ pub fn committed(servers: &Servers, topic: &str) -> Vec<Read> {
     while !open.is_empty() {
         assert!(Instant::now() < deadline, "{topic} has no end");
         match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => all.push(Read {
+            Some(Ok(message)) => all.push(ConsumedRecord {
                 at: (message.partition(), message.offset()),
                 key: message.key().map(<[u8]>::to_vec),
                 value: message.payload().map(<[u8]>::to_vec),
@@ -107,12 +107,12 @@ pub fn committed(servers: &Servers, topic: &str) -> Vec<Read> {
 }
 
 /// How many committed records a topic holds.
-pub fn count(servers: &Servers, topic: &str) -> usize {
+pub fn count(servers: &TestServers, topic: &str) -> usize {
     committed(servers, topic).len()
 }
 
 /// The newest schema of a subject: id and text.
-pub fn schema_of(servers: &Servers, subject: &str) -> (u32, String) {
+pub fn schema_of(servers: &TestServers, subject: &str) -> (u32, String) {
     let url = format!("{}/subjects/{subject}/versions/latest", servers.registry);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| panic!("tokio: {error}"));

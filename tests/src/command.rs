@@ -9,7 +9,7 @@ use crate::binary;
 
 /// What a command left behind.
 #[derive(Debug)]
-pub struct Ended {
+pub struct TestCommandOutput {
     /// Exit code.
     pub code: i32,
     /// Standard output.
@@ -18,7 +18,7 @@ pub struct Ended {
     pub err: String,
 }
 
-impl Ended {
+impl TestCommandOutput {
     /// Standard output as one JSON document.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -26,10 +26,10 @@ impl Ended {
 }
 
 /// Runs `sluice <args>` to its end.
-pub fn sluice<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+pub fn sluice<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> TestCommandOutput {
     let output = Command::new(binary()).args(args).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("sluice: {error}"));
-    Ended {
+    TestCommandOutput {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Servers, binary};
+use crate::{TestServers, binary};
 
 /// The value schema of every test contract: an id that is masked, a number that is kept, a note that is dropped.
 pub const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"it","fields":[
@@ -14,17 +14,17 @@ pub const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"it","fi
  {"name":"note","type":"string","confluent:tags":["PII"]}]}"#;
 
 /// A folder with a contract that was applied, and everything a worker's configuration names.
-pub struct Contract {
+pub struct TestContract {
     dir: TempDir,
     /// Unique among the tests of a run.
     pub name: String,
     /// Where Kafka and the registry are.
-    pub servers: Servers,
+    pub servers: TestServers,
 }
 
-impl Contract {
+impl TestContract {
     /// Writes the contract's files and runs `sluice apply`.
-    pub fn applied(name: &str, servers: Servers) -> Self {
+    pub fn applied(name: &str, servers: TestServers) -> Self {
         let contract = Self::written(name, servers);
         let output = Command::new(binary()).args(["apply", "-c"]).arg(contract.file("apply.yaml")).output();
         let output = output.unwrap_or_else(|error| panic!("sluice apply: {error}"));
@@ -33,7 +33,7 @@ impl Contract {
     }
 
     /// Writes the contract's files only.
-    pub fn written(name: &str, servers: Servers) -> Self {
+    pub fn written(name: &str, servers: TestServers) -> Self {
         let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
         let folder = dir.path().join("schemas/it").join(name);
         std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{error}"));

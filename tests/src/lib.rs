@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use sluice_stack::Stack;
+use sluice_stack::ServerStack;
 
 /// Where Kafka and the registry of this test binary are.
 #[derive(Debug, Clone)]
-pub struct Servers {
+pub struct TestServers {
     /// Bootstrap servers.
     pub brokers: String,
     /// Base URL of the registry.
@@ -25,14 +25,16 @@ pub struct Servers {
 
 /// One Kafka and one registry for all tests of a binary, started by the first that asks. They end with the process:
 /// the kernel ends each server when its parent is gone.
-pub fn servers() -> Servers {
-    static SERVERS: OnceLock<Servers> = OnceLock::new();
+pub fn servers() -> TestServers {
+    static SERVERS: OnceLock<TestServers> = OnceLock::new();
     SERVERS
         .get_or_init(|| {
-            let started = Stack::builder().kafka(1).registry().start();
+            let started = ServerStack::builder().kafka(1).registry().start();
             let stack = started.unwrap_or_else(|error| panic!("the stack does not start: {error}"));
-            let servers =
-                Servers { brokers: stack.brokers().to_owned(), registry: stack.registry_url().to_owned() };
+            let servers = TestServers {
+                brokers: stack.brokers().to_owned(),
+                registry: stack.registry_url().to_owned(),
+            };
             Box::leak(Box::new(stack)); // it lives as long as the process
             servers
         })

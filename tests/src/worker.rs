@@ -11,12 +11,12 @@ use sluice_stack::process;
 use crate::{binary, eventually};
 
 /// A running `sluice run …`; killed when dropped.
-pub struct Worker {
+pub struct TestWorkerProcess {
     child: Child,
     log: PathBuf,
 }
 
-impl Worker {
+impl TestWorkerProcess {
     /// Starts `sluice run <kind> -c <config>`; its log is beside the configuration.
     pub fn start(kind: &str, config: &Path) -> Self {
         Self::start_with(kind, config, &[])
@@ -132,7 +132,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for TestWorkerProcess {
     fn drop(&mut self) {
         self.kill();
     }

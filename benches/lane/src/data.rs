@@ -7,7 +7,6 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use sluice_runtime::kafka;
 
 pub const PARTITIONS: i32 = 4;
 /// Key and value together, as in the other benches' meter readings.
@@ -72,7 +71,7 @@ pub fn fill(brokers: &str, topic: &str, records: u64) {
 
 /// A reader of committed records must see every record once.
 pub fn check(brokers: &str, topic: &str, records: u64) {
-    let seen = kafka::count_committed(&section(brokers), topic).expect("a count");
+    let seen = sluice_kafka::count_committed(&section(brokers), topic).expect("a count");
     assert_eq!(seen, records, "{topic}");
 }
 

@@ -17,9 +17,9 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 /// A way of reading and copying, and how it is run in a child.
-type Way = (&'static str, fn(&Job) -> Ran);
+type LaneBenchWay = (&'static str, fn(&LaneBenchJob) -> LaneBenchResult);
 
-const WAYS: &[Way] = &[
+const WAYS: &[LaneBenchWay] = &[
     ("peer-copy", peers::copy),
     ("peer-copy-batch", peers::copy_by_batch),
     ("peer-copy-tx", peers::copy_in_transactions),
@@ -33,7 +33,7 @@ const WAYS: &[Way] = &[
 ];
 
 /// What a child has to do.
-pub struct Job {
+pub struct LaneBenchJob {
     pub brokers: String,
     pub input: String,
     pub output: String,
@@ -42,7 +42,7 @@ pub struct Job {
 }
 
 /// How it went: seconds from the first record to the last commit.
-pub struct Ran {
+pub struct LaneBenchResult {
     pub records: u64,
     pub seconds: f64,
 }
@@ -64,7 +64,7 @@ fn main() {
     let (stack, brokers) = match std::env::var("BROKERS") {
         Ok(brokers) => (None, brokers),
         Err(_) => {
-            let stack = sluice_stack::Stack::builder().kafka(1).start().expect("a broker");
+            let stack = sluice_stack::ServerStack::builder().kafka(1).start().expect("a broker");
             let brokers = stack.brokers().to_owned();
             (Some(stack), brokers)
         }
@@ -73,7 +73,7 @@ fn main() {
     data::create(&brokers, sluice_runtime::receipts::TOPIC);
     let input = format!("bench.lane.{records}");
     data::fill(&brokers, &input, records);
-    let mut runs: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
+    let mut runs: BTreeMap<&str, Vec<LaneBenchFigures>> = BTreeMap::new();
     for round in 0..rounds {
         for name in &ways {
             let run = format!("{name}-{}-{round}", std::process::id());
@@ -99,13 +99,13 @@ fn main() {
     drop(stack);
 }
 
-struct Measured {
+struct LaneBenchFigures {
     cpu: f64,
     rate: f64,
     rss: f64,
 }
 
-fn measure(name: &str, brokers: &str, input: &str, output: &str, records: u64, run: &str) -> Measured {
+fn measure(name: &str, brokers: &str, input: &str, output: &str, records: u64, run: &str) -> LaneBenchFigures {
     let before = cpu(libc::RUSAGE_CHILDREN);
     let child = Command::new(std::env::current_exe().expect("this program"))
         .args(["child", name, brokers, input, output, &records.to_string(), run])
@@ -117,7 +117,7 @@ fn measure(name: &str, brokers: &str, input: &str, output: &str, records: u64, r
     let said: Value = serde_json::from_slice(&child.stdout).expect("a line of JSON");
     assert_eq!(said["records"], records, "{name} did not copy everything");
     let seconds = said["seconds"].as_f64().unwrap_or(f64::NAN);
-    Measured {
+    LaneBenchFigures {
         cpu: cpu / records as f64 * 1e6,
         rate: records as f64 / seconds,
         rss: said["rss_kib"].as_f64().unwrap_or(f64::NAN) / 1024.0,
@@ -127,7 +127,7 @@ fn measure(name: &str, brokers: &str, input: &str, output: &str, records: u64, r
 fn child(args: &[String]) {
     let [name, brokers, input, output, records, run] = args else { panic!("child: wrong arguments") };
     let (_, way) = WAYS.iter().find(|(known, _)| known == name).expect("a way of that name");
-    let job = Job {
+    let job = LaneBenchJob {
         brokers: brokers.clone(),
         input: input.clone(),
         output: output.clone(),
@@ -156,11 +156,11 @@ fn peak_kib() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-fn report(runs: &BTreeMap<&str, Vec<Measured>>) {
-    let all = |name: &str, of: fn(&Measured) -> f64| {
+fn report(runs: &BTreeMap<&str, Vec<LaneBenchFigures>>) {
+    let all = |name: &str, of: fn(&LaneBenchFigures) -> f64| {
         runs.get(name).map(|runs| median(runs.iter().map(of).collect()))
     };
-    let figures: [(&str, &str, fn(&Measured) -> f64); 3] = [
+    let figures: [(&str, &str, fn(&LaneBenchFigures) -> f64); 3] = [
         ("cpu", "CPU-s per million records", |m| m.cpu),
         ("rate", "records/s", |m| m.rate),
         ("rss", "MiB", |m| m.rss),
@@ -179,7 +179,7 @@ fn report(runs: &BTreeMap<&str, Vec<Measured>>) {
     for (ours, peer) in pairs {
         // Of the two runs of a round, which lie close together in time: a machine's pace changes more than the ways do.
         let (Some(one), Some(other)) = (runs.get(ours), runs.get(peer)) else { continue };
-        for (figure, of) in [("rate", (|m| m.rate) as fn(&Measured) -> f64), ("cpu", |m| m.cpu)] {
+        for (figure, of) in [("rate", (|m| m.rate) as fn(&LaneBenchFigures) -> f64), ("cpu", |m| m.cpu)] {
             let ratios: Vec<f64> = one.iter().zip(other).map(|(one, other)| of(one) / of(other)).collect();
             let (low, high) = between(&ratios);
             println!(
@@ -232,9 +232,9 @@ fn round(value: f64) -> f64 {
 
 /// The time since the first record, if there was one.
 #[derive(Clone, Copy)]
-pub struct Clock(Option<Instant>);
+pub struct FirstRecordClock(Option<Instant>);
 
-impl Clock {
+impl FirstRecordClock {
     pub fn new() -> Self {
         Self(None)
     }

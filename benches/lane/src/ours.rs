@@ -11,35 +11,35 @@ use sluice_core::{
     TopicPartition,
 };
 use sluice_runtime::config::RegistrySection;
-use sluice_runtime::kafka::{Group, GroupEvents, GroupMetadata, Outgoing, Producer, Start};
-use sluice_runtime::lane::Pace;
-use sluice_runtime::lane::limits::Limits;
+use sluice_kafka::{ConsumerGroup, GroupEvents, GroupMetadata, OutgoingRecord, KafkaProducer, PartitionStart};
+use sluice_runtime::lane::LanePace;
+use sluice_runtime::lane::limits::DeadLetterThresholds;
 use sluice_runtime::lane::transform::{self, TransformLaneConfig};
-use sluice_runtime::registry::{BlockingRegistry, Registry};
-use sluice_runtime::status::Status;
+use sluice_runtime::registry::{BlockingRegistry, SchemaRegistry};
+use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Job, Ran, data};
+use crate::{FirstRecordClock, LaneBenchJob, LaneBenchResult, data};
 
 const MEMORY: usize = 256 << 20;
 
 /// Copies.
-struct Empty {
+struct BenchCopyProcessor {
     routes: Vec<String>,
-    clock: Clock,
+    clock: FirstRecordClock,
     /// Records that are still to come, and who is told of the last one, with when the first one came.
     left: u64,
-    done: SyncSender<Clock>,
+    done: SyncSender<FirstRecordClock>,
 }
 
-impl Empty {
-    fn new(job: &Job) -> (Self, Receiver<Clock>) {
+impl BenchCopyProcessor {
+    fn new(job: &LaneBenchJob) -> (Self, Receiver<FirstRecordClock>) {
         let (done, last) = mpsc::sync_channel(1);
-        (Self { routes: vec![job.output.clone()], clock: Clock::new(), left: job.records, done }, last)
+        (Self { routes: vec![job.output.clone()], clock: FirstRecordClock::new(), left: job.records, done }, last)
     }
 }
 
-impl Processor for Empty {
+impl Processor for BenchCopyProcessor {
     fn process(&mut self, record: &RecordRef<'_>, out: &mut Outputs) -> Outcome {
         self.clock.start();
         self.left = self.left.saturating_sub(1);
@@ -72,13 +72,13 @@ impl Processor for Empty {
 }
 
 /// The lane as masker and normaliser run it, at its default pace.
-pub fn lane(job: &Job) -> Ran {
+pub fn lane(job: &LaneBenchJob) -> LaneBenchResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let registry =
-        Registry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).expect("a client");
+        SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).expect("a client");
     let registry = BlockingRegistry::new(registry, runtime.handle().clone());
-    let (processor, last) = Empty::new(job);
-    let status = Status::new("bench", &[]);
+    let (processor, last) = BenchCopyProcessor::new(job);
+    let status = WorkerStatus::new("bench", &[]);
     let stop = CancellationToken::new();
     let config = TransformLaneConfig {
         worker: "bench",
@@ -87,8 +87,8 @@ pub fn lane(job: &Job) -> Ran {
         instance: "0".into(),
         topics: vec![job.input.clone()],
         memory: MEMORY,
-        pace: Pace::default(),
-        limits: Limits::default(),
+        pace: LanePace::default(),
+        limits: DeadLetterThresholds::default(),
     };
     let (told, ended) = (status.clone(), stop.clone());
     let lane = std::thread::spawn(move || {
@@ -110,53 +110,53 @@ pub fn lane(job: &Job) -> Ran {
     let seconds = clock.seconds();
     lane.join().expect("a lane").expect("a lane that ends well");
     // That all of it can be read is counted by whoever started us.
-    Ran { records: job.records, seconds }
+    LaneBenchResult { records: job.records, seconds }
 }
 
 /// The seam alone, without transactions: what was read is produced, flushed and committed by the lane's interval.
-pub fn copy(job: &Job) -> Ran {
-    copy_with(job, false, Through::Nothing)
+pub fn copy(job: &LaneBenchJob) -> LaneBenchResult {
+    copy_with(job, false, BenchCopyMode::Nothing)
 }
 
 /// The same in transactions, which carry the offsets.
-pub fn copy_in_transactions(job: &Job) -> Ran {
-    copy_with(job, true, Through::Nothing)
+pub fn copy_in_transactions(job: &LaneBenchJob) -> LaneBenchResult {
+    copy_with(job, true, BenchCopyMode::Nothing)
 }
 
 /// Without transactions, and through the lane's empty transform: consume, transform, produce.
-pub fn transform(job: &Job) -> Ran {
-    copy_with(job, false, Through::Transform)
+pub fn transform(job: &LaneBenchJob) -> LaneBenchResult {
+    copy_with(job, false, BenchCopyMode::Transform)
 }
 
 /// Through the same transform in transactions: what a lane does besides is all that is missing.
-pub fn transform_in_transactions(job: &Job) -> Ran {
-    copy_with(job, true, Through::Transform)
+pub fn transform_in_transactions(job: &LaneBenchJob) -> LaneBenchResult {
+    copy_with(job, true, BenchCopyMode::Transform)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Through {
+enum BenchCopyMode {
     Nothing,
     Transform,
 }
 
-fn copy_with(job: &Job, transactional: bool, through: Through) -> Ran {
-    let (mut empty, _last) = Empty::new(job);
+fn copy_with(job: &LaneBenchJob, transactional: bool, through: BenchCopyMode) -> LaneBenchResult {
+    let (mut empty, _last) = BenchCopyProcessor::new(job);
     let mut outputs = Outputs::new();
     let kafka = data::section(&job.brokers);
     let made = match transactional {
-        true => Producer::transactional(&kafka, &job.run, MEMORY),
-        false => Producer::idempotent(&kafka, MEMORY),
+        true => KafkaProducer::transactional(&kafka, &job.run, MEMORY),
+        false => KafkaProducer::idempotent(&kafka, MEMORY),
     };
     let mut producer = made.expect("a producer");
     let mut open = false;
-    let state = Arc::new(Mutex::new(Positions::default()));
+    let state = Arc::new(Mutex::new(BenchPositions::default()));
     let topics = [job.input.clone()];
-    let mut group = Group::join(&kafka, &job.run, &topics, MEMORY, Arc::clone(&state)).expect("a group");
-    let (mut records, mut clock, mut last) = (0, Clock::new(), Instant::now());
+    let mut group = ConsumerGroup::join(&kafka, &job.run, &topics, MEMORY, Arc::clone(&state)).expect("a group");
+    let (mut records, mut clock, mut last) = (0, FirstRecordClock::new(), Instant::now());
     while records < job.records {
         let mut failed = None;
         group
-            .poll_batch(Duration::from_millis(50), |state: &mut Positions, record| {
+            .poll_batch(Duration::from_millis(50), |state: &mut BenchPositions, record| {
                 clock.start();
                 if transactional && !open {
                     producer.begin().expect("a transaction");
@@ -164,7 +164,7 @@ fn copy_with(job: &Job, transactional: bool, through: Through) -> Ran {
                 }
                 records += 1;
                 state.seen(record);
-                let out = |key, value, timestamp_ms, headers| Outgoing {
+                let out = |key, value, timestamp_ms, headers| OutgoingRecord {
                     topic: &job.output,
                     partition: None,
                     key,
@@ -172,7 +172,7 @@ fn copy_with(job: &Job, transactional: bool, through: Through) -> Ran {
                     timestamp_ms,
                     headers,
                 };
-                let sent = if through == Through::Transform {
+                let sent = if through == BenchCopyMode::Transform {
                     outputs.clear();
                     empty.process(record, &mut outputs);
                     outputs.iter().try_for_each(|made| {
@@ -191,7 +191,7 @@ fn copy_with(job: &Job, transactional: bool, through: Through) -> Ran {
             })
             .expect("a batch");
         assert!(failed.is_none(), "producing");
-        if last.elapsed() >= Pace::default().interval || records >= job.records {
+        if last.elapsed() >= LanePace::default().interval || records >= job.records {
             producer.flush().expect("a flush");
             let positions = state.lock().expect("the state").positions();
             if !transactional {
@@ -205,16 +205,16 @@ fn copy_with(job: &Job, transactional: bool, through: Through) -> Ran {
             last = Instant::now();
         }
     }
-    Ran { records, seconds: clock.seconds() }
+    LaneBenchResult { records, seconds: clock.seconds() }
 }
 
 /// The consumer side alone.
-pub fn consume(job: &Job) -> Ran {
-    let state = Arc::new(Mutex::new(Positions::default()));
+pub fn consume(job: &LaneBenchJob) -> LaneBenchResult {
+    let state = Arc::new(Mutex::new(BenchPositions::default()));
     let topics = [job.input.clone()];
     let mut group =
-        Group::join(&data::section(&job.brokers), &job.run, &topics, MEMORY, state).expect("a group");
-    let (mut records, mut bytes, mut clock) = (0, 0, Clock::new());
+        ConsumerGroup::join(&data::section(&job.brokers), &job.run, &topics, MEMORY, state).expect("a group");
+    let (mut records, mut bytes, mut clock) = (0, 0, FirstRecordClock::new());
     while records < job.records {
         group
             .poll_batch(Duration::from_millis(50), |_, record| {
@@ -226,13 +226,13 @@ pub fn consume(job: &Job) -> Ran {
             .expect("a batch");
     }
     assert!(bytes > 0);
-    Ran { records, seconds: clock.seconds() }
+    LaneBenchResult { records, seconds: clock.seconds() }
 }
 
 #[derive(Default)]
-struct Positions(Vec<(TopicPartition, Option<NextOffset>)>);
+struct BenchPositions(Vec<(TopicPartition, Option<NextOffset>)>);
 
-impl Positions {
+impl BenchPositions {
     fn seen(&mut self, record: &RecordRef<'_>) {
         let known =
             self.0.iter_mut().find(|(at, _)| at.partition == record.partition && *at.topic == *record.topic);
@@ -246,10 +246,10 @@ impl Positions {
     }
 }
 
-impl GroupEvents for Positions {
-    fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> Start {
+impl GroupEvents for BenchPositions {
+    fn assigned(&mut self, at: &TopicPartition, committed: Option<NextOffset>) -> PartitionStart {
         self.0.push((at.clone(), None));
-        committed.map_or(Start::Beginning, Start::At)
+        committed.map_or(PartitionStart::Beginning, PartitionStart::At)
     }
 
     fn revoking(

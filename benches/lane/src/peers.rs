@@ -11,13 +11,13 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka_sys as sys;
 
 use crate::data::PARTITIONS;
-use crate::{Clock, Job, Ran};
+use crate::{FirstRecordClock, LaneBenchJob, LaneBenchResult};
 
 const CALL: Duration = Duration::from_secs(30);
 /// As often as a lane commits by default.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-fn consumer(job: &Job) -> BaseConsumer {
+fn consumer(job: &LaneBenchJob) -> BaseConsumer {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &job.brokers)
         .set("group.id", &job.run)
@@ -41,7 +41,7 @@ fn consumer(job: &Job) -> BaseConsumer {
     consumer
 }
 
-fn producer(job: &Job, transactional: bool) -> BaseProducer {
+fn producer(job: &LaneBenchJob, transactional: bool) -> BaseProducer {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &job.brokers)
@@ -79,7 +79,7 @@ fn send(producer: &BaseProducer, mut record: BaseRecord<'_, [u8], [u8]>) {
     }
 }
 
-fn list(job: &Job, next: &BTreeMap<i32, i64>) -> TopicPartitionList {
+fn list(job: &LaneBenchJob, next: &BTreeMap<i32, i64>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in next {
         list.add_partition_offset(&job.input, *partition, Offset::Offset(*offset)).expect("a partition");
@@ -88,9 +88,9 @@ fn list(job: &Job, next: &BTreeMap<i32, i64>) -> TopicPartitionList {
 }
 
 /// One message at a time, counted.
-pub fn consume(job: &Job) -> Ran {
+pub fn consume(job: &LaneBenchJob) -> LaneBenchResult {
     let consumer = consumer(job);
-    let (mut records, mut bytes, mut clock) = (0, 0, Clock::new());
+    let (mut records, mut bytes, mut clock) = (0, 0, FirstRecordClock::new());
     while records < job.records {
         if let Some(message) = consumer.poll(Duration::from_millis(200)) {
             let message = message.expect("a message");
@@ -100,24 +100,24 @@ pub fn consume(job: &Job) -> Ran {
         }
     }
     assert!(bytes > 0);
-    Ran { records, seconds: clock.seconds() }
+    LaneBenchResult { records, seconds: clock.seconds() }
 }
 
-pub fn copy(job: &Job) -> Ran {
+pub fn copy(job: &LaneBenchJob) -> LaneBenchResult {
     copy_with(job, false)
 }
 
-pub fn copy_in_transactions(job: &Job) -> Ran {
+pub fn copy_in_transactions(job: &LaneBenchJob) -> LaneBenchResult {
     copy_with(job, true)
 }
 
 /// One message at a time, unchanged; flushed and committed by the interval.
-fn copy_with(job: &Job, transactional: bool) -> Ran {
+fn copy_with(job: &LaneBenchJob, transactional: bool) -> LaneBenchResult {
     let (consumer, producer) = (consumer(job), producer(job, transactional));
     if transactional {
         producer.init_transactions(CALL).expect("a transactional id");
     }
-    let (mut records, mut clock, mut open, mut last) = (0, Clock::new(), false, Instant::now());
+    let (mut records, mut clock, mut open, mut last) = (0, FirstRecordClock::new(), false, Instant::now());
     let mut next = BTreeMap::new();
     while records < job.records {
         if let Some(message) = consumer.poll(Duration::from_millis(200)) {
@@ -153,13 +153,13 @@ fn copy_with(job: &Job, transactional: bool) -> Ran {
             last = Instant::now();
         }
     }
-    Ran { records, seconds: clock.seconds() }
+    LaneBenchResult { records, seconds: clock.seconds() }
 }
 
 /// By `rd_kafka_consume_batch_queue`, without transactions: the least that librdkafka's consumer side can cost.
-pub fn copy_by_batch(job: &Job) -> Ran {
+pub fn copy_by_batch(job: &LaneBenchJob) -> LaneBenchResult {
     let (consumer, producer) = (consumer(job), producer(job, false));
-    let (mut records, mut clock, mut last) = (0, Clock::new(), Instant::now());
+    let (mut records, mut clock, mut last) = (0, FirstRecordClock::new(), Instant::now());
     let mut next = BTreeMap::new();
     // SAFETY: the queue belongs to the live consumer and is destroyed before it; each message is read while it lives
     // and destroyed once; the array is as long as is said.
@@ -192,5 +192,5 @@ pub fn copy_by_batch(job: &Job) -> Ran {
         }
         sys::rd_kafka_queue_destroy(queue);
     }
-    Ran { records, seconds: clock.seconds() }
+    LaneBenchResult { records, seconds: clock.seconds() }
 }

@@ -2,7 +2,7 @@
 
 use apache_avro::types::Value;
 
-pub struct Case {
+pub struct WireBenchCase {
     pub name: &'static str,
     pub schema: &'static str,
     pub data: Vec<Vec<u8>>,
@@ -11,14 +11,14 @@ pub struct Case {
     pub projected: &'static [&'static str],
 }
 
-pub fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<WireBenchCase> {
     vec![meter(), flight(), nested()]
 }
 
 /// SplitMix64: enough for bench data, the same on every machine.
-struct Seed(u64);
+struct BenchRandom(u64);
 
-impl Seed {
+impl BenchRandom {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -69,9 +69,9 @@ fn record(fields: Vec<(&str, Value)>) -> Value {
 const FIRST: [&str; 8] = ["Ada", "Grace", "Edsger", "Barbara", "Donald", "Annie", "Ken", "Frances"];
 const LAST: [&str; 8] = ["Lovelace", "Hopper", "Dijkstra", "Liskov", "Knuth", "Easley", "Thompson", "Allen"];
 
-fn meter() -> Case {
+fn meter() -> WireBenchCase {
     let schema = include_str!("../schema/MeterReading.avsc");
-    let mut seed = Seed(1);
+    let mut seed = BenchRandom(1);
     let values = (0..50_000).map(|n| {
         let (first, last) = (seed.one(&FIRST), seed.one(&LAST));
         let email =
@@ -111,7 +111,7 @@ fn meter() -> Case {
         ])
     });
     let data = encode(schema, values);
-    Case {
+    WireBenchCase {
         name: "meter",
         schema,
         data,
@@ -132,8 +132,8 @@ const FLIGHT: &str = r#"{"type":"record","name":"Flight","namespace":"aviation",
  {"name":"hour","type":"int"},{"name":"minute","type":"int"},
  {"name":"time_hour","type":{"type":"long","logicalType":"timestamp-micros"}}]}"#;
 
-fn flight() -> Case {
-    let mut seed = Seed(2);
+fn flight() -> WireBenchCase {
+    let mut seed = BenchRandom(2);
     let values = (0..100_000).map(|_| {
         let flown = seed.below(40) > 0;
         let mut optional = |limit: u64, low: i32| match flown {
@@ -170,7 +170,7 @@ fn flight() -> Case {
         record(fields)
     });
     let data = encode(FLIGHT, values);
-    Case {
+    WireBenchCase {
         name: "flight",
         schema: FLIGHT,
         data,
@@ -187,8 +187,8 @@ const NESTED: &str = r#"{"type":"record","name":"Order","namespace":"bench","fie
    {"name":"attributes","type":{"type":"map","values":{"type":"array","items":{"type":"record","name":"Attribute","fields":[
      {"name":"text","type":["null","string"]},{"name":"weight","type":"double"}]}}}}]}}}]}"#;
 
-fn nested() -> Case {
-    let mut seed = Seed(3);
+fn nested() -> WireBenchCase {
+    let mut seed = BenchRandom(3);
     let values = (0..20_000).map(|id| {
         let lines = (0..1 + seed.below(6)).map(|_| {
             let attributes = (0..seed.below(4)).map(|key| {
@@ -212,7 +212,7 @@ fn nested() -> Case {
         record(vec![("id", Value::Long(id)), ("lines", Value::Array(lines))])
     });
     let data = encode(NESTED, values);
-    Case {
+    WireBenchCase {
         name: "nested",
         schema: NESTED,
         data,

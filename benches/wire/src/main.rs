@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use arrow_avro::reader::ReaderBuilder;
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
-use sluice_wire::columns::Columns;
-use sluice_wire::{Frame, Lineage, Patch, Project, Schema, Transcode, Validate};
-use tasks::{Mixed, Pseudonym, Redact, descriptor};
+use sluice_wire::columns::ColumnBatchBuilder;
+use sluice_wire::{LineageFrame, RecordLineage, DatumPatch, LeafProjection, DatumSchema, ProtobufTranscoder, DatumValidator};
+use tasks::{MixedBenchPolicy, BenchPseudonym, BenchRedaction, descriptor};
 
 /// Seconds per pass over the data, the best of many: what the machine can do, not what else it did.
 fn best(mut pass: impl FnMut()) -> f64 {
@@ -45,12 +45,12 @@ fn main() {
     }
 }
 
-fn run(case: &data::Case) {
+fn run(case: &data::WireBenchCase) {
     let bytes: usize = case.data.iter().map(Vec::len).sum();
     let records = case.data.len() as f64;
     let gb = bytes as f64 / 1e9;
     eprintln!("{}: {records} records of {:.0} bytes", case.name, bytes as f64 / records);
-    let schema = Schema::parse(case.schema).expect("schema");
+    let schema = DatumSchema::parse(case.schema).expect("schema");
     let mut out: Vec<u8> = Vec::with_capacity(2 * bytes + 200 * case.data.len());
 
     let memcpy = best(|| {
@@ -58,7 +58,7 @@ fn run(case: &data::Case) {
         case.data.iter().for_each(|datum| out.extend_from_slice(black_box(datum)));
         black_box(&out);
     });
-    let validate = Validate::compile(&schema).expect("validate");
+    let validate = DatumValidator::compile(&schema).expect("validate");
     let validated =
         best(|| case.data.iter().for_each(|datum| validate.run(black_box(datum)).expect("valid")));
     // The slow peers get a tenth of the data, scaled.
@@ -90,8 +90,8 @@ fn run(case: &data::Case) {
         report("validate", case.name, gb / validated, "GB/s", "serde_avro_fast structs", gb / decoded);
     }
 
-    let mixed = Mixed { dropped: case.dropped, replaced: case.redacted, by: Arc::new(Redact) };
-    let patch = Patch::compile(&schema, &mixed).expect("patch");
+    let mixed = MixedBenchPolicy { dropped: case.dropped, replaced: case.redacted, by: Arc::new(BenchRedaction) };
+    let patch = DatumPatch::compile(&schema, &mixed).expect("patch");
     let patched = best(|| {
         out.clear();
         case.data.iter().for_each(|datum| patch.run(black_box(datum), &mut out).expect("patched"));
@@ -101,8 +101,8 @@ fn run(case: &data::Case) {
     report("patch", case.name, records / patched, "records/s", "apache-avro values", records / apache);
     if case.name == "meter" {
         let three = ["mpan", "account_id", "email"];
-        let policy = Mixed { dropped: &[], replaced: &three, by: Arc::new(Pseudonym::new()) };
-        let patch = Patch::compile(&schema, &policy).expect("patch");
+        let policy = MixedBenchPolicy { dropped: &[], replaced: &three, by: Arc::new(BenchPseudonym::new()) };
+        let patch = DatumPatch::compile(&schema, &policy).expect("patch");
         let patched = best(|| {
             out.clear();
             case.data.iter().for_each(|datum| patch.run(black_box(datum), &mut out).expect("patched"));
@@ -111,7 +111,7 @@ fn run(case: &data::Case) {
         report("patch-three-hmac", case.name, patched / records * 1e9, "ns/record", "target", 1000.0);
     }
 
-    let project = Project::compile(&schema, case.projected).expect("project");
+    let project = LeafProjection::compile(&schema, case.projected).expect("project");
     let projected = best(|| {
         for datum in &case.data {
             project.run(black_box(datum), |place, leaf| _ = black_box((place, leaf))).expect("projected");
@@ -119,8 +119,8 @@ fn run(case: &data::Case) {
     });
     report("project", case.name, gb / projected, "GB/s", "apache-avro values", gb / apache);
 
-    let frame = Frame::compile(&schema, true, &[]).expect("frame");
-    let lineage = Lineage {
+    let frame = LineageFrame::compile(&schema, true, &[]).expect("frame");
+    let lineage = RecordLineage {
         topic: "bench.topic",
         partition: 3,
         offset: 1_000_000,
@@ -137,7 +137,7 @@ fn run(case: &data::Case) {
     report("frame", case.name, framed / (validated + memcpy), "x validate+memcpy", "target", 1.3);
 
     let json: serde_json::Value = serde_json::from_str(case.schema).expect("json");
-    if let Ok(transcode) = Transcode::compile(&schema, &descriptor("R", &json)) {
+    if let Ok(transcode) = ProtobufTranscoder::compile(&schema, &descriptor("R", &json)) {
         let transcoded = best(|| {
             out.clear();
             case.data.iter().for_each(|datum| transcode.run(black_box(datum), &mut out).expect("transcoded"));
@@ -146,7 +146,7 @@ fn run(case: &data::Case) {
         report("transcode", case.name, gb / transcoded, "GB/s", "apache-avro values", gb / apache);
     }
 
-    let mut columns = Columns::compile(&schema, None).expect("columns");
+    let mut columns = ColumnBatchBuilder::compile(&schema, None).expect("columns");
     let batched = best(|| {
         case.data.iter().for_each(|datum| columns.append(black_box(datum)).expect("appended"));
         black_box(columns.flush().expect("batch"));

@@ -18,7 +18,7 @@ pub struct MeterReading<'a> {
     register: &'a str,
     #[serde(with = "serde_bytes")]
     kwh: &'a [u8],
-    quality: Quality,
+    quality: MeterReadingQuality,
     #[serde(borrow)]
     tags: HashMap<&'a str, &'a str>,
     registers: Vec<RegisterValue<'a>>,
@@ -26,7 +26,7 @@ pub struct MeterReading<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Quality {
+pub enum MeterReadingQuality {
     Actual,
     Estimated,
     Smart,

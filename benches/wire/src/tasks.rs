@@ -10,16 +10,16 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto};
 use serde_json::Value;
 use sha2::Sha256;
-use sluice_wire::{Action, Leaf, LeafFn, LeafInfo, LeafType, LeafWriter, Policy};
+use sluice_wire::{LeafAction, LeafValue, LeafFn, LeafInfo, LeafType, LeafWriter, LeafPolicy};
 
-pub struct Redact;
+pub struct BenchRedaction;
 
-impl LeafFn for Redact {
+impl LeafFn for BenchRedaction {
     fn output(&self, _input: &LeafType) -> Result<Value, String> {
         Ok("string".into())
     }
 
-    fn apply(&self, _leaf: Leaf<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
+    fn apply(&self, _leaf: LeafValue<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
         out.string("redacted");
         Ok(())
     }
@@ -30,9 +30,9 @@ impl LeafFn for Redact {
 }
 
 /// The keyed pseudonym as the masker writes it: epoch, base64url of 16 bytes.
-pub struct Pseudonym(Hmac<Sha256>);
+pub struct BenchPseudonym(Hmac<Sha256>);
 
-impl Pseudonym {
+impl BenchPseudonym {
     pub fn new() -> Self {
         let mut mac = Hmac::<Sha256>::new_from_slice(&[7; 32]).expect("any length is a key");
         mac.update(b"domain\0");
@@ -40,13 +40,13 @@ impl Pseudonym {
     }
 }
 
-impl LeafFn for Pseudonym {
+impl LeafFn for BenchPseudonym {
     fn output(&self, _input: &LeafType) -> Result<Value, String> {
         Ok("string".into())
     }
 
-    fn apply(&self, leaf: Leaf<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
-        let Leaf::String(text) = leaf else { return Err("text".into()) };
+    fn apply(&self, leaf: LeafValue<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
+        let LeafValue::String(text) = leaf else { return Err("text".into()) };
         let mut mac = self.0.clone();
         mac.update(text.as_bytes());
         let digest = mac.finalize().into_bytes();
@@ -62,19 +62,19 @@ impl LeafFn for Pseudonym {
 }
 
 /// Drops some paths, replaces some, keeps the rest.
-pub struct Mixed<'p> {
+pub struct MixedBenchPolicy<'p> {
     pub dropped: &'p [&'p str],
     pub replaced: &'p [&'p str],
     pub by: Arc<dyn LeafFn>,
 }
 
-impl Policy for Mixed<'_> {
-    fn action(&self, leaf: &LeafInfo) -> Option<Action> {
+impl LeafPolicy for MixedBenchPolicy<'_> {
+    fn action(&self, leaf: &LeafInfo) -> Option<LeafAction> {
         let path = leaf.path.as_str();
         Some(match () {
-            () if self.dropped.contains(&path) => Action::Drop,
-            () if self.replaced.contains(&path) => Action::Replace(self.by.clone()),
-            () => Action::Keep,
+            () if self.dropped.contains(&path) => LeafAction::Drop,
+            () if self.replaced.contains(&path) => LeafAction::Replace(self.by.clone()),
+            () => LeafAction::Keep,
         })
     }
 }

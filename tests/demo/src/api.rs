@@ -15,7 +15,7 @@ mod page;
 mod serve;
 
 pub(crate) use breakage::BROKEN;
-pub(crate) use serve::{Options, serve};
+pub(crate) use serve::{DemoApiOptions, serve};
 
 /// FNV-1a over the parts, then a finaliser (splitmix64): the same answer on every machine and in every version.
 pub(crate) fn mixed(seed: u64, parts: &[&[u8]]) -> u64 {

@@ -5,29 +5,29 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::table::Table;
+use crate::table::CsvTable;
 
 /// Columns that hold text; all others hold whole numbers.
 const TEXT_COLUMNS: [&str; 9] =
     ["carrier", "tailnum", "origin", "dest", "time_hour", "type", "manufacturer", "model", "engine"];
 
 /// Flights with a tail number, and the aircraft that flew them.
-pub(crate) struct Data {
-    pub(crate) flights: Table,
-    pub(crate) planes: Table,
+pub(crate) struct DemoDataSet {
+    pub(crate) flights: CsvTable,
+    pub(crate) planes: CsvTable,
     /// Per tail number its flights' row numbers, newest first. Sorted by tail number.
     pub(crate) by_tail: BTreeMap<String, Vec<usize>>,
     plane_of: BTreeMap<String, usize>,
 }
 
-impl Data {
+impl DemoDataSet {
     /// Reads `flights.csv[.gz]` and `planes.csv[.gz]`; keeps months 1 to `months`.
     pub(crate) fn load(dir: &Path, months: u8) -> Result<Self> {
-        Ok(Self::of(Table::read(dir, "flights")?, Table::read(dir, "planes")?, months))
+        Ok(Self::of(CsvTable::read(dir, "flights")?, CsvTable::read(dir, "planes")?, months))
     }
 
     /// Puts the two tables together.
-    pub(crate) fn of(mut flights: Table, mut planes: Table, months: u8) -> Self {
+    pub(crate) fn of(mut flights: CsvTable, mut planes: CsvTable, months: u8) -> Self {
         flights.retain(|row| {
             row.get("tailnum").is_some()
                 && row.number("month").is_some_and(|month| month <= i64::from(months))
@@ -54,7 +54,7 @@ impl Data {
 }
 
 /// Appends row `number` of `table` as a JSON object: numbers as numbers, `NA` as null.
-pub(crate) fn write_json(table: &Table, number: usize, out: &mut Vec<u8>) {
+pub(crate) fn write_json(table: &CsvTable, number: usize, out: &mut Vec<u8>) {
     for (index, (name, value)) in table.header().iter().zip(table.row(number).fields()).enumerate() {
         out.push(if index == 0 { b'{' } else { b',' });
         write_text(name, out);
@@ -77,14 +77,14 @@ pub(crate) mod tests {
     use super::*;
 
     /// Two aircraft, one unknown registration, one flight without tail number; 120 flights of N1.
-    pub(crate) fn small() -> Data {
+    pub(crate) fn small() -> DemoDataSet {
         let mut flights = "month,carrier,tailnum,distance,dep_delay,time_hour\n".to_owned();
         for flight in 0..120 {
             flights.push_str(&format!("1,UA,N1,{flight},NA,2013-01-01T10:00:00Z\n"));
         }
         flights.push_str("1,AA,N2,10,-3,2013-01-02T10:00:00Z\n1,AA,NA,10,1,2013-01-02T10:00:00Z\n2,AA,N3,10,1,2013-02-02T10:00:00Z\n");
         let planes = "tailnum,year,type\nN1,NA,Fixed wing\nN3,1999,Fixed wing\n".to_owned();
-        Data::of(Table::parse(flights).unwrap(), Table::parse(planes).unwrap(), 1)
+        DemoDataSet::of(CsvTable::parse(flights).unwrap(), CsvTable::parse(planes).unwrap(), 1)
     }
 
     #[test]

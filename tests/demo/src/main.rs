@@ -17,15 +17,15 @@ use clap::Parser;
 /// From an API's pages to an analyst's answer, on this machine.
 #[derive(Parser)]
 #[command(version)]
-enum Command {
+enum DemoCommand {
     /// Serve the demo's external API: aircraft and their flights, page by page, with seeded faults
-    Api(api::Options),
+    Api(api::DemoApiOptions),
     /// Start servers and workers, follow the records to the end, check that everything adds up
-    Run(run::Options),
+    Run(run::DemoRunOptions),
 }
 
 fn main() -> ExitCode {
-    match carry_out(Command::parse()) {
+    match carry_out(DemoCommand::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -35,12 +35,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn carry_out(command: Command) -> Result<bool> {
+fn carry_out(command: DemoCommand) -> Result<bool> {
     match command {
-        Command::Api(options) => {
+        DemoCommand::Api(options) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.context("starting tokio")?.block_on(api::serve(options)).map(|()| true)
         }
-        Command::Run(options) => run::run(&options),
+        DemoCommand::Run(options) => run::run(&options),
     }
 }

@@ -20,27 +20,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use sluice_stack::{Installation, Stack, Step};
+use sluice_stack::{ServerStack, StackInstallation, StackStartStep};
 
-use crate::data::Data;
-use crate::truth::Truth;
-use configs::{Member, Places};
-use fleet::Fleet;
-use lake::Lake;
-use layout::Layout;
-use report::Report;
-use show::Show;
+use crate::data::DemoDataSet;
+use crate::truth::DemoTruth;
+use configs::{DemoAddresses, DemoFleetMember};
+use fleet::DemoFleet;
+use lake::DemoLake;
+use layout::DemoFolders;
+use report::DemoReport;
+use show::DemoDisplay;
 
 /// Which database holds the tail numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Database {
+pub(crate) enum DemoDatabase {
     Mariadb,
     Postgres,
 }
 
 /// How the demo is run.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct DemoRunOptions {
     /// Where everything is kept; a second run goes on from the first
     #[arg(long, default_value = "target/demo")]
     dir: PathBuf,
@@ -55,7 +55,7 @@ pub(crate) struct Options {
     schemas: PathBuf,
     /// Which database holds the tail numbers
     #[arg(long, value_enum, default_value = "mariadb")]
-    database: Database,
+    database: DemoDatabase,
     /// Decides which requests meet faults and where broken records stand
     #[arg(long, default_value_t = 2013)]
     seed: u64,
@@ -68,16 +68,16 @@ pub(crate) struct Options {
 }
 
 /// Runs the demo; `Ok(false)` if something does not add up.
-pub(crate) fn run(options: &Options) -> Result<bool> {
-    let mut show = Show::new();
+pub(crate) fn run(options: &DemoRunOptions) -> Result<bool> {
+    let mut show = DemoDisplay::new();
     let sluice = beside_us("sluice")?;
-    let layout = Layout::create(&options.dir)?;
+    let layout = DemoFolders::create(&options.dir)?;
     let data_dir = match &options.data {
         Some(dir) => dir.clone(),
-        None => Installation::here().flights_data()?,
+        None => StackInstallation::here().flights_data()?,
     };
-    let data = Data::load(&data_dir, options.months)?;
-    let truth = Truth::of(&data);
+    let data = DemoDataSet::load(&data_dir, options.months)?;
+    let truth = DemoTruth::of(&data);
     let tails: Vec<&str> = data.by_tail.keys().map(String::as_str).collect();
     layout.same_as_before(&format!(
         "{} flights, {} tail numbers, seed {}, {:?}",
@@ -93,8 +93,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let began = Instant::now();
     let stack = start_stack(&layout, &show)?;
     let database_url = match options.database {
-        Database::Mariadb => stack.mariadb_url(),
-        Database::Postgres => stack.postgres_url(),
+        DemoDatabase::Mariadb => stack.mariadb_url(),
+        DemoDatabase::Postgres => stack.postgres_url(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -106,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 
     let schemas =
         options.schemas.canonicalize().with_context(|| format!("finding {}", options.schemas.display()))?;
-    let mut places = Places {
+    let mut places = DemoAddresses {
         brokers: stack.brokers(),
         registry: stack.registry_url(),
         api: "",
@@ -118,12 +118,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     apply(&sluice, &configs::write_apply(&layout, &places)?, &layout)?;
     show.say("sluice apply: topics are created, schemas registered");
 
-    let mut api = Fleet::default();
+    let mut api = DemoFleet::default();
     let address = start_api(&mut api, &layout, &data_dir, options, places.token)?;
     show.say(&format!("the external API answers at {address}"));
     places.api = &address;
     let members = configs::write_members(&layout, &places)?;
-    let mut fleet = Fleet::default();
+    let mut fleet = DemoFleet::default();
     for member in &members {
         fleet.start(member.name, &sluice, &member.arguments, layout.log(member.name))?;
     }
@@ -131,8 +131,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         "the fleet is started: two collectors, masker, normaliser, a sink to the archive, a sink to the lake",
     );
 
-    let raw = leak::Tails::new(tails.iter().copied());
-    let way = way::Way {
+    let raw = leak::RawTailNumbers::new(tails.iter().copied());
+    let way = way::DemoRecordTrail {
         raw: &raw,
         truth: &truth,
         kill_each: options.kill_each,
@@ -146,7 +146,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let api_stats = runtime.block_on(api_stats(&address, places.token));
     show.say(&format!("everything has arrived, after {seconds:.1} s; now checking that it adds up"));
 
-    let lake = Lake { sluice, dir: layout.lake() };
+    let lake = DemoLake { sluice, dir: layout.lake() };
     let mut found = checks::of_topics(&truth, &arrived.counts, ids);
     let (of_lake, rows) = checks::of_lake(&truth, &arrived.counts, &lake)?;
     found.extend(of_lake);
@@ -158,7 +158,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let stages = arrived.stages(&truth, &fleet);
     found.extend(checks::of_memory(fleet.workers.iter().map(|worker| (worker.name.as_str(), worker.peak))));
     let question = lake::delay_by_manufacturer_and_age((truth.flights / 200).max(1));
-    let report = Report {
+    let report = DemoReport {
         ok: found.iter().all(|check| check.ok),
         seconds,
         stages,
@@ -198,9 +198,9 @@ fn beside_us(name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-fn start_stack(layout: &Layout, show: &Show) -> Result<Stack> {
+fn start_stack(layout: &DemoFolders, show: &DemoDisplay) -> Result<ServerStack> {
     show.say("starting Kafka, the schema registry, MariaDB and PostgreSQL as child processes");
-    let stack = Stack::builder()
+    let stack = ServerStack::builder()
         .root(layout.servers())
         .logs(layout.logs())
         .kafka(1)
@@ -208,7 +208,7 @@ fn start_stack(layout: &Layout, show: &Show) -> Result<Stack> {
         .mariadb()
         .postgres()
         .on_progress(|news| {
-            if let Step::Ready(after) = news.step {
+            if let StackStartStep::Ready(after) = news.step {
                 show.say(&format!("{} is up after {:.1} s", news.server, after.as_secs_f64()));
             }
         })
@@ -216,7 +216,7 @@ fn start_stack(layout: &Layout, show: &Show) -> Result<Stack> {
     Ok(stack)
 }
 
-fn apply(sluice: &Path, config: &Path, layout: &Layout) -> Result<()> {
+fn apply(sluice: &Path, config: &Path, layout: &DemoFolders) -> Result<()> {
     let answer =
         Command::new(sluice).args(["apply", "-c"]).arg(config).output().context("running `sluice apply`")?;
     let text = [answer.stdout, answer.stderr].concat();
@@ -228,10 +228,10 @@ fn apply(sluice: &Path, config: &Path, layout: &Layout) -> Result<()> {
 }
 
 fn start_api(
-    fleet: &mut Fleet,
-    layout: &Layout,
+    fleet: &mut DemoFleet,
+    layout: &DemoFolders,
     data: &Path,
-    options: &Options,
+    options: &DemoRunOptions,
     token: &Path,
 ) -> Result<String> {
     let announce = layout.dir.join("api.address");
@@ -262,7 +262,7 @@ async fn api_stats(address: &str, token: &Path) -> Result<Value> {
     Ok(answer.json().await?)
 }
 
-fn where_to_look(layout: &Layout, stack: &Stack, members: &[Member]) -> Value {
+fn where_to_look(layout: &DemoFolders, stack: &ServerStack, members: &[DemoFleetMember]) -> Value {
     let admin: serde_json::Map<String, Value> = members
         .iter()
         .map(|member| (member.name.to_owned(), json!(format!("http://{}/status", member.admin))))
@@ -273,7 +273,13 @@ fn where_to_look(layout: &Layout, stack: &Stack, members: &[Member]) -> Value {
     })
 }
 
-fn directions(layout: &Layout, lake: &Lake, keep: bool, stack: &Stack, members: &[Member]) -> String {
+fn directions(
+    layout: &DemoFolders,
+    lake: &DemoLake,
+    keep: bool,
+    stack: &ServerStack,
+    members: &[DemoFleetMember],
+) -> String {
     let mut text = format!(
         "\nlake      {}\narchive   {}\nlogs      {}\nask       {} sql --lake {} 'SELECT … FROM aviation_flight_masked_v1 …'\n",
         lake::table_path(&layout.lake(), "<topic>"),

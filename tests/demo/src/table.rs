@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) const NOT_AVAILABLE: &str = "NA";
 
 /// A CSV file without quotes, as all files of the data set are.
-pub(crate) struct Table {
+pub(crate) struct CsvTable {
     text: String,
     header: Vec<String>,
     rows: Vec<Range<usize>>,
@@ -18,12 +18,12 @@ pub(crate) struct Table {
 
 /// One row: its columns in the header's order.
 #[derive(Clone, Copy)]
-pub(crate) struct Row<'a> {
-    table: &'a Table,
+pub(crate) struct CsvRow<'a> {
+    table: &'a CsvTable,
     line: &'a str,
 }
 
-impl Table {
+impl CsvTable {
     /// Reads `<name>.csv` or `<name>.csv.gz` of a folder.
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self> {
         let plain = dir.join(format!("{name}.csv"));
@@ -67,24 +67,24 @@ impl Table {
     }
 
     /// A row by its number, from 0.
-    pub(crate) fn row(&self, number: usize) -> Row<'_> {
+    pub(crate) fn row(&self, number: usize) -> CsvRow<'_> {
         let line = self.rows.get(number).and_then(|range| self.text.get(range.clone())).unwrap_or_default();
-        Row { table: self, line }
+        CsvRow { table: self, line }
     }
 
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = CsvRow<'_>> {
         (0..self.len()).map(|number| self.row(number))
     }
 
     /// Keeps the rows that `wanted` says yes to.
-    pub(crate) fn retain(&mut self, wanted: impl Fn(Row<'_>) -> bool) {
+    pub(crate) fn retain(&mut self, wanted: impl Fn(CsvRow<'_>) -> bool) {
         let kept = (0..self.len()).filter(|number| wanted(self.row(*number)));
         let kept: Vec<Range<usize>> = kept.map(|number| self.rows[number].clone()).collect();
         self.rows = kept;
     }
 }
 
-impl<'a> Row<'a> {
+impl<'a> CsvRow<'a> {
     /// The fields in order.
     pub(crate) fn fields(self) -> impl Iterator<Item = &'a str> {
         self.line.split(',')
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn rows_are_found_and_na_is_nothing() {
-        let mut table = Table::parse("a,b\n1,x\nNA,y\n".to_owned()).unwrap();
+        let mut table = CsvTable::parse("a,b\n1,x\nNA,y\n".to_owned()).unwrap();
         assert_eq!((table.len(), table.header().len()), (2, 2));
         assert_eq!((table.row(0).number("a"), table.row(1).number("a")), (Some(1), None));
         assert_eq!((table.row(1).get("b"), table.row(1).get("c")), (Some("y"), None));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn ragged_and_quoted_files_are_refused() {
-        assert!(Table::parse("a,b\n1\n".to_owned()).is_err());
-        assert!(Table::parse("a,b\n\"1\",2\n".to_owned()).is_err());
+        assert!(CsvTable::parse("a,b\n1\n".to_owned()).is_err());
+        assert!(CsvTable::parse("a,b\n\"1\",2\n".to_owned()).is_err());
     }
 }

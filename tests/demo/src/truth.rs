@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::Data;
+use crate::data::DemoDataSet;
 
 /// Attributes of a flight that become facts, as its contract names them.
 pub(crate) const ATTRIBUTES: [&str; 6] =
@@ -10,7 +10,7 @@ pub(crate) const ATTRIBUTES: [&str; 6] =
 
 /// Counts and sums over the whole data set.
 #[derive(Debug, Default)]
-pub(crate) struct Truth {
+pub(crate) struct DemoTruth {
     pub(crate) flights: i64,
     pub(crate) tails: i64,
     pub(crate) aircraft: i64,
@@ -22,8 +22,8 @@ pub(crate) struct Truth {
     pub(crate) delay_by_manufacturer: BTreeMap<String, (i64, i64)>,
 }
 
-impl Truth {
-    pub(crate) fn of(data: &Data) -> Self {
+impl DemoTruth {
+    pub(crate) fn of(data: &DemoDataSet) -> Self {
         let mut truth = Self {
             flights: count(data.flights.len()),
             tails: count(data.by_tail.len()),
@@ -61,16 +61,19 @@ fn count(length: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Table;
+    use crate::table::CsvTable;
 
     #[test]
     fn sums_are_taken_over_what_is_there() {
         let flights = "month,carrier,tailnum,distance,arr_delay,dep_time\n\
             1,UA,N1,100,10,500\n1,UA,N1,100,NA,NA\n1,AA,N2,7,5,1\n";
         let planes = "tailnum,manufacturer\nN1,BOEING\n";
-        let data =
-            Data::of(Table::parse(flights.to_owned()).unwrap(), Table::parse(planes.to_owned()).unwrap(), 12);
-        let truth = Truth::of(&data);
+        let data = DemoDataSet::of(
+            CsvTable::parse(flights.to_owned()).unwrap(),
+            CsvTable::parse(planes.to_owned()).unwrap(),
+            12,
+        );
+        let truth = DemoTruth::of(&data);
         assert_eq!((truth.flights, truth.tails, truth.aircraft), (3, 2, 1));
         assert_eq!((truth.facts["tailnum"], truth.facts["arr_delay"], truth.facts["air_time"]), (3, 2, 0));
         assert_eq!(truth.facts_in_all(), 3 + 2 + 2);

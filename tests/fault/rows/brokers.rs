@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom as _;
-use sluice_fault::cluster::{Cluster, leaders};
-use sluice_fault::trial::{PATIENCE, Peak, Trial};
-use sluice_tests::worker::Worker;
+use sluice_fault::cluster::{FaultCluster, leaders};
+use sluice_fault::trial::{FaultTrial, PATIENCE, WorkerPeak};
+use sluice_tests::worker::TestWorkerProcess;
 
 #[derive(Debug, Clone, Copy)]
-enum Blow {
+enum BrokerBlow {
     KillGroupCoordinator,
     KillTransactionCoordinator,
     StopTransactionCoordinator,
@@ -16,7 +16,7 @@ enum Blow {
 }
 
 /// Sends for so long, at a pace that leaves the machine something.
-fn feed_for(trial: &Trial, time: Duration) {
+fn feed_for(trial: &FaultTrial, time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
         trial.feed.send(100);
@@ -28,36 +28,36 @@ fn feed_for(trial: &Trial, time: Duration) {
 #[test]
 #[ignore = "make fault"]
 fn brokers_that_die_or_freeze_lose_nothing_that_was_acknowledged() {
-    let mut cluster = Cluster::start();
+    let mut cluster = FaultCluster::start();
     let servers = cluster.servers();
-    let mut trial = Trial::new("r4brokers", &servers, &servers);
+    let mut trial = FaultTrial::new("r4brokers", &servers, &servers);
     trial.feed.send(2_000);
     let one = trial.masker("one", &[]);
     let two = trial.masker("two", &[]);
     trial.settled();
     let mut blows = [
-        Blow::KillGroupCoordinator,
-        Blow::KillTransactionCoordinator,
-        Blow::StopTransactionCoordinator,
-        Blow::StopLeader,
+        BrokerBlow::KillGroupCoordinator,
+        BrokerBlow::KillTransactionCoordinator,
+        BrokerBlow::StopTransactionCoordinator,
+        BrokerBlow::StopLeader,
     ];
     blows.shuffle(&mut trial.rng);
     let transactional_id = format!("{}-masker-one-0", trial.group());
-    let (mut recoveries, mut peaks) = (vec![], [Peak::default(), Peak::default()]);
+    let (mut recoveries, mut peaks) = (vec![], [WorkerPeak::default(), WorkerPeak::default()]);
     for blow in blows {
         feed_for(&trial, Duration::from_secs(2));
         let broker = match blow {
-            Blow::KillGroupCoordinator => cluster.group_coordinator(trial.group()),
-            Blow::KillTransactionCoordinator | Blow::StopTransactionCoordinator => {
+            BrokerBlow::KillGroupCoordinator => cluster.group_coordinator(trial.group()),
+            BrokerBlow::KillTransactionCoordinator | BrokerBlow::StopTransactionCoordinator => {
                 cluster.transaction_coordinator(&transactional_id)
             }
-            Blow::StopLeader => {
+            BrokerBlow::StopLeader => {
                 leaders(&servers, &trial.contract.raw()).and_then(|leaders| leaders.get(&0).copied())
             }
         };
         let broker = broker.expect("a leader");
         let hit = Instant::now();
-        let stopped = matches!(blow, Blow::StopTransactionCoordinator | Blow::StopLeader);
+        let stopped = matches!(blow, BrokerBlow::StopTransactionCoordinator | BrokerBlow::StopLeader);
         if stopped {
             cluster.signal(broker, "STOP");
             // Past the brokers' session (9 s): the controller gives its partitions to others meanwhile.
@@ -87,5 +87,5 @@ fn brokers_that_die_or_freeze_lose_nothing_that_was_acknowledged() {
     last.end(Duration::from_secs(60));
     let counts = trial.holds();
     trial.tell(&format!("{counts:?}; from blow to caught up: {recoveries:.1?}; {peaks:?}"));
-    drop::<[Worker; 2]>(workers);
+    drop::<[TestWorkerProcess; 2]>(workers);
 }

@@ -4,24 +4,24 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use sluice_fault::cluster::world;
-use sluice_fault::oracle::Findings;
-use sluice_fault::trial::{PATIENCE, Trial};
-use sluice_tests::worker::Worker;
+use sluice_fault::oracle::OracleFindings;
+use sluice_fault::trial::{FaultTrial, PATIENCE};
+use sluice_tests::worker::TestWorkerProcess;
 
 #[test]
 #[ignore = "make fault"]
 fn committing_before_writing_turns_the_oracle_red() {
     let servers = &world().direct;
-    let trial = Trial::new("c1commit", servers, servers);
+    let trial = FaultTrial::new("c1commit", servers, servers);
     trial.feed.send(5_000);
     let mut masker = trial.masker("masker", &[]);
     trial.settled();
     masker.end(Duration::from_secs(60));
     let file = trial.sink_file("sink", "landing", &trial.archive(), "flush_seconds: 1");
     let sabotaged = [("SLUICE_SABOTAGE", "commit-before-write"), ("SLUICE_FAILPOINT", "before-write:1")];
-    let mut sink = Worker::start_with("sink", &file, &sabotaged);
+    let mut sink = TestWorkerProcess::start_with("sink", &file, &sabotaged);
     assert_eq!(sink.ended(PATIENCE).signal(), Some(9), "{}", sink.log());
-    let mut again = Worker::start("sink", &file);
+    let mut again = TestWorkerProcess::start("sink", &file);
     trial.landed("landing-archive");
     again.end(Duration::from_secs(60));
     let findings = trial.judge_landed().expect_err("the oracle is blind to it");
@@ -33,11 +33,11 @@ fn committing_before_writing_turns_the_oracle_red() {
 #[ignore = "make fault"]
 fn keeping_a_batch_over_a_revocation_turns_the_oracle_red() {
     let servers = &world().direct;
-    let trial = Trial::new("c2revoke", servers, servers);
+    let trial = FaultTrial::new("c2revoke", servers, servers);
     trial.feed.send(4_000);
     // Its batches stay open for seconds, so that one is open when the second worker comes.
     let file = trial.masker_file("one", "commit_ms: 5000");
-    let one = Worker::start_with("masker", &file, &[("SLUICE_SABOTAGE", "keep-on-revoke")]);
+    let one = TestWorkerProcess::start_with("masker", &file, &[("SLUICE_SABOTAGE", "keep-on-revoke")]);
     trial.settled();
     let mut two = None;
     let began = Instant::now();
@@ -58,14 +58,14 @@ fn keeping_a_batch_over_a_revocation_turns_the_oracle_red() {
 }
 
 /// Two sinks of different groups write one archive by mistake, and cut their batches differently.
-fn an_archive_with_two_writers(row: &str, environment: &[(&str, &str)]) -> Result<u64, Findings> {
+fn an_archive_with_two_writers(row: &str, environment: &[(&str, &str)]) -> Result<u64, OracleFindings> {
     let servers = &world().direct;
-    let trial = Trial::new(row, servers, servers);
+    let trial = FaultTrial::new(row, servers, servers);
     trial.feed.send(1_000);
     let mut masker = trial.masker("masker", &[]);
     let one = trial.sink_file("one", "one", &trial.archive(), "flush_seconds: 1");
     let two = trial.sink_file("two", "two", &trial.archive(), "flush_seconds: 2");
-    let mut sinks = [one, two].map(|file| Worker::start_with("sink", &file, environment));
+    let mut sinks = [one, two].map(|file| TestWorkerProcess::start_with("sink", &file, environment));
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(12) {
         trial.feed.send(50);

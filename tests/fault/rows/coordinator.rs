@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Answer};
 use sluice_core::{Fault, NextOffset, Retry, TopicPartition};
+use sluice_kafka::{
+    CommitPositions, ConsumerGroup, GroupEvents, GroupMetadata, KafkaProducer, OutgoingRecord, PartitionStart,
+};
 use sluice_runtime::config::KafkaSection;
-use sluice_runtime::kafka::{Group, GroupEvents, GroupMetadata, Outgoing, Positions, Producer, Start};
 
 const MEMORY: usize = 32 << 20;
 
 /// A lane that takes whatever it is given.
-struct Anything;
+struct SilentGroupEvents;
 
-impl GroupEvents for Anything {
-    fn assigned(&mut self, _: &TopicPartition, _: Option<NextOffset>) -> Start {
-        Start::Beginning
+impl GroupEvents for SilentGroupEvents {
+    fn assigned(&mut self, _: &TopicPartition, _: Option<NextOffset>) -> PartitionStart {
+        PartitionStart::Beginning
     }
 
     fn revoking(
@@ -34,8 +36,11 @@ impl GroupEvents for Anything {
 }
 
 /// One transaction of one record; the first fault and the call that gave it.
-fn transaction(producer: &mut Producer, group: &mut Group<Anything>) -> Result<(), (&'static str, Fault)> {
-    let out = Outgoing {
+fn transaction(
+    producer: &mut KafkaProducer,
+    group: &mut ConsumerGroup<SilentGroupEvents>,
+) -> Result<(), (&'static str, Fault)> {
+    let out = OutgoingRecord {
         topic: "out",
         partition: None,
         key: Some(b"k"),
@@ -43,7 +48,7 @@ fn transaction(producer: &mut Producer, group: &mut Group<Anything>) -> Result<(
         timestamp_ms: None,
         headers: &[],
     };
-    let positions = Positions::from([(TopicPartition::new("in", 0), NextOffset::new(1).unwrap())]);
+    let positions = CommitPositions::from([(TopicPartition::new("in", 0), NextOffset::new(1).unwrap())]);
     producer.begin().map_err(|fault| ("begin", fault))?;
     producer.send(&out).map_err(|fault| ("send", fault))?;
     producer.flush().map_err(|fault| ("flush", fault))?;
@@ -54,7 +59,7 @@ fn transaction(producer: &mut Producer, group: &mut Group<Anything>) -> Result<(
 
 /// What is expected of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Want {
+enum ProducerReaction {
     /// The same call again; the transaction is committed.
     Mended,
     /// Abort, the same producer again.
@@ -65,19 +70,19 @@ enum Want {
     Stop,
 }
 
-fn met(result: &Result<(), (&'static str, Fault)>) -> Want {
+fn met(result: &Result<(), (&'static str, Fault)>) -> ProducerReaction {
     match result.as_ref().map_err(|(_, fault)| fault.retry) {
-        Ok(()) => Want::Mended,
-        Err(Retry::Rewind) => Want::Abort,
-        Err(Retry::Later) => Want::Anew,
-        Err(Retry::Never) => Want::Stop,
+        Ok(()) => ProducerReaction::Mended,
+        Err(Retry::Rewind) => ProducerReaction::Abort,
+        Err(Retry::Later) => ProducerReaction::Anew,
+        Err(Retry::Never) => ProducerReaction::Stop,
     }
 }
 
-const ANSWERS: &[(Api, Answer, Want)] = {
+const ANSWERS: &[(Api, Answer, ProducerReaction)] = {
     use Answer::*;
     use Api::*;
-    use Want::*;
+    use ProducerReaction::*;
     &[
         (EndTxn, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, Mended),
         (EndTxn, RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, Mended),
@@ -116,9 +121,9 @@ const TRIES: usize = 4;
 
 /// Is the way on open after a fault? As a lane goes on: abort and again, or a new producer.
 fn goes_on(
-    mut producer: Producer,
-    group: &mut Group<Anything>,
-    anew: impl Fn() -> Producer,
+    mut producer: KafkaProducer,
+    group: &mut ConsumerGroup<SilentGroupEvents>,
+    anew: impl Fn() -> KafkaProducer,
 ) -> Result<(), String> {
     let mut last = String::new();
     for _ in 0..TRIES {
@@ -146,8 +151,14 @@ fn every_answer_of_a_coordinator_is_mended_aborted_renewed_or_stops() {
         properties: Default::default(),
         secrets: Default::default(),
     };
-    let mut group =
-        Group::join(&kafka, "lane", &["in".to_owned()], MEMORY, Arc::new(Mutex::new(Anything))).unwrap();
+    let mut group = ConsumerGroup::join(
+        &kafka,
+        "lane",
+        &["in".to_owned()],
+        MEMORY,
+        Arc::new(Mutex::new(SilentGroupEvents)),
+    )
+    .unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while group.assignment().is_empty() {
         assert!(Instant::now() < deadline, "no assignment");
@@ -156,7 +167,7 @@ fn every_answer_of_a_coordinator_is_mended_aborted_renewed_or_stops() {
     let mut wrong = vec![];
     for (row, (api, answer, want)) in ANSWERS.iter().enumerate() {
         let said = format!("{api:?} answered {answer:?}");
-        let take = || Producer::transactional(&kafka, &format!("slot-{row}"), MEMORY).unwrap();
+        let take = || KafkaProducer::transactional(&kafka, &format!("slot-{row}"), MEMORY).unwrap();
         let mut producer = take();
         transaction(&mut producer, &mut group).map_err(|(call, fault)| format!("{call}: {fault}")).unwrap();
         mock.request_errors(*api, &[*answer]);
@@ -165,11 +176,12 @@ fn every_answer_of_a_coordinator_is_mended_aborted_renewed_or_stops() {
         if found != *want {
             wrong.push(format!("{said}: {found:?}, not {want:?}: {result:?}"));
         }
-        if found == Want::Anew || (found == Want::Abort && producer.abort().is_err()) {
+        if found == ProducerReaction::Anew || (found == ProducerReaction::Abort && producer.abort().is_err())
+        {
             drop(producer);
             producer = take();
         }
-        if found != Want::Stop
+        if found != ProducerReaction::Stop
             && let Err(why) = goes_on(producer, &mut group, take)
         {
             wrong.push(format!("{said}: no way on: {why}"));

@@ -5,15 +5,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sluice_fault::cluster::world;
-use sluice_fault::landed::{self, Placed};
-use sluice_fault::trial::{PATIENCE, Peak, Trial};
+use sluice_fault::landed::{self, ArchivePositionCounts};
+use sluice_fault::trial::{FaultTrial, PATIENCE, WorkerPeak};
 use sluice_tests::eventually;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
 /// A file system of its own in memory; gone when dropped.
-struct Disk(PathBuf);
+struct MemoryDisk(PathBuf);
 
-impl Disk {
+impl MemoryDisk {
     /// Needs to be root; `None` with the reason said otherwise.
     fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
@@ -35,7 +35,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for MemoryDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").args(["--lazy"]).arg(&self.0).status();
     }
@@ -50,8 +50,8 @@ fn stores(disk: &Path) -> String {
     )
 }
 
-fn judge(trial: &Trial, disk: &Path) -> u64 {
-    let mut placed = Placed::default();
+fn judge(trial: &FaultTrial, disk: &Path) -> u64 {
+    let mut placed = ArchivePositionCounts::default();
     sluice_fault::reading::committed(&trial.direct, &trial.contract.masked(), |message| {
         use rdkafka::message::Message as _;
         placed.expect((message.partition(), message.offset()));
@@ -64,7 +64,7 @@ fn judge(trial: &Trial, disk: &Path) -> u64 {
 
 /// Every object that is there can be read to its end.
 fn no_partial_object(disk: &Path) {
-    let mut placed = Placed::default();
+    let mut placed = ArchivePositionCounts::default();
     landed::archive(&disk.join("archive"), &mut placed);
     let findings = placed.verdict().err();
     assert_eq!(findings.map_or(0, |findings| findings.count("partial")), 0);
@@ -74,12 +74,12 @@ fn no_partial_object(disk: &Path) {
 #[ignore = "make fault"]
 fn a_full_disk_leaves_no_partial_object_and_loses_nothing() {
     let servers = &world().direct;
-    let trial = Trial::new("r10disk", servers, servers);
+    let trial = FaultTrial::new("r10disk", servers, servers);
     let folder = trial.contract.file("disk");
-    let Some(disk) = Disk::mount(&folder, "192k") else { return };
+    let Some(disk) = MemoryDisk::mount(&folder, "192k") else { return };
     let masker = trial.masker("masker", &[]);
     let file = trial.sink_file("sink", "landing", &stores(&folder), "flush_seconds: 1");
-    let mut sink = Worker::start("sink", &file);
+    let mut sink = TestWorkerProcess::start("sink", &file);
     eventually("the disk is full", PATIENCE, || {
         trial.feed.send(500);
         trial.feed.flush();
@@ -91,7 +91,7 @@ fn a_full_disk_leaves_no_partial_object_and_loses_nothing() {
     // Killed in the middle of it, too.
     sink.kill();
     no_partial_object(&folder);
-    let mut sink = Worker::start("sink", &file);
+    let mut sink = TestWorkerProcess::start("sink", &file);
     trial.feed.send(2_000);
     trial.settled();
     disk.resize("256m");
@@ -113,18 +113,18 @@ const AHEAD: i64 = 300_000;
 fn a_stalled_sink(row: &str, stall: Duration) {
     const MEMORY: u64 = 192 << 20; // what the sink is told
     let servers = &world().direct;
-    let mut trial = Trial::new(row, servers, servers);
+    let mut trial = FaultTrial::new(row, servers, servers);
     let folder = trial.contract.file("disk");
-    let Some(disk) = Disk::mount(&folder, "16k") else { return };
+    let Some(disk) = MemoryDisk::mount(&folder, "16k") else { return };
     trial.default_timeouts();
     let masker = trial.masker("masker", &[]);
     let file = trial.sink_file("sink", "landing", &stores(&folder), "memory: 192MiB\nflush_seconds: 1");
     let judged = std::env::var_os("SLUICE_JUDGED").map(PathBuf::from);
     let mut sink = match &judged {
-        Some(program) => Worker::start_program(program, "sink", &file, &[]),
-        None => Worker::start("sink", &file),
+        Some(program) => TestWorkerProcess::start_program(program, "sink", &file, &[]),
+        None => TestWorkerProcess::start("sink", &file),
     };
-    let (began, mut peak) = (Instant::now(), Peak::default());
+    let (began, mut peak) = (Instant::now(), WorkerPeak::default());
     let (positions, mut masked) = (trial.positions(), 0);
     while began.elapsed() < stall {
         masked = positions.now().map_or(masked, |now| now.values().sum());

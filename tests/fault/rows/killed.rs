@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use sluice_fault::cluster::world;
-use sluice_fault::trial::{PATIENCE, Peak, Trial};
-use sluice_tests::worker::Worker;
+use sluice_fault::trial::{FaultTrial, PATIENCE, WorkerPeak};
+use sluice_tests::worker::TestWorkerProcess;
 
 /// Feeds until the failpoint has ended the worker.
-fn until_killed(trial: &Trial, worker: &mut Worker) {
+fn until_killed(trial: &FaultTrial, worker: &mut TestWorkerProcess) {
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = worker.has_ended() {
@@ -24,7 +24,7 @@ fn until_killed(trial: &Trial, worker: &mut Worker) {
 
 fn a_masker_killed(row: &str, point: &str) {
     let servers = &world().direct;
-    let mut trial = Trial::new(row, servers, servers);
+    let mut trial = FaultTrial::new(row, servers, servers);
     trial.feed.send(5_000);
     trial.feed.abort(50);
     trial.feed.flush();
@@ -36,7 +36,7 @@ fn a_masker_killed(row: &str, point: &str) {
     trial.feed.send(5_000);
     trial.settled();
     let recovery = killed.elapsed();
-    let mut peak = Peak::default();
+    let mut peak = WorkerPeak::default();
     peak.look(&again);
     assert!(again.end(Duration::from_secs(60)).success(), "{}", again.log());
     let counts = trial.holds();
@@ -45,21 +45,22 @@ fn a_masker_killed(row: &str, point: &str) {
 
 fn a_sink_killed(row: &str, point: &str) {
     let servers = &world().direct;
-    let mut trial = Trial::new(row, servers, servers);
+    let mut trial = FaultTrial::new(row, servers, servers);
     trial.feed.send(5_000);
     let mut masker = trial.masker("masker", &[]);
     let nth = trial.rng.random_range(1..=4);
     let stores = format!("{}, {}", trial.archive(), trial.lake());
     let file = trial.sink_file("sink", "landing", &stores, "flush_seconds: 1");
-    let mut sink = Worker::start_with("sink", &file, &[("SLUICE_FAILPOINT", &format!("{point}:{nth}"))]);
+    let mut sink =
+        TestWorkerProcess::start_with("sink", &file, &[("SLUICE_FAILPOINT", &format!("{point}:{nth}"))]);
     until_killed(&trial, &mut sink);
     let killed = Instant::now();
-    let mut again = Worker::start("sink", &file);
+    let mut again = TestWorkerProcess::start("sink", &file);
     trial.settled();
     trial.landed("landing-archive");
     trial.landed("landing-delta");
     let recovery = killed.elapsed();
-    let mut peak = Peak::default();
+    let mut peak = WorkerPeak::default();
     peak.look(&again);
     assert!(again.end(Duration::from_secs(60)).success(), "{}", again.log());
     masker.kill();
@@ -107,10 +108,10 @@ fn a_sink_killed_before_its_write_changes_nothing() {
 #[ignore = "make fault"]
 fn recovery_after_sigkill_takes_less_than_fifteen_seconds() {
     let servers = &world().direct;
-    let mut trial = Trial::new("r1recovery", servers, servers);
+    let mut trial = FaultTrial::new("r1recovery", servers, servers);
     trial.default_timeouts();
     let file = trial.masker_file("one", "");
-    let mut masker = Worker::start("masker", &file);
+    let mut masker = TestWorkerProcess::start("masker", &file);
     trial.feed.send(20_000);
     trial.settled();
     let mut all = vec![];
@@ -121,7 +122,7 @@ fn recovery_after_sigkill_takes_less_than_fifteen_seconds() {
         masker.kill();
         let killed = Instant::now();
         trial.feed.send(5_000);
-        masker = Worker::start("masker", &file);
+        masker = TestWorkerProcess::start("masker", &file);
         trial.settled();
         all.push(killed.elapsed());
     }

@@ -10,11 +10,11 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
 use sluice_fault::cluster::world;
 use sluice_fault::reading;
-use sluice_fault::trial::{PATIENCE, Trial};
-use sluice_tests::worker::Worker;
-use sluice_tests::{Servers, eventually};
+use sluice_fault::trial::{FaultTrial, PATIENCE};
+use sluice_tests::worker::TestWorkerProcess;
+use sluice_tests::{TestServers, eventually};
 
-fn admin(servers: &Servers) -> AdminClient<DefaultClientContext> {
+fn admin(servers: &TestServers) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", &servers.brokers).create().unwrap()
 }
 
@@ -23,7 +23,7 @@ fn waited<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Deletes every record there is, as retention would.
-fn delete_records(trial: &Trial) {
+fn delete_records(trial: &FaultTrial) {
     let mut list = TopicPartitionList::new();
     for (partition, end) in trial.feed.ends() {
         list.add_partition_offset(&trial.contract.raw(), partition, Offset::Offset(end)).unwrap();
@@ -32,14 +32,14 @@ fn delete_records(trial: &Trial) {
 }
 
 /// Waits until everything is masked: the group's position may be visible before the outputs of its transaction are.
-fn all_masked(trial: &Trial, records: u64) -> u64 {
+fn all_masked(trial: &FaultTrial, records: u64) -> u64 {
     trial.settled();
     eventually("everything masked", PATIENCE, || {
         (reading::count(&trial.direct, &trial.contract.masked()) == records).then_some(records)
     })
 }
 
-fn stops_loudly(mut worker: Worker, trial: &Trial) {
+fn stops_loudly(mut worker: TestWorkerProcess, trial: &FaultTrial) {
     let status = worker.ended(PATIENCE);
     let log = worker.log();
     assert!(!status.success(), "{log}");
@@ -47,14 +47,14 @@ fn stops_loudly(mut worker: Worker, trial: &Trial) {
     trial.tell(&format!("stopped with {status}"));
 }
 
-fn nothing_more_is_masked(masked: u64, trial: &Trial) {
+fn nothing_more_is_masked(masked: u64, trial: &FaultTrial) {
     let now = reading::count(&trial.direct, &trial.contract.masked());
     assert_eq!(now, masked, "nothing is read from elsewhere");
 }
 
 /// What is masked is what stands before the gap, without one of its own. How far, is chance: what a worker had asked for
 /// when it was stopped, it is given when it goes on.
-fn nothing_behind_the_gap_is_masked(gap: &BTreeMap<i32, i64>, trial: &Trial) {
+fn nothing_behind_the_gap_is_masked(gap: &BTreeMap<i32, i64>, trial: &FaultTrial) {
     let mut masked: BTreeMap<i32, BTreeSet<i64>> = BTreeMap::new();
     reading::committed(&trial.direct, &trial.contract.masked(), |message| {
         let from = reading::header(message, "sluice.source").and_then(|text| reading::source(&text));
@@ -71,7 +71,7 @@ fn nothing_behind_the_gap_is_masked(gap: &BTreeMap<i32, i64>, trial: &Trial) {
 #[test]
 fn retention_that_has_passed_the_group_stops_the_worker() {
     let servers = &world().direct;
-    let trial = Trial::new("r19retention", servers, servers);
+    let trial = FaultTrial::new("r19retention", servers, servers);
     trial.feed.send(1_000);
     let mut masker = trial.masker("one", &[]);
     trial.settled();
@@ -90,7 +90,7 @@ fn retention_that_has_passed_the_group_stops_the_worker() {
 #[ignore = "make fault"]
 fn retention_that_passes_a_running_worker_stops_it() {
     let servers = &world().direct;
-    let trial = Trial::new("r19running", servers, servers);
+    let trial = FaultTrial::new("r19running", servers, servers);
     trial.feed.send(1_000);
     let masker = trial.masker("one", &[]);
     all_masked(&trial, 1_000);
@@ -110,7 +110,7 @@ fn retention_that_passes_a_running_worker_stops_it() {
 #[ignore = "make fault"]
 fn a_topic_made_anew_under_a_running_worker_stops_it() {
     let servers = &world().direct;
-    let trial = Trial::new("r19anew", servers, servers);
+    let trial = FaultTrial::new("r19anew", servers, servers);
     trial.feed.send(2_000);
     let masker = trial.masker("one", &[]);
     let masked = all_masked(&trial, 2_000);

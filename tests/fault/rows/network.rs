@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use sluice_fault::cluster::world;
-use sluice_fault::oracle::{Counts, Findings};
-use sluice_fault::proxy::{Act, Way, api};
+use sluice_fault::oracle::{OracleCounts, OracleFindings};
+use sluice_fault::proxy::{ProxyAction, ProxyDirection, api};
 use sluice_fault::seed;
-use sluice_fault::trial::{PATIENCE, Trial};
+use sluice_fault::trial::{FaultTrial, PATIENCE};
 use sluice_tests::eventually;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
 /// Broker's answers to an EndTxn of a producer that was fenced: INVALID_PRODUCER_EPOCH, PRODUCER_FENCED.
 const FENCED: [i16; 2] = [47, 90];
 
 /// Where the delayed EndTxn is.
-enum Delayed {
+enum EndTxnStage {
     Awaited(u32),
     Held,
     Ended,
@@ -24,30 +24,34 @@ enum Delayed {
 
 /// Row 5: an EndTxn is held, the client cut off; it asks again and is answered; what was held arrives within the next
 /// transaction, after a part of that one's records. Gives the broker's answer to it, and the verdict.
-fn an_end_that_comes_late(row: &str, environment: &[(&str, &str)]) -> (Vec<i16>, Result<Counts, Findings>) {
+fn an_end_that_comes_late(
+    row: &str,
+    environment: &[(&str, &str)],
+) -> (Vec<i16>, Result<OracleCounts, OracleFindings>) {
     let world = world();
-    let mut trial = Trial::new(row, &world.fronted, &world.direct);
-    let mut state = Delayed::Awaited(trial.rng.random_range(1..=3));
+    let mut trial = FaultTrial::new(row, &world.fronted, &world.direct);
+    let mut state = EndTxnStage::Awaited(trial.rng.random_range(1..=3));
     world.proxy.plan(row, move |way, request| match (&mut state, way, request.api) {
-        (Delayed::Awaited(left), Way::Request, api::END_TXN) if request.last_byte == 1 => {
+        (EndTxnStage::Awaited(left), ProxyDirection::Request, api::END_TXN) if request.last_byte == 1 => {
             *left -= 1;
             if *left > 0 {
-                return Act::Pass;
+                return ProxyAction::Pass;
             }
-            state = Delayed::Held;
-            Act::Hold
+            state = EndTxnStage::Held;
+            ProxyAction::Hold
         }
-        (Delayed::Held, Way::Response, api::END_TXN) => {
-            state = Delayed::Ended;
-            Act::Pass
+        (EndTxnStage::Held, ProxyDirection::Response, api::END_TXN) => {
+            state = EndTxnStage::Ended;
+            ProxyAction::Pass
         }
-        (Delayed::Ended, Way::Response, api::PRODUCE) => {
-            state = Delayed::Released;
-            Act::Release
+        (EndTxnStage::Ended, ProxyDirection::Response, api::PRODUCE) => {
+            state = EndTxnStage::Released;
+            ProxyAction::Release
         }
-        _ => Act::Pass,
+        _ => ProxyAction::Pass,
     });
-    let mut masker = Worker::start_with("masker", &trial.masker_file("one", "commit_ms: 1000"), environment);
+    let mut masker =
+        TestWorkerProcess::start_with("masker", &trial.masker_file("one", "commit_ms: 1000"), environment);
     // Records come all the time, so that a transaction is made of many requests.
     let answers = eventually("the delayed EndTxn is answered", PATIENCE, || {
         trial.feed.send(50);
@@ -83,22 +87,22 @@ fn without_a_new_producer_a_late_end_of_transaction_turns_the_oracle_red() {
 #[ignore = "make fault"]
 fn produce_requests_whose_answers_are_lost_are_written_once() {
     let world = world();
-    let trial = Trial::new("r6lost", &world.fronted, &world.direct);
+    let trial = FaultTrial::new("r6lost", &world.fronted, &world.direct);
     let (_, mut rng) = seed::seeded("r6plan", None);
     let (mut answers, mut lost) = (0, 0);
     let mut next = rng.random_range(2..6);
     world.proxy.plan("r6lost", move |way, request| {
-        if way == Way::Response && request.api == api::PRODUCE && lost < 8 {
+        if way == ProxyDirection::Response && request.api == api::PRODUCE && lost < 8 {
             answers += 1;
             if answers == next {
                 lost += 1;
                 next += rng.random_range(1..8);
-                return Act::Cut;
+                return ProxyAction::Cut;
             }
         }
-        Act::Pass
+        ProxyAction::Pass
     });
-    let mut masker = Worker::start("masker", &trial.masker_file("one", "commit_ms: 200"));
+    let mut masker = TestWorkerProcess::start("masker", &trial.masker_file("one", "commit_ms: 200"));
     for _ in 0..200 {
         trial.feed.send(100);
         trial.feed.serve();
@@ -116,14 +120,14 @@ fn produce_requests_whose_answers_are_lost_are_written_once() {
 #[ignore = "make fault"]
 fn a_coordinator_that_never_answers_does_not_hold_a_lane() {
     let world = world();
-    let trial = Trial::new("r7silent", &world.fronted, &world.direct);
+    let trial = FaultTrial::new("r7silent", &world.fronted, &world.direct);
     let mut swallowed = false;
     world.proxy.plan("r7silent", move |way, request| {
-        if !swallowed && way == Way::Response && request.api == api::TXN_OFFSET_COMMIT {
+        if !swallowed && way == ProxyDirection::Response && request.api == api::TXN_OFFSET_COMMIT {
             swallowed = true;
-            return Act::Swallow;
+            return ProxyAction::Swallow;
         }
-        Act::Pass
+        ProxyAction::Pass
     });
     let mut masker = trial.masker("one", &[]);
     trial.feed.send(2_000);
@@ -143,20 +147,20 @@ fn a_coordinator_that_never_answers_does_not_hold_a_lane() {
 #[ignore = "make fault"]
 fn a_network_that_delays_cuts_and_swallows_ends_in_no_deadlock() {
     let world = world();
-    let mut trial = Trial::new("r7network", &world.fronted, &world.direct);
+    let mut trial = FaultTrial::new("r7network", &world.fronted, &world.direct);
     trial.property("socket.timeout.ms", "5000");
     let (_, mut rng) = seed::seeded("r7plan", None);
     let mut swallowed = 0;
     world.proxy.plan("r7network", move |_, _| match rng.random_range(0..1000) {
-        0..4 => Act::Cut,
+        0..4 => ProxyAction::Cut,
         4 if swallowed < 5 => {
             swallowed += 1;
-            Act::Swallow
+            ProxyAction::Swallow
         }
-        5..100 => Act::Delay(Duration::from_millis(rng.random_range(1..120))),
-        _ => Act::Pass,
+        5..100 => ProxyAction::Delay(Duration::from_millis(rng.random_range(1..120))),
+        _ => ProxyAction::Pass,
     });
-    let mut masker = Worker::start("masker", &trial.masker_file("one", "commit_ms: 200"));
+    let mut masker = TestWorkerProcess::start("masker", &trial.masker_file("one", "commit_ms: 200"));
     for _ in 0..1_000 {
         trial.feed.send(20);
         trial.feed.serve();

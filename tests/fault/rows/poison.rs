@@ -8,9 +8,9 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use sluice_fault::cluster::world;
-use sluice_fault::trial::Trial;
+use sluice_fault::trial::FaultTrial;
 use sluice_tests::clients::{event, schema_of};
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
 /// A key (or none) and bytes that no masker may take for an event.
 fn poison(rng: &mut StdRng, schema: u32) -> (Option<Vec<u8>>, Vec<u8>) {
@@ -34,7 +34,7 @@ fn poison(rng: &mut StdRng, schema: u32) -> (Option<Vec<u8>>, Vec<u8>) {
 #[ignore = "make fault"]
 fn poison_of_every_kind_is_a_dead_letter_once() {
     let servers = &world().direct;
-    let mut trial = Trial::new("r12poison", servers, servers);
+    let mut trial = FaultTrial::new("r12poison", servers, servers);
     let (schema, _) = schema_of(servers, &format!("{}-value", trial.contract.raw()));
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &servers.brokers)
@@ -56,7 +56,7 @@ fn poison_of_every_kind_is_a_dead_letter_once() {
     let limits = "commit_ms: 100\nlimits: {dead_letters: {percent: 100, streak: 1000000}}";
     let file = trial.masker_file("one", limits);
     let mut rng = trial.rng.clone();
-    let mut masker = Worker::start("masker", &file);
+    let mut masker = TestWorkerProcess::start("masker", &file);
     for round in 0..6 {
         for _ in 0..40 {
             let (key, value) = poison(&mut rng, schema);
@@ -72,7 +72,7 @@ fn poison_of_every_kind_is_a_dead_letter_once() {
         if round % 2 == 1 {
             std::thread::sleep(Duration::from_millis(trial.rng.random_range(0..400))); // anywhere
             masker.kill();
-            masker = Worker::start("masker", &file);
+            masker = TestWorkerProcess::start("masker", &file);
         }
     }
     trial.feed.send(200); // the last records are good ones: the group's end is theirs
@@ -83,5 +83,5 @@ fn poison_of_every_kind_is_a_dead_letter_once() {
     let counts = trial.holds();
     assert_eq!(counts.letters, 6 * 41, "{counts:?}");
     trial.tell(&format!("{counts:?}"));
-    drop::<Worker>(masker);
+    drop::<TestWorkerProcess>(masker);
 }

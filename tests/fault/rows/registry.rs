@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use sluice_fault::cluster::world;
 use sluice_fault::reading;
-use sluice_fault::trial::{PATIENCE, Peak, Trial};
-use sluice_tests::{Servers, eventually};
+use sluice_fault::trial::{FaultTrial, PATIENCE, WorkerPeak};
+use sluice_tests::{TestServers, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// How the stand-in answers a question for a schema by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
+enum RegistryMood {
     /// As the real one.
     Well,
     /// 500.
@@ -32,18 +32,26 @@ enum Mood {
     Silent,
 }
 
-const MOODS: [Mood; 8] =
-    [Mood::Well, Mood::Ill, Mood::Down, Mood::Wrong, Mood::Html, Mood::Deep, Mood::Huge, Mood::Silent];
+const MOODS: [RegistryMood; 8] = [
+    RegistryMood::Well,
+    RegistryMood::Ill,
+    RegistryMood::Down,
+    RegistryMood::Wrong,
+    RegistryMood::Html,
+    RegistryMood::Deep,
+    RegistryMood::Huge,
+    RegistryMood::Silent,
+];
 
 /// Stands before the real registry.
-struct Gate {
+struct RegistryStandIn {
     origin: String,
     mood: AtomicU8,
     asked: AtomicUsize,
 }
 
-impl Gate {
-    fn is(&self, mood: Mood) {
+impl RegistryStandIn {
+    fn is(&self, mood: RegistryMood) {
         self.asked.store(0, Ordering::SeqCst);
         self.mood.store(mood as u8, Ordering::SeqCst);
     }
@@ -61,7 +69,7 @@ impl Gate {
         };
         let head = String::from_utf8_lossy(&request[..end]).into_owned();
         let mood = MOODS[usize::from(self.mood.load(Ordering::SeqCst))];
-        if mood == Mood::Well || !head.contains("/schemas/ids/") {
+        if mood == RegistryMood::Well || !head.contains("/schemas/ids/") {
             let mut origin = TcpStream::connect(&self.origin).await?;
             let line = request.iter().position(|byte| *byte == b'\n').unwrap_or(0) + 1;
             let forwarded = [&request[..line], b"Connection: close\r\n", &request[line..]].concat();
@@ -72,20 +80,22 @@ impl Gate {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let schema = |text: String| ("200 OK", serde_json::json!({ "schema": text }).to_string());
         let (status, body) = match mood {
-            Mood::Well | Mood::Down => return Ok(()),
-            Mood::Ill => ("500 Internal Server Error", r#"{"error_code":50001,"message":"ill"}"#.to_owned()),
-            Mood::Wrong => {
+            RegistryMood::Well | RegistryMood::Down => return Ok(()),
+            RegistryMood::Ill => {
+                ("500 Internal Server Error", r#"{"error_code":50001,"message":"ill"}"#.to_owned())
+            }
+            RegistryMood::Wrong => {
                 schema(r#"{"type":"record","name":"Other","fields":[{"name":"x","type":"int"}]}"#.to_owned())
             }
-            Mood::Html => ("200 OK", "<html>not a registry</html>".to_owned()),
-            Mood::Deep => {
+            RegistryMood::Html => ("200 OK", "<html>not a registry</html>".to_owned()),
+            RegistryMood::Deep => {
                 let depth = 100_000;
                 schema([&r#"{"type":"array","items":"#.repeat(depth), "\"int\"", &"}".repeat(depth)].concat())
             }
-            Mood::Huge => {
+            RegistryMood::Huge => {
                 schema([r#"{"type":"record","name":""#, &"x".repeat(64 << 20), r#"","fields":[]}"#].concat())
             }
-            Mood::Silent => return std::future::pending().await,
+            RegistryMood::Silent => return std::future::pending().await,
         };
         let head =
             format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
@@ -99,14 +109,14 @@ impl Gate {
 fn whatever_the_registry_answers_nothing_is_skipped_and_nothing_is_dead_lettered() {
     let direct = &world().direct;
     let (origin, path) = direct.registry.split_once("/apis").unwrap();
-    let gate = Arc::new(Gate {
+    let gate = Arc::new(RegistryStandIn {
         origin: origin.trim_start_matches("http://").to_owned(),
         mood: AtomicU8::new(0),
         asked: AtomicUsize::new(0),
     });
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let gated = Servers {
+    let gated = TestServers {
         brokers: direct.brokers.clone(),
         registry: format!("http://{}/apis{path}", listener.local_addr().unwrap()),
     };
@@ -117,15 +127,15 @@ fn whatever_the_registry_answers_nothing_is_skipped_and_nothing_is_dead_lettered
             tokio::spawn(async move { gate.serve(client).await });
         }
     });
-    let trial = Trial::new("r11registry", &gated, direct);
+    let trial = FaultTrial::new("r11registry", &gated, direct);
     let mut masked = 0;
-    for mood in MOODS.into_iter().filter(|mood| *mood != Mood::Well) {
+    for mood in MOODS.into_iter().filter(|mood| *mood != RegistryMood::Well) {
         gate.is(mood);
         trial.feed.send(300);
         trial.feed.flush();
         // A new process: what an earlier one has learned it keeps.
         let mut masker = trial.masker("one", &[]);
-        let questions = if mood == Mood::Silent { 1 } else { 2 };
+        let questions = if mood == RegistryMood::Silent { 1 } else { 2 };
         eventually("the masker asks", PATIENCE, || {
             assert!(masker.has_ended().is_none(), "{mood:?} ended it:\n{}", masker.log());
             (gate.asked.load(Ordering::SeqCst) >= questions).then_some(())
@@ -134,10 +144,10 @@ fn whatever_the_registry_answers_nothing_is_skipped_and_nothing_is_dead_lettered
         assert_eq!(reading::count(direct, &trial.contract.masked()), masked, "{mood:?}");
         let letters = reading::count(direct, &format!("{}.dead-letter", trial.contract.raw()));
         assert_eq!(letters, 0, "{mood:?} is not poison");
-        let mut peak = Peak::default();
+        let mut peak = WorkerPeak::default();
         peak.look(&masker);
         assert!(peak.bytes < 512 << 20, "{mood:?}: {peak:?}");
-        gate.is(Mood::Well);
+        gate.is(RegistryMood::Well);
         let recovery = trial.settled();
         masked = reading::count(direct, &trial.contract.masked());
         println!("{mood:?}: {recovery:.1?} until caught up, {peak:?}");

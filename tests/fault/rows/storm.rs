@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use rand::Rng as _;
 use sluice_fault::cluster::world;
-use sluice_fault::trial::Trial;
-use sluice_tests::worker::Worker;
+use sluice_fault::trial::FaultTrial;
+use sluice_tests::worker::TestWorkerProcess;
 
 #[test]
 #[ignore = "make fault"]
 fn a_storm_of_rebalances_changes_nothing_and_progress_goes_on() {
     let servers = &world().direct;
-    let mut trial = Trial::new("r3storm", servers, servers);
+    let mut trial = FaultTrial::new("r3storm", servers, servers);
     trial.feed.send(2_000);
-    let mut slots: [Option<Worker>; 3] = [Some(trial.masker("slot0", &[])), None, None];
+    let mut slots: [Option<TestWorkerProcess>; 3] = [Some(trial.masker("slot0", &[])), None, None];
     trial.settled();
     let (began, positions) = (Instant::now(), trial.positions());
     let before: i64 = positions.now().unwrap_or_default().values().sum();

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use sluice_fault::cluster::world;
-use sluice_fault::trial::{PATIENCE, Trial};
+use sluice_fault::trial::{FaultTrial, PATIENCE};
 use sluice_tests::eventually;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
-fn feed_until_stopped(trial: &Trial, worker: &Worker) {
+fn feed_until_stopped(trial: &FaultTrial, worker: &TestWorkerProcess) {
     eventually("the failpoint has stopped the worker", PATIENCE, || {
         trial.feed.send(200);
         trial.feed.flush();
@@ -22,7 +22,7 @@ fn a_masker_that_thaws_in_its_transaction_writes_nothing() {
     let servers = &world().direct;
     for point in ["after-produce", "after-send-offsets", "before-commit"] {
         let row = format!("r2{}", point.replace('-', ""));
-        let mut trial = Trial::new(&row, servers, servers);
+        let mut trial = FaultTrial::new(&row, servers, servers);
         trial.feed.send(2_000);
         let nth = trial.rng.random_range(1..=3);
         let mut zombie = trial.masker("zombie", &[("SLUICE_FAILPOINT", &format!("{point}:{nth}:stop"))]);
@@ -45,20 +45,20 @@ fn a_masker_that_thaws_in_its_transaction_writes_nothing() {
 #[ignore = "make fault"]
 fn a_sink_that_thaws_before_its_write_writes_nothing() {
     let servers = &world().direct;
-    let mut trial = Trial::new("r2sink", servers, servers);
+    let mut trial = FaultTrial::new("r2sink", servers, servers);
     trial.feed.send(3_000);
     let mut masker = trial.masker("masker", &[]);
     let nth = trial.rng.random_range(1..=4);
     let stores = format!("{}, {}", trial.archive(), trial.lake());
     let (one, two) = ("flush_seconds: 1", "flush_seconds: 2");
     let zombie_file = trial.sink_file("zombie", "landing", &stores, one);
-    let zombie = Worker::start_with(
+    let zombie = TestWorkerProcess::start_with(
         "sink",
         &zombie_file,
         &[("SLUICE_FAILPOINT", &format!("before-write:{nth}:stop"))],
     );
     feed_until_stopped(&trial, &zombie);
-    let other = Worker::start("sink", &trial.sink_file("other", "landing", &stores, two));
+    let other = TestWorkerProcess::start("sink", &trial.sink_file("other", "landing", &stores, two));
     trial.settled();
     trial.landed("landing-archive");
     trial.landed("landing-delta");

@@ -17,14 +17,14 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use serde_json::json;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
-use crate::cluster::Cluster;
-use crate::feed::Feed;
-use crate::oracle::{Counts, Findings};
+use crate::cluster::FaultCluster;
+use crate::feed::EventFeed;
+use crate::oracle::{OracleCounts, OracleFindings};
 use crate::reading;
-use crate::trial::{PATIENCE, Trial};
-use watch::{At, Blow, Watch};
+use crate::trial::{FaultTrial, PATIENCE};
+use watch::{ChaosBlow, ChaosOffsets, ChaosWatch};
 
 /// Records that may wait before the maskers: full load, and a bound on what lies in the log.
 const BACKLOG: i64 = 100_000;
@@ -34,7 +34,7 @@ const SINKS: [usize; 2] = [1, 2];
 
 /// How long, with which seed, and where the workers' logs go at the end.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ChaosOptions {
     /// Minutes of load and faults.
     pub minutes: f64,
     /// Repeats a run's choices.
@@ -48,21 +48,21 @@ pub struct Options {
 const FAULTS: [&str; 7] =
     ["kill-masker", "kill-sink", "stop-masker", "stop-sink", "join-and-leave", "kill-broker", "stop-broker"];
 
-struct Slot {
+struct ChaosWorkerSlot {
     name: &'static str,
     kind: &'static str,
     file: PathBuf,
-    worker: Worker,
+    worker: TestWorkerProcess,
 }
 
 /// Runs it; `true` if everything held.
 ///
 /// # Errors
 /// The report cannot be made.
-pub fn run(options: &Options) -> anyhow::Result<bool> {
-    let cluster = Cluster::start();
+pub fn run(options: &ChaosOptions) -> anyhow::Result<bool> {
+    let cluster = FaultCluster::start();
     let servers = cluster.servers();
-    let mut trial = Trial::seeded("chaos", &servers, &servers, options.seed);
+    let mut trial = FaultTrial::seeded("chaos", &servers, &servers, options.seed);
     trial.default_timeouts();
     let groups = [
         (trial.group().to_owned(), trial.contract.raw()),
@@ -76,15 +76,15 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
             "masker" => trial.masker_file(name, ""),
             _ => trial.sink_file(name, "landing", &stores, "flush_seconds: 5"),
         };
-        Slot { name, kind, worker: Worker::start(kind, &file), file }
+        ChaosWorkerSlot { name, kind, worker: TestWorkerProcess::start(kind, &file), file }
     });
     let extra = trial.masker_file("masker-extra", "");
-    let watch = Watch::start(&servers, &groups);
+    let watch = ChaosWatch::start(&servers, &groups);
     let over = AtomicBool::new(false);
     let rng = trial.rng.clone();
     let feed = Mutex::new(&mut trial.feed);
     let began = Instant::now();
-    let mut run = Run { cluster, slots: slots.into(), extra, watch: &watch, rng, exits: vec![] };
+    let mut run = ChaosRun { cluster, slots: slots.into(), extra, watch: &watch, rng, exits: vec![] };
     std::thread::scope(|scope| {
         scope.spawn(|| load(&feed, &over, &watch, options.rate));
         while began.elapsed() < Duration::from_secs_f64(options.minutes * 60.0) {
@@ -123,7 +123,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
 }
 
 /// Feeds as fast as the maskers take it; now and then something that is aborted.
-fn load(feed: &Mutex<&mut Feed>, over: &AtomicBool, watch: &Watch, rate: usize) {
+fn load(feed: &Mutex<&mut EventFeed>, over: &AtomicBool, watch: &ChaosWatch, rate: usize) {
     let (began, mut last_abort, mut sent) = (Instant::now(), Instant::now(), 0usize);
     while !over.load(Ordering::Relaxed) {
         let mut feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,17 +145,17 @@ fn load(feed: &Mutex<&mut Feed>, over: &AtomicBool, watch: &Watch, rate: usize) 
     }
 }
 
-struct Run<'a> {
-    cluster: Cluster,
-    slots: Vec<Slot>,
+struct ChaosRun<'a> {
+    cluster: FaultCluster,
+    slots: Vec<ChaosWorkerSlot>,
     extra: PathBuf,
-    watch: &'a Watch,
+    watch: &'a ChaosWatch,
     rng: StdRng,
     /// Workers that ended by themselves: name and how.
     exits: Vec<String>,
 }
 
-impl Run<'_> {
+impl ChaosRun<'_> {
     /// A few seconds without a fault.
     fn rest(&mut self) {
         let until = Instant::now() + Duration::from_millis(self.rng.random_range(1_000..8_000));
@@ -201,14 +201,14 @@ impl Run<'_> {
                 let last = log.lines().rev().find(|line| line.contains("ERROR") || !line.starts_with('{'));
                 println!("chaos: {} ended by itself ({status}): {}", slot.name, last.unwrap_or_default());
                 self.exits.push(format!("{}: {status}", slot.name));
-                slot.worker = Worker::start(slot.kind, &slot.file);
+                slot.worker = TestWorkerProcess::start(slot.kind, &slot.file);
             }
         }
     }
 
-    fn fault(&mut self, feed: &Mutex<&mut Feed>, servers: &sluice_tests::Servers, masked: &str) {
+    fn fault(&mut self, feed: &Mutex<&mut EventFeed>, servers: &sluice_tests::TestServers, masked: &str) {
         let kind = *FAULTS.choose(&mut self.rng).unwrap_or(&FAULTS[0]);
-        let source: At = feed.lock().unwrap_or_else(PoisonError::into_inner).ends();
+        let source: ChaosOffsets = feed.lock().unwrap_or_else(PoisonError::into_inner).ends();
         let landed = || reading::ends(servers, masked);
         let work = match kind {
             "kill-sink" | "stop-sink" => SINKS.map(|group| (group, landed())).to_vec(),
@@ -221,7 +221,7 @@ impl Run<'_> {
             "kill-masker" | "kill-sink" => {
                 let slot = &mut self.slots[which + if kind == "kill-sink" { 2 } else { 0 }];
                 slot.worker.kill();
-                slot.worker = Worker::start(slot.kind, &slot.file);
+                slot.worker = TestWorkerProcess::start(slot.kind, &slot.file);
             }
             "stop-masker" | "stop-sink" => {
                 let slot = &self.slots[which + if kind == "stop-sink" { 2 } else { 0 }];
@@ -230,7 +230,7 @@ impl Run<'_> {
                 slot.worker.signal("CONT");
             }
             "join-and-leave" => {
-                let mut extra = Worker::start("masker", &self.extra);
+                let mut extra = TestWorkerProcess::start("masker", &self.extra);
                 std::thread::sleep(pause); // the fault itself
                 if extra.has_ended().is_none() {
                     extra.signal("TERM");
@@ -255,13 +255,13 @@ impl Run<'_> {
 
     fn report(
         &self,
-        counts: &Result<Counts, Findings>,
-        rows: &Result<u64, Findings>,
+        counts: &Result<OracleCounts, OracleFindings>,
+        rows: &Result<u64, OracleFindings>,
         loaded: Duration,
         holds: bool,
     ) -> anyhow::Result<()> {
         let seen = self.watch.seen();
-        let mut kinds: BTreeMap<&str, Vec<&Blow>> = BTreeMap::new();
+        let mut kinds: BTreeMap<&str, Vec<&ChaosBlow>> = BTreeMap::new();
         for blow in &seen.blows {
             kinds.entry(blow.kind).or_default().push(blow);
             kinds.entry("all").or_default().push(blow);
@@ -269,7 +269,7 @@ impl Run<'_> {
         let table: BTreeMap<_, _> = kinds
             .into_iter()
             .map(|(kind, blows)| {
-                let figures = |of: fn(&Blow) -> Option<Duration>| {
+                let figures = |of: fn(&ChaosBlow) -> Option<Duration>| {
                     let mut all: Vec<f64> =
                         blows.iter().filter_map(|blow| of(blow)).map(|time| time.as_secs_f64()).collect();
                     all.sort_by(f64::total_cmp);

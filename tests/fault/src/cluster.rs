@@ -7,58 +7,61 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use sluice_stack::Stack;
-use sluice_tests::{Servers, eventually};
+use sluice_stack::ServerStack;
+use sluice_tests::{TestServers, eventually};
 
-use crate::proxy::Proxy;
+use crate::proxy::KafkaProxy;
 
 /// One broker, a registry, and the proxy before the broker.
-pub struct World {
+pub struct ProxiedServers {
     /// Past the proxy: for feed, oracle and workers that are not to meet it.
-    pub direct: Servers,
+    pub direct: TestServers,
     /// Through the proxy.
-    pub fronted: Servers,
+    pub fronted: TestServers,
     /// The proxy.
-    pub proxy: Proxy,
+    pub proxy: KafkaProxy,
 }
 
 /// The servers of all one-broker rows of this program, started by the first that asks; they end with the process.
-pub fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
+pub fn world() -> &'static ProxiedServers {
+    static WORLD: OnceLock<ProxiedServers> = OnceLock::new();
     WORLD.get_or_init(|| {
-        let proxy = Proxy::new(1).unwrap();
-        let started = Stack::builder().kafka(1).fronted(proxy.ports().to_vec()).registry().start();
+        let proxy = KafkaProxy::new(1).unwrap();
+        let started = ServerStack::builder().kafka(1).fronted(proxy.ports().to_vec()).registry().start();
         let stack = started.unwrap_or_else(|error| panic!("the stack does not start: {error}"));
         proxy.open(stack.behind()).unwrap();
         let registry = stack.registry_url().to_owned();
-        let direct = Servers { brokers: stack.brokers().to_owned(), registry: registry.clone() };
-        let fronted = Servers { brokers: proxy.brokers(), registry };
+        let direct = TestServers { brokers: stack.brokers().to_owned(), registry: registry.clone() };
+        let fronted = TestServers { brokers: proxy.brokers(), registry };
         Box::leak(Box::new(stack)); // it lives as long as the process
-        World { direct, fronted, proxy }
+        ProxiedServers { direct, fronted, proxy }
     })
 }
 
 /// Three brokers (replication 3, two in sync) and a registry.
-pub struct Cluster {
-    stack: Stack,
+pub struct FaultCluster {
+    stack: ServerStack,
 }
 
-impl Default for Cluster {
+impl Default for FaultCluster {
     fn default() -> Self {
         Self::start()
     }
 }
 
-impl Cluster {
+impl FaultCluster {
     /// Starts them.
     pub fn start() -> Self {
-        let started = Stack::builder().kafka(3).registry().start();
+        let started = ServerStack::builder().kafka(3).registry().start();
         Self { stack: started.unwrap_or_else(|error| panic!("the cluster does not start: {error}")) }
     }
 
     /// Where they are.
-    pub fn servers(&self) -> Servers {
-        Servers { brokers: self.stack.brokers().to_owned(), registry: self.stack.registry_url().to_owned() }
+    pub fn servers(&self) -> TestServers {
+        TestServers {
+            brokers: self.stack.brokers().to_owned(),
+            registry: self.stack.registry_url().to_owned(),
+        }
     }
 
     /// SIGKILL for broker `id`; its data stays.
@@ -113,7 +116,7 @@ fn java_hash(text: &str) -> i32 {
     text.bytes().fold(0i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)))
 }
 
-fn in_sync(servers: &Servers, topic: &str) -> Option<bool> {
+fn in_sync(servers: &TestServers, topic: &str) -> Option<bool> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &servers.brokers)
         .set("client.id", "oracle")
@@ -125,7 +128,7 @@ fn in_sync(servers: &Servers, topic: &str) -> Option<bool> {
 }
 
 /// The leader of each partition of a topic; `None` while nobody knows it.
-pub fn leaders(servers: &Servers, topic: &str) -> Option<BTreeMap<i32, i32>> {
+pub fn leaders(servers: &TestServers, topic: &str) -> Option<BTreeMap<i32, i32>> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &servers.brokers)
         .set("client.id", "oracle")

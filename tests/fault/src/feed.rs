@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
-use sluice_tests::Servers;
+use sluice_tests::TestServers;
 use sluice_tests::clients::event;
 
 /// How long a call to the cluster may take.
@@ -19,7 +19,7 @@ const CALL: Duration = Duration::from_secs(30);
 
 /// What is known of a record that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fate {
+pub enum FeedRecordFate {
     /// Nobody knows: there once, or not at all.
     #[default]
     Unknown,
@@ -31,37 +31,37 @@ pub enum Fate {
 
 /// What a feed has sent.
 #[derive(Debug, Default, Clone)]
-pub struct Sent {
+pub struct FeedLog {
     /// By number.
-    pub fates: Vec<Fate>,
+    pub fates: Vec<FeedRecordFate>,
     /// One past the last acknowledged record, per partition.
     pub ends: BTreeMap<i32, i64>,
 }
 
 /// Remembers what was acknowledged.
 #[derive(Default)]
-struct Ledger {
-    sent: Mutex<Sent>,
+struct FeedLedger {
+    sent: Mutex<FeedLog>,
 }
 
-impl ClientContext for Ledger {
+impl ClientContext for FeedLedger {
     fn error(&self, _: KafkaError, _: &str) {} // brokers die here on purpose
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
 }
 
-impl ProducerContext for Ledger {
+impl ProducerContext for FeedLedger {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, n: usize) {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(message) => {
-                sent.fates[n] = Fate::Ok;
+                sent.fates[n] = FeedRecordFate::Ok;
                 let end = sent.ends.entry(message.partition()).or_default();
                 *end = (*end).max(message.offset() + 1);
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
-                sent.fates[n] = Fate::Fail;
+                sent.fates[n] = FeedRecordFate::Fail;
             }
             Err(_) => {}
         }
@@ -69,19 +69,19 @@ impl ProducerContext for Ledger {
 }
 
 /// The generator of a run.
-pub struct Feed {
+pub struct EventFeed {
     brokers: String,
     topic: String,
     schema: u32,
     keys: usize,
-    producer: BaseProducer<Ledger>,
+    producer: BaseProducer<FeedLedger>,
     aborting: Option<BaseProducer>,
 }
 
-impl Feed {
+impl EventFeed {
     /// A feed of events to `topic`, whose value schema has this id.
-    pub fn new(servers: &Servers, topic: &str, schema: u32, keys: usize) -> Self {
-        let producer = config(&servers.brokers).create_with_context(Ledger::default()).unwrap();
+    pub fn new(servers: &TestServers, topic: &str, schema: u32, keys: usize) -> Self {
+        let producer = config(&servers.brokers).create_with_context(FeedLedger::default()).unwrap();
         Self {
             brokers: servers.brokers.clone(),
             topic: topic.to_owned(),
@@ -92,7 +92,7 @@ impl Feed {
         }
     }
 
-    fn ledger(&self) -> std::sync::MutexGuard<'_, Sent> {
+    fn ledger(&self) -> std::sync::MutexGuard<'_, FeedLog> {
         self.producer.context().sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -101,7 +101,7 @@ impl Feed {
         let from = {
             let mut sent = self.ledger();
             let from = sent.fates.len();
-            sent.fates.resize(from + count, Fate::Unknown);
+            sent.fates.resize(from + count, FeedRecordFate::Unknown);
             from
         };
         for n in from..from + count {
@@ -142,7 +142,7 @@ impl Feed {
         let from = {
             let mut sent = self.ledger();
             let from = sent.fates.len();
-            sent.fates.resize(from + count, Fate::Fail);
+            sent.fates.resize(from + count, FeedRecordFate::Fail);
             from
         };
         if let Err(error) = self.send_and_abort(from, count) {
@@ -194,7 +194,7 @@ impl Feed {
     }
 
     /// What was sent and what became of it.
-    pub fn sent(&self) -> Sent {
+    pub fn sent(&self) -> FeedLog {
         self.ledger().clone()
     }
 }

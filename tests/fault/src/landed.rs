@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apache_avro::types::Value;
 
-use crate::oracle::Findings;
+use crate::oracle::OracleFindings;
 
 /// Set on positions that the topic holds.
 const EXPECTED: u8 = 0x80;
 
 /// Positions of a topic, and how often each was found in the archive.
 #[derive(Debug, Default)]
-pub struct Placed {
+pub struct ArchivePositionCounts {
     partitions: BTreeMap<i32, Vec<u8>>,
-    findings: Findings,
+    findings: OracleFindings,
     count: u64,
 }
 
-impl Placed {
+impl ArchivePositionCounts {
     /// The topic holds a record there.
     pub fn expect(&mut self, at: (i32, i64)) {
         *self.slot(at) |= EXPECTED;
@@ -56,7 +56,7 @@ impl Placed {
     ///
     /// # Errors
     /// What is not.
-    pub fn verdict(mut self) -> Result<u64, Findings> {
+    pub fn verdict(mut self) -> Result<u64, OracleFindings> {
         for (partition, slots) in &self.partitions {
             for (offset, _) in slots.iter().enumerate().filter(|(_, slot)| **slot == EXPECTED) {
                 self.findings.add("lost", || format!("not archived: ({partition}, {offset})"));
@@ -80,7 +80,7 @@ pub fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
 
 /// Reads every object of an archive with the reference implementation's reader, on every core. One that is not whole is a
 /// finding.
-pub fn archive(root: &Path, placed: &mut Placed) {
+pub fn archive(root: &Path, placed: &mut ArchivePositionCounts) {
     let files = files(root, "avro");
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -140,7 +140,7 @@ const BUCKET: usize = 1000;
 ///
 /// # Errors
 /// What does not equal the topic.
-pub fn lake(root: &Path, topic: &str, placed: &Placed) -> Result<(), Findings> {
+pub fn lake(root: &Path, topic: &str, placed: &ArchivePositionCounts) -> Result<(), OracleFindings> {
     if !root.exists() {
         return Ok(());
     }
@@ -158,7 +158,7 @@ pub fn lake(root: &Path, topic: &str, placed: &Placed) -> Result<(), Findings> {
         let of = |name: &str| row[name].as_i64().unwrap_or(-1);
         seen.insert((of("p"), of("b")), [of("n"), of("s"), of("q")]);
     }
-    let mut findings = Findings::default();
+    let mut findings = OracleFindings::default();
     for (partition, slots) in &placed.partitions {
         for (bucket, slots) in slots.chunks(BUCKET).enumerate() {
             let mut want = [0; 3];
@@ -189,7 +189,7 @@ mod tests {
     fn positions_are_expected_once_and_found_once() {
         let file = Path::new("x.avro");
         let placed = |found: &[i64]| {
-            let mut placed = Placed::default();
+            let mut placed = ArchivePositionCounts::default();
             placed.expect((0, 1));
             placed.expect((0, 3));
             found.iter().for_each(|offset| placed.found((0, *offset), file));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sluice_fault::chaos::{self, Options};
+use sluice_fault::chaos::{self, ChaosOptions};
 use sluice_fault::start;
 
 /// Breaks things on purpose and tells whether anything was lost, repeated or put out of order.
@@ -13,13 +13,13 @@ use sluice_fault::start;
 #[command(
     after_help = "The rows of the fault matrix are tests: cargo test -p sluice-fault --test rows -- --include-ignored"
 )]
-struct Cli {
+struct FaultCli {
     #[command(subcommand)]
-    command: Command,
+    command: FaultCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum FaultCommand {
     /// Three brokers, two maskers, two sinks at full load; kills, stops, rebalances and broker restarts at random; one
     /// JSON line of figures at the end. Exit 0: everything held; 1: something did not.
     Chaos {
@@ -45,11 +45,11 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
-        Command::Chaos { minutes, seed, rate, logs } => {
-            let held = chaos::run(&Options { minutes, seed, rate, logs })?;
+    match FaultCli::parse().command {
+        FaultCommand::Chaos { minutes, seed, rate, logs } => {
+            let held = chaos::run(&ChaosOptions { minutes, seed, rate, logs })?;
             Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
-        Command::Start { rounds } => start::run(rounds).map(|()| ExitCode::SUCCESS),
+        FaultCommand::Start { rounds } => start::run(rounds).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -17,18 +17,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use crate::feed::{Fate, Sent};
+use crate::feed::{FeedLog, FeedRecordFate};
 
 /// How many findings of a kind are told one by one.
 const TOLD: usize = 5;
 
 /// What was found, by kind; nothing is what is wanted.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct OracleFindings {
     kinds: BTreeMap<&'static str, (u64, Vec<String>)>,
 }
 
-impl Findings {
+impl OracleFindings {
     pub(crate) fn add(&mut self, kind: &'static str, what: impl FnOnce() -> String) {
         let (count, told) = self.kinds.entry(kind).or_default();
         *count += 1;
@@ -48,7 +48,7 @@ impl Findings {
     }
 }
 
-impl fmt::Display for Findings {
+impl fmt::Display for OracleFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, (count, told)) in &self.kinds {
             writeln!(f, "{kind}: {count}, such as {}", told.join("; "))?;
@@ -59,7 +59,7 @@ impl fmt::Display for Findings {
 
 /// What adds up when nothing was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct OracleCounts {
     /// Records that the source topic holds.
     pub sources: u64,
     /// Their outputs.
@@ -72,7 +72,7 @@ pub struct Counts {
 
 /// A record of the source topic.
 #[derive(Clone, Copy, Default)]
-struct Source {
+struct OracleSourceRecord {
     /// Its number plus one; 0: no record at this offset; `POISON`: a record without a number.
     number: u32,
     exits: u8,
@@ -81,26 +81,26 @@ struct Source {
 const POISON: u32 = u32::MAX;
 
 /// Takes in source first, then outputs and letters in the order of their partitions, then positions.
-pub struct Oracle {
-    sent: Sent,
+pub struct RecordOracle {
+    sent: FeedLog,
     seen: Vec<u8>,
-    sources: BTreeMap<i32, Vec<Source>>,
+    sources: BTreeMap<i32, Vec<OracleSourceRecord>>,
     last_of_key: HashMap<Vec<u8>, u32>,
-    findings: Findings,
-    counts: Counts,
+    findings: OracleFindings,
+    counts: OracleCounts,
 }
 
-impl Oracle {
+impl RecordOracle {
     /// An oracle for what a feed has sent.
-    pub fn new(sent: Sent) -> Self {
+    pub fn new(sent: FeedLog) -> Self {
         let seen = vec![0; sent.fates.len()];
         Self {
             sent,
             seen,
             sources: BTreeMap::new(),
             last_of_key: HashMap::new(),
-            findings: Findings::default(),
-            counts: Counts::default(),
+            findings: OracleFindings::default(),
+            counts: OracleCounts::default(),
         }
     }
 
@@ -123,9 +123,9 @@ impl Oracle {
         let partition = self.sources.entry(at.0).or_default();
         let index = usize::try_from(at.1).unwrap_or_default();
         if partition.len() <= index {
-            partition.resize(index + 1, Source::default());
+            partition.resize(index + 1, OracleSourceRecord::default());
         }
-        partition[index] = Source { number, exits: 0 };
+        partition[index] = OracleSourceRecord { number, exits: 0 };
     }
 
     fn leave(&mut self, source: (i32, i64), what: &'static str) -> Option<u32> {
@@ -183,7 +183,7 @@ impl Oracle {
     ///
     /// # Errors
     /// Everything that was found.
-    pub fn verdict(mut self) -> Result<Counts, Findings> {
+    pub fn verdict(mut self) -> Result<OracleCounts, OracleFindings> {
         for (partition, records) in &self.sources {
             for (offset, record) in records.iter().enumerate() {
                 if record.number > 0 && record.exits == 0 {
@@ -193,16 +193,16 @@ impl Oracle {
         }
         for (n, (fate, seen)) in self.sent.fates.iter().zip(&self.seen).enumerate() {
             let legal = match fate {
-                Fate::Ok => *seen == 1,
-                Fate::Fail => *seen == 0,
-                Fate::Unknown => *seen <= 1,
+                FeedRecordFate::Ok => *seen == 1,
+                FeedRecordFate::Fail => *seen == 0,
+                FeedRecordFate::Unknown => *seen <= 1,
             };
             if !legal {
                 self.findings.add("generator", || format!("{n} is {fate:?} and there {seen} times"));
             }
-            self.counts.failed += u64::from(*fate == Fate::Fail);
+            self.counts.failed += u64::from(*fate == FeedRecordFate::Fail);
         }
-        let Counts { sources, outputs, letters, .. } = self.counts;
+        let OracleCounts { sources, outputs, letters, .. } = self.counts;
         if sources != outputs + letters && self.findings.is_empty() {
             self.findings.add("lost", || format!("{sources} records, {outputs} outputs, {letters} letters"));
         }
@@ -215,16 +215,21 @@ mod tests {
     use super::*;
 
     /// Numbers 0, 1, 3 at offsets 0, 1, 3 of partition 0; 2 was aborted.
-    fn oracle() -> Oracle {
-        let fates = vec![Fate::Ok, Fate::Ok, Fate::Fail, Fate::Unknown];
-        let mut oracle = Oracle::new(Sent { fates, ends: BTreeMap::new() });
+    fn oracle() -> RecordOracle {
+        let fates =
+            vec![FeedRecordFate::Ok, FeedRecordFate::Ok, FeedRecordFate::Fail, FeedRecordFate::Unknown];
+        let mut oracle = RecordOracle::new(FeedLog { fates, ends: BTreeMap::new() });
         for n in [0, 1, 3] {
             oracle.source((0, n), Some(n));
         }
         oracle
     }
 
-    fn verdict(outputs: &[(&[u8], i64, i64)], letters: &[i64], committed: i64) -> Result<Counts, Findings> {
+    fn verdict(
+        outputs: &[(&[u8], i64, i64)],
+        letters: &[i64],
+        committed: i64,
+    ) -> Result<OracleCounts, OracleFindings> {
         let mut oracle = oracle();
         for (key, source, n) in outputs {
             oracle.output(key, (0, *source), *n);
@@ -239,7 +244,7 @@ mod tests {
     #[test]
     fn what_adds_up_passes() {
         let counts = verdict(&[(b"a", 0, 0), (b"a", 3, 3)], &[1], 4).unwrap();
-        assert_eq!(counts, Counts { sources: 3, outputs: 2, letters: 1, failed: 1 });
+        assert_eq!(counts, OracleCounts { sources: 3, outputs: 2, letters: 1, failed: 1 });
     }
 
     #[test]

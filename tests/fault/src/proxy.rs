@@ -8,7 +8,7 @@
 //! The brokers advertise the front ports to whoever comes in through the proxy, so no client gets past it. A request
 //! frame is `length i32 | api key i16 | api version i16 | correlation id i32 | client id string | …`, a response
 //! `length i32 | correlation id i32 | …` (<https://kafka.apache.org/protocol>). What happens to a frame is decided by a
-//! [`Plan`]; frames of different clients are told apart by their client id.
+//! [`ProxyPlan`]; frames of different clients are told apart by their client id.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
@@ -43,7 +43,7 @@ const LARGEST: usize = 128 << 20;
 
 /// What is known of a request; its response is known by it too.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct ProxyRequest {
     /// Which request: see [`api`].
     pub api: i16,
     /// What the client calls itself.
@@ -56,7 +56,7 @@ pub struct Request {
 
 /// Which way a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ProxyDirection {
     /// From the client.
     Request,
     /// From the broker.
@@ -65,7 +65,7 @@ pub enum Way {
 
 /// What happens to a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
+pub enum ProxyAction {
     /// It goes on.
     Pass,
     /// It goes on later; what comes behind it on the connection waits too.
@@ -81,34 +81,34 @@ pub enum Act {
 }
 
 /// Decides about every frame, in the order in which they are met.
-pub type Plan = Box<dyn FnMut(Way, &Request) -> Act + Send>;
+pub type ProxyPlan = Box<dyn FnMut(ProxyDirection, &ProxyRequest) -> ProxyAction + Send>;
 
 /// The proxy; it ends when this is dropped.
-pub struct Proxy {
+pub struct KafkaProxy {
     runtime: Runtime,
     ports: Vec<u16>,
     listeners: Mutex<Vec<StdListener>>,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
 }
 
 #[derive(Default)]
-struct Shared {
-    plans: Mutex<HashMap<String, Plan>>,
-    held: Mutex<Vec<Held>>,
+struct ProxyState {
+    plans: Mutex<HashMap<String, ProxyPlan>>,
+    held: Mutex<Vec<HeldProxyRequest>>,
     /// Error codes with which brokers answered what was held and released, by client.
     released: Mutex<HashMap<String, Vec<i16>>>,
     connections: std::sync::atomic::AtomicU64,
 }
 
-struct Held {
+struct HeldProxyRequest {
     client: String,
     frame: Vec<u8>,
-    from_broker: Frames,
+    from_broker: ProxyFrameReader,
     to_broker: OwnedWriteHalf,
 }
 
-impl Proxy {
-    /// A proxy for so many brokers. It listens, and takes nobody in before [`Proxy::open`].
+impl KafkaProxy {
+    /// A proxy for so many brokers. It listens, and takes nobody in before [`KafkaProxy::open`].
     ///
     /// # Errors
     /// The system has no port or no thread left.
@@ -159,7 +159,11 @@ impl Proxy {
     }
 
     /// From now on `plan` decides about the frames of the clients that call themselves `client`.
-    pub fn plan(&self, client: &str, plan: impl FnMut(Way, &Request) -> Act + Send + 'static) {
+    pub fn plan(
+        &self,
+        client: &str,
+        plan: impl FnMut(ProxyDirection, &ProxyRequest) -> ProxyAction + Send + 'static,
+    ) {
         locked(&self.shared.plans).insert(client.to_owned(), Box::new(plan));
     }
 
@@ -178,16 +182,16 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    fn decide(&self, way: Way, request: &Request) -> Act {
-        locked(&self.plans).get_mut(&request.client).map_or(Act::Pass, |plan| plan(way, request))
+impl ProxyState {
+    fn decide(&self, way: ProxyDirection, request: &ProxyRequest) -> ProxyAction {
+        locked(&self.plans).get_mut(&request.client).map_or(ProxyAction::Pass, |plan| plan(way, request))
     }
 
     /// Sends on what is held for `client`, and waits for the answers.
     async fn release(&self, client: &str) {
-        let mine: Vec<Held> = {
+        let mine: Vec<HeldProxyRequest> = {
             let mut held = locked(&self.held);
-            let (mine, others): (Vec<Held>, Vec<Held>) =
+            let (mine, others): (Vec<HeldProxyRequest>, Vec<HeldProxyRequest>) =
                 held.drain(..).partition(|held| held.client == client);
             *held = others;
             mine
@@ -208,64 +212,65 @@ impl Shared {
 }
 
 /// Carries frames both ways until one end closes or the plan says so.
-async fn pump(client: TcpStream, port: u16, shared: &Shared) -> std::io::Result<()> {
+async fn pump(client: TcpStream, port: u16, shared: &ProxyState) -> std::io::Result<()> {
     let connection = shared.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let broker = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
     let (from_client, mut to_client) = client.into_split();
     let (from_broker, mut to_broker) = broker.into_split();
-    let (mut from_client, mut from_broker) = (Frames::new(from_client), Frames::new(from_broker));
-    let mut open: HashMap<i32, Request> = HashMap::new();
+    let (mut from_client, mut from_broker) =
+        (ProxyFrameReader::new(from_client), ProxyFrameReader::new(from_broker));
+    let mut open: HashMap<i32, ProxyRequest> = HashMap::new();
     loop {
         let (way, frame) = tokio::select! {
-            frame = from_client.next() => (Way::Request, frame?),
-            frame = from_broker.next() => (Way::Response, frame?),
+            frame = from_client.next() => (ProxyDirection::Request, frame?),
+            frame = from_broker.next() => (ProxyDirection::Response, frame?),
         };
         let Some(frame) = frame else { return Ok(()) };
         let request = match way {
-            Way::Request => match header(&frame, connection) {
+            ProxyDirection::Request => match header(&frame, connection) {
                 Some((correlation, request)) => {
                     open.insert(correlation, request.clone());
                     Some(request)
                 }
                 None => None,
             },
-            Way::Response => {
+            ProxyDirection::Response => {
                 frame.get(4..8).and_then(|id| open.remove(&i32::from_be_bytes([id[0], id[1], id[2], id[3]])))
             }
         };
-        let act = request.as_ref().map_or(Act::Pass, |request| shared.decide(way, request));
+        let act = request.as_ref().map_or(ProxyAction::Pass, |request| shared.decide(way, request));
         match act {
-            Act::Pass => {}
-            Act::Delay(time) => tokio::time::sleep(time).await,
-            Act::Release => {
+            ProxyAction::Pass => {}
+            ProxyAction::Delay(time) => tokio::time::sleep(time).await,
+            ProxyAction::Release => {
                 if let Some(request) = &request {
                     shared.release(&request.client).await;
                 }
             }
-            Act::Hold => {
+            ProxyAction::Hold => {
                 let client = request.map(|request| request.client).unwrap_or_default();
-                locked(&shared.held).push(Held { client, frame, from_broker, to_broker });
+                locked(&shared.held).push(HeldProxyRequest { client, frame, from_broker, to_broker });
                 return Ok(()); // the client's halves are dropped here: cut
             }
-            Act::Cut => return Ok(()),
-            Act::Swallow => continue,
+            ProxyAction::Cut => return Ok(()),
+            ProxyAction::Swallow => continue,
         }
         match way {
-            Way::Request => to_broker.write_all(&frame).await?,
-            Way::Response => to_client.write_all(&frame).await?,
+            ProxyDirection::Request => to_broker.write_all(&frame).await?,
+            ProxyDirection::Response => to_client.write_all(&frame).await?,
         }
     }
 }
 
 /// Correlation id and what a plan may look at.
-fn header(frame: &[u8], connection: u64) -> Option<(i32, Request)> {
+fn header(frame: &[u8], connection: u64) -> Option<(i32, ProxyRequest)> {
     let api = i16::from_be_bytes([*frame.get(4)?, *frame.get(5)?]);
     let id = frame.get(8..12)?;
     let length = i16::from_be_bytes([*frame.get(12)?, *frame.get(13)?]);
     let client = frame.get(14..14 + usize::try_from(length).unwrap_or(0))?;
-    let request = Request {
+    let request = ProxyRequest {
         api,
         client: String::from_utf8_lossy(client).into_owned(),
         connection,
@@ -275,12 +280,12 @@ fn header(frame: &[u8], connection: u64) -> Option<(i32, Request)> {
 }
 
 /// Cuts a stream into frames; a read that is given up loses nothing.
-struct Frames {
+struct ProxyFrameReader {
     stream: OwnedReadHalf,
     buffer: Vec<u8>,
 }
 
-impl Frames {
+impl ProxyFrameReader {
     fn new(stream: OwnedReadHalf) -> Self {
         Self { stream, buffer: Vec::with_capacity(64 << 10) }
     }

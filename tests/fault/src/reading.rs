@@ -7,16 +7,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use sluice_tests::Servers;
+use sluice_tests::TestServers;
 
 /// How long a broker may take to answer while others are dying.
 const CALL: Duration = Duration::from_secs(20);
 
-fn consumer(servers: &Servers, group: &str) -> BaseConsumer {
+fn consumer(servers: &TestServers, group: &str) -> BaseConsumer {
     configured(servers, group, "read_committed")
 }
 
-fn configured(servers: &Servers, group: &str, isolation: &str) -> BaseConsumer {
+fn configured(servers: &TestServers, group: &str, isolation: &str) -> BaseConsumer {
     ClientConfig::new()
         .set("bootstrap.servers", &servers.brokers)
         .set("client.id", "oracle")
@@ -38,7 +38,7 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
 }
 
 /// Lends every committed record of a topic, up to its end as it is now, to `take`; each partition in its order.
-pub fn committed(servers: &Servers, topic: &str, take: impl FnMut(&BorrowedMessage<'_>)) {
+pub fn committed(servers: &TestServers, topic: &str, take: impl FnMut(&BorrowedMessage<'_>)) {
     let consumer = consumer(servers, "oracle");
     let from = partitions(&consumer, topic).into_iter().map(|partition| (partition, 0)).collect();
     read(&consumer, topic, &from, take);
@@ -46,7 +46,7 @@ pub fn committed(servers: &Servers, topic: &str, take: impl FnMut(&BorrowedMessa
 
 /// One past the last committed record of every partition of a topic that holds any: read from behind, since markers and
 /// aborted records may follow it.
-pub fn committed_ends(servers: &Servers, topic: &str) -> BTreeMap<i32, i64> {
+pub fn committed_ends(servers: &TestServers, topic: &str) -> BTreeMap<i32, i64> {
     let consumer = consumer(servers, "oracle");
     let mut open = ends(servers, topic);
     let (mut found, mut reach) = (BTreeMap::new(), 1_000);
@@ -90,14 +90,14 @@ fn read(
 }
 
 /// How many committed records a topic holds.
-pub fn count(servers: &Servers, topic: &str) -> u64 {
+pub fn count(servers: &TestServers, topic: &str) -> u64 {
     let mut count = 0;
     committed(servers, topic, |_| count += 1);
     count
 }
 
 /// The end of every partition of a topic (the high watermark; transaction markers count).
-pub fn ends(servers: &Servers, topic: &str) -> BTreeMap<i32, i64> {
+pub fn ends(servers: &TestServers, topic: &str) -> BTreeMap<i32, i64> {
     let consumer = consumer(servers, "oracle");
     let end = |partition| Some((partition, consumer.fetch_watermarks(topic, partition, CALL).ok()?.1));
     partitions(&consumer, topic).into_iter().filter_map(end).collect()
@@ -137,11 +137,11 @@ pub fn source(text: &str) -> Option<(i32, i64)> {
 }
 
 /// Waits at the end of a topic for what comes, committed or not.
-pub struct Tail(BaseConsumer);
+pub struct TopicTailReader(BaseConsumer);
 
-impl Tail {
+impl TopicTailReader {
     /// Stands at the end of every partition when it comes back.
-    pub fn new(servers: &Servers, topic: &str) -> Self {
+    pub fn new(servers: &TestServers, topic: &str) -> Self {
         let consumer = configured(servers, "oracle", "read_uncommitted");
         read(&consumer, topic, &ends(servers, topic), |_| ());
         Self(consumer)
@@ -160,14 +160,14 @@ impl Tail {
 }
 
 /// Asks where a group stands; joins nothing.
-pub struct Positions {
+pub struct GroupPositionReader {
     consumer: BaseConsumer,
     list: TopicPartitionList,
 }
 
-impl Positions {
+impl GroupPositionReader {
     /// Of `group` in `topic`.
-    pub fn new(servers: &Servers, group: &str, topic: &str) -> Self {
+    pub fn new(servers: &TestServers, group: &str, topic: &str) -> Self {
         // Else the answer waits while any transaction holds offsets of the group; what is told is committed either way.
         let consumer = configured(servers, group, "read_uncommitted");
         let mut list = TopicPartitionList::new();

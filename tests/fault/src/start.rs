@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use sluice_tests::worker::Worker;
+use sluice_tests::worker::TestWorkerProcess;
 
-use crate::reading::Tail;
-use crate::trial::{PATIENCE, Trial};
+use crate::reading::TopicTailReader;
+use crate::trial::{FaultTrial, PATIENCE};
 
 /// Starts a masker so many times, each time with records that wait; one JSON line per figure. The time is from the
 /// start of its process until its first output lies in the broker's log; the first round makes the group.
@@ -16,16 +16,16 @@ use crate::trial::{PATIENCE, Trial};
 /// A round without an output.
 pub fn run(rounds: usize) -> anyhow::Result<()> {
     let servers = sluice_tests::servers();
-    let mut trial = Trial::new("start", &servers, &servers);
+    let mut trial = FaultTrial::new("start", &servers, &servers);
     trial.default_timeouts();
     let file = trial.masker_file("one", "");
     let mut seconds = vec![];
     for _ in 0..rounds {
         trial.feed.send(1_000);
         trial.feed.flush();
-        let tail = Tail::new(&servers, &trial.contract.masked());
+        let tail = TopicTailReader::new(&servers, &trial.contract.masked());
         let began = Instant::now();
-        let mut worker = Worker::start("masker", &file);
+        let mut worker = TestWorkerProcess::start("masker", &file);
         let first = tail.next(Duration::from_secs(30)).context("no output within 30 s")?;
         seconds.push((first - began).as_secs_f64());
         trial.settled();

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rdkafka::message::{BorrowedMessage, Message as _};
-use sluice_tests::Servers;
+use sluice_tests::TestServers;
 use sluice_tests::clients::schema_of;
-use sluice_tests::contract::Contract;
-use sluice_tests::worker::Worker;
+use sluice_tests::contract::TestContract;
+use sluice_tests::worker::TestWorkerProcess;
 
-use crate::feed::Feed;
-use crate::oracle::{Counts, Findings, Oracle};
-use crate::reading::{self, Positions, number, source};
+use crate::feed::EventFeed;
+use crate::oracle::{OracleCounts, OracleFindings, RecordOracle};
+use crate::reading::{self, GroupPositionReader, number, source};
 use crate::{landed, seed};
 
 /// How long a busy machine may take until everything has come through.
@@ -22,15 +22,15 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 const KEYS: usize = 97;
 
 /// A run of one row.
-pub struct Trial {
+pub struct FaultTrial {
     /// The contract: topics, folder, key.
-    pub contract: Contract,
+    pub contract: TestContract,
     /// Kafka without a proxy, for feed and oracle.
-    pub direct: Servers,
+    pub direct: TestServers,
     /// The seed's random choices.
     pub rng: StdRng,
     /// The generator.
-    pub feed: Feed,
+    pub feed: EventFeed,
     seed: u64,
     /// librdkafka properties of the workers.
     properties: Vec<(String, String)>,
@@ -39,7 +39,7 @@ pub struct Trial {
 
 /// What a worker reached at most.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Peak {
+pub struct WorkerPeak {
     /// Resident memory in bytes, its program's pages included.
     pub bytes: u64,
     /// What it had allocated, in bytes, whenever it was looked at.
@@ -48,27 +48,27 @@ pub struct Peak {
     pub descriptors: usize,
 }
 
-impl Peak {
+impl WorkerPeak {
     /// Looks at a worker.
-    pub fn look(&mut self, worker: &Worker) {
+    pub fn look(&mut self, worker: &TestWorkerProcess) {
         self.bytes = self.bytes.max(worker.peak_bytes());
         self.own = self.own.max(worker.own_bytes());
         self.descriptors = self.descriptors.max(worker.descriptors());
     }
 }
 
-impl Trial {
+impl FaultTrial {
     /// A run named `row`; `workers` is how workers reach the servers, `direct` how the oracle does.
-    pub fn new(row: &str, workers: &Servers, direct: &Servers) -> Self {
+    pub fn new(row: &str, workers: &TestServers, direct: &TestServers) -> Self {
         Self::seeded(row, workers, direct, None)
     }
 
     /// The same with a given seed, if there is one.
-    pub fn seeded(row: &str, workers: &Servers, direct: &Servers, seed: Option<u64>) -> Self {
+    pub fn seeded(row: &str, workers: &TestServers, direct: &TestServers, seed: Option<u64>) -> Self {
         let (seed, rng) = seed::seeded(row, seed);
-        let contract = Contract::applied(row, workers.clone());
+        let contract = TestContract::applied(row, workers.clone());
         let (schema, _) = schema_of(direct, &format!("{}-value", contract.raw()));
-        let feed = Feed::new(direct, &contract.raw(), schema, KEYS);
+        let feed = EventFeed::new(direct, &contract.raw(), schema, KEYS);
         // Short time-outs keep the runs short and prove the same. `client.id` lets the proxy know whose frames they are.
         let properties =
             [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "1000"), ("client.id", row)];
@@ -121,8 +121,8 @@ impl Trial {
     }
 
     /// A masker that commits every 100 ms.
-    pub fn masker(&self, instance: &str, environment: &[(&str, &str)]) -> Worker {
-        Worker::start_with("masker", &self.masker_file(instance, "commit_ms: 100"), environment)
+    pub fn masker(&self, instance: &str, environment: &[(&str, &str)]) -> TestWorkerProcess {
+        TestWorkerProcess::start_with("masker", &self.masker_file(instance, "commit_ms: 100"), environment)
     }
 
     /// The archive below the run's folder, as a store of a sink.
@@ -141,8 +141,8 @@ impl Trial {
     }
 
     /// Where the group of maskers stands.
-    pub fn positions(&self) -> Positions {
-        Positions::new(&self.direct, self.group(), &self.contract.raw())
+    pub fn positions(&self) -> GroupPositionReader {
+        GroupPositionReader::new(&self.direct, self.group(), &self.contract.raw())
     }
 
     /// Waits until the group of maskers has committed everything that was acknowledged so far; how long it took.
@@ -152,7 +152,11 @@ impl Trial {
     }
 
     /// The same, watching workers' peaks on the way.
-    pub fn settled_within(&self, patience: Duration, watched: &mut [(&Worker, &mut Peak)]) -> Duration {
+    pub fn settled_within(
+        &self,
+        patience: Duration,
+        watched: &mut [(&TestWorkerProcess, &mut WorkerPeak)],
+    ) -> Duration {
         let (began, ends) = (Instant::now(), self.feed.ends());
         self.reached(&self.positions(), &ends, patience, watched);
         began.elapsed()
@@ -160,10 +164,10 @@ impl Trial {
 
     fn reached(
         &self,
-        positions: &Positions,
+        positions: &GroupPositionReader,
         ends: &BTreeMap<i32, i64>,
         patience: Duration,
-        watched: &mut [(&Worker, &mut Peak)],
+        watched: &mut [(&TestWorkerProcess, &mut WorkerPeak)],
     ) {
         let deadline = Instant::now() + patience;
         loop {
@@ -194,12 +198,12 @@ impl Trial {
         &self,
         group: &str,
         patience: Duration,
-        watched: &mut [(&Worker, &mut Peak)],
+        watched: &mut [(&TestWorkerProcess, &mut WorkerPeak)],
     ) -> Duration {
         let began = Instant::now();
         let topic = self.contract.masked();
         let ends = reading::committed_ends(&self.direct, &topic);
-        self.reached(&Positions::new(&self.direct, group, &topic), &ends, patience, watched);
+        self.reached(&GroupPositionReader::new(&self.direct, group, &topic), &ends, patience, watched);
         began.elapsed()
     }
 
@@ -207,14 +211,14 @@ impl Trial {
     ///
     /// # Errors
     /// Its findings.
-    pub fn judge(&self) -> Result<Counts, Findings> {
+    pub fn judge(&self) -> Result<OracleCounts, OracleFindings> {
         self.judge_and(|_| ())
     }
 
     /// The same; `also` is lent every record of the masked topic.
-    fn judge_and(&self, mut also: impl FnMut(&BorrowedMessage<'_>)) -> Result<Counts, Findings> {
+    fn judge_and(&self, mut also: impl FnMut(&BorrowedMessage<'_>)) -> Result<OracleCounts, OracleFindings> {
         self.feed.flush();
-        let mut oracle = Oracle::new(self.feed.sent());
+        let mut oracle = RecordOracle::new(self.feed.sent());
         reading::committed(&self.direct, &self.contract.raw(), |message| {
             let number = message.payload().filter(|_| !is_poison(message)).and_then(number);
             oracle.source(place(message), number);
@@ -237,7 +241,7 @@ impl Trial {
     }
 
     /// The same, and nothing may be found.
-    pub fn holds(&self) -> Counts {
+    pub fn holds(&self) -> OracleCounts {
         self.judge().unwrap_or_else(|findings| {
             panic!("{} (SEED={}) is red:\n{findings}", self.contract.name, self.seed)
         })
@@ -247,20 +251,20 @@ impl Trial {
     ///
     /// # Errors
     /// What is not, by store.
-    pub fn judge_landed(&self) -> Result<u64, Findings> {
-        let mut placed = landed::Placed::default();
+    pub fn judge_landed(&self) -> Result<u64, OracleFindings> {
+        let mut placed = landed::ArchivePositionCounts::default();
         reading::committed(&self.direct, &self.contract.masked(), |message| placed.expect(place(message)));
         self.judge_stores(placed)
     }
 
     /// Both at once: what the oracle says, and what of the masked topic is in the stores. The topic is read once.
-    pub fn judge_all(&self) -> (Result<Counts, Findings>, Result<u64, Findings>) {
-        let mut placed = landed::Placed::default();
+    pub fn judge_all(&self) -> (Result<OracleCounts, OracleFindings>, Result<u64, OracleFindings>) {
+        let mut placed = landed::ArchivePositionCounts::default();
         let counts = self.judge_and(|message| placed.expect(place(message)));
         (counts, self.judge_stores(placed))
     }
 
-    fn judge_stores(&self, mut placed: landed::Placed) -> Result<u64, Findings> {
+    fn judge_stores(&self, mut placed: landed::ArchivePositionCounts) -> Result<u64, OracleFindings> {
         landed::archive(&self.contract.file("archive"), &mut placed);
         landed::lake(&self.contract.file("lake"), &self.contract.masked(), &placed)?;
         placed.verdict()

@@ -16,12 +16,12 @@ use axum::Router;
 use axum::extract::Query;
 use axum::routing::get;
 use bytes::Bytes;
-use sluice_collector::{Config, RunOptions};
+use sluice_collector::{CollectorConfig, RunOptions};
+use sluice_kafka::admin::KafkaAdmin;
 use sluice_runtime::config::{KafkaSection, RegistrySection};
-use sluice_runtime::kafka::admin::Admin;
-use sluice_runtime::registry::Registry;
-use sluice_runtime::status::Status;
-use sluice_stack::{Stack, process};
+use sluice_runtime::registry::SchemaRegistry;
+use sluice_runtime::status::WorkerStatus;
+use sluice_stack::{ServerStack, process};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ const REPLICAS: usize = 4;
 /// In the environment of a child: the job's file.
 const CHILD: &str = "BENCH_CHILD";
 
-type Arrivals = Arc<Mutex<Vec<Instant>>>;
+type BenchArrivalTimes = Arc<Mutex<Vec<Instant>>>;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -71,7 +71,7 @@ fn pages() -> Vec<Bytes> {
     (0..PAGES).map(page).collect()
 }
 
-async fn api(arrivals: Arrivals) -> String {
+async fn api(arrivals: BenchArrivalTimes) -> String {
     let pages = pages();
     let json = [("content-type", "application/json")];
     let page = move |Query(query): Query<HashMap<String, String>>| {
@@ -111,13 +111,13 @@ fn usage(pid: u32) -> Option<(f64, u64)> {
     Some((ticks as f64 / 100.0, peak))
 }
 
-struct Bench {
-    stack: Stack,
+struct CollectorPageBench {
+    stack: ServerStack,
     folder: PathBuf,
     api: String,
 }
 
-impl Bench {
+impl CollectorPageBench {
     async fn prepare(&self) {
         let write = |name: &str, text: &str| std::fs::write(self.folder.join(name), text).unwrap();
         write("url", self.stack.mariadb_url());
@@ -126,14 +126,14 @@ impl Bench {
             properties: BTreeMap::new(),
             secrets: BTreeMap::new(),
         };
-        let admin = Admin::new(&kafka).unwrap();
+        let admin = KafkaAdmin::new(&kafka).unwrap();
         for topic in [TOPIC.to_owned(), sluice_contract::dead_letter_topic(TOPIC)] {
             admin.create(&topic, 4, 1, &BTreeMap::new()).await.unwrap();
         }
         let contracts = sluice_runtime::contracts::load(Path::new(&schemas())).unwrap();
         let contract = contracts.iter().find(|contract| contract.raw_topic == TOPIC).unwrap();
         let registry = RegistrySection { url: self.stack.registry_url().to_owned(), token: None };
-        let registry = Registry::new(&registry).unwrap();
+        let registry = SchemaRegistry::new(&registry).unwrap();
         registry.register(&sluice_contract::value_subject(TOPIC), contract.value.json()).await.unwrap();
     }
 
@@ -212,10 +212,10 @@ fn schemas() -> String {
 /// The collector as `sluice run collector --once` runs it.
 fn child(job: &Path) {
     sluice_runtime::telemetry::init();
-    let config = Config::load(job).unwrap_or_else(|errors| panic!("{errors}"));
+    let config = CollectorConfig::load(job).unwrap_or_else(|errors| panic!("{errors}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let options = RunOptions { once: true, progress: false };
-    let status = Status::new("collector", &["kafka", "registry", "database"]);
+    let status = WorkerStatus::new("collector", &["kafka", "registry", "database"]);
     runtime.block_on(sluice_collector::run(config, options, status, CancellationToken::new())).unwrap();
 }
 
@@ -259,12 +259,12 @@ fn main() {
         return;
     }
     let ids = number("BENCH_IDS", 5_000);
-    let stack = Stack::builder().kafka(1).registry().mariadb().start().expect("the servers start");
+    let stack = ServerStack::builder().kafka(1).registry().mariadb().start().expect("the servers start");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let arrivals = Arrivals::default();
+    let arrivals = BenchArrivalTimes::default();
     let api = runtime.block_on(api(Arc::clone(&arrivals)));
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench { stack, folder: folder.path().to_owned(), api };
+    let bench = CollectorPageBench { stack, folder: folder.path().to_owned(), api };
     runtime.block_on(bench.prepare());
 
     // Interleaved, because machines are not the same from one minute to the next; said are medians.

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::client::Trouble;
-use crate::config::{AuthConfig, HmacConfig, OauthConfig, RawEncoding};
+use crate::client::AnswerTrouble;
+use crate::config::{AuthConfig, HmacConfig, OauthConfig, RawSignatureFormat};
 
 /// A token is fetched anew when so much of its life is left, but for short-lived ones.
 const EARLY: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ const USUAL_LIFE: Duration = Duration::from_secs(300);
 const LARGEST_TOKEN: usize = 1 << 20;
 
 /// Puts credentials on requests to the API's own origin.
-pub(crate) struct Auth {
+pub(crate) struct ApiAuthenticator {
     config: AuthConfig,
     /// The token that OAuth 2.0 gave last, and when to fetch the next one.
     token: Mutex<Option<(HeaderValue, Instant)>>,
@@ -35,14 +35,14 @@ pub(crate) struct Auth {
 
 /// What is added to a request.
 #[derive(Default)]
-pub(crate) struct Signed {
+pub(crate) struct RequestCredentials {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) query: Option<(String, String)>,
 }
 
 /// A token endpoint's answer (RFC 6749, 5.1).
 #[derive(Deserialize)]
-struct Token {
+struct OauthTokenAnswer {
     access_token: String,
     #[serde(default)]
     expires_in: Option<f64>,
@@ -53,7 +53,7 @@ pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-impl Auth {
+impl ApiAuthenticator {
     pub(crate) fn new(config: AuthConfig) -> Self {
         Self { config, token: Mutex::default(), fetching: tokio::sync::Mutex::default() }
     }
@@ -64,30 +64,30 @@ impl Auth {
         http: &reqwest::Client,
         url: &Url,
         body: Option<&str>,
-    ) -> Result<Signed, Trouble> {
+    ) -> Result<RequestCredentials, AnswerTrouble> {
         Ok(match &self.config {
-            AuthConfig::None => Signed::default(),
+            AuthConfig::None => RequestCredentials::default(),
             AuthConfig::Header(name, value) => {
-                Signed { headers: vec![(name.clone(), value.clone())], query: None }
+                RequestCredentials { headers: vec![(name.clone(), value.clone())], query: None }
             }
             AuthConfig::Query(name, value) => {
-                Signed { headers: Vec::new(), query: Some((name.clone(), value.clone())) }
+                RequestCredentials { headers: Vec::new(), query: Some((name.clone(), value.clone())) }
             }
             AuthConfig::Oauth2(config) => {
                 let token = self.token(http, config).await?;
-                Signed { headers: vec![(AUTHORIZATION, token)], query: None }
+                RequestCredentials { headers: vec![(AUTHORIZATION, token)], query: None }
             }
             AuthConfig::Hmac(config) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 let headers = signature(config, url, body, now).into();
-                Signed { headers, query: None }
+                RequestCredentials { headers, query: None }
             }
         })
     }
 
     /// The API refused a request with 401. `true`: the token it carried may have been taken back before its time, and
     /// a new one is worth an attempt.
-    pub(crate) fn refused(&self, with: &Signed) -> bool {
+    pub(crate) fn refused(&self, with: &RequestCredentials) -> bool {
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         // Another request may have been refused first, and the token be a new one already.
         if token.as_ref().is_some_and(|(current, _)| with.headers.iter().any(|(_, value)| value == current)) {
@@ -96,7 +96,11 @@ impl Auth {
         matches!(self.config, AuthConfig::Oauth2(_))
     }
 
-    async fn token(&self, http: &reqwest::Client, config: &OauthConfig) -> Result<HeaderValue, Trouble> {
+    async fn token(
+        &self,
+        http: &reqwest::Client,
+        config: &OauthConfig,
+    ) -> Result<HeaderValue, AnswerTrouble> {
         if let Some(token) = self.current() {
             return Ok(token);
         }
@@ -117,7 +121,10 @@ impl Auth {
     }
 }
 
-async fn fetch(http: &reqwest::Client, config: &OauthConfig) -> Result<(HeaderValue, Duration), Trouble> {
+async fn fetch(
+    http: &reqwest::Client,
+    config: &OauthConfig,
+) -> Result<(HeaderValue, Duration), AnswerTrouble> {
     let form = {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
@@ -131,7 +138,7 @@ async fn fetch(http: &reqwest::Client, config: &OauthConfig) -> Result<(HeaderVa
         .header(AUTHORIZATION, config.client.clone())
         .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form);
-    let away = |what: &str| Trouble::Passing {
+    let away = |what: &str| AnswerTrouble::Passing {
         what: format!("the token endpoint: {what}"),
         asked: None,
         outage: true,
@@ -139,7 +146,7 @@ async fn fetch(http: &reqwest::Client, config: &OauthConfig) -> Result<(HeaderVa
     let response = request.send().await.map_err(|_| away("no answer"))?;
     let status = response.status();
     if matches!(status.as_u16(), 400 | 401 | 403) {
-        return Err(Trouble::Denied(status.as_u16()));
+        return Err(AnswerTrouble::Denied(status.as_u16()));
     }
     if !status.is_success() {
         return Err(away(&format!("it says {status}")));
@@ -152,7 +159,8 @@ async fn fetch(http: &reqwest::Client, config: &OauthConfig) -> Result<(HeaderVa
             return Err(away("its answer is not a token"));
         }
     }
-    let token: Token = serde_json::from_slice(&body).map_err(|_| away("its answer is not a token"))?;
+    let token: OauthTokenAnswer =
+        serde_json::from_slice(&body).map_err(|_| away("its answer is not a token"))?;
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.access_token))
         .map_err(|_| away("its answer is not a token"))?;
     value.set_sensitive(true);
@@ -192,8 +200,8 @@ fn signature(config: &HmacConfig, url: &Url, body: Option<&str>, now: u64) -> [(
     mac.update(text.as_bytes());
     let code = mac.finalize().into_bytes();
     let code = match config.encoding {
-        RawEncoding::Hex => hex::encode(code),
-        RawEncoding::Base64 => STANDARD.encode(code),
+        RawSignatureFormat::Hex => hex::encode(code),
+        RawSignatureFormat::Base64 => STANDARD.encode(code),
     };
     let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
     let mut signed = value(&format!("{}{code}", config.prefix));
@@ -219,7 +227,7 @@ mod tests {
             header: HeaderName::from_static("x-signature"),
             prefix: "v1=".into(),
             timestamp_header: HeaderName::from_static("x-timestamp"),
-            encoding: RawEncoding::Hex,
+            encoding: RawSignatureFormat::Hex,
         };
         let url = Url::parse("http://h/v1/{method}?page=2").unwrap();
         let [(_, signed), (_, time)] = signature(&config, &url, None, 7);
@@ -240,16 +248,16 @@ mod tests {
             client: HeaderValue::from_static("Basic x"),
             scope: None,
         };
-        let auth = Auth::new(AuthConfig::Oauth2(config));
+        let auth = ApiAuthenticator::new(AuthConfig::Oauth2(config));
         let holds = |token: &'static str| {
             let value = HeaderValue::from_static(token);
             *auth.token.lock().unwrap() = Some((value.clone(), Instant::now() + USUAL_LIFE));
-            Signed { headers: vec![(AUTHORIZATION, value)], query: None }
+            RequestCredentials { headers: vec![(AUTHORIZATION, value)], query: None }
         };
         let old = holds("Bearer old");
         assert!(auth.refused(&old) && auth.current().is_none());
         holds("Bearer new");
         assert!(auth.refused(&old) && auth.current().is_some());
-        assert!(!Auth::new(AuthConfig::None).refused(&old));
+        assert!(!ApiAuthenticator::new(AuthConfig::None).refused(&old));
     }
 }

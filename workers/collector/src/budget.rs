@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_lease::{Budgets, Request};
-use sluice_runtime::status::Status;
+use sluice_lease::{BudgetRequest, SharedBudgets};
+use sluice_runtime::status::WorkerStatus;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Api, Gate, Politeness};
+use crate::client::{ApiClient, ApiPoliteness, RateGate};
 
 /// Between renewals.
 const RENEW: Duration = Duration::from_millis(400);
@@ -24,7 +24,12 @@ const MARGIN: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Until `stop`; then the tokens are given back.
-pub(crate) async fn keep(api: &Api, budgets: &Budgets, status: &Status, stop: &CancellationToken) {
+pub(crate) async fn keep(
+    api: &ApiClient,
+    budgets: &SharedBudgets,
+    status: &WorkerStatus,
+    stop: &CancellationToken,
+) {
     let gates = api.polite().gates();
     if gates.is_empty() {
         return;
@@ -44,7 +49,7 @@ pub(crate) async fn keep(api: &Api, budgets: &Budgets, status: &Status, stop: &C
 }
 
 /// Renews the leases, for ever.
-async fn renewals(gates: &[Arc<Gate>], budgets: &Budgets, status: &Status) {
+async fn renewals(gates: &[Arc<RateGate>], budgets: &SharedBudgets, status: &WorkerStatus) {
     loop {
         let mut failed = None;
         for gate in gates {
@@ -62,7 +67,7 @@ async fn renewals(gates: &[Arc<Gate>], budgets: &Budgets, status: &Status) {
 
 /// Tells the others what the API has said, and looks for what it has said to them, whenever a request is about to be
 /// sent; for ever. The rule is at the head of `client/clearance.rs`.
-async fn looks(polite: &Politeness, budgets: &Budgets, status: &Status) {
+async fn looks(polite: &ApiPoliteness, budgets: &SharedBudgets, status: &WorkerStatus) {
     let names: Vec<&str> = polite.gates().iter().map(|gate| gate.name()).collect();
     loop {
         polite.clearance().news().await;
@@ -97,10 +102,10 @@ async fn looks(polite: &Politeness, budgets: &Budgets, status: &Status) {
     }
 }
 
-async fn renew(gate: &Arc<Gate>, budgets: &Budgets) -> Result<(), sluice_lease::LeaseError> {
+async fn renew(gate: &Arc<RateGate>, budgets: &SharedBudgets) -> Result<(), sluice_lease::LeaseError> {
     let demand = gate.demand();
     let lease = LEASE.saturating_add(gate.tail());
-    let request = Request {
+    let request = BudgetRequest {
         budget: gate.name(),
         total: gate.total(),
         wanted: demand.wanted,
@@ -116,7 +121,7 @@ async fn renew(gate: &Arc<Gate>, budgets: &Budgets) -> Result<(), sluice_lease::
     Ok(())
 }
 
-async fn any_hungry(gates: &[Arc<Gate>]) {
+async fn any_hungry(gates: &[Arc<RateGate>]) {
     let mut waiting: Vec<_> = gates.iter().map(|gate| Box::pin(gate.hungry())).collect();
     std::future::poll_fn(|context| {
         let any = waiting.iter_mut().any(|gate| gate.as_mut().poll(context).is_ready());

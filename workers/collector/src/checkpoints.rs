@@ -1,7 +1,7 @@
 //! Page checkpoints in Kafka: what makes a page and the memory of it one thing.
 //!
 //! In transactional mode every page is published together with a record in the job's compacted checkpoint topic:
-//! key `<id>/<endpoint>`, value JSON ([`Checkpoint`]). Who takes an id over from a holder that may be dead, slow or
+//! key `<id>/<endpoint>`, value JSON ([`PageCheckpoint`]). Who takes an id over from a holder that may be dead, slow or
 //! only cut off from the database does this, in this order:
 //!
 //! ```text
@@ -19,16 +19,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sluice_core::{Fault, NextOffset, RecordRef};
-use sluice_lease::{Claim, Claims, Tally};
+use sluice_kafka::{KafkaProducer, OutgoingRecord};
+use sluice_lease::{ClaimTally, IdClaim, JobClaims};
 use sluice_runtime::config::KafkaSection;
-use sluice_runtime::kafka::{self, Outgoing, Producer};
 
-use crate::incremental::Marks;
+use crate::incremental::IncrementalMarks;
 use crate::process::PartMark;
 
 /// Where an id goes on: before this page. The text of it stands in the claim's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Position {
+pub(crate) struct PagePosition {
     pub(crate) endpoint: String,
     /// 0-based.
     pub(crate) page: u64,
@@ -44,19 +44,19 @@ pub(crate) struct Position {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowMark {
     #[serde(flatten)]
-    pub(crate) at: Position,
-    #[serde(default, skip_serializing_if = "Marks::is_empty")]
-    pub(crate) marks: Marks,
+    pub(crate) at: PagePosition,
+    #[serde(default, skip_serializing_if = "IncrementalMarks::is_empty")]
+    pub(crate) marks: IncrementalMarks,
 }
 
 /// The value of a checkpoint record: how far the id is, behind the page that it was written with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Checkpoint {
+pub(crate) struct PageCheckpoint {
     pub(crate) run: i64,
     /// Where to go on; nothing if every endpoint is complete.
-    pub(crate) at: Option<Position>,
-    #[serde(default, skip_serializing_if = "Marks::is_empty")]
-    pub(crate) marks: Marks,
+    pub(crate) at: Option<PagePosition>,
+    #[serde(default, skip_serializing_if = "IncrementalMarks::is_empty")]
+    pub(crate) marks: IncrementalMarks,
     pub(crate) pages: i64,
     pub(crate) records: i64,
     pub(crate) rejects: i64,
@@ -67,7 +67,7 @@ pub(crate) struct Checkpoint {
 #[derive(Default)]
 pub(crate) struct CheckpointLog {
     from: BTreeMap<i32, NextOffset>,
-    newest: HashMap<String, Checkpoint>,
+    newest: HashMap<String, PageCheckpoint>,
     barriers: HashSet<(i32, Vec<u8>)>,
 }
 
@@ -78,7 +78,7 @@ const BARRIER: &str = "barrier";
 /// Longer than any transaction may stay open.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-impl Position {
+impl PagePosition {
     pub(crate) fn first(endpoint: &str) -> Self {
         Self { endpoint: endpoint.to_owned(), page: 0, token: None, part: None }
     }
@@ -95,22 +95,27 @@ impl RowMark {
     }
 
     /// Can a row remember this? APIs choose the texts in it.
-    pub(crate) fn fits(at: &Position, marks: &Marks) -> bool {
+    pub(crate) fn fits(at: &PagePosition, marks: &IncrementalMarks) -> bool {
         let texts = at.endpoint.len() + at.token.as_ref().map_or(0, String::len) + marks.length();
         // Nearly all are far from it, and need not be written down to know: JSON makes six bytes of one at most.
-        let most = Claims::LONGEST_MARK - BESIDE;
+        let most = JobClaims::LONGEST_MARK - BESIDE;
         texts * 6 <= most || Self { at: at.clone(), marks: marks.clone() }.to_text().len() <= most
     }
 }
 
-impl Checkpoint {
-    pub(crate) fn new(run: i64, at: Option<Position>, marks: Marks, tally: Tally) -> Self {
-        let Tally { pages, records, rejects, bytes } = tally;
+impl PageCheckpoint {
+    pub(crate) fn new(
+        run: i64,
+        at: Option<PagePosition>,
+        marks: IncrementalMarks,
+        tally: ClaimTally,
+    ) -> Self {
+        let ClaimTally { pages, records, rejects, bytes } = tally;
         Self { run, at, marks, pages, records, rejects, bytes }
     }
 
-    pub(crate) const fn tally(&self) -> Tally {
-        Tally { pages: self.pages, records: self.records, rejects: self.rejects, bytes: self.bytes }
+    pub(crate) const fn tally(&self) -> ClaimTally {
+        ClaimTally { pages: self.pages, records: self.records, rejects: self.rejects, bytes: self.bytes }
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -126,7 +131,7 @@ pub(crate) fn key(id: &str, endpoint: &str) -> String {
 impl CheckpointLog {
     /// The checkpoint to go on from, unless the claim's row knows more of this run. What both know as well is taken
     /// from here: only here is "complete" told from "not begun".
-    pub(crate) fn newest(&self, claim: &Claim) -> Option<&Checkpoint> {
+    pub(crate) fn newest(&self, claim: &IdClaim) -> Option<&PageCheckpoint> {
         let newest = self.newest.get(&claim.id)?;
         (newest.run == claim.run && newest.pages >= claim.tally.pages).then_some(newest)
     }
@@ -142,7 +147,7 @@ impl CheckpointLog {
         let started = Instant::now();
         loop {
             let mut from = std::mem::take(&mut self.from);
-            let read = kafka::read_to_end(kafka, topic, &mut from, |record| self.take(record));
+            let read = sluice_kafka::read_to_end(kafka, topic, &mut from, |record| self.take(record));
             self.from = from;
             read?;
             if partitions.iter().all(|&partition| self.barriers.contains(&(partition, nonce.to_vec()))) {
@@ -165,13 +170,13 @@ impl CheckpointLog {
             return;
         }
         let Some((id, _)) = key.rsplit_once('/') else { return };
-        let Some(value) = record.value.and_then(|value| serde_json::from_slice::<Checkpoint>(value).ok())
+        let Some(value) = record.value.and_then(|value| serde_json::from_slice::<PageCheckpoint>(value).ok())
         else {
             return;
         };
         // Parts of one page differ in their records only.
-        let far = |of: &Checkpoint| (of.run, of.pages, of.records + of.rejects);
-        let newer = |old: &Checkpoint| far(&value) >= far(old);
+        let far = |of: &PageCheckpoint| (of.run, of.pages, of.records + of.rejects);
+        let newer = |old: &PageCheckpoint| far(&value) >= far(old);
         if self.newest.get(id).is_none_or(newer) {
             self.newest.insert(id.to_owned(), value);
         }
@@ -180,7 +185,7 @@ impl CheckpointLog {
 
 /// The partitions of the checkpoint topic.
 pub(crate) fn partitions(kafka: &KafkaSection, topic: &str) -> Result<Vec<i32>, Fault> {
-    Ok(kafka::ends(kafka, topic)?.into_keys().map(|at| at.partition).collect())
+    Ok(sluice_kafka::ends(kafka, topic)?.into_keys().map(|at| at.partition).collect())
 }
 
 /// Takes a holder's transactional id away from it and leaves barriers in its name. Blocks.
@@ -191,7 +196,7 @@ pub(crate) fn fence(
     partitions: &[i32],
     nonce: &[u8],
 ) -> Result<(), Fault> {
-    let mut producer = Producer::transactional(kafka, holder, 8 << 20)?;
+    let mut producer = KafkaProducer::transactional(kafka, holder, 8 << 20)?;
     let mut written = || {
         producer.begin()?;
         for &partition in partitions {
@@ -208,8 +213,13 @@ pub(crate) fn barrier_key(partition: i32) -> String {
     format!("{BARRIER}-{partition}")
 }
 
-pub(crate) fn barrier<'a>(topic: &'a str, partition: i32, key: &'a str, nonce: &'a [u8]) -> Outgoing<'a> {
-    Outgoing {
+pub(crate) fn barrier<'a>(
+    topic: &'a str,
+    partition: i32,
+    key: &'a str,
+    nonce: &'a [u8],
+) -> OutgoingRecord<'a> {
+    OutgoingRecord {
         topic,
         partition: Some(partition),
         key: Some(key.as_bytes()),
@@ -224,8 +234,8 @@ mod tests {
     use super::*;
     use sluice_core::Offset;
 
-    fn tally(pages: i64) -> Tally {
-        Tally { pages, records: pages * 50, rejects: 0, bytes: 0 }
+    fn tally(pages: i64) -> ClaimTally {
+        ClaimTally { pages, records: pages * 50, rejects: 0, bytes: 0 }
     }
 
     fn give(log: &mut CheckpointLog, key: &str, value: &[u8]) {
@@ -242,23 +252,23 @@ mod tests {
         });
     }
 
-    fn claim(run: i64, pages: i64) -> Claim {
+    fn claim(run: i64, pages: i64) -> IdClaim {
         let id = "a/b".to_owned();
         let tally = tally(pages);
         let (taken_from, unwritten) = (vec!["x".into()], Duration::ZERO);
-        Claim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from, unwritten }
+        IdClaim { id, fence: 2, attempt: 2, run, next_page: None, tally, taken_from, unwritten }
     }
 
-    fn checkpoint(at: Option<Position>, tally: Tally) -> Vec<u8> {
-        Checkpoint::new(1, at, Marks::default(), tally).to_bytes()
+    fn checkpoint(at: Option<PagePosition>, tally: ClaimTally) -> Vec<u8> {
+        PageCheckpoint::new(1, at, IncrementalMarks::default(), tally).to_bytes()
     }
 
     #[test]
     fn the_newest_checkpoint_of_the_run_wins_over_the_row() {
         let mut log = CheckpointLog::default();
-        let at = Position { endpoint: "flights".into(), page: 2, token: Some("t".into()), part: None };
+        let at = PagePosition { endpoint: "flights".into(), page: 2, token: Some("t".into()), part: None };
         // Ids may hold slashes, endpoints not.
-        give(&mut log, &key("a/b", "aircraft"), &checkpoint(Some(Position::first("flights")), tally(1)));
+        give(&mut log, &key("a/b", "aircraft"), &checkpoint(Some(PagePosition::first("flights")), tally(1)));
         give(&mut log, &key("a/b", "flights"), &checkpoint(Some(at.clone()), tally(3)));
         // Compaction may leave an older one of another key behind a newer one.
         give(&mut log, &key("a/b", "aircraft"), &checkpoint(None, tally(1)));
@@ -279,12 +289,12 @@ mod tests {
     #[test]
     fn of_two_parts_of_a_page_the_later_one_counts() {
         let mut log = CheckpointLog::default();
-        let at = |records| Position {
+        let at = |records| PagePosition {
             part: Some(PartMark { records, hash: "h".into() }),
-            ..Position::first("flights")
+            ..PagePosition::first("flights")
         };
         for records in [10, 20] {
-            let tally = Tally { records, ..tally(1) };
+            let tally = ClaimTally { records, ..tally(1) };
             give(&mut log, &key("a/b", "flights"), &checkpoint(Some(at(records as u64)), tally));
         }
         assert_eq!(log.newest(&claim(1, 1)).unwrap().at, Some(at(20)));
@@ -292,11 +302,11 @@ mod tests {
 
     #[test]
     fn marks_come_back_from_their_text() {
-        let at = Position { endpoint: "flights".into(), page: 7, token: None, part: None };
-        let plain = RowMark { at: at.clone(), marks: Marks::default() };
+        let at = PagePosition { endpoint: "flights".into(), page: 7, token: None, part: None };
+        let plain = RowMark { at: at.clone(), marks: IncrementalMarks::default() };
         assert_eq!(plain.to_text(), r#"{"endpoint":"flights","page":7}"#);
-        let mut marks = Marks::default();
-        let high = crate::incremental::High { value: "9".into(), edge: vec![u64::MAX] };
+        let mut marks = IncrementalMarks::default();
+        let high = crate::incremental::IncrementalMaximum { value: "9".into(), edge: vec![u64::MAX] };
         marks.since.insert("flights".into(), high);
         for mark in [plain, RowMark { at, marks }] {
             assert_eq!(RowMark::parse(&mark.to_text()), Some(mark));

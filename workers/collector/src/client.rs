@@ -12,51 +12,51 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{StatusCode, Url};
 use sluice_core::Fault;
-use sluice_runtime::metrics::{self, Progress};
+use sluice_runtime::metrics::{self, ProgressCounter};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use answer::{Answer, Refusal, Trouble};
+pub(crate) use answer::{AnswerTrouble, ApiAnswer, PageRefusal};
 #[cfg(test)]
 pub(crate) use clearance::STALE;
-pub(crate) use gate::Gate;
-pub(crate) use polite::Politeness;
+pub(crate) use gate::RateGate;
+pub(crate) use polite::ApiPoliteness;
 
-use crate::auth::{Auth, Signed};
-use crate::config::{ApiConfig, Config, Endpoint, RawOnStatus, RawScope};
-use crate::pagination::Ask;
-use crate::request::Request;
+use crate::auth::{ApiAuthenticator, RequestCredentials};
+use crate::config::{ApiConfig, ApiEndpoint, CollectorConfig, RawHoldScope, RawStatusRule};
+use crate::pagination::PageSelector;
+use crate::request::PageRequest;
 use crate::retry_after;
-use crate::tape::Tape;
-use crate::template::Values;
+use crate::tape::AnswerTape;
+use crate::template::TemplateValues;
 
 /// Redirects followed in a row.
 const HOPS: usize = 5;
 
 /// The API of a job. Shared by all tasks.
-pub(crate) struct Api {
+pub(crate) struct ApiClient {
     http: reqwest::Client,
     base: Url,
     /// Of every request to the API's own origin.
     headers: Vec<(HeaderName, HeaderValue)>,
-    auth: Auth,
+    auth: ApiAuthenticator,
     max_page: u64,
-    polite: Politeness,
-    tape: Option<Tape>,
+    polite: ApiPoliteness,
+    tape: Option<AnswerTape>,
 }
 
 /// One page, asked for until it came or there is no use in asking.
-pub(crate) struct Asking<'a> {
-    api: &'a Api,
-    endpoint: &'a Endpoint,
-    request: Request,
+pub(crate) struct PageFetch<'a> {
+    api: &'a ApiClient,
+    endpoint: &'a ApiEndpoint,
+    request: PageRequest,
     attempt: u32,
     /// A token that was taken back was replaced already.
     renewed: bool,
 }
 
-impl Api {
-    pub(crate) fn new(config: &Config) -> Result<Self, Fault> {
+impl ApiClient {
+    pub(crate) fn new(config: &CollectorConfig) -> Result<Self, Fault> {
         let ApiConfig { base, headers, auth, connect_timeout, timeout, longest_answer, max_page } =
             &config.api;
         let mut always = HeaderMap::new();
@@ -77,20 +77,20 @@ impl Api {
             http,
             base: base.clone(),
             headers: headers.clone(),
-            auth: Auth::new(auth.clone()),
+            auth: ApiAuthenticator::new(auth.clone()),
             max_page: *max_page,
-            polite: Politeness::new(&config.budgets, &config.retry),
+            polite: ApiPoliteness::new(&config.budgets, &config.retry),
             tape: None,
         })
     }
 
     /// Answers are recorded, or come from a recording.
-    pub(crate) fn taped(mut self, tape: Tape) -> Self {
+    pub(crate) fn taped(mut self, tape: AnswerTape) -> Self {
         self.tape = Some(tape);
         self
     }
 
-    pub(crate) const fn polite(&self) -> &Politeness {
+    pub(crate) const fn polite(&self) -> &ApiPoliteness {
         &self.polite
     }
 
@@ -102,29 +102,33 @@ impl Api {
     /// Begins to ask for a page.
     pub(crate) fn asking<'a>(
         &'a self,
-        endpoint: &'a Endpoint,
-        values: Values<'_>,
-        ask: &Ask<'_>,
-    ) -> Result<Asking<'a>, Refusal> {
+        endpoint: &'a ApiEndpoint,
+        values: TemplateValues<'_>,
+        ask: &PageSelector<'_>,
+    ) -> Result<PageFetch<'a>, PageRefusal> {
         let filled = endpoint.request.fill(&self.base, values, ask);
-        let request = filled.map_err(|why| Refusal::Dead(why.to_owned()))?;
-        Ok(Asking { api: self, endpoint, request, attempt: 0, renewed: false })
+        let request = filled.map_err(|why| PageRefusal::Dead(why.to_owned()))?;
+        Ok(PageFetch { api: self, endpoint, request, attempt: 0, renewed: false })
     }
 
     /// One request, redirects followed, until the answer's headers are there.
-    async fn once(&self, request: &Request, stop: &CancellationToken) -> Result<(Answer, Signed), Trouble> {
-        let Request { mut url, headers, mut body } = request.clone();
+    async fn once(
+        &self,
+        request: &PageRequest,
+        stop: &CancellationToken,
+    ) -> Result<(ApiAnswer, RequestCredentials), AnswerTrouble> {
+        let PageRequest { mut url, headers, mut body } = request.clone();
         if let Some(tape) = &self.tape
             && let Some(answer) = tape.play(request, self.max_page)?
         {
-            return Ok((answer, Signed::default()));
+            return Ok((answer, RequestCredentials::default()));
         }
         for _ in 0..=HOPS {
             // Scheme, host and port: the credentials are for nobody else, nor is what the job's own headers say.
             let at_home = url.origin() == self.base.origin();
             let signed = match at_home {
                 true => self.auth.sign(&self.http, &url, body.as_deref()).await?,
-                false => Signed::default(),
+                false => RequestCredentials::default(),
             };
             let mut target = url.clone();
             if let Some((name, value)) = &signed.query {
@@ -143,16 +147,16 @@ impl Api {
             let waits = Instant::now();
             let leave = tokio::select! {
                 leave = self.polite.permit() => leave,
-                () = stop.cancelled() => return Err(Trouble::Stopped),
+                () = stop.cancelled() => return Err(AnswerTrouble::Stopped),
             };
-            let leave = leave.map_err(|wait| Trouble::Passing {
+            let leave = leave.map_err(|wait| AnswerTrouble::Passing {
                 what: "the API asked everybody to wait".into(),
                 asked: Some(wait),
                 outage: false,
             })?;
             let waited = leave.at.saturating_duration_since(waits);
-            metrics::progress(Progress::RateWaitMs, waited.as_millis() as u64);
-            metrics::progress(Progress::Requests, 1);
+            metrics::progress(ProgressCounter::RateWaitMs, waited.as_millis() as u64);
+            metrics::progress(ProgressCounter::Requests, 1);
             let response = asked.send().await.map_err(|error| answer::away(&error));
             drop(leave);
             let response = response?;
@@ -167,18 +171,18 @@ impl Api {
             let next = response.headers().get(LOCATION).and_then(|next| next.to_str().ok());
             url = match next.and_then(|next| url.join(next).ok()) {
                 Some(next) if matches!(next.scheme(), "http" | "https") => next,
-                _ => return Err(Trouble::passing(format!("{status} without a usable Location"))),
+                _ => return Err(AnswerTrouble::passing(format!("{status} without a usable Location"))),
             };
             if matches!(status.as_u16(), 301..=303) {
                 // As browsers do, and RFC 9110 (15.4.4) says for 303.
                 body = None;
             }
         }
-        Err(Trouble::Hopeless(format!("more than {HOPS} redirects in a row")))
+        Err(AnswerTrouble::Hopeless(format!("more than {HOPS} redirects in a row")))
     }
 
     /// What the headers say about coming again.
-    fn listen(&self, response: reqwest::Response) -> Answer {
+    fn listen(&self, response: reqwest::Response) -> ApiAnswer {
         let now = SystemTime::now();
         let headers = response.headers();
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -198,22 +202,25 @@ impl Api {
                 self.come_again(retry_after::exhausted(remaining, reset, date, now));
             }
         }
-        Answer::new(response, asked, self.max_page)
+        ApiAnswer::new(response, asked, self.max_page)
     }
 
     /// Nobody asks for so long from now.
     fn come_again(&self, wait: Option<Duration>) {
         if let Some(wait) = wait
-            && self.polite.scope() == RawScope::Host
+            && self.polite.scope() == RawHoldScope::Host
         {
             self.polite.hold_everyone_back(Instant::now() + wait);
         }
     }
 }
 
-impl Asking<'_> {
+impl PageFetch<'_> {
     /// The next answer that is worth reading; `None`: there is nothing, by rule.
-    pub(crate) async fn answer(&mut self, stop: &CancellationToken) -> Result<Option<Answer>, Refusal> {
+    pub(crate) async fn answer(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> Result<Option<ApiAnswer>, PageRefusal> {
         loop {
             self.api.polite.request();
             let trouble = match self.api.once(&self.request, stop).await {
@@ -223,7 +230,7 @@ impl Asking<'_> {
                         return Ok(None);
                     }
                     Ok(Some(answer)) => return Ok(Some(answer)),
-                    Err(Trouble::Denied(401)) if !self.renewed && self.api.auth.refused(&signed) => {
+                    Err(AnswerTrouble::Denied(401)) if !self.renewed && self.api.auth.refused(&signed) => {
                         self.renewed = true;
                         continue;
                     }
@@ -237,7 +244,7 @@ impl Asking<'_> {
 
     /// What is asked, for people: no credentials are in it.
     pub(crate) fn shown(&self) -> String {
-        let Request { url, body, .. } = &self.request;
+        let PageRequest { url, body, .. } = &self.request;
         match body {
             None => format!("GET {url}"),
             Some(body) => format!("POST {url} {body}"),
@@ -252,40 +259,40 @@ impl Asking<'_> {
     /// Something was wrong with the answer: waits until the page may be asked for again, or says why it may not.
     pub(crate) async fn failed(
         &mut self,
-        trouble: &Trouble,
+        trouble: &AnswerTrouble,
         stop: &CancellationToken,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), PageRefusal> {
         self.attempt += 1;
         let wait = self.after(trouble)?;
-        metrics::progress(Progress::Retries, 1);
-        metrics::progress(Progress::RetryWaitMs, wait.as_millis() as u64);
+        metrics::progress(ProgressCounter::Retries, 1);
+        metrics::progress(ProgressCounter::RetryWaitMs, wait.as_millis() as u64);
         tracing::debug!(endpoint = self.endpoint.name, %trouble, self.attempt, ?wait, "asking again");
         tokio::select! {
             () = tokio::time::sleep(wait) => Ok(()),
-            () = stop.cancelled() => Err(Refusal::Stopped),
+            () = stop.cancelled() => Err(PageRefusal::Stopped),
         }
     }
 
     /// How long to wait before the next attempt; or why there is none.
-    fn after(&self, trouble: &Trouble) -> Result<Duration, Refusal> {
+    fn after(&self, trouble: &AnswerTrouble) -> Result<Duration, PageRefusal> {
         let polite = &self.api.polite;
         let asked = match trouble {
-            Trouble::Stopped => return Err(Refusal::Stopped),
-            Trouble::Hopeless(why) => return Err(Refusal::Dead(why.clone())),
-            Trouble::Denied(status) => {
+            AnswerTrouble::Stopped => return Err(PageRefusal::Stopped),
+            AnswerTrouble::Hopeless(why) => return Err(PageRefusal::Dead(why.clone())),
+            AnswerTrouble::Denied(status) => {
                 let why = format!(
                     "the API says {status}; nothing was skipped, mend the credentials and start again"
                 );
-                return Err(Refusal::Fatal(Fault::user("asking the API", why)));
+                return Err(PageRefusal::Fatal(Fault::user("asking the API", why)));
             }
-            Trouble::Passing { asked, outage, .. } => {
+            AnswerTrouble::Passing { asked, outage, .. } => {
                 if *outage {
                     polite.failure();
                 }
                 *asked
             }
         };
-        let give_back = |pause| Err(Refusal::Later { pause, reason: trouble.to_string() });
+        let give_back = |pause| Err(PageRefusal::Later { pause, reason: trouble.to_string() });
         if let Some(asked) = asked.filter(|asked| *asked > polite.longest_wait()) {
             return give_back(asked);
         }
@@ -297,14 +304,16 @@ impl Asking<'_> {
     }
 
     /// The status, by the endpoint's rules and then by the usual ones. `None`: there is nothing, by rule.
-    fn judge(&self, answer: Answer) -> Result<Option<Answer>, Trouble> {
+    fn judge(&self, answer: ApiAnswer) -> Result<Option<ApiAnswer>, AnswerTrouble> {
         let status = answer.status;
         match self.endpoint.on_status.get(&status) {
-            Some(RawOnStatus::None) => return Ok(None),
-            Some(RawOnStatus::Dead) => return Err(Trouble::Hopeless(format!("the API says {status}"))),
-            Some(RawOnStatus::Retry) => {
+            Some(RawStatusRule::None) => return Ok(None),
+            Some(RawStatusRule::Dead) => {
+                return Err(AnswerTrouble::Hopeless(format!("the API says {status}")));
+            }
+            Some(RawStatusRule::Retry) => {
                 self.api.come_again(answer.asked);
-                return Err(Trouble::status(status, answer.asked));
+                return Err(AnswerTrouble::status(status, answer.asked));
             }
             None => {}
         }
@@ -312,13 +321,13 @@ impl Asking<'_> {
             Ok(StatusCode::NO_CONTENT) => Ok(None),
             Ok(code) if code.is_success() => match answer.encoding() {
                 None => Ok(Some(answer)),
-                Some(encoding) => Err(Trouble::Hopeless(format!(
+                Some(encoding) => Err(AnswerTrouble::Hopeless(format!(
                     "a page encoded as `{encoding}`, which was not asked for (only gzip is)"
                 ))),
             },
-            Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(Trouble::Denied(status)),
-            Ok(code) if asks_to_come_again(code) => Err(Trouble::status(status, answer.asked)),
-            _ => Err(Trouble::Hopeless(format!("the API says {status}"))),
+            Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(AnswerTrouble::Denied(status)),
+            Ok(code) if asks_to_come_again(code) => Err(AnswerTrouble::status(status, answer.asked)),
+            _ => Err(AnswerTrouble::Hopeless(format!("the API says {status}"))),
         }
     }
 }

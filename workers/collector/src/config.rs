@@ -1,4 +1,4 @@
-//! The collector's configuration: what an operator writes ([`RawConfig`]) and what was found to be sound ([`Config`]).
+//! The collector's configuration: what an operator writes ([`RawCollectorConfig`]) and what was found to be sound ([`CollectorConfig`]).
 
 mod api;
 mod endpoint;
@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sluice_core::Backoff;
-use sluice_lease::{Dialect, Source};
+use sluice_lease::{ClaimSource, SqlDialect};
 use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection};
 
 pub use raw::{
-    RawApi, RawAuth, RawBasic, RawConfig, RawDatabase, RawEncoding, RawEndpoint, RawHmac, RawIncremental,
-    RawKeyHeader, RawKeyLimit, RawLimits, RawMethod, RawMode, RawOauth2, RawOnStatus, RawPagination,
-    RawRetry, RawScope,
+    RawApi, RawAuth, RawBasicAuth, RawCollectorConfig, RawDatabase, RawEndpoint, RawHmacSignature,
+    RawHoldScope, RawIncrementalField, RawKeyHeader, RawKeyLimit, RawLimits, RawMethod, RawOauthClient,
+    RawPagination, RawPublishMode, RawRetry, RawSignatureFormat, RawStatusRule,
 };
 
 pub(crate) use api::{ApiConfig, AuthConfig, HmacConfig, OauthConfig};
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::ApiEndpoint;
 
-/// A collector's configuration after every check that needs no neighbour. The only way to one is [`Config::check`].
-pub struct Config {
+/// A collector's configuration after every check that needs no neighbour. The only way to one is [`CollectorConfig::check`].
+pub struct CollectorConfig {
     pub(crate) job: String,
     pub(crate) group: String,
     pub(crate) instance: Option<String>,
@@ -33,7 +33,7 @@ pub struct Config {
     pub(crate) memory: usize,
     pub(crate) database: DatabaseConfig,
     pub(crate) api: ApiConfig,
-    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) endpoints: Vec<ApiEndpoint>,
     /// A request takes from each.
     pub(crate) budgets: Vec<BudgetConfig>,
     pub(crate) concurrency: usize,
@@ -43,7 +43,7 @@ pub struct Config {
 pub(crate) struct DatabaseConfig {
     /// Holds a password: never printed.
     pub(crate) url: String,
-    pub(crate) source: Source,
+    pub(crate) source: ClaimSource,
     pub(crate) claim: u32,
     pub(crate) lease: Duration,
     pub(crate) attempts: u32,
@@ -63,33 +63,33 @@ pub(crate) struct RetryConfig {
     pub(crate) attempts: u32,
     pub(crate) backoff: Backoff,
     pub(crate) longest_wait: Duration,
-    pub(crate) scope: RawScope,
+    pub(crate) scope: RawHoldScope,
     /// Retries allowed per ten requests, over the whole process.
     pub(crate) budget: f64,
     pub(crate) max_pages: u64,
 }
 
-impl Config {
+impl CollectorConfig {
     /// Reads and checks a file.
     ///
     /// # Errors
     /// Every mistake at once.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::check(sluice_runtime::config::load::<RawConfig>(path)?)
+        Self::check(sluice_runtime::config::load::<RawCollectorConfig>(path)?)
     }
 
     /// Checks what an operator wrote; reveals the secrets.
     ///
     /// # Errors
     /// Every mistake at once, with path and hint; never a value that may be secret.
-    pub fn check(raw: RawConfig) -> Result<Self, ConfigErrors> {
+    pub fn check(raw: RawCollectorConfig) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         name("job", &raw.job, &mut errors);
         name("group", &raw.group, &mut errors);
         if let Some(instance) = &raw.instance {
             name("instance", instance, &mut errors);
         }
-        merge(sluice_runtime::kafka::check_properties(&raw.kafka), &mut errors);
+        merge(sluice_kafka::check_properties(&raw.kafka), &mut errors);
         let database = database(&raw.database, &mut errors);
         let api = api::check(&raw.api, &mut errors);
         let endpoints = endpoint::check(&raw.endpoints, raw.api.max_record.bytes(), &mut errors);
@@ -107,7 +107,7 @@ impl Config {
             job: raw.job,
             group: raw.group,
             instance: raw.instance,
-            transactional: raw.mode == RawMode::Transactional,
+            transactional: raw.mode == RawPublishMode::Transactional,
             kafka: raw.kafka,
             registry: raw.registry,
             schemas: raw.schemas,
@@ -214,7 +214,7 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
         errors.add("database.every_seconds", "stands beside database.due_column", Some(hint));
     }
     let url = merge(raw.url.reveal("database.url"), errors)?;
-    let dialect = match Dialect::of(&url) {
+    let dialect = match SqlDialect::of(&url) {
         Ok(dialect) => dialect,
         Err(error) => {
             errors.add("database.url", error.to_string(), None);
@@ -233,7 +233,7 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
     }
     Some(DatabaseConfig {
         url,
-        source: Source {
+        source: ClaimSource {
             table: raw.table.clone(),
             id_column: raw.id_column.clone(),
             condition: raw.condition.clone(),
@@ -270,12 +270,14 @@ endpoints:
     on_status: {404: none}
 "#;
 
-    fn with_url(text: &str) -> Result<Config, ConfigErrors> {
+    fn with_url(text: &str) -> Result<CollectorConfig, ConfigErrors> {
         let file = std::env::temp_dir().join(format!("sluice-collector-url-{}", std::process::id()));
         std::fs::write(&file, "mysql://u:hunter2@127.0.0.1/db\n").unwrap();
-        let raw =
-            sluice_runtime::config::parse::<RawConfig>(&text.replace("URL", file.to_str().unwrap()), "f");
-        raw.and_then(Config::check)
+        let raw = sluice_runtime::config::parse::<RawCollectorConfig>(
+            &text.replace("URL", file.to_str().unwrap()),
+            "f",
+        );
+        raw.and_then(CollectorConfig::check)
     }
 
     #[test]
@@ -283,7 +285,7 @@ endpoints:
         let config = with_url(GOOD).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.database.claim, 500);
         assert!(config.transactional);
-        assert_eq!(config.endpoints[0].on_status.get(&404), Some(&RawOnStatus::None));
+        assert_eq!(config.endpoints[0].on_status.get(&404), Some(&RawStatusRule::None));
         assert_eq!(config.checkpoint_topic(), "sluice.collector.flights.checkpoints");
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// What was noticed behind one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Noticed {
+pub(crate) enum DriftNotice {
     /// The API says another total than before.
     TotalMoved { before: u64, now: u64 },
     /// So many records of this page stood in the one before too.
@@ -15,7 +15,7 @@ pub(crate) enum Noticed {
     TotalUntrue { said: u64, came: u64 },
 }
 
-impl fmt::Display for Noticed {
+impl fmt::Display for DriftNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TotalMoved { before, now } => write!(f, "the API said {before} records in all, now {now}"),
@@ -29,7 +29,7 @@ impl fmt::Display for Noticed {
 
 /// What is remembered of one endpoint's pages of one id.
 #[derive(Debug, Default)]
-pub(crate) struct Drift {
+pub(crate) struct PageDriftDetector {
     total: Option<u64>,
     before: HashSet<u64>,
     came: u64,
@@ -37,24 +37,24 @@ pub(crate) struct Drift {
     partly: bool,
 }
 
-impl Drift {
+impl PageDriftDetector {
     /// Begins at a page, counted from 0.
     pub(crate) fn begin(page: u64) -> Self {
         Self { partly: page > 0, ..Self::default() }
     }
 
     /// A page with its total, the hashes of its first records and its number of records.
-    pub(crate) fn page(&mut self, total: Option<&str>, hashes: &[u64], records: u64) -> Vec<Noticed> {
+    pub(crate) fn page(&mut self, total: Option<&str>, hashes: &[u64], records: u64) -> Vec<DriftNotice> {
         let mut noticed = Vec::new();
         self.came += records;
         if let Some(now) = total.and_then(|total| total.parse().ok())
             && let Some(before) = self.total.replace(now).filter(|before| *before != now)
         {
-            noticed.push(Noticed::TotalMoved { before, now });
+            noticed.push(DriftNotice::TotalMoved { before, now });
         }
         let overlap = hashes.iter().filter(|hash| self.before.contains(hash)).count() as u64;
         if overlap > 0 {
-            noticed.push(Noticed::Overlap(overlap));
+            noticed.push(DriftNotice::Overlap(overlap));
         }
         self.before.clear();
         self.before.extend(hashes);
@@ -62,9 +62,9 @@ impl Drift {
     }
 
     /// The last page was read.
-    pub(crate) fn end(&self) -> Option<Noticed> {
+    pub(crate) fn end(&self) -> Option<DriftNotice> {
         let said = self.total.filter(|said| !self.partly && *said != self.came)?;
-        Some(Noticed::TotalUntrue { said, came: self.came })
+        Some(DriftNotice::TotalUntrue { said, came: self.came })
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn pages_that_stand_still_are_quiet() {
-        let mut drift = Drift::begin(0);
+        let mut drift = PageDriftDetector::begin(0);
         assert_eq!(drift.page(Some("4"), &[1, 2], 2), []);
         assert_eq!(drift.page(Some("4"), &[3, 4], 2), []);
         assert_eq!(drift.end(), None);
@@ -82,12 +82,12 @@ mod tests {
 
     #[test]
     fn pages_that_grow_shrink_or_lie_are_noticed() {
-        let mut drift = Drift::begin(0);
+        let mut drift = PageDriftDetector::begin(0);
         drift.page(Some("4"), &[1, 2], 2);
         let noticed = drift.page(Some("5"), &[2, 3], 2);
-        assert_eq!(noticed, [Noticed::TotalMoved { before: 4, now: 5 }, Noticed::Overlap(1)]);
-        assert_eq!(drift.end(), Some(Noticed::TotalUntrue { said: 5, came: 4 }));
-        let mut resumed = Drift::begin(3);
+        assert_eq!(noticed, [DriftNotice::TotalMoved { before: 4, now: 5 }, DriftNotice::Overlap(1)]);
+        assert_eq!(drift.end(), Some(DriftNotice::TotalUntrue { said: 5, came: 4 }));
+        let mut resumed = PageDriftDetector::begin(3);
         resumed.page(Some("9"), &[1], 1);
         assert_eq!(resumed.end(), None, "the pages before were counted by someone else");
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluice_lease::{Claim, Claims};
-use sluice_runtime::status::Status;
+use sluice_lease::{IdClaim, JobClaims};
+use sluice_runtime::status::WorkerStatus;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -15,22 +15,22 @@ const LAST: u32 = 6;
 
 /// Claims by id.
 #[derive(Default)]
-pub(crate) struct Held {
-    claims: Mutex<HashMap<String, (i64, Hold)>>,
+pub(crate) struct HeldClaims {
+    claims: Mutex<HashMap<String, (i64, ClaimHold)>>,
     /// Did the last heartbeat fail? Then nothing more is claimed.
     failing: AtomicBool,
 }
 
 /// What is known of one claim that we hold.
 #[derive(Debug, Clone)]
-pub(crate) struct Hold {
+pub(crate) struct ClaimHold {
     /// It turned out to be someone else's.
     pub(crate) lost: CancellationToken,
     /// The end of its lease, on this process's clock, which runs on while the process is stopped.
     until: Arc<Mutex<Instant>>,
 }
 
-impl Hold {
+impl ClaimHold {
     pub(crate) fn new(until: Instant) -> Self {
         Self { lost: CancellationToken::new(), until: Arc::new(Mutex::new(until)) }
     }
@@ -54,10 +54,10 @@ pub(crate) fn sendable_until(asked: Instant, lease: Duration) -> Instant {
     asked + lease - lease / LAST
 }
 
-impl Held {
+impl HeldClaims {
     /// From now on the claim is kept alive. An older claim of the same id, whose lease passed under our own hands, is
     /// lost by that.
-    pub(crate) fn insert(&self, claim: &Claim, until: Instant) {
+    pub(crate) fn insert(&self, claim: &IdClaim, until: Instant) {
         let mut held = self.lock();
         match held.get(&claim.id) {
             Some((fence, _)) if *fence == claim.fence => {}
@@ -65,13 +65,13 @@ impl Held {
                 if let Some((_, older)) = older {
                     older.lost.cancel();
                 }
-                held.insert(claim.id.clone(), (claim.fence, Hold::new(until)));
+                held.insert(claim.id.clone(), (claim.fence, ClaimHold::new(until)));
             }
         }
     }
 
     /// A claim that is still ours.
-    pub(crate) fn hold(&self, claim: &Claim) -> Option<Hold> {
+    pub(crate) fn hold(&self, claim: &IdClaim) -> Option<ClaimHold> {
         let held = self.lock();
         let (fence, hold) = held.get(&claim.id)?;
         (*fence == claim.fence && !hold.lost.is_cancelled()).then(|| hold.clone())
@@ -110,17 +110,17 @@ impl Held {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (i64, Hold)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (i64, ClaimHold)>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Prolongs every held claim each third of a lease, until `stop`.
 pub(crate) async fn heartbeats(
-    claims: Claims,
-    held: Arc<Held>,
+    claims: JobClaims,
+    held: Arc<HeldClaims>,
     lease: Duration,
-    status: Status,
+    status: WorkerStatus,
     stop: CancellationToken,
 ) {
     let mut every = tokio::time::interval(lease / 3);
@@ -154,15 +154,15 @@ pub(crate) async fn heartbeats(
 mod tests {
     use super::*;
 
-    fn claim(id: &str, fence: i64) -> Claim {
-        let (id, tally) = (id.to_owned(), sluice_lease::Tally::default());
+    fn claim(id: &str, fence: i64) -> IdClaim {
+        let (id, tally) = (id.to_owned(), sluice_lease::ClaimTally::default());
         let (taken_from, unwritten) = (Vec::new(), Duration::ZERO);
-        Claim { id, fence, attempt: 1, run: 1, next_page: None, tally, taken_from, unwritten }
+        IdClaim { id, fence, attempt: 1, run: 1, next_page: None, tally, taken_from, unwritten }
     }
 
     #[test]
     fn only_the_claim_that_was_lost_is_let_go() {
-        let held = Held::default();
+        let held = HeldClaims::default();
         let until = Instant::now() + Duration::from_secs(5);
         held.insert(&claim("a", 1), until);
         held.insert(&claim("b", 5), until);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_on_a_lease_that_ends() {
-        let (held, lease, now) = (Held::default(), Duration::from_secs(6), Instant::now());
+        let (held, lease, now) = (HeldClaims::default(), Duration::from_secs(6), Instant::now());
         let at = |millis| now + Duration::from_millis(millis);
         held.insert(&claim("a", 1), sendable_until(now, lease));
         let hold = held.hold(&claim("a", 1)).unwrap();

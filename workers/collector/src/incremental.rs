@@ -14,25 +14,25 @@ const EDGE: usize = 500;
 
 /// By endpoint. Stands in the claim's row and in checkpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Marks {
+pub(crate) struct IncrementalMarks {
     /// From the runs before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) since: BTreeMap<String, High>,
+    pub(crate) since: BTreeMap<String, IncrementalMaximum>,
     /// Of this run so far.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) high: BTreeMap<String, High>,
+    pub(crate) high: BTreeMap<String, IncrementalMaximum>,
 }
 
 /// The highest value seen, as the API writes it, and the records that have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct High {
+pub(crate) struct IncrementalMaximum {
     pub(crate) value: String,
     /// Short hashes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) edge: Vec<u64>,
 }
 
-impl Marks {
+impl IncrementalMarks {
     pub(crate) fn is_empty(&self) -> bool {
         self.since.is_empty() && self.high.is_empty()
     }
@@ -55,7 +55,7 @@ impl Marks {
     }
 }
 
-impl High {
+impl IncrementalMaximum {
     /// Another record with this value.
     pub(crate) fn see(high: &mut Option<Self>, value: &str, hash: u64) {
         match high {
@@ -105,7 +105,7 @@ mod tests {
     fn the_highest_wins_in_any_order_and_its_edge_is_remembered() {
         let mut high = None;
         for (value, hash) in [("9", 1), ("10", 2), ("8", 3), ("10", 4)] {
-            High::see(&mut high, value, hash);
+            IncrementalMaximum::see(&mut high, value, hash);
         }
         let high = high.unwrap();
         assert_eq!((high.value.as_str(), high.edge.as_slice()), ("10", &[2, 4][..]));
@@ -115,8 +115,9 @@ mod tests {
 
     #[test]
     fn a_complete_run_moves_the_next_one_on_and_never_back() {
-        let high = |value: &str, edge: &[u64]| High { value: value.into(), edge: edge.to_vec() };
-        let marks = |since: High, now: High| Marks {
+        let high =
+            |value: &str, edge: &[u64]| IncrementalMaximum { value: value.into(), edge: edge.to_vec() };
+        let marks = |since: IncrementalMaximum, now: IncrementalMaximum| IncrementalMarks {
             since: BTreeMap::from([("flights".to_owned(), since)]),
             high: BTreeMap::from([("flights".to_owned(), now)]),
         };

@@ -2,32 +2,32 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sluice_contract::Contracts;
+use sluice_contract::ContractSet;
 use sluice_core::{Fault, SchemaId};
 use sluice_runtime::config::ConfigErrors;
-use sluice_runtime::registry::Registry;
+use sluice_runtime::registry::SchemaRegistry;
 use sluice_runtime::retry::until_answered;
-use sluice_runtime::status::Status;
-use sluice_wire::Schema;
+use sluice_runtime::status::WorkerStatus;
+use sluice_wire::DatumSchema;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Api;
-use crate::config::Config;
+use crate::client::ApiClient;
+use crate::config::CollectorConfig;
 use crate::process::PageReader;
-use crate::publisher::Topics;
-use crate::tape::Tape;
+use crate::publisher::EndpointTopics;
+use crate::tape::AnswerTape;
 
 /// A job, ready to ask and to publish.
-pub(crate) struct Job {
-    pub(crate) config: Config,
-    pub(crate) api: Api,
-    pub(crate) targets: Vec<Target>,
+pub(crate) struct CollectorJob {
+    pub(crate) config: CollectorConfig,
+    pub(crate) api: ApiClient,
+    pub(crate) targets: Vec<EndpointTarget>,
 }
 
 /// Where an endpoint's records go, and how they are read.
-pub(crate) struct Target {
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) schema: Schema,
+pub(crate) struct EndpointTarget {
+    pub(crate) topics: Arc<EndpointTopics>,
+    pub(crate) schema: DatumSchema,
     schema_id: SchemaId,
     pub(crate) record_key: String,
     /// Readers that no task uses at the moment: as many as ever read at once.
@@ -35,24 +35,24 @@ pub(crate) struct Target {
 }
 
 /// An endpoint's contract before the registry was asked.
-struct Wanted {
+struct EndpointContract {
     topic: String,
-    schema: Schema,
+    schema: DatumSchema,
     record_key: String,
 }
 
-impl Job {
+impl CollectorJob {
     /// Compiles everything; waits for the registry for as long as it is away.
     pub(crate) async fn new(
-        config: Config,
-        status: &Status,
+        config: CollectorConfig,
+        status: &WorkerStatus,
         stop: &CancellationToken,
     ) -> Result<Self, Fault> {
-        let api = Api::new(&config)?;
+        let api = ApiClient::new(&config)?;
         let wanted = contracts(&config).map_err(|errors| Fault::user("reading the contracts", errors))?;
-        let registry = Registry::new(&config.registry)?;
+        let registry = SchemaRegistry::new(&config.registry)?;
         let mut targets = Vec::new();
-        for Wanted { topic, schema, record_key } in wanted {
+        for EndpointContract { topic, schema, record_key } in wanted {
             let subject = sluice_contract::value_subject(&topic);
             let found =
                 until_answered("registry", status, stop, || registry.id_of(&subject, schema.json())).await?;
@@ -60,8 +60,9 @@ impl Job {
                 let why = "the contract's value schema is not registered; run `sluice apply`";
                 Fault::user(format!("looking up {subject}"), why)
             })?;
-            let topics = Topics { letters: sluice_contract::dead_letter_topic(&topic), records: topic };
-            targets.push(Target::new(topics, schema, schema_id, record_key));
+            let topics =
+                EndpointTopics { letters: sluice_contract::dead_letter_topic(&topic), records: topic };
+            targets.push(EndpointTarget::new(topics, schema, schema_id, record_key));
         }
         let job = Self { config, api, targets };
         for nth in 0..job.targets.len() {
@@ -72,17 +73,18 @@ impl Job {
     }
 
     /// The same without a registry, for looking at records that are not published.
-    pub(crate) fn offline(config: Config, tape: Option<Tape>) -> Result<Self, Fault> {
-        let mut api = Api::new(&config)?;
+    pub(crate) fn offline(config: CollectorConfig, tape: Option<AnswerTape>) -> Result<Self, Fault> {
+        let mut api = ApiClient::new(&config)?;
         if let Some(tape) = tape {
             api = api.taped(tape);
         }
         // Nobody else is asked about limits: one id, one request at a time.
         api.polite().alone();
         let wanted = contracts(&config).map_err(|errors| Fault::user("reading the contracts", errors))?;
-        let target = |Wanted { topic, schema, record_key }| {
-            let topics = Topics { letters: sluice_contract::dead_letter_topic(&topic), records: topic };
-            Target::new(topics, schema, SchemaId(0), record_key)
+        let target = |EndpointContract { topic, schema, record_key }| {
+            let topics =
+                EndpointTopics { letters: sluice_contract::dead_letter_topic(&topic), records: topic };
+            EndpointTarget::new(topics, schema, SchemaId(0), record_key)
         };
         Ok(Self { config, api, targets: wanted.into_iter().map(target).collect() })
     }
@@ -103,20 +105,20 @@ impl Job {
     }
 }
 
-impl Target {
-    fn new(topics: Topics, schema: Schema, schema_id: SchemaId, record_key: String) -> Self {
+impl EndpointTarget {
+    fn new(topics: EndpointTopics, schema: DatumSchema, schema_id: SchemaId, record_key: String) -> Self {
         Self { topics: Arc::new(topics), schema, schema_id, record_key, idle: Mutex::new(Vec::new()) }
     }
 }
 
-fn contracts(config: &Config) -> Result<Vec<Wanted>, ConfigErrors> {
-    let contracts: Contracts = sluice_runtime::contracts::load(&config.schemas)?;
+fn contracts(config: &CollectorConfig) -> Result<Vec<EndpointContract>, ConfigErrors> {
+    let contracts: ContractSet = sluice_runtime::contracts::load(&config.schemas)?;
     let mut errors = ConfigErrors::default();
     let mut wanted = Vec::new();
     for (nth, endpoint) in config.endpoints.iter().enumerate() {
         match contracts.iter().find(|contract| contract.raw_topic == endpoint.topic) {
             Some(contract) => match contract.record_key.leaf() {
-                Some(leaf) => wanted.push(Wanted {
+                Some(leaf) => wanted.push(EndpointContract {
                     topic: endpoint.topic.clone(),
                     schema: contract.value.clone(),
                     record_key: leaf.to_owned(),

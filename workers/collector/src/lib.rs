@@ -41,7 +41,7 @@ mod tape;
 mod template;
 mod walk;
 
-pub use config::{Config, RawConfig};
+pub use config::{CollectorConfig, RawCollectorConfig};
 pub use run::{RunOptions, run};
-pub use tally::Summary;
-pub use tape::Tape;
+pub use tally::CollectorSummary;
+pub use tape::AnswerTape;

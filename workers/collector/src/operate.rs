@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 
 use apache_avro::reader::datum::GenericDatumReader;
 use sluice_core::{Fault, Outputs};
-use sluice_lease::{Buried, Claims, SideTable, StateCount};
-use sluice_runtime::kafka::admin::Admin;
-use sluice_runtime::registry::Registry;
+use sluice_kafka::admin::KafkaAdmin;
+use sluice_lease::{BuriedId, JobClaims, SideTableState, StateCount};
+use sluice_runtime::registry::SchemaRegistry;
 use sluice_wire::framing;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::Position;
-use crate::client::Refusal;
-use crate::config::Config;
-use crate::drift::Noticed;
-use crate::incremental::Marks;
-use crate::job::Job;
+use crate::checkpoints::PagePosition;
+use crate::client::PageRefusal;
+use crate::config::CollectorConfig;
+use crate::drift::DriftNotice;
+use crate::incremental::IncrementalMarks;
+use crate::job::CollectorJob;
 use crate::process::LETTERS;
-use crate::tape::Tape;
-use crate::walk::{Halt, Part, Taker, Walk};
+use crate::tape::AnswerTape;
+use crate::walk::{PagePart, PageTaker, PageWalk, PageWalkHalt};
 
 /// One page, or a part of a large one, of a trial.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Tried {
+pub struct TrialPage {
     /// Endpoint.
     pub endpoint: String,
     /// 0-based page.
@@ -44,20 +44,20 @@ pub struct Tried {
 
 /// How much of an id is looked at.
 #[derive(Debug, Clone)]
-pub struct Trial {
+pub struct TrialOptions {
     /// Pages per endpoint.
     pub pages: u64,
     /// Records per page that are decoded.
     pub samples: usize,
     /// Where answers are kept, or come from.
-    pub tape: Option<Tape>,
+    pub tape: Option<AnswerTape>,
 }
 
 /// What a trial found.
 #[derive(Debug, Default, serde::Serialize)]
-pub struct Found {
+pub struct TrialReport {
     /// Page by page.
-    pub pages: Vec<Tried>,
+    pub pages: Vec<TrialPage>,
     /// Pages that were seen to move, and totals that are not true.
     pub drifts: Vec<String>,
     /// Why it ended before its end, if it did.
@@ -66,7 +66,7 @@ pub struct Found {
 
 /// What a job's file says, after every check that needs no neighbour.
 #[derive(Debug, serde::Serialize)]
-pub struct Checked {
+pub struct JobCheckReport {
     /// Job.
     pub job: String,
     /// `transactional` or `idempotent`.
@@ -74,12 +74,12 @@ pub struct Checked {
     /// Endpoints with their topics, in order.
     pub endpoints: Vec<CheckedEndpoint>,
     /// By name; only if they were asked.
-    pub neighbours: BTreeMap<String, Neighbour>,
+    pub neighbours: BTreeMap<String, JobNeighbourReport>,
 }
 
 /// What a neighbour has or lacks.
 #[derive(Debug, serde::Serialize)]
-pub struct Neighbour {
+pub struct JobNeighbourReport {
     /// Has it what the job needs?
     pub ok: bool,
     /// In words.
@@ -106,13 +106,13 @@ pub struct CheckedEndpoint {
 ///
 /// # Errors
 /// A [`Fault`] for what is wrong with the file itself.
-pub async fn check(config: Config, neighbours: bool) -> Result<Checked, Fault> {
-    let job = Job::offline(config, None)?;
+pub async fn check(config: CollectorConfig, neighbours: bool) -> Result<JobCheckReport, Fault> {
+    let job = CollectorJob::offline(config, None)?;
     let mut endpoints = Vec::new();
     for (nth, endpoint) in job.config.endpoints.iter().enumerate() {
         let target = &job.targets[nth];
         job.give_back(nth, job.reader(nth)?);
-        let values = crate::template::Values { id: "ID", since: endpoint.start.as_deref() };
+        let values = crate::template::TemplateValues { id: "ID", since: endpoint.start.as_deref() };
         let asking = job.api.asking(endpoint, values, &endpoint.pagination.ask(None)).map_err(refused)?;
         endpoints.push(CheckedEndpoint {
             name: endpoint.name.clone(),
@@ -127,44 +127,51 @@ pub async fn check(config: Config, neighbours: bool) -> Result<Checked, Fault> {
         let mut say = |name: &str, found_out: Result<String, Fault>| {
             let ok = found_out.is_ok();
             let says = found_out.unwrap_or_else(|fault| fault.to_string());
-            found.insert(name.to_owned(), Neighbour { ok, says });
+            found.insert(name.to_owned(), JobNeighbourReport { ok, says });
         };
         say("database", database(&job.config).await);
         say("registry", registry(&job).await);
         say("kafka", kafka(&job));
     }
     let mode = if job.config.transactional { "transactional" } else { "idempotent" };
-    Ok(Checked { job: job.config.job.clone(), mode, endpoints, neighbours: found })
+    Ok(JobCheckReport { job: job.config.job.clone(), mode, endpoints, neighbours: found })
 }
 
 /// Asks for the first pages of one id and publishes nothing. Needs neither database nor registry nor Kafka.
 ///
 /// # Errors
 /// A [`Fault`] for a contract that is missing, credentials that are refused, or an API that is away.
-pub async fn try_id(config: Config, id: &str, trial: Trial) -> Result<Found, Fault> {
-    let job = Job::offline(config, trial.tape)?;
+pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> Result<TrialReport, Fault> {
+    let job = CollectorJob::offline(config, trial.tape)?;
     let stop = CancellationToken::new();
-    let mut found = Found::default();
+    let mut found = TrialReport::default();
     for nth in 0..job.config.endpoints.len() {
-        let taker = Trying { job: &job, found: &mut found, samples: trial.samples };
-        let mut walk = Walk {
+        let taker = TrialTaker { job: &job, found: &mut found, samples: trial.samples };
+        let mut walk = PageWalk {
             job: &job,
             id,
             taker,
             stop: &stop,
-            marks: Marks::default(),
+            marks: IncrementalMarks::default(),
             part: 4 << 20,
             most: Some(trial.pages.max(1)),
         };
-        let first = Position::first(&job.config.endpoints[nth].name);
+        let first = PagePosition::first(&job.config.endpoints[nth].name);
         match walk.only(nth, first).await {
             Ok(()) => {}
-            Err(Halt::Refused(Refusal::Dead(why) | Refusal::Later { reason: why, .. })) => {
+            Err(PageWalkHalt::Refused(PageRefusal::Dead(why) | PageRefusal::Later { reason: why, .. })) => {
                 found.stopped = Some(format!("{}: {why}", job.config.endpoints[nth].name));
                 break;
             }
-            Err(Halt::Refused(Refusal::Fatal(fault)) | Halt::Fault(fault)) => return Err(fault),
-            Err(Halt::Refused(Refusal::Stopped) | Halt::Lost | Halt::Unknown | Halt::Database(_)) => break,
+            Err(PageWalkHalt::Refused(PageRefusal::Fatal(fault)) | PageWalkHalt::Fault(fault)) => {
+                return Err(fault);
+            }
+            Err(
+                PageWalkHalt::Refused(PageRefusal::Stopped)
+                | PageWalkHalt::Lost
+                | PageWalkHalt::Unknown
+                | PageWalkHalt::Database(_),
+            ) => break,
         }
     }
     Ok(found)
@@ -174,7 +181,7 @@ pub async fn try_id(config: Config, id: &str, trial: Trial) -> Result<Found, Fau
 ///
 /// # Errors
 /// A [`Fault`] of the database.
-pub async fn status(config: &Config) -> Result<Vec<StateCount>, Fault> {
+pub async fn status(config: &CollectorConfig) -> Result<Vec<StateCount>, Fault> {
     Ok(claims(config).await?.status().await?)
 }
 
@@ -182,7 +189,7 @@ pub async fn status(config: &Config) -> Result<Vec<StateCount>, Fault> {
 ///
 /// # Errors
 /// A [`Fault`] of the database.
-pub async fn dead(config: &Config, most: u32) -> Result<Vec<Buried>, Fault> {
+pub async fn dead(config: &CollectorConfig, most: u32) -> Result<Vec<BuriedId>, Fault> {
     Ok(claims(config).await?.buried(most).await?)
 }
 
@@ -190,7 +197,7 @@ pub async fn dead(config: &Config, most: u32) -> Result<Vec<Buried>, Fault> {
 ///
 /// # Errors
 /// A [`Fault`] of the database.
-pub async fn retry(config: &Config, id: Option<&str>, from_start: bool) -> Result<u64, Fault> {
+pub async fn retry(config: &CollectorConfig, id: Option<&str>, from_start: bool) -> Result<u64, Fault> {
     Ok(claims(config).await?.revive(id, from_start).await?)
 }
 
@@ -199,8 +206,8 @@ pub async fn retry(config: &Config, id: Option<&str>, from_start: bool) -> Resul
 ///
 /// # Errors
 /// A [`Fault`] if the URL's scheme is not known.
-pub fn migration(config: &Config) -> Result<Vec<String>, Fault> {
-    let dialect = sluice_lease::Dialect::of(&config.database.url)?;
+pub fn migration(config: &CollectorConfig) -> Result<Vec<String>, Fault> {
+    let dialect = sluice_lease::SqlDialect::of(&config.database.url)?;
     let older = dialect
         .upgrade()
         .iter()
@@ -212,29 +219,29 @@ pub fn migration(config: &Config) -> Result<Vec<String>, Fault> {
 ///
 /// # Errors
 /// A [`Fault`] of the database.
-pub async fn migrate(config: &Config) -> Result<(), Fault> {
-    let claims = Claims::connect(&config.database.url, &config.job, 2).await?;
+pub async fn migrate(config: &CollectorConfig) -> Result<(), Fault> {
+    let claims = JobClaims::connect(&config.database.url, &config.job, 2).await?;
     Ok(claims.migrate().await?)
 }
 
-async fn claims(config: &Config) -> Result<Claims, Fault> {
-    Ok(Claims::connect(&config.database.url, &config.job, 2).await?)
+async fn claims(config: &CollectorConfig) -> Result<JobClaims, Fault> {
+    Ok(JobClaims::connect(&config.database.url, &config.job, 2).await?)
 }
 
-async fn database(config: &Config) -> Result<String, Fault> {
+async fn database(config: &CollectorConfig) -> Result<String, Fault> {
     let claims = claims(config).await?;
     let ids = claims.count(&config.database.source).await?;
     let table = match (claims.side_table().await?, config.database.migrate) {
-        (SideTable::There, _) => "sluice_claims is there",
-        (SideTable::Missing, true) => "sluice_claims will be made at the first run",
-        (SideTable::Older, true) => {
+        (SideTableState::There, _) => "sluice_claims is there",
+        (SideTableState::Missing, true) => "sluice_claims will be made at the first run",
+        (SideTableState::Older, true) => {
             "sluice_claims is of an earlier version; the next run brings it up to date"
         }
-        (SideTable::Missing, false) => {
+        (SideTableState::Missing, false) => {
             let why = "the table sluice_claims is not there; `sluice collector migrate` makes it";
             return Err(Fault::user("looking into the database", why));
         }
-        (SideTable::Older, false) => {
+        (SideTableState::Older, false) => {
             let why = "the table sluice_claims is of an earlier version; `sluice collector migrate` brings it up to date";
             return Err(Fault::user("looking into the database", why));
         }
@@ -242,8 +249,8 @@ async fn database(config: &Config) -> Result<String, Fault> {
     Ok(format!("{ids} ids in {}; {table}", config.database.source.table))
 }
 
-async fn registry(job: &Job) -> Result<String, Fault> {
-    let registry = Registry::new(&job.config.registry)?;
+async fn registry(job: &CollectorJob) -> Result<String, Fault> {
+    let registry = SchemaRegistry::new(&job.config.registry)?;
     for target in &job.targets {
         let subject = sluice_contract::value_subject(&target.topics.records);
         if registry.id_of(&subject, target.schema.json()).await?.is_none() {
@@ -254,9 +261,10 @@ async fn registry(job: &Job) -> Result<String, Fault> {
     Ok("has every schema".to_owned())
 }
 
-fn kafka(job: &Job) -> Result<String, Fault> {
-    let admin = Admin::new(&job.config.kafka)?;
-    let names = |target: &crate::job::Target| [target.topics.records.clone(), target.topics.letters.clone()];
+fn kafka(job: &CollectorJob) -> Result<String, Fault> {
+    let admin = KafkaAdmin::new(&job.config.kafka)?;
+    let names =
+        |target: &crate::job::EndpointTarget| [target.topics.records.clone(), target.topics.letters.clone()];
     let wanted: Vec<String> = job.targets.iter().flat_map(names).collect();
     let there = admin.there(&wanted)?;
     let missing: Vec<&str> =
@@ -268,14 +276,14 @@ fn kafka(job: &Job) -> Result<String, Fault> {
 }
 
 /// Shows what a walk reads.
-struct Trying<'t> {
-    job: &'t Job,
-    found: &'t mut Found,
+struct TrialTaker<'t> {
+    job: &'t CollectorJob,
+    found: &'t mut TrialReport,
     samples: usize,
 }
 
-impl Taker for Trying<'_> {
-    async fn take(&mut self, part: Part<'_>, outputs: &mut Outputs) -> Result<(), Halt> {
+impl PageTaker for TrialTaker<'_> {
+    async fn take(&mut self, part: PagePart<'_>, outputs: &mut Outputs) -> Result<(), PageWalkHalt> {
         let target = &self.job.targets[part.nth];
         let (letters, records): (Vec<_>, Vec<_>) = outputs.iter().partition(|record| record.route == LETTERS);
         let reason = |letter: &sluice_core::OutRecord<'_>| {
@@ -288,21 +296,21 @@ impl Taker for Trying<'_> {
             decoded(target.schema.avro(), datum)
         };
         let samples: Result<Vec<_>, Fault> = records.iter().take(self.samples).map(sample).collect();
-        self.found.pages.push(Tried {
+        self.found.pages.push(TrialPage {
             endpoint: part.at.endpoint.clone(),
             page: part.at.page,
             asked: part.asked.to_owned(),
             bytes: part.bytes,
             topic: target.topics.records.clone(),
             records: part.read.records,
-            samples: samples.map_err(Halt::Fault)?,
+            samples: samples.map_err(PageWalkHalt::Fault)?,
             rejects: letters.iter().map(reason).collect(),
         });
         outputs.clear();
         Ok(())
     }
 
-    fn noticed(&mut self, endpoint: &str, page: u64, noticed: Noticed) {
+    fn noticed(&mut self, endpoint: &str, page: u64, noticed: DriftNotice) {
         self.found.drifts.push(format!("{endpoint}, page {page}: {noticed}"));
     }
 }
@@ -316,11 +324,11 @@ fn decoded(schema: &apache_avro::Schema, mut datum: &[u8]) -> Result<serde_json:
     serde_json::Value::try_from(value).map_err(|error| Fault::bug("showing a record", error))
 }
 
-fn refused(refusal: Refusal) -> Fault {
+fn refused(refusal: PageRefusal) -> Fault {
     match refusal {
-        Refusal::Stopped => Fault::outage("asking the API", "stopped"),
-        Refusal::Later { reason, .. } => Fault::outage("asking the API", reason),
-        Refusal::Dead(reason) => Fault::user("asking the API", reason),
-        Refusal::Fatal(fault) => fault,
+        PageRefusal::Stopped => Fault::outage("asking the API", "stopped"),
+        PageRefusal::Later { reason, .. } => Fault::outage("asking the API", reason),
+        PageRefusal::Dead(reason) => Fault::user("asking the API", reason),
+        PageRefusal::Fatal(fault) => fault,
     }
 }

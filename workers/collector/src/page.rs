@@ -15,8 +15,8 @@ mod cutter;
 mod kept;
 mod paths;
 
-pub(crate) use cutter::{Cut, Cutter};
-pub(crate) use paths::{PathError, Paths};
+pub(crate) use cutter::{PageCutter, PageElement};
+pub(crate) use paths::{PagePaths, PathError};
 
 /// A page that is not what the configuration says. Never quotes the page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,24 +8,24 @@ use crate::process::PartMark;
 
 /// How pages follow one another.
 #[derive(Debug, Clone)]
-pub(crate) struct Pagination {
-    kind: Kind,
+pub(crate) struct EndpointPagination {
+    kind: PaginationStyle,
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum PaginationStyle {
     None,
     NextUrl { at: String },
     LinkHeader,
-    Page { place: Place, first: u64, more_at: Option<String> },
-    Offset { place: Place, more_at: Option<String> },
-    Cursor { place: Place, at: String },
-    TokenHeader { place: Place, header: String },
+    Page { place: TokenPlace, first: u64, more_at: Option<String> },
+    Offset { place: TokenPlace, more_at: Option<String> },
+    Cursor { place: TokenPlace, at: String },
+    TokenHeader { place: TokenPlace, header: String },
 }
 
 /// What of a request takes the token.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub(crate) enum TokenPlace {
     Query(String),
     Field(String),
     Header(String),
@@ -33,7 +33,7 @@ pub(crate) enum Place {
 
 /// What of a request changes from page to page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ask<'t> {
+pub(crate) enum PageSelector<'t> {
     /// The endpoint's path as it is.
     Plain,
     /// The path and a query parameter.
@@ -47,12 +47,12 @@ pub(crate) enum Ask<'t> {
 }
 
 /// What there is to decide on.
-pub(crate) struct Seen<'a> {
-    /// Values at [`Pagination::wanted`], in that order.
+pub(crate) struct PaginationInput<'a> {
+    /// Values at [`EndpointPagination::wanted`], in that order.
     pub(crate) values: &'a [Option<String>],
     /// All `Link` headers.
     pub(crate) links: &'a [String],
-    /// The response header at [`Pagination::header`].
+    /// The response header at [`EndpointPagination::header`].
     pub(crate) header: Option<&'a str>,
     /// Records in the page, rejected ones too.
     pub(crate) records: u64,
@@ -62,7 +62,7 @@ pub(crate) struct Seen<'a> {
 
 /// Where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextPage {
     /// That was the last page.
     End,
     /// With this token.
@@ -78,7 +78,7 @@ pub(crate) struct LoopGuard {
     last_page: Option<PartMark>,
 }
 
-impl Pagination {
+impl EndpointPagination {
     /// The first place that is named takes the token; more than one is a mistake that the configuration reports.
     pub(crate) fn new(raw: &RawPagination) -> Self {
         let place = |usual: &str,
@@ -86,30 +86,34 @@ impl Pagination {
                      field: &Option<String>,
                      header: &Option<String>| {
             match (field, header) {
-                (Some(field), _) => Place::Field(field.clone()),
-                (None, Some(header)) => Place::Header(header.clone()),
-                (None, None) => Place::Query(parameter.clone().unwrap_or_else(|| usual.to_owned())),
+                (Some(field), _) => TokenPlace::Field(field.clone()),
+                (None, Some(header)) => TokenPlace::Header(header.clone()),
+                (None, None) => TokenPlace::Query(parameter.clone().unwrap_or_else(|| usual.to_owned())),
             }
         };
         let kind = match raw {
-            RawPagination::None => Kind::None,
-            RawPagination::NextUrl { at } => Kind::NextUrl { at: at.clone() },
-            RawPagination::LinkHeader {} => Kind::LinkHeader,
-            RawPagination::Page { parameter, field, to_header, first, more_at } => Kind::Page {
+            RawPagination::None => PaginationStyle::None,
+            RawPagination::NextUrl { at } => PaginationStyle::NextUrl { at: at.clone() },
+            RawPagination::LinkHeader {} => PaginationStyle::LinkHeader,
+            RawPagination::Page { parameter, field, to_header, first, more_at } => PaginationStyle::Page {
                 place: place("page", parameter, field, to_header),
                 first: *first,
                 more_at: more_at.clone(),
             },
-            RawPagination::Offset { parameter, field, to_header, more_at } => {
-                Kind::Offset { place: place("offset", parameter, field, to_header), more_at: more_at.clone() }
-            }
-            RawPagination::Cursor { at, parameter, field, to_header } => {
-                Kind::Cursor { place: place("cursor", parameter, field, to_header), at: at.clone() }
-            }
-            RawPagination::TokenHeader { header, parameter, field, to_header } => Kind::TokenHeader {
-                place: place("cursor", parameter, field, to_header),
-                header: header.clone(),
+            RawPagination::Offset { parameter, field, to_header, more_at } => PaginationStyle::Offset {
+                place: place("offset", parameter, field, to_header),
+                more_at: more_at.clone(),
             },
+            RawPagination::Cursor { at, parameter, field, to_header } => PaginationStyle::Cursor {
+                place: place("cursor", parameter, field, to_header),
+                at: at.clone(),
+            },
+            RawPagination::TokenHeader { header, parameter, field, to_header } => {
+                PaginationStyle::TokenHeader {
+                    place: place("cursor", parameter, field, to_header),
+                    header: header.clone(),
+                }
+            }
         };
         Self { kind }
     }
@@ -117,9 +121,11 @@ impl Pagination {
     /// Paths in the page whose values decide.
     pub(crate) fn wanted(&self) -> Vec<&str> {
         match &self.kind {
-            Kind::None | Kind::LinkHeader | Kind::TokenHeader { .. } => Vec::new(),
-            Kind::NextUrl { at } | Kind::Cursor { at, .. } => vec![at],
-            Kind::Page { more_at, .. } | Kind::Offset { more_at, .. } => {
+            PaginationStyle::None | PaginationStyle::LinkHeader | PaginationStyle::TokenHeader { .. } => {
+                Vec::new()
+            }
+            PaginationStyle::NextUrl { at } | PaginationStyle::Cursor { at, .. } => vec![at],
+            PaginationStyle::Page { more_at, .. } | PaginationStyle::Offset { more_at, .. } => {
                 more_at.as_deref().into_iter().collect()
             }
         }
@@ -128,58 +134,61 @@ impl Pagination {
     /// The response header whose value decides.
     pub(crate) fn header(&self) -> Option<&str> {
         match &self.kind {
-            Kind::TokenHeader { header, .. } => Some(header),
+            PaginationStyle::TokenHeader { header, .. } => Some(header),
             _ => None,
         }
     }
 
     /// What takes the token, unless a URL is followed.
-    pub(crate) fn place(&self) -> Option<&Place> {
+    pub(crate) fn place(&self) -> Option<&TokenPlace> {
         match &self.kind {
-            Kind::Page { place, .. }
-            | Kind::Offset { place, .. }
-            | Kind::Cursor { place, .. }
-            | Kind::TokenHeader { place, .. } => Some(place),
-            Kind::None | Kind::NextUrl { .. } | Kind::LinkHeader => None,
+            PaginationStyle::Page { place, .. }
+            | PaginationStyle::Offset { place, .. }
+            | PaginationStyle::Cursor { place, .. }
+            | PaginationStyle::TokenHeader { place, .. } => Some(place),
+            PaginationStyle::None | PaginationStyle::NextUrl { .. } | PaginationStyle::LinkHeader => None,
         }
     }
 
     /// What to ask for with a token; `None` is the first page.
-    pub(crate) fn ask<'t>(&'t self, token: Option<&'t str>) -> Ask<'t> {
+    pub(crate) fn ask<'t>(&'t self, token: Option<&'t str>) -> PageSelector<'t> {
         match (&self.kind, token) {
-            (Kind::Page { place, first, .. }, token) => {
+            (PaginationStyle::Page { place, first, .. }, token) => {
                 put(place, token.map_or_else(|| first.to_string(), str::to_owned), true)
             }
-            (_, None) | (Kind::None, _) => Ask::Plain,
-            (Kind::NextUrl { .. } | Kind::LinkHeader, Some(url)) => Ask::Url(url),
-            (Kind::Offset { place, .. }, Some(token)) => put(place, token.to_owned(), true),
-            (Kind::Cursor { place, .. } | Kind::TokenHeader { place, .. }, Some(token)) => {
-                put(place, token.to_owned(), false)
+            (_, None) | (PaginationStyle::None, _) => PageSelector::Plain,
+            (PaginationStyle::NextUrl { .. } | PaginationStyle::LinkHeader, Some(url)) => {
+                PageSelector::Url(url)
             }
+            (PaginationStyle::Offset { place, .. }, Some(token)) => put(place, token.to_owned(), true),
+            (
+                PaginationStyle::Cursor { place, .. } | PaginationStyle::TokenHeader { place, .. },
+                Some(token),
+            ) => put(place, token.to_owned(), false),
         }
     }
 
     /// Where it goes on after a page. A short page is not taken for the end: APIs filter after they cut pages.
-    pub(crate) fn next(&self, seen: &Seen<'_>) -> Next {
+    pub(crate) fn next(&self, seen: &PaginationInput<'_>) -> NextPage {
         let value = seen.values.first().and_then(Option::as_deref);
         match &self.kind {
-            Kind::None => Next::End,
-            Kind::NextUrl { .. } | Kind::Cursor { .. } => match value {
+            PaginationStyle::None => NextPage::End,
+            PaginationStyle::NextUrl { .. } | PaginationStyle::Cursor { .. } => match value {
                 // Some APIs say `false` or `0` where they mean nothing.
-                None | Some("" | "false") => Next::End,
-                Some(token) => Next::Token(token.to_owned()),
+                None | Some("" | "false") => NextPage::End,
+                Some(token) => NextPage::Token(token.to_owned()),
             },
-            Kind::TokenHeader { .. } => match seen.header.map(str::trim) {
-                None | Some("") => Next::End,
-                Some(token) => Next::Token(token.to_owned()),
+            PaginationStyle::TokenHeader { .. } => match seen.header.map(str::trim) {
+                None | Some("") => NextPage::End,
+                Some(token) => NextPage::Token(token.to_owned()),
             },
-            Kind::LinkHeader => {
-                seen.links.iter().find_map(|link| next_link(link)).map_or(Next::End, Next::Token)
+            PaginationStyle::LinkHeader => {
+                seen.links.iter().find_map(|link| next_link(link)).map_or(NextPage::End, NextPage::Token)
             }
-            Kind::Page { first, more_at, .. } => {
+            PaginationStyle::Page { first, more_at, .. } => {
                 counted(seen, value, more_at.is_some(), *first, |page| page.checked_add(1))
             }
-            Kind::Offset { more_at, .. } => {
+            PaginationStyle::Offset { more_at, .. } => {
                 counted(seen, value, more_at.is_some(), 0, |offset| offset.checked_add(seen.records))
             }
         }
@@ -187,40 +196,40 @@ impl Pagination {
 
     /// Do tokens come from the API? Those that we count ourselves never repeat, the API's answers may.
     pub(crate) const fn counts(&self) -> bool {
-        matches!(self.kind, Kind::Page { .. } | Kind::Offset { .. })
+        matches!(self.kind, PaginationStyle::Page { .. } | PaginationStyle::Offset { .. })
     }
 }
 
-fn put(place: &Place, token: String, number: bool) -> Ask<'_> {
+fn put(place: &TokenPlace, token: String, number: bool) -> PageSelector<'_> {
     match place {
-        Place::Field(field) => {
+        TokenPlace::Field(field) => {
             let value = token.parse::<u64>().ok().filter(|_| number);
-            Ask::Field(field, value.map_or_else(|| token.into(), Into::into))
+            PageSelector::Field(field, value.map_or_else(|| token.into(), Into::into))
         }
-        Place::Header(header) => Ask::Header(header, token),
-        Place::Query(parameter) => Ask::Query(parameter, token),
+        TokenPlace::Header(header) => PageSelector::Header(header, token),
+        TokenPlace::Query(parameter) => PageSelector::Query(parameter, token),
     }
 }
 
 fn counted(
-    seen: &Seen<'_>,
+    seen: &PaginationInput<'_>,
     more: Option<&str>,
     says: bool,
     first: u64,
     step: impl FnOnce(u64) -> Option<u64>,
-) -> Next {
+) -> NextPage {
     let more = match (says, more) {
         (true, Some("true" | "1")) => true,
         (true, Some("false" | "0") | None) => false,
-        (true, Some(_)) => return Next::Broken("`more_at` is not a boolean"),
+        (true, Some(_)) => return NextPage::Broken("`more_at` is not a boolean"),
         (false, _) => true,
     };
     if !more || seen.records == 0 {
-        return Next::End;
+        return NextPage::End;
     }
     match seen.token.map_or(Some(first), |token| token.parse().ok()).and_then(step) {
-        Some(next) => Next::Token(next.to_string()),
-        None => Next::Broken("the page number is not a number"),
+        Some(next) => NextPage::Token(next.to_string()),
+        None => NextPage::Broken("the page number is not a number"),
     }
 }
 
@@ -269,37 +278,37 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pagination(json: serde_json::Value) -> Pagination {
-        Pagination::new(&serde_json::from_value(json).unwrap())
+    fn pagination(json: serde_json::Value) -> EndpointPagination {
+        EndpointPagination::new(&serde_json::from_value(json).unwrap())
     }
 
-    fn seen<'a>(values: &'a [Option<String>], records: u64, token: Option<&'a str>) -> Seen<'a> {
-        Seen { values, links: &[], header: None, records, token }
+    fn seen<'a>(values: &'a [Option<String>], records: u64, token: Option<&'a str>) -> PaginationInput<'a> {
+        PaginationInput { values, links: &[], header: None, records, token }
     }
 
     #[test]
     fn a_next_url_leads_on_until_there_is_none() {
         let pagination = pagination(json!({"kind": "next_url", "at": "meta.next"}));
         assert_eq!(pagination.wanted(), ["meta.next"]);
-        assert_eq!(pagination.ask(None), Ask::Plain);
+        assert_eq!(pagination.ask(None), PageSelector::Plain);
         let next = pagination.next(&seen(&[Some("/p?2".into())], 1, None));
-        assert_eq!(next, Next::Token("/p?2".into()));
-        assert_eq!(pagination.ask(Some("/p?2")), Ask::Url("/p?2"));
+        assert_eq!(next, NextPage::Token("/p?2".into()));
+        assert_eq!(pagination.ask(Some("/p?2")), PageSelector::Url("/p?2"));
         for end in [None, Some(String::new())] {
-            assert_eq!(pagination.next(&seen(&[end], 5, None)), Next::End);
+            assert_eq!(pagination.next(&seen(&[end], 5, None)), NextPage::End);
         }
         // An empty page with a next one is not the end.
-        assert_eq!(pagination.next(&seen(&[Some("x".into())], 0, None)), Next::Token("x".into()));
+        assert_eq!(pagination.next(&seen(&[Some("x".into())], 0, None)), NextPage::Token("x".into()));
     }
 
     #[test]
     fn page_numbers_end_with_an_empty_page_not_a_short_one() {
         let pagination = pagination(json!({"kind": "page"}));
-        assert_eq!(pagination.ask(None), Ask::Query("page", "1".into()));
-        assert_eq!(pagination.next(&seen(&[], 3, None)), Next::Token("2".into()));
-        assert_eq!(pagination.next(&seen(&[], 1, Some("7"))), Next::Token("8".into()));
-        assert_eq!(pagination.next(&seen(&[], 0, Some("8"))), Next::End);
-        assert!(matches!(pagination.next(&seen(&[], 1, Some("x"))), Next::Broken(_)));
+        assert_eq!(pagination.ask(None), PageSelector::Query("page", "1".into()));
+        assert_eq!(pagination.next(&seen(&[], 3, None)), NextPage::Token("2".into()));
+        assert_eq!(pagination.next(&seen(&[], 1, Some("7"))), NextPage::Token("8".into()));
+        assert_eq!(pagination.next(&seen(&[], 0, Some("8"))), NextPage::End);
+        assert!(matches!(pagination.next(&seen(&[], 1, Some("x"))), NextPage::Broken(_)));
     }
 
     #[test]
@@ -307,10 +316,10 @@ mod tests {
         let pagination = pagination(json!({"kind": "offset", "more_at": "more"}));
         assert_eq!(
             pagination.next(&seen(&[Some("true".into())], 50, Some("100"))),
-            Next::Token("150".into())
+            NextPage::Token("150".into())
         );
-        assert_eq!(pagination.next(&seen(&[Some("false".into())], 50, None)), Next::End);
-        assert_eq!(pagination.next(&seen(&[None], 50, None)), Next::End);
+        assert_eq!(pagination.next(&seen(&[Some("false".into())], 50, None)), NextPage::End);
+        assert_eq!(pagination.next(&seen(&[None], 50, None)), NextPage::End);
     }
 
     #[test]
@@ -318,13 +327,19 @@ mod tests {
         let pagination = pagination(json!({"kind": "link_header"}));
         let next = |link: &str| {
             let links = [link.to_owned()];
-            pagination.next(&Seen { values: &[], links: &links, header: None, records: 1, token: None })
+            pagination.next(&PaginationInput {
+                values: &[],
+                links: &links,
+                header: None,
+                records: 1,
+                token: None,
+            })
         };
         let both = r#"<https://h/a,b?p=1>; rel="prev", <https://h/a,b?p=3>; title="x"; rel="last next""#;
-        assert_eq!(next(both), Next::Token("https://h/a,b?p=3".into()));
-        assert_eq!(next("</p2>; rel=next"), Next::Token("/p2".into()));
-        assert_eq!(next(r#"</p2>; rel="prev""#), Next::End);
-        assert_eq!(next("<broken"), Next::End);
+        assert_eq!(next(both), NextPage::Token("https://h/a,b?p=3".into()));
+        assert_eq!(next("</p2>; rel=next"), NextPage::Token("/p2".into()));
+        assert_eq!(next(r#"</p2>; rel="prev""#), NextPage::End);
+        assert_eq!(next("<broken"), NextPage::End);
     }
 
     #[test]
@@ -334,20 +349,24 @@ mod tests {
             json.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
             pagination(json)
         };
-        assert_eq!(cursor(json!({})).ask(Some("7")), Ask::Query("cursor", "7".into()));
-        assert_eq!(cursor(json!({"parameter": "after"})).ask(Some("7")), Ask::Query("after", "7".into()));
+        assert_eq!(cursor(json!({})).ask(Some("7")), PageSelector::Query("cursor", "7".into()));
+        assert_eq!(
+            cursor(json!({"parameter": "after"})).ask(Some("7")),
+            PageSelector::Query("after", "7".into())
+        );
         let field = cursor(json!({"field": "page.after"}));
-        assert_eq!(field.ask(Some("7")), Ask::Field("page.after", "7".into()));
+        assert_eq!(field.ask(Some("7")), PageSelector::Field("page.after", "7".into()));
         let header = cursor(json!({"to_header": "x-after"}));
-        assert_eq!(header.ask(Some("7")), Ask::Header("x-after", "7".into()));
+        assert_eq!(header.ask(Some("7")), PageSelector::Header("x-after", "7".into()));
         let offset = pagination(json!({"kind": "offset", "field": "from"}));
-        assert_eq!(offset.ask(Some("50")), Ask::Field("from", 50.into()));
+        assert_eq!(offset.ask(Some("50")), PageSelector::Field("from", 50.into()));
         let pagination = pagination(json!({"kind": "token_header", "header": "x-next"}));
-        let next =
-            |header| pagination.next(&Seen { values: &[], links: &[], header, records: 1, token: None });
+        let next = |header| {
+            pagination.next(&PaginationInput { values: &[], links: &[], header, records: 1, token: None })
+        };
         assert_eq!(
             (next(Some("t")), next(Some("")), next(None)),
-            (Next::Token("t".into()), Next::End, Next::End)
+            (NextPage::Token("t".into()), NextPage::End, NextPage::End)
         );
     }
 

@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sluice_core::{Class, Outputs, Reason, Route, SchemaId};
-use sluice_wire::{FromJson, Leaf, Project, Schema, SchemaError, framing};
+use sluice_core::{OutcomeReason, Outputs, ReasonClass, Route, SchemaId};
+use sluice_wire::{DatumSchema, JsonConverter, LeafProjection, LeafValue, SchemaError, framing};
 
-use crate::incremental::High;
-use crate::page::{Cut, Cutter, PageError, Paths};
+use crate::incremental::IncrementalMaximum;
+use crate::page::{PageCutter, PageElement, PageError, PagePaths};
 
 /// Records that fit the contract.
 pub(crate) const RECORDS: Route = Route(0);
@@ -24,17 +24,17 @@ const REMEMBERED: usize = 10_000;
 /// The compiled reader of one endpoint's pages. One page at a time: [`PageReader::begin`], [`PageReader::feed`] with
 /// the bytes as they come, [`PageReader::finish`].
 pub(crate) struct PageReader {
-    cutter: Cutter,
+    cutter: PageCutter,
     /// Finds the value that an incremental job goes by.
-    picker: Option<Cutter>,
-    page: Page,
-    turn: Turn,
+    picker: Option<PageCutter>,
+    page: PageReaderState,
+    turn: PageRecordEncoder,
 }
 
 /// What turns one record's JSON into its outputs.
-struct Turn {
-    from_json: FromJson,
-    key: Project,
+struct PageRecordEncoder {
+    from_json: JsonConverter,
+    key: LeafProjection,
     schema_id: SchemaId,
     datum: Vec<u8>,
     key_text: Vec<u8>,
@@ -42,8 +42,8 @@ struct Turn {
 
 /// Where to look in a page, and what to keep of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Look {
-    pub(crate) paths: Paths,
+pub(crate) struct PageReaderSettings {
+    pub(crate) paths: PagePaths,
     /// Largest JSON text of a record that is kept in memory, in bytes.
     pub(crate) max_record: usize,
     /// Path, in a record, of the value that an incremental job goes by.
@@ -52,16 +52,16 @@ pub(crate) struct Look {
 
 /// How far a page was read.
 #[derive(Default)]
-struct Page {
+struct PageReaderState {
     /// Over all its records so far.
     hash: Sha256,
     read: u64,
     /// Published by someone before us: passed over, and compared.
     before: Option<PartMark>,
-    part: PartRead,
+    part: PagePartCounts,
     remembered: Vec<u64>,
-    since: Option<High>,
-    high: Option<High>,
+    since: Option<IncrementalMaximum>,
+    high: Option<IncrementalMaximum>,
 }
 
 /// The first records of a page, published before the rest of it was read.
@@ -75,7 +75,7 @@ pub(crate) struct PartMark {
 
 /// Which page is read.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PageAt<'a> {
+pub(crate) struct PageAddress<'a> {
     pub(crate) job: &'a str,
     pub(crate) endpoint: &'a str,
     /// 0-based, counted over the endpoint's pages of one id.
@@ -84,7 +84,7 @@ pub(crate) struct PageAt<'a> {
 
 /// What was appended since the last part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct PartRead {
+pub(crate) struct PagePartCounts {
     pub(crate) records: u64,
     pub(crate) rejects: u64,
     /// Passed over: an earlier run had them.
@@ -93,9 +93,9 @@ pub(crate) struct PartRead {
 
 /// A page that was read to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct PageRead {
+pub(crate) struct PageSummary {
     /// Its last part; the only one, unless the page is large.
-    pub(crate) part: PartRead,
+    pub(crate) part: PagePartCounts,
     /// The whole page.
     pub(crate) mark: PartMark,
     /// What the pagination wants to see.
@@ -103,40 +103,46 @@ pub(crate) struct PageRead {
     /// Short hashes of its first records.
     pub(crate) remembered: Vec<u64>,
     /// The highest value in it of the field that an incremental job goes by.
-    pub(crate) high: Option<High>,
+    pub(crate) high: Option<IncrementalMaximum>,
 }
 
 impl PageReader {
     /// Compiles for one schema; `record_key` is the path of the field that becomes the Kafka key.
     pub(crate) fn compile(
-        look: &Look,
-        schema: &Schema,
+        look: &PageReaderSettings,
+        schema: &DatumSchema,
         schema_id: SchemaId,
         record_key: &str,
     ) -> Result<Self, SchemaError> {
-        let turn = Turn {
-            from_json: FromJson::compile(schema)?,
-            key: Project::compile(schema, &[record_key])?,
+        let turn = PageRecordEncoder {
+            from_json: JsonConverter::compile(schema)?,
+            key: LeafProjection::compile(schema, &[record_key])?,
             schema_id,
             datum: Vec::new(),
             key_text: Vec::new(),
         };
-        let cutter = Cutter::new(&look.paths, look.max_record);
-        let picker = look.incremental.as_deref().map(Cutter::picker);
-        Ok(Self { cutter, picker, page: Page::default(), turn })
+        let cutter = PageCutter::new(&look.paths, look.max_record);
+        let picker = look.incremental.as_deref().map(PageCutter::picker);
+        Ok(Self { cutter, picker, page: PageReaderState::default(), turn })
     }
 
     /// A page begins; its first records are passed over if they were published `before`, and those at the edge of an
     /// earlier run that had them.
-    pub(crate) fn begin(&mut self, before: Option<&PartMark>, since: Option<&High>) {
+    pub(crate) fn begin(&mut self, before: Option<&PartMark>, since: Option<&IncrementalMaximum>) {
         self.cutter.restart();
-        self.page = Page { before: before.cloned(), since: since.cloned(), ..Page::default() };
+        self.page =
+            PageReaderState { before: before.cloned(), since: since.cloned(), ..PageReaderState::default() };
     }
 
     /// Appends the records that end in `chunk`, and the dead letters of those that do not fit, to `out`.
     ///
     /// After an error what `out` holds of the page must not be published.
-    pub(crate) fn feed(&mut self, at: PageAt<'_>, chunk: &[u8], out: &mut Outputs) -> Result<(), PageError> {
+    pub(crate) fn feed(
+        &mut self,
+        at: PageAddress<'_>,
+        chunk: &[u8],
+        out: &mut Outputs,
+    ) -> Result<(), PageError> {
         let Self { cutter, picker, page, turn } = self;
         let offset = cutter.offset() + chunk.len() as u64;
         cutter.feed(chunk, |cut| {
@@ -145,8 +151,8 @@ impl PageReader {
             }
             let nth = page.read - 1;
             let turned = match cut {
-                Cut::Oversize(_) => Err((too_large(), &[][..])),
-                Cut::Record(json) => turn.run(json).map_err(|reason| (reason, json)),
+                PageElement::Oversize(_) => Err((too_large(), &[][..])),
+                PageElement::Record(json) => turn.run(json).map_err(|reason| (reason, json)),
             };
             match turned {
                 Ok(keyed) => {
@@ -154,7 +160,7 @@ impl PageReader {
                     emit(keyed.then_some(turn.key_text.as_slice()), &turn.datum, out);
                 }
                 // Not JSON at all: then the page is broken, not the record.
-                Err((reason, json)) if reason.class == Class::Shape && !is_json(json) => {
+                Err((reason, json)) if reason.class == ReasonClass::Shape && !is_json(json) => {
                     return Err(PageError::NotJson(offset));
                 }
                 Err((reason, json)) => {
@@ -167,31 +173,31 @@ impl PageReader {
     }
 
     /// Ends a part of the page: what was appended since the last one, and the mark that stands behind it.
-    pub(crate) fn part(&mut self) -> (PartRead, PartMark) {
+    pub(crate) fn part(&mut self) -> (PagePartCounts, PartMark) {
         (std::mem::take(&mut self.page.part), self.page.mark())
     }
 
     /// The page has ended.
-    pub(crate) fn finish(&mut self) -> Result<PageRead, PageError> {
+    pub(crate) fn finish(&mut self) -> Result<PageSummary, PageError> {
         let values = self.cutter.finish()?;
         match &self.page.before {
             Some(before) if self.page.read < before.records => Err(PageError::Changed(before.records)),
             _ => {
                 let (part, mark) = self.part();
                 let remembered = std::mem::take(&mut self.page.remembered);
-                Ok(PageRead { part, mark, values, remembered, high: self.page.high.take() })
+                Ok(PageSummary { part, mark, values, remembered, high: self.page.high.take() })
             }
         }
     }
 }
 
-impl Page {
+impl PageReaderState {
     /// Counts a record; `false` if it was published before.
-    fn is_new(&mut self, cut: &Cut<'_>, picker: Option<&mut Cutter>) -> Result<bool, PageError> {
+    fn is_new(&mut self, cut: &PageElement<'_>, picker: Option<&mut PageCutter>) -> Result<bool, PageError> {
         self.read += 1;
         let mut repeated = false;
         match cut {
-            Cut::Record(json) => {
+            PageElement::Record(json) => {
                 self.hash.update((json.len() as u64).to_le_bytes());
                 self.hash.update(json);
                 let short = short_hash(json);
@@ -199,11 +205,11 @@ impl Page {
                     self.remembered.push(short);
                 }
                 if let Some(value) = picker.and_then(|picker| picker.pick(json)) {
-                    High::see(&mut self.high, &value, short);
+                    IncrementalMaximum::see(&mut self.high, &value, short);
                     repeated = self.since.as_ref().is_some_and(|since| since.has(&value, short));
                 }
             }
-            Cut::Oversize(length) => self.hash.update(length.to_le_bytes()),
+            PageElement::Oversize(length) => self.hash.update(length.to_le_bytes()),
         }
         match &self.before {
             Some(before) if self.read == before.records && self.mark() != *before => {
@@ -221,22 +227,22 @@ impl Page {
     }
 }
 
-impl Turn {
+impl PageRecordEncoder {
     /// Fills `datum` (framed) and `key_text`; answers whether there is a key (a null field is a null key).
-    fn run(&mut self, json: &[u8]) -> Result<bool, Reason> {
+    fn run(&mut self, json: &[u8]) -> Result<bool, OutcomeReason> {
         let Self { from_json, key, schema_id, datum, key_text } = self;
         datum.clear();
         key_text.clear();
         framing::write_prefix(*schema_id, datum);
         from_json
             .run(json, datum)
-            .map_err(|error| Reason::new(Class::Shape, error.expected).at(error.path, None))?;
+            .map_err(|error| OutcomeReason::new(ReasonClass::Shape, error.expected).at(error.path, None))?;
         if datum.len() > MAX_RECORD {
             return Err(too_large());
         }
         let mut keyed = false;
         let datum = datum.get(framing::PREFIX..).unwrap_or_default();
-        key.run(datum, |_, leaf| keyed = text_of(leaf, key_text)).map_err(Reason::from)?;
+        key.run(datum, |_, leaf| keyed = text_of(leaf, key_text)).map_err(OutcomeReason::from)?;
         Ok(keyed)
     }
 }
@@ -249,8 +255,8 @@ fn short_hash(json: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn too_large() -> Reason {
-    Reason::new(Class::TooLarge, "at most 900 KiB")
+fn too_large() -> OutcomeReason {
+    OutcomeReason::new(ReasonClass::TooLarge, "at most 900 KiB")
 }
 
 /// A record that does not fit is still JSON, or the page is broken.
@@ -259,17 +265,17 @@ fn is_json(json: &[u8]) -> bool {
 }
 
 /// Appends a leaf's text, the same that masking and joins see; `false` for null.
-fn text_of(leaf: Leaf<'_>, out: &mut Vec<u8>) -> bool {
+fn text_of(leaf: LeafValue<'_>, out: &mut Vec<u8>) -> bool {
     match leaf {
-        Leaf::Null => return false,
-        Leaf::String(text) => out.extend_from_slice(text.as_bytes()),
-        Leaf::Enum { symbol, .. } => out.extend_from_slice(symbol.as_bytes()),
-        Leaf::Bytes(bytes) | Leaf::Fixed(bytes) => out.extend_from_slice(bytes),
-        Leaf::Boolean(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        Leaf::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        Leaf::Long(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        Leaf::Float(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        Leaf::Double(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        LeafValue::Null => return false,
+        LeafValue::String(text) => out.extend_from_slice(text.as_bytes()),
+        LeafValue::Enum { symbol, .. } => out.extend_from_slice(symbol.as_bytes()),
+        LeafValue::Bytes(bytes) | LeafValue::Fixed(bytes) => out.extend_from_slice(bytes),
+        LeafValue::Boolean(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        LeafValue::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        LeafValue::Long(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        LeafValue::Float(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        LeafValue::Double(value) => out.extend_from_slice(value.to_string().as_bytes()),
     }
     true
 }
@@ -284,7 +290,7 @@ fn emit(key: Option<&[u8]>, datum: &[u8], out: &mut Outputs) {
 }
 
 /// A record that never was in Kafka: its "topic" is the endpoint, its "partition" the page, its "offset" its place.
-fn letter(at: PageAt<'_>, nth: u64, json: &[u8], reason: &Reason, out: &mut Outputs) {
+fn letter(at: PageAddress<'_>, nth: u64, json: &[u8], reason: &OutcomeReason, out: &mut Outputs) {
     let mut draft = out.draft(LETTERS);
     let texts = [
         ("sluice.dlq.source.topic", format!("collector/{}/{}", at.job, at.endpoint)),
@@ -308,7 +314,7 @@ fn letter(at: PageAt<'_>, nth: u64, json: &[u8], reason: &Reason, out: &mut Outp
 }
 
 /// Sets a draft's value.
-pub(crate) fn value(draft: &mut sluice_core::Draft<'_>, bytes: &[u8]) {
+pub(crate) fn value(draft: &mut sluice_core::OutputDraft<'_>, bytes: &[u8]) {
     let copied: Result<(), std::convert::Infallible> = draft.value_with(|out| {
         out.extend_from_slice(bytes);
         Ok(())

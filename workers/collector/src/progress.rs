@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sluice_lease::Claims;
+use sluice_lease::JobClaims;
 use tokio::task::JoinHandle;
 
-use crate::tally::Counters;
+use crate::tally::CollectorCounters;
 
 /// Ends the display.
-pub(crate) struct Shown {
+pub(crate) struct CollectorDisplay {
     teller: JoinHandle<()>,
     bar: Option<ProgressBar>,
 }
 
-impl Shown {
+impl CollectorDisplay {
     pub(crate) fn finish(self) {
         self.teller.abort();
         if let Some(bar) = self.bar {
@@ -26,7 +26,11 @@ impl Shown {
 }
 
 /// Begins to show `counters`.
-pub(crate) async fn show(claims: &Claims, counters: Arc<Counters>, wanted: bool) -> Shown {
+pub(crate) async fn show(
+    claims: &JobClaims,
+    counters: Arc<CollectorCounters>,
+    wanted: bool,
+) -> CollectorDisplay {
     let bar = (wanted && std::io::stderr().is_terminal()).then(|| ProgressBar::new(0));
     if let Some(bar) = &bar {
         // Counted once: with replicas the bar of each shows its own part of the whole.
@@ -45,10 +49,10 @@ pub(crate) async fn show(claims: &Claims, counters: Arc<Counters>, wanted: bool)
         }
     }
     let teller = tokio::spawn(tell(counters, bar.clone()));
-    Shown { teller, bar }
+    CollectorDisplay { teller, bar }
 }
 
-async fn tell(counters: Arc<Counters>, bar: Option<ProgressBar>) {
+async fn tell(counters: Arc<CollectorCounters>, bar: Option<ProgressBar>) {
     let mut every = tokio::time::interval(Duration::from_millis(if bar.is_some() { 200 } else { 10_000 }));
     every.tick().await;
     loop {

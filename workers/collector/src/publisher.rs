@@ -7,13 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice_core::{Fault, Header, Outputs, Retry};
+use sluice_kafka::{KafkaProducer, OutgoingRecord};
 use sluice_runtime::config::KafkaSection;
-use sluice_runtime::failpoint;
-use sluice_runtime::kafka::{Outgoing, Producer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checkpoints::{barrier, barrier_key};
-use crate::held::Hold;
+use crate::held::ClaimHold;
 use crate::process::LETTERS;
 use crate::recall::PAGE;
 
@@ -29,14 +28,14 @@ const REDOS: u32 = 3;
 
 /// Where the records of an endpoint go.
 #[derive(Debug)]
-pub(crate) struct Topics {
+pub(crate) struct EndpointTopics {
     pub(crate) records: String,
     pub(crate) letters: String,
 }
 
 /// A page on its way.
-pub(crate) struct Page {
-    pub(crate) topics: Arc<Topics>,
+pub(crate) struct PagePublication {
+    pub(crate) topics: Arc<EndpointTopics>,
     pub(crate) outputs: Outputs,
     /// Key and value of its checkpoint record (transactional mode).
     pub(crate) checkpoint: Option<(String, Vec<u8>)>,
@@ -44,47 +43,47 @@ pub(crate) struct Page {
     /// are published in transactions.
     pub(crate) dedupe: Option<String>,
     /// The claim under which it goes out: once its lease is over it does not.
-    pub(crate) hold: Hold,
+    pub(crate) hold: ClaimHold,
 }
 
 /// The arena comes back when the page is durable; a dropped sender means that it is not, or nobody knows.
-type Answer = oneshot::Sender<Outputs>;
+type PublisherReplySender = oneshot::Sender<Outputs>;
 
-enum Order {
-    Page(Page, Answer),
-    Barrier { partitions: Vec<i32>, nonce: Vec<u8>, answer: Answer },
+enum PublisherOrder {
+    Page(PagePublication, PublisherReplySender),
+    Barrier { partitions: Vec<i32>, nonce: Vec<u8>, answer: PublisherReplySender },
 }
 
 /// The way to the publisher's thread.
 #[derive(Clone)]
-pub(crate) struct Publisher {
-    orders: mpsc::Sender<Order>,
+pub(crate) struct PagePublisher {
+    orders: mpsc::Sender<PublisherOrder>,
 }
 
-/// Tells when and why the thread ended. It ends with the last [`Publisher`], and is to be joined then.
-pub(crate) struct Ended {
+/// Tells when and why the thread ended. It ends with the last [`PagePublisher`], and is to be joined then.
+pub(crate) struct PublisherThread {
     pub(crate) fault: oneshot::Receiver<Fault>,
     thread: JoinHandle<()>,
 }
 
 /// A publication that was not answered: the thread has ended, and whether the page is durable is not known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unanswered;
+pub(crate) struct UnansweredPublication;
 
 /// What of a producer is used; a second one stands in for it in tests.
-trait Transactions {
+trait PageProducer {
     fn begin(&mut self) -> Result<(), Fault>;
-    fn send(&mut self, record: &Outgoing<'_>) -> Result<(), Fault>;
+    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<(), Fault>;
     fn commit(&mut self) -> Result<(), Fault>;
     fn abort(&mut self) -> Result<(), Fault>;
 }
 
-enum Kind {
-    Transactional(Producer),
-    Idempotent(Producer),
+enum KafkaPageProducer {
+    Transactional(KafkaProducer),
+    Idempotent(KafkaProducer),
 }
 
-impl Transactions for Kind {
+impl PageProducer for KafkaPageProducer {
     fn begin(&mut self) -> Result<(), Fault> {
         match self {
             Self::Transactional(producer) => producer.begin(),
@@ -92,7 +91,7 @@ impl Transactions for Kind {
         }
     }
 
-    fn send(&mut self, record: &Outgoing<'_>) -> Result<(), Fault> {
+    fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<(), Fault> {
         match self {
             Self::Transactional(producer) | Self::Idempotent(producer) => producer.send(record),
         }
@@ -114,7 +113,7 @@ impl Transactions for Kind {
     }
 }
 
-impl Publisher {
+impl PagePublisher {
     /// Starts the thread; comes back when the producer has its transactional id (and any earlier holder of it is
     /// fenced). `id` is `None` for the idempotent mode.
     pub(crate) async fn start(
@@ -123,14 +122,16 @@ impl Publisher {
         checkpoint_topic: String,
         memory: usize,
         room: usize,
-    ) -> Result<(Self, Ended), Fault> {
+    ) -> Result<(Self, PublisherThread), Fault> {
         let (orders, receiver) = mpsc::channel(room.max(1));
         let (ready, is_ready) = oneshot::channel();
         let (tell, fault) = oneshot::channel();
         let body = move || {
             let made = match &id {
-                Some(id) => Producer::transactional(&kafka, id, memory).map(Kind::Transactional),
-                None => Producer::idempotent(&kafka, memory).map(Kind::Idempotent),
+                Some(id) => {
+                    KafkaProducer::transactional(&kafka, id, memory).map(KafkaPageProducer::Transactional)
+                }
+                None => KafkaProducer::idempotent(&kafka, memory).map(KafkaPageProducer::Idempotent),
             };
             let mut producer = match made {
                 Ok(producer) => producer,
@@ -145,30 +146,37 @@ impl Publisher {
         let spawned = std::thread::Builder::new().name("publisher".into()).spawn(body);
         let thread = spawned.map_err(|error| Fault::bug("starting the publisher's thread", error))?;
         match is_ready.await {
-            Ok(Ok(())) => Ok((Self { orders }, Ended { fault, thread })),
+            Ok(Ok(())) => Ok((Self { orders }, PublisherThread { fault, thread })),
             Ok(Err(fault)) => Err(fault),
             Err(_) => Err(Fault::bug("starting the publisher", "its thread ended without a word")),
         }
     }
 
     /// Publishes a page; comes back when it is durable, with the emptied arena for the next one.
-    pub(crate) async fn publish(&self, page: Page) -> Result<Outputs, Unanswered> {
+    pub(crate) async fn publish(&self, page: PagePublication) -> Result<Outputs, UnansweredPublication> {
         let (answer, answered) = oneshot::channel();
-        self.orders.send(Order::Page(page, answer)).await.map_err(|_| Unanswered)?;
-        answered.await.map_err(|_| Unanswered)
+        self.orders.send(PublisherOrder::Page(page, answer)).await.map_err(|_| UnansweredPublication)?;
+        answered.await.map_err(|_| UnansweredPublication)
     }
 
     /// Writes a barrier to every partition of the checkpoint topic, behind everything this producer and earlier
     /// holders of its id have committed.
-    pub(crate) async fn barrier(&self, partitions: Vec<i32>, nonce: Vec<u8>) -> Result<(), Unanswered> {
+    pub(crate) async fn barrier(
+        &self,
+        partitions: Vec<i32>,
+        nonce: Vec<u8>,
+    ) -> Result<(), UnansweredPublication> {
         let (answer, answered) = oneshot::channel();
-        self.orders.send(Order::Barrier { partitions, nonce, answer }).await.map_err(|_| Unanswered)?;
-        answered.await.map(drop).map_err(|_| Unanswered)
+        self.orders
+            .send(PublisherOrder::Barrier { partitions, nonce, answer })
+            .await
+            .map_err(|_| UnansweredPublication)?;
+        answered.await.map(drop).map_err(|_| UnansweredPublication)
     }
 }
 
-impl Ended {
-    /// Waits for the thread, once no [`Publisher`] is left, and hands out what it ended with.
+impl PublisherThread {
+    /// Waits for the thread, once no [`PagePublisher`] is left, and hands out what it ended with.
     pub(crate) async fn join(mut self) -> Option<Fault> {
         let thread = self.thread;
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -176,9 +184,9 @@ impl Ended {
     }
 }
 
-fn serve<P: Transactions>(
+fn serve<P: PageProducer>(
     producer: &mut P,
-    mut orders: mpsc::Receiver<Order>,
+    mut orders: mpsc::Receiver<PublisherOrder>,
     checkpoint_topic: &str,
 ) -> Result<(), Fault> {
     let mut group = Vec::new();
@@ -192,7 +200,7 @@ fn serve<P: Transactions>(
             group.push(next);
         }
         publish(producer, &mut group, checkpoint_topic)?;
-        failpoint::pass("pages-durable");
+        sluice_failpoint::pass("pages-durable");
         for order in group.drain(..) {
             order.answer();
         }
@@ -202,9 +210,9 @@ fn serve<P: Transactions>(
 
 /// One group, all or nothing. Sent again after an abort that is known to have succeeded; every other trouble ends the
 /// thread, because then only the checkpoint topic knows what was committed.
-fn publish<P: Transactions>(
+fn publish<P: PageProducer>(
     producer: &mut P,
-    group: &mut Vec<Order>,
+    group: &mut Vec<PublisherOrder>,
     checkpoint_topic: &str,
 ) -> Result<(), Fault> {
     let mut redos = 0;
@@ -220,24 +228,24 @@ fn publish<P: Transactions>(
     }
 }
 
-fn attempt<P: Transactions>(
+fn attempt<P: PageProducer>(
     producer: &mut P,
-    group: &mut Vec<Order>,
+    group: &mut Vec<PublisherOrder>,
     checkpoint_topic: &str,
 ) -> Result<(), Fault> {
     producer.begin()?;
     // Looked at last of all: a process that was stopped for longer than its leases sends nothing when it goes on. With
     // transactions too: a producer that is in doubt about its last commit takes its id anew when it begins, and thereby
     // back from whoever fenced it meanwhile. Whoever fences it from here on is found out at the commit.
-    group.retain(|order| !order.is_over() || failpoint::sabotaged("no-lease-end"));
-    failpoint::pass("pages-checked");
+    group.retain(|order| !order.is_over() || sluice_failpoint::sabotaged("no-lease-end"));
+    sluice_failpoint::pass("pages-checked");
     for order in &*group {
         order.send(producer, checkpoint_topic)?;
     }
     producer.commit()
 }
 
-impl Order {
+impl PublisherOrder {
     fn is_over(&self) -> bool {
         matches!(self, Self::Page(page, _) if page.hold.is_over())
     }
@@ -249,7 +257,7 @@ impl Order {
         }
     }
 
-    fn send<P: Transactions>(&self, producer: &mut P, checkpoint_topic: &str) -> Result<(), Fault> {
+    fn send<P: PageProducer>(&self, producer: &mut P, checkpoint_topic: &str) -> Result<(), Fault> {
         let page = match self {
             Self::Page(page, _) => page,
             Self::Barrier { partitions, nonce, .. } => {
@@ -272,7 +280,7 @@ impl Order {
                     &headers
                 }
             };
-            producer.send(&Outgoing {
+            producer.send(&OutgoingRecord {
                 topic,
                 partition: None,
                 key: record.key,
@@ -283,7 +291,7 @@ impl Order {
         }
         match &page.checkpoint {
             None => Ok(()),
-            Some((key, value)) => producer.send(&Outgoing {
+            Some((key, value)) => producer.send(&OutgoingRecord {
                 topic: checkpoint_topic,
                 partition: None,
                 key: Some(key.as_bytes()),
@@ -313,7 +321,7 @@ mod tests {
     use std::convert::Infallible;
 
     #[derive(Default)]
-    struct Fake {
+    struct FakePageProducer {
         open: Vec<(String, String)>,
         committed: Vec<Vec<(String, String)>>,
         /// Faults to give at commits, first to last.
@@ -322,7 +330,7 @@ mod tests {
         lost_at_begin: Option<tokio_util::sync::CancellationToken>,
     }
 
-    impl Transactions for Fake {
+    impl PageProducer for FakePageProducer {
         fn begin(&mut self) -> Result<(), Fault> {
             assert!(self.open.is_empty(), "a transaction is open already");
             if let Some(lost) = &self.lost_at_begin {
@@ -331,7 +339,7 @@ mod tests {
             Ok(())
         }
 
-        fn send(&mut self, record: &Outgoing<'_>) -> Result<(), Fault> {
+        fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<(), Fault> {
             let value = String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap();
             self.open.push((record.topic.to_owned(), value));
             Ok(())
@@ -354,7 +362,7 @@ mod tests {
         }
     }
 
-    fn order(value: &str) -> (Order, oneshot::Receiver<Outputs>) {
+    fn order(value: &str) -> (PublisherOrder, oneshot::Receiver<Outputs>) {
         let mut outputs = Outputs::new();
         for (route, text) in [(RECORDS, value), (LETTERS, "bad")] {
             let mut draft = outputs.draft(route);
@@ -367,14 +375,17 @@ mod tests {
                 .unwrap();
             draft.emit();
         }
-        let topics = Arc::new(Topics { records: "t".into(), letters: "t.dead-letter".into() });
+        let topics = Arc::new(EndpointTopics { records: "t".into(), letters: "t.dead-letter".into() });
         let checkpoint = Some(("id/e".to_owned(), format!("after {value}").into_bytes()));
         let (answer, answered) = oneshot::channel();
-        let hold = Hold::new(tokio::time::Instant::now() + std::time::Duration::from_secs(60));
-        (Order::Page(Page { topics, outputs, checkpoint, dedupe: None, hold }, answer), answered)
+        let hold = ClaimHold::new(tokio::time::Instant::now() + std::time::Duration::from_secs(60));
+        (
+            PublisherOrder::Page(PagePublication { topics, outputs, checkpoint, dedupe: None, hold }, answer),
+            answered,
+        )
     }
 
-    fn pages(fake: &mut Fake, count: usize) -> (Result<(), Fault>, Vec<bool>) {
+    fn pages(fake: &mut FakePageProducer, count: usize) -> (Result<(), Fault>, Vec<bool>) {
         let (sender, receiver) = mpsc::channel(16);
         let mut answers = Vec::new();
         for nth in 0..count {
@@ -389,7 +400,7 @@ mod tests {
 
     #[test]
     fn all_waiting_pages_go_into_one_transaction_with_their_checkpoints() {
-        let mut fake = Fake::default();
+        let mut fake = FakePageProducer::default();
         let (ended, answered) = pages(&mut fake, 3);
         ended.unwrap();
         assert_eq!(answered, [true, true, true]);
@@ -403,17 +414,17 @@ mod tests {
     fn a_page_whose_lease_is_over_does_not_go_out() {
         let (sender, receiver) = mpsc::channel(16);
         let mut answers = Vec::new();
-        let mut fake = Fake::default();
+        let mut fake = FakePageProducer::default();
         for nth in 0..3 {
             let (order, answered) = order(&format!("page {nth}"));
-            let Order::Page(mut page, answer) = order else { continue };
+            let PublisherOrder::Page(mut page, answer) = order else { continue };
             match nth {
-                0 => page.hold = Hold::new(tokio::time::Instant::now()),
+                0 => page.hold = ClaimHold::new(tokio::time::Instant::now()),
                 // Lost while the transaction is begun, which may take the id back from whoever fenced us.
                 1 => fake.lost_at_begin = Some(page.hold.lost.clone()),
                 _ => {}
             }
-            sender.try_send(Order::Page(page, answer)).ok().unwrap();
+            sender.try_send(PublisherOrder::Page(page, answer)).ok().unwrap();
             answers.push(answered);
         }
         drop(sender);
@@ -426,8 +437,10 @@ mod tests {
 
     #[test]
     fn an_aborted_group_is_sent_again_whole() {
-        let mut fake =
-            Fake { faults: vec![Some(Fault::rewind("committing", "abortable")), None], ..Fake::default() };
+        let mut fake = FakePageProducer {
+            faults: vec![Some(Fault::rewind("committing", "abortable")), None],
+            ..FakePageProducer::default()
+        };
         let (ended, answered) = pages(&mut fake, 2);
         ended.unwrap();
         assert_eq!((fake.aborts, fake.committed.len(), answered), (1, 1, vec![true, true]));
@@ -435,8 +448,10 @@ mod tests {
 
     #[test]
     fn when_the_outcome_is_unknown_nobody_is_answered_and_nothing_is_sent_again() {
-        let mut fake =
-            Fake { faults: vec![Some(Fault::outage("committing", "timed out"))], ..Fake::default() };
+        let mut fake = FakePageProducer {
+            faults: vec![Some(Fault::outage("committing", "timed out"))],
+            ..FakePageProducer::default()
+        };
         let (ended, answered) = pages(&mut fake, 2);
         assert_eq!(ended.unwrap_err().retry, Retry::Later);
         assert_eq!((fake.aborts, fake.committed.len(), answered), (0, 0, vec![false, false]));

@@ -21,14 +21,13 @@ use sha2::{Digest as _, Sha256};
 use sluice_core::{Fault, Header, NextOffset, Outputs, RecordRef, Retry};
 use sluice_runtime::config::KafkaSection;
 use sluice_runtime::retry::until_answered;
-use sluice_runtime::status::Status;
-use sluice_runtime::{failpoint, kafka};
+use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::collect::{Progressed, page_key};
-use crate::job::Job;
+use crate::collect::{CollectionProgress, page_key};
+use crate::job::CollectorJob;
 use crate::process::LETTERS;
-use crate::publisher::Topics;
+use crate::publisher::EndpointTopics;
 use crate::takeover::blocking;
 
 /// The header that names a record's page.
@@ -41,34 +40,35 @@ const FURTHEST: Duration = Duration::from_secs(3_600);
 
 /// Records of one page that are published already, and how often each.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Recalled(HashMap<[u8; 16], u32>);
+pub(crate) struct PageRecall(HashMap<[u8; 16], u32>);
 
 /// Pages that are looked for, by [`page_key`]: from which of its records on, and what was found.
-type Sought = HashMap<String, (u64, Recalled)>;
+type RecallSearch = HashMap<String, (u64, PageRecall)>;
 
 /// Finds out what is published already of the page that comes next of each of these ids, which were taken over.
 ///
 /// # Errors
 /// A [`Fault`] that no retry mends.
 pub(crate) async fn recall(
-    job: &Job,
-    mut taken: Vec<Progressed>,
-    status: &Status,
+    job: &CollectorJob,
+    mut taken: Vec<CollectionProgress>,
+    status: &WorkerStatus,
     stop: &CancellationToken,
-) -> Result<Vec<Progressed>, Fault> {
+) -> Result<Vec<CollectionProgress>, Fault> {
     let Some(unwritten) = taken.iter().map(|id| id.claim.unwritten).max() else { return Ok(taken) };
-    if failpoint::sabotaged("no-recall") {
+    if sluice_failpoint::sabotaged("no-recall") {
         return Ok(taken);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let since = now.saturating_sub(unwritten.min(FURTHEST)).saturating_sub(CLOCKS);
     let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-    let mut sought = Sought::new();
+    let mut sought = RecallSearch::new();
     let mut topics = HashSet::new();
     for id in &taken {
         let Some(at) = &id.at else { continue };
         let from = at.part.as_ref().map_or(0, |part| part.records);
-        sought.insert(page_key(&job.config.job, &id.claim.id, id.claim.run, at), (from, Recalled::default()));
+        sought
+            .insert(page_key(&job.config.job, &id.claim.id, id.claim.run, at), (from, PageRecall::default()));
         let endpoints = job.config.endpoints.iter().zip(&job.targets);
         for (_, target) in endpoints.filter(|(endpoint, _)| endpoint.name == at.endpoint) {
             topics.extend([target.topics.records.clone(), target.topics.letters.clone()]);
@@ -101,18 +101,23 @@ pub(crate) async fn recall(
 }
 
 /// Reads a topic from a time on to its end.
-fn look(kafka: &KafkaSection, topic: &str, since: i64, mut sought: Sought) -> Result<Sought, Fault> {
-    let ends = kafka::ends(kafka, topic)?;
+fn look(
+    kafka: &KafkaSection,
+    topic: &str,
+    since: i64,
+    mut sought: RecallSearch,
+) -> Result<RecallSearch, Fault> {
+    let ends = sluice_kafka::ends(kafka, topic)?;
     let partitions: Vec<_> = ends.keys().cloned().collect();
-    let starts = kafka::at_time(kafka, &partitions, since)?;
+    let starts = sluice_kafka::at_time(kafka, &partitions, since)?;
     // Where nothing is as young as that, there is nothing to read.
     let mut from: BTreeMap<i32, NextOffset> =
         ends.into_iter().map(|(at, end)| (at.partition, starts.get(&at).copied().unwrap_or(end))).collect();
-    kafka::read_to_end(kafka, topic, &mut from, |record| note(&mut sought, record))?;
+    sluice_kafka::read_to_end(kafka, topic, &mut from, |record| note(&mut sought, record))?;
     Ok(sought)
 }
 
-fn note(sought: &mut Sought, record: &RecordRef<'_>) {
+fn note(sought: &mut RecallSearch, record: &RecordRef<'_>) {
     let page = record.headers.iter().find(|header| header.name == PAGE).and_then(|header| header.value);
     let Some(page) = page.and_then(|page| std::str::from_utf8(page).ok()) else { return };
     let Some((page, from)) = parse(page) else { return };
@@ -159,9 +164,9 @@ fn print<'a>(
     print
 }
 
-impl Recalled {
+impl PageRecall {
     /// Takes out of `outputs` what is there already; each found record stands for one.
-    pub(crate) fn sift(&mut self, topics: &Arc<Topics>, outputs: &mut Outputs) {
+    pub(crate) fn sift(&mut self, topics: &Arc<EndpointTopics>, outputs: &mut Outputs) {
         let mut rest = Outputs::new();
         for record in outputs.iter() {
             let topic = if record.route == LETTERS { &topics.letters } else { &topics.records };
@@ -190,12 +195,12 @@ impl Recalled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoints::Position;
+    use crate::checkpoints::PagePosition;
     use crate::process::RECORDS;
     use sluice_core::Offset;
 
-    fn topics() -> Arc<Topics> {
-        Arc::new(Topics { records: "t".into(), letters: "t.dead-letter".into() })
+    fn topics() -> Arc<EndpointTopics> {
+        Arc::new(EndpointTopics { records: "t".into(), letters: "t.dead-letter".into() })
     }
 
     fn outputs(values: &[&str]) -> Outputs {
@@ -209,7 +214,7 @@ mod tests {
         outputs
     }
 
-    fn give(sought: &mut Sought, page: &str, value: &str) {
+    fn give(sought: &mut RecallSearch, page: &str, value: &str) {
         let headers =
             [Header { name: "h", value: Some(b"v") }, Header { name: PAGE, value: Some(page.as_bytes()) }];
         let (offset, timestamp_ms) = (Offset::new(0).unwrap(), None);
@@ -222,10 +227,10 @@ mod tests {
 
     #[test]
     fn what_is_there_already_is_left_out_and_nothing_else() {
-        let at = Position { page: 7, ..Position::first("e") };
+        let at = PagePosition { page: 7, ..PagePosition::first("e") };
         let key = page_key("job", "a/b+1", 2, &at);
         assert_eq!(key, "job/a/b+1/2/e/7");
-        let mut sought = Sought::from([(key.clone(), (3, Recalled::default()))]);
+        let mut sought = RecallSearch::from([(key.clone(), (3, PageRecall::default()))]);
         for (page, value) in [
             ("job/a/b+1/2/e/7+3/hash", "one"),
             ("job/a/b+1/2/e/7+5/hash", "two"),

@@ -4,32 +4,32 @@ use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::pagination::Ask;
-use crate::template::{Template, Values};
+use crate::pagination::PageSelector;
+use crate::template::{TemplateValues, TextTemplate};
 
 /// An endpoint's request before the id is known.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestTemplate {
-    pub(crate) path: Template,
-    pub(crate) query: Vec<(String, Template)>,
-    pub(crate) headers: Vec<(HeaderName, Template)>,
+    pub(crate) path: TextTemplate,
+    pub(crate) query: Vec<(String, TextTemplate)>,
+    pub(crate) headers: Vec<(HeaderName, TextTemplate)>,
     /// A POST if there is one.
-    pub(crate) body: Option<Body>,
+    pub(crate) body: Option<BodyTemplate>,
 }
 
 /// A JSON body with templates for its texts.
 #[derive(Debug, Clone)]
-pub(crate) enum Body {
-    Text(Template),
-    List(Vec<Body>),
-    Object(Vec<(String, Body)>),
+pub(crate) enum BodyTemplate {
+    Text(TextTemplate),
+    List(Vec<BodyTemplate>),
+    Object(Vec<(String, BodyTemplate)>),
     /// A number, a boolean or null.
     Plain(Value),
 }
 
 /// One request, ready to be sent as often as it must.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct PageRequest {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// JSON text; a POST if there is one.
@@ -42,19 +42,19 @@ impl RequestTemplate {
         self.path.has_id()
             || self.query.iter().any(|(_, value)| value.has_id())
             || self.headers.iter().any(|(_, value)| value.has_id())
-            || self.body.as_ref().is_some_and(Body::has_id)
+            || self.body.as_ref().is_some_and(BodyTemplate::has_id)
     }
 
     /// The request for one page. An error says why there is none; the id is not in it.
     pub(crate) fn fill(
         &self,
         base: &Url,
-        values: Values<'_>,
-        ask: &Ask<'_>,
-    ) -> Result<Request, &'static str> {
+        values: TemplateValues<'_>,
+        ask: &PageSelector<'_>,
+    ) -> Result<PageRequest, &'static str> {
         let first = format!("{}{}", base.as_str().trim_end_matches('/'), self.path.fill_path(values));
         let mut url = Url::parse(&first).map_err(|_| "the id does not make a URL")?;
-        if let Ask::Url(next) = ask {
+        if let PageSelector::Url(next) = ask {
             url = url.join(next).map_err(|_| "the next page's URL is not a URL")?;
             if !matches!(url.scheme(), "http" | "https") {
                 return Err("the next page's URL is not http or https");
@@ -74,24 +74,24 @@ impl RequestTemplate {
         }
         let mut body = self.body.as_ref().map(|body| body.fill(values).unwrap_or(Value::Null));
         match ask {
-            Ask::Plain | Ask::Url(_) => {}
-            Ask::Query(name, value) => drop(url.query_pairs_mut().append_pair(name, value)),
-            Ask::Header(name, value) => {
+            PageSelector::Plain | PageSelector::Url(_) => {}
+            PageSelector::Query(name, value) => drop(url.query_pairs_mut().append_pair(name, value)),
+            PageSelector::Header(name, value) => {
                 let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "`to_header` is no header")?;
                 headers.push((name, header_value(value)?));
             }
-            Ask::Field(path, value) => set(body.get_or_insert_default(), path, value.clone()),
+            PageSelector::Field(path, value) => set(body.get_or_insert_default(), path, value.clone()),
         }
-        Ok(Request { url, headers, body: body.map(|body| body.to_string()) })
+        Ok(PageRequest { url, headers, body: body.map(|body| body.to_string()) })
     }
 }
 
-impl Body {
+impl BodyTemplate {
     /// An error says which place of the body is wrong, and why.
     pub(crate) fn parse(value: &Value, at: &str) -> Result<Self, (String, String)> {
         Ok(match value {
             Value::String(text) => {
-                Self::Text(Template::text(text).map_err(|error| (at.to_owned(), error.to_string()))?)
+                Self::Text(TextTemplate::text(text).map_err(|error| (at.to_owned(), error.to_string()))?)
             }
             Value::Array(items) => {
                 let item = |(nth, item)| Self::parse(item, &format!("{at}[{nth}]"));
@@ -117,7 +117,7 @@ impl Body {
     }
 
     /// `None`: it speaks of an earlier run and there is none; its place is left out.
-    fn fill(&self, values: Values<'_>) -> Option<Value> {
+    fn fill(&self, values: TemplateValues<'_>) -> Option<Value> {
         Some(match self {
             Self::Text(template) => Value::String(template.fill(values)?),
             Self::List(items) => Value::Array(items.iter().filter_map(|item| item.fill(values)).collect()),
@@ -153,51 +153,51 @@ mod tests {
 
     fn template(body: Option<Value>) -> RequestTemplate {
         RequestTemplate {
-            path: Template::path("/v1/{id}").unwrap(),
+            path: TextTemplate::path("/v1/{id}").unwrap(),
             query: vec![
-                ("size".into(), Template::text("50").unwrap()),
-                ("since".into(), Template::text("{since}").unwrap()),
+                ("size".into(), TextTemplate::text("50").unwrap()),
+                ("since".into(), TextTemplate::text("{since}").unwrap()),
             ],
-            headers: vec![(HeaderName::from_static("x-tail"), Template::text("{id}").unwrap())],
-            body: body.map(|body| Body::parse(&body, "body").unwrap()),
+            headers: vec![(HeaderName::from_static("x-tail"), TextTemplate::text("{id}").unwrap())],
+            body: body.map(|body| BodyTemplate::parse(&body, "body").unwrap()),
         }
     }
 
-    fn fill(template: &RequestTemplate, since: Option<&str>, ask: &Ask<'_>) -> Request {
+    fn fill(template: &RequestTemplate, since: Option<&str>, ask: &PageSelector<'_>) -> PageRequest {
         let base = Url::parse("http://h/api/").unwrap();
-        template.fill(&base, Values { id: "N 1", since }, ask).unwrap()
+        template.fill(&base, TemplateValues { id: "N 1", since }, ask).unwrap()
     }
 
     #[test]
     fn a_get_has_its_query_headers_and_token() {
-        let one = fill(&template(None), None, &Ask::Query("page", "3".into()));
+        let one = fill(&template(None), None, &PageSelector::Query("page", "3".into()));
         assert_eq!(one.url.as_str(), "http://h/api/v1/N%201?size=50&page=3");
         assert_eq!(one.headers[0].1, "N 1");
         assert_eq!(one.body, None);
-        let later = fill(&template(None), Some("2013-01-01"), &Ask::Header("x-after", "t".into()));
+        let later = fill(&template(None), Some("2013-01-01"), &PageSelector::Header("x-after", "t".into()));
         assert_eq!(later.url.as_str(), "http://h/api/v1/N%201?size=50&since=2013-01-01");
         assert_eq!(later.headers[1], (HeaderName::from_static("x-after"), HeaderValue::from_static("t")));
     }
 
     #[test]
     fn a_next_url_is_taken_as_it_is() {
-        assert_eq!(fill(&template(None), None, &Ask::Url("/p?c=2")).url.as_str(), "http://h/p?c=2");
+        assert_eq!(fill(&template(None), None, &PageSelector::Url("/p?c=2")).url.as_str(), "http://h/p?c=2");
         let base = Url::parse("http://h").unwrap();
-        let values = Values { id: "x", since: None };
-        assert!(template(None).fill(&base, values, &Ask::Url("file:///etc/passwd")).is_err());
+        let values = TemplateValues { id: "x", since: None };
+        assert!(template(None).fill(&base, values, &PageSelector::Url("file:///etc/passwd")).is_err());
     }
 
     #[test]
     fn a_body_takes_id_and_cursor() {
         let body = json!({"filter": {"tail": "{id}", "after": "{since}"}, "page": {"size": 50}});
-        let first = fill(&template(Some(body.clone())), None, &Ask::Plain);
+        let first = fill(&template(Some(body.clone())), None, &PageSelector::Plain);
         let read =
-            |request: &Request| serde_json::from_str::<Value>(request.body.as_deref().unwrap()).unwrap();
+            |request: &PageRequest| serde_json::from_str::<Value>(request.body.as_deref().unwrap()).unwrap();
         assert_eq!(read(&first), json!({"filter": {"tail": "N 1"}, "page": {"size": 50}}));
-        let next = fill(&template(Some(body)), Some("7"), &Ask::Field("page.after", json!("t")));
+        let next = fill(&template(Some(body)), Some("7"), &PageSelector::Field("page.after", json!("t")));
         let expected = json!({"filter": {"tail": "N 1", "after": "7"}, "page": {"size": 50, "after": "t"}});
         assert_eq!(read(&next), expected);
-        let error = Body::parse(&json!({"a": ["{x}"]}), "body").unwrap_err();
+        let error = BodyTemplate::parse(&json!({"a": ["{x}"]}), "body").unwrap_err();
         assert_eq!(error.0, "body.a[0]");
     }
 }

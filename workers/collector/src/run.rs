@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sluice_core::{Backoff, Fault};
-use sluice_lease::{Claims, Terms};
-use sluice_runtime::kafka::admin::Admin;
+use sluice_kafka::admin::KafkaAdmin;
+use sluice_lease::{ClaimTerms, JobClaims};
 use sluice_runtime::retry::until_answered;
-use sluice_runtime::status::Status;
+use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget;
 use crate::checkpoints::CheckpointLog;
-use crate::config::Config;
-use crate::job::Job;
+use crate::config::CollectorConfig;
+use crate::job::CollectorJob;
 use crate::progress;
-use crate::publisher::Publisher;
-use crate::session::{Over, Session};
-use crate::takeover::Takeover;
-use crate::tally::{Counters, Summary};
+use crate::publisher::PagePublisher;
+use crate::session::{CollectorSession, CollectorSessionEnd};
+use crate::takeover::CollectorTakeover;
+use crate::tally::{CollectorCounters, CollectorSummary};
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,25 +35,25 @@ pub struct RunOptions {
 /// A [`Fault`] that no retry mends: configuration, credentials, a missing topic or schema, or that this instance was
 /// fenced because another process took its ids over.
 pub async fn run(
-    config: Config,
+    config: CollectorConfig,
     options: RunOptions,
-    status: Status,
+    status: WorkerStatus,
     shutdown: CancellationToken,
-) -> Result<Summary, Fault> {
+) -> Result<CollectorSummary, Fault> {
     let holder = holder(&config);
-    let job = Arc::new(Job::new(config, &status, &shutdown).await?);
+    let job = Arc::new(CollectorJob::new(config, &status, &shutdown).await?);
     let config = &job.config;
     let claims = connect(config, &status, &shutdown).await?;
     let takeover = match config.transactional {
         true => Some(checkpoints(config, &holder, &status, &shutdown).await?),
         false => None,
     };
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(CollectorCounters::default());
     let database = &config.database;
-    let terms = Terms { holder: holder.clone(), lease: database.lease, attempts: database.attempts };
+    let terms = ClaimTerms { holder: holder.clone(), lease: database.lease, attempts: database.attempts };
     tracing::info!(job = config.job, holder, once = options.once, "collecting");
     let shown = progress::show(&claims, Arc::clone(&counters), options.progress).await;
-    let session = Session {
+    let session = CollectorSession {
         job: Arc::clone(&job),
         claims: claims.clone(),
         terms,
@@ -86,9 +86,9 @@ pub async fn run(
 }
 
 async fn sessions(
-    session: &Session,
+    session: &CollectorSession,
     holder: &str,
-    status: &Status,
+    status: &WorkerStatus,
     shutdown: &CancellationToken,
 ) -> Result<(), Fault> {
     let config = &session.job.config;
@@ -98,12 +98,12 @@ async fn sessions(
         let (publisher, ended) = until_answered("kafka", status, shutdown, || {
             let id = config.transactional.then(|| holder.to_owned());
             let (kafka, topic) = (config.kafka.clone(), config.checkpoint_topic());
-            Publisher::start(kafka, id, topic, config.memory, config.concurrency)
+            PagePublisher::start(kafka, id, topic, config.memory, config.concurrency)
         })
         .await?;
         let fault = match session.run(publisher, ended).await? {
-            Over::Finished => return Ok(()),
-            Over::Again(fault) => fault,
+            CollectorSessionEnd::Finished => return Ok(()),
+            CollectorSessionEnd::Again(fault) => fault,
         };
         status.neighbour("kafka", Err(fault.to_string()));
         if shutdown.is_cancelled() {
@@ -120,13 +120,13 @@ async fn sessions(
 
 /// Connects, creates the side table if allowed, enrols new ids.
 pub(crate) async fn connect(
-    config: &Config,
-    status: &Status,
+    config: &CollectorConfig,
+    status: &WorkerStatus,
     stop: &CancellationToken,
-) -> Result<Claims, Fault> {
+) -> Result<JobClaims, Fault> {
     let database = &config.database;
     until_answered("database", status, stop, || async {
-        let claims = Claims::connect(&database.url, &config.job, database.connections).await?;
+        let claims = JobClaims::connect(&database.url, &config.job, database.connections).await?;
         if database.migrate {
             claims.migrate().await?;
         }
@@ -139,14 +139,14 @@ pub(crate) async fn connect(
 
 /// The job's checkpoint topic, made unless it is there.
 async fn checkpoints(
-    config: &Config,
+    config: &CollectorConfig,
     holder: &str,
-    status: &Status,
+    status: &WorkerStatus,
     stop: &CancellationToken,
-) -> Result<Takeover, Fault> {
+) -> Result<CollectorTakeover, Fault> {
     let topic = config.checkpoint_topic();
     until_answered("kafka", status, stop, || async {
-        let admin = Admin::new(&config.kafka)?;
+        let admin = KafkaAdmin::new(&config.kafka)?;
         if admin.there(std::slice::from_ref(&topic))?.is_empty() {
             let replication = i32::try_from(admin.brokers()?.clamp(1, 3)).unwrap_or(1);
             let settings = BTreeMap::from([
@@ -159,12 +159,12 @@ async fn checkpoints(
     })
     .await?;
     let log = Arc::new(Mutex::new(CheckpointLog::default()));
-    Ok(Takeover { kafka: config.kafka.clone(), topic, own: holder.to_owned(), log })
+    Ok(CollectorTakeover { kafka: config.kafka.clone(), topic, own: holder.to_owned(), log })
 }
 
 /// `<group>-collector-<instance>`: the transactional id, and the name in the rows we hold. Without an instance a name
 /// nobody else has is made; what it leaves behind is fenced by name when its rows are taken over.
-fn holder(config: &Config) -> String {
+fn holder(config: &CollectorConfig) -> String {
     let instance = config.instance.clone().unwrap_or_else(|| {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');

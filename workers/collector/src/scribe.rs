@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sluice_lease::{Claim, Claims, Entry, Fenced, LeaseError, Mark};
+use sluice_lease::{ClaimCheckpoint, ClaimMark, FenceAnswer, IdClaim, JobClaims, LeaseError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -12,54 +12,63 @@ const TOGETHER: usize = 64;
 
 /// The way to the one who writes; a task that ends with the last of these.
 #[derive(Clone)]
-pub(crate) struct Scribe {
-    orders: mpsc::Sender<Order>,
+pub(crate) struct ClaimScribe {
+    orders: mpsc::Sender<ScribeOrder>,
 }
 
-type Answer = oneshot::Sender<Result<Fenced, LeaseError>>;
+type ScribeReplySender = oneshot::Sender<Result<FenceAnswer, LeaseError>>;
 
-struct Order {
-    word: Word,
-    entry: Entry,
-    answer: Answer,
+struct ScribeOrder {
+    word: ScribeStatement,
+    entry: ClaimCheckpoint,
+    answer: ScribeReplySender,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
+enum ScribeStatement {
     Checkpoint,
     Done,
 }
 
-impl Scribe {
+impl ClaimScribe {
     /// Starts the task. Complete ids come round again after `every`.
-    pub(crate) fn start(claims: Claims, every: Option<Duration>) -> Self {
+    pub(crate) fn start(claims: JobClaims, every: Option<Duration>) -> Self {
         let (orders, receiver) = mpsc::channel(TOGETHER);
         tokio::spawn(serve(claims, every, receiver));
         Self { orders }
     }
 
-    /// As [`Claims::checkpoint`].
-    pub(crate) async fn checkpoint(&self, claim: &Claim, mark: Mark) -> Result<Fenced, LeaseError> {
-        self.say(Word::Checkpoint, claim, mark).await
+    /// As [`JobClaims::checkpoint`].
+    pub(crate) async fn checkpoint(
+        &self,
+        claim: &IdClaim,
+        mark: ClaimMark,
+    ) -> Result<FenceAnswer, LeaseError> {
+        self.say(ScribeStatement::Checkpoint, claim, mark).await
     }
 
-    /// As [`Claims::done_all`] for one.
-    pub(crate) async fn done(&self, claim: &Claim, mark: Mark) -> Result<Fenced, LeaseError> {
-        self.say(Word::Done, claim, mark).await
+    /// As [`JobClaims::done_all`] for one.
+    pub(crate) async fn done(&self, claim: &IdClaim, mark: ClaimMark) -> Result<FenceAnswer, LeaseError> {
+        self.say(ScribeStatement::Done, claim, mark).await
     }
 
-    async fn say(&self, word: Word, claim: &Claim, mark: Mark) -> Result<Fenced, LeaseError> {
+    async fn say(
+        &self,
+        word: ScribeStatement,
+        claim: &IdClaim,
+        mark: ClaimMark,
+    ) -> Result<FenceAnswer, LeaseError> {
         let (answer, answered) = oneshot::channel();
-        let entry = Entry::of(claim, mark);
+        let entry = ClaimCheckpoint::of(claim, mark);
         // Without an answer the process is at its end; the row keeps its lease, and is taken up again after it.
-        match self.orders.send(Order { word, entry, answer }).await {
-            Ok(()) => answered.await.unwrap_or(Ok(Fenced::Lost)),
-            Err(_) => Ok(Fenced::Lost),
+        match self.orders.send(ScribeOrder { word, entry, answer }).await {
+            Ok(()) => answered.await.unwrap_or(Ok(FenceAnswer::Lost)),
+            Err(_) => Ok(FenceAnswer::Lost),
         }
     }
 }
 
-async fn serve(claims: Claims, every: Option<Duration>, mut orders: mpsc::Receiver<Order>) {
+async fn serve(claims: JobClaims, every: Option<Duration>, mut orders: mpsc::Receiver<ScribeOrder>) {
     while let Some(first) = orders.recv().await {
         // Those who were woken with the first have their say first.
         tokio::task::yield_now().await;
@@ -70,17 +79,17 @@ async fn serve(claims: Claims, every: Option<Duration>, mut orders: mpsc::Receiv
             batch.push(next);
         }
         let (done, checkpoints): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|order| order.word == Word::Done);
+            batch.into_iter().partition(|order| order.word == ScribeStatement::Done);
         tokio::join!(
-            write(&claims, Word::Checkpoint, every, checkpoints),
-            write(&claims, Word::Done, every, done)
+            write(&claims, ScribeStatement::Checkpoint, every, checkpoints),
+            write(&claims, ScribeStatement::Done, every, done)
         );
     }
 }
 
 /// Writes and answers. If they cannot be written together, each by itself: one must not spoil the others'.
-async fn write(claims: &Claims, word: Word, every: Option<Duration>, orders: Vec<Order>) {
-    let (entries, mut answers): (Vec<Entry>, Vec<Answer>) =
+async fn write(claims: &JobClaims, word: ScribeStatement, every: Option<Duration>, orders: Vec<ScribeOrder>) {
+    let (entries, mut answers): (Vec<ClaimCheckpoint>, Vec<ScribeReplySender>) =
         orders.into_iter().map(|order| (order.entry, order.answer)).unzip();
     let error = match statement(claims, word, every, &entries).await {
         Ok(written) => return answers.into_iter().zip(written).for_each(|(to, fenced)| tell(to, Ok(fenced))),
@@ -97,51 +106,51 @@ async fn write(claims: &Claims, word: Word, every: Option<Duration>, orders: Vec
         let claims = claims.clone();
         alone.spawn(async move {
             let written = statement(&claims, word, every, std::slice::from_ref(&entry)).await;
-            tell(to, written.map(|written| written.first().copied().unwrap_or(Fenced::Lost)));
+            tell(to, written.map(|written| written.first().copied().unwrap_or(FenceAnswer::Lost)));
         });
     }
     alone.join_all().await;
 }
 
 async fn statement(
-    claims: &Claims,
-    word: Word,
+    claims: &JobClaims,
+    word: ScribeStatement,
     every: Option<Duration>,
-    entries: &[Entry],
-) -> Result<Vec<Fenced>, LeaseError> {
+    entries: &[ClaimCheckpoint],
+) -> Result<Vec<FenceAnswer>, LeaseError> {
     match word {
         _ if entries.is_empty() => Ok(Vec::new()),
-        Word::Checkpoint => claims.checkpoint_all(entries).await,
-        Word::Done => claims.done_all(entries, every).await,
+        ScribeStatement::Checkpoint => claims.checkpoint_all(entries).await,
+        ScribeStatement::Done => claims.done_all(entries, every).await,
     }
 }
 
 /// A task that gave up waiting has lost its claim; what was written about it is fenced.
-fn tell(to: Answer, written: Result<Fenced, LeaseError>) {
+fn tell(to: ScribeReplySender, written: Result<FenceAnswer, LeaseError>) {
     drop(to.send(written));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice_lease::{Source, Tally, Terms};
-    use sluice_stack::Stack;
+    use sluice_lease::{ClaimSource, ClaimTally, ClaimTerms};
+    use sluice_stack::ServerStack;
     use sqlx::{Connection as _, Executor as _, Row as _};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn one_that_cannot_be_written_spoils_nobody_elses() {
-        let stack = tokio::task::spawn_blocking(|| Stack::builder().mariadb().start()).await;
+        let stack = tokio::task::spawn_blocking(|| ServerStack::builder().mariadb().start()).await;
         let stack = stack.unwrap().expect("MariaDB starts");
         let mut one = sqlx::MySqlConnection::connect(stack.mariadb_url()).await.unwrap();
         one.execute("CREATE TABLE ids (id VARCHAR(20))").await.unwrap();
         one.execute("INSERT INTO ids SELECT CONCAT('i', seq) FROM seq_0_to_9").await.unwrap();
-        let claims = Claims::connect(stack.mariadb_url(), "scribe", 4).await.unwrap();
+        let claims = JobClaims::connect(stack.mariadb_url(), "scribe", 4).await.unwrap();
         claims.migrate().await.unwrap();
-        let source = Source { table: "ids".into(), id_column: "id".into(), ..Source::default() };
+        let source = ClaimSource { table: "ids".into(), id_column: "id".into(), ..ClaimSource::default() };
         assert_eq!(claims.enrol(&source).await.unwrap(), 10);
-        let terms = Terms { holder: "h".into(), lease: Duration::from_secs(60), attempts: 3 };
+        let terms = ClaimTerms { holder: "h".into(), lease: Duration::from_secs(60), attempts: 3 };
         let taken = claims.claim(10, &terms).await.unwrap();
-        let scribe = Scribe::start(claims.clone(), None);
+        let scribe = ClaimScribe::start(claims.clone(), None);
         // One is longer than a mark may be, others nearly.
         let next_page = |nth: usize| match nth {
             4 => "x".repeat(70_000),
@@ -153,8 +162,8 @@ mod tests {
         for (nth, claim) in taken.iter().cloned().enumerate() {
             let (scribe, next_page) = (scribe.clone(), next_page(nth));
             tasks.spawn(async move {
-                let tally = Tally { pages: 1, ..Tally::default() };
-                let mark = Mark { next_page: Some(next_page), tally };
+                let tally = ClaimTally { pages: 1, ..ClaimTally::default() };
+                let mark = ClaimMark { next_page: Some(next_page), tally };
                 let written = match nth % 2 {
                     0 => scribe.checkpoint(&claim, mark).await,
                     _ => scribe.done(&claim, mark).await,
@@ -165,7 +174,7 @@ mod tests {
         for (nth, written) in tasks.join_all().await {
             match nth {
                 4 => assert!(!written.unwrap_err().retryable(), "no use in trying again"),
-                _ => assert_eq!(written.unwrap(), Fenced::Kept, "{nth}"),
+                _ => assert_eq!(written.unwrap(), FenceAnswer::Kept, "{nth}"),
             }
         }
         let rows = one.fetch_all("SELECT id, next_page, pages FROM sluice_claims").await.unwrap();
@@ -178,6 +187,6 @@ mod tests {
             assert!(stands == expected, "{nth}: {:?}", stands.0.map(|text| text.len()));
         }
         // A word about an id that is done is heard and refused.
-        assert_eq!(scribe.checkpoint(&taken[1], Mark::default()).await.unwrap(), Fenced::Lost);
+        assert_eq!(scribe.checkpoint(&taken[1], ClaimMark::default()).await.unwrap(), FenceAnswer::Lost);
     }
 }

@@ -8,21 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_core::{Backoff, Fault, Retry};
-use sluice_lease::{Claim, Claims, Terms};
-use sluice_runtime::metrics::{self, Progress};
-use sluice_runtime::status::Status;
+use sluice_lease::{ClaimTerms, IdClaim, JobClaims};
+use sluice_runtime::metrics::{self, ProgressCounter};
+use sluice_runtime::status::WorkerStatus;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::collect::{End, Progressed, Task};
-use crate::held::{Held, heartbeats, sendable_until};
-use crate::job::Job;
-use crate::publisher::{Ended, Publisher};
+use crate::collect::{CollectionEnd, CollectionProgress, CollectionTask};
+use crate::held::{HeldClaims, heartbeats, sendable_until};
+use crate::job::CollectorJob;
+use crate::publisher::{PagePublisher, PublisherThread};
 use crate::recall;
-use crate::scribe::Scribe;
-use crate::takeover::{Takeover, from_row};
-use crate::tally::Counters;
+use crate::scribe::ClaimScribe;
+use crate::takeover::{CollectorTakeover, from_row};
+use crate::tally::CollectorCounters;
 
 /// Between looks at the database when nothing was due.
 const IDLE: Duration = Duration::from_millis(500);
@@ -32,19 +32,19 @@ const ENROL: Duration = Duration::from_secs(60);
 const PROBE: u32 = 1;
 
 /// Everything a session is made of.
-pub(crate) struct Session {
-    pub(crate) job: Arc<Job>,
-    pub(crate) claims: Claims,
-    pub(crate) terms: Terms,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) takeover: Option<Takeover>,
+pub(crate) struct CollectorSession {
+    pub(crate) job: Arc<CollectorJob>,
+    pub(crate) claims: JobClaims,
+    pub(crate) terms: ClaimTerms,
+    pub(crate) counters: Arc<CollectorCounters>,
+    pub(crate) takeover: Option<CollectorTakeover>,
     pub(crate) once: bool,
-    pub(crate) status: Status,
+    pub(crate) status: WorkerStatus,
     pub(crate) stop: CancellationToken,
 }
 
 /// How a session ended well.
-pub(crate) enum Over {
+pub(crate) enum CollectorSessionEnd {
     /// Nothing left to do, or told to stop.
     Finished,
     /// The producer is gone; a new session may go on.
@@ -52,30 +52,34 @@ pub(crate) enum Over {
 }
 
 /// What changes while a session runs.
-struct State {
-    waiting: VecDeque<Progressed>,
-    tasks: JoinSet<(String, i64, End)>,
+struct CollectorSessionState {
+    waiting: VecDeque<CollectionProgress>,
+    tasks: JoinSet<(String, i64, CollectionEnd)>,
     /// Ids that tasks work on.
     running: HashSet<String>,
     /// Claims of ids whose lease passed while a task of ours still works on them: they wait until it has let go. Both
     /// publish through one producer, so Kafka would not keep them apart.
-    deferred: Vec<Claim>,
+    deferred: Vec<IdClaim>,
     claim_at: Instant,
     enrol_at: Instant,
     failures: u32,
     away: u32,
 }
 
-impl Session {
+impl CollectorSession {
     /// Runs until it is over.
-    pub(crate) async fn run(&self, publisher: Publisher, ended: Ended) -> Result<Over, Fault> {
-        let held = Arc::new(Held::default());
+    pub(crate) async fn run(
+        &self,
+        publisher: PagePublisher,
+        ended: PublisherThread,
+    ) -> Result<CollectorSessionEnd, Fault> {
+        let held = Arc::new(HeldClaims::default());
         let beat = CancellationToken::new();
         // However this ends, the heartbeat ends with it: a claim that nobody works on must pass.
         let _guard = beat.clone().drop_guard();
         let (lease, status) = (self.terms.lease, self.status.clone());
         tokio::spawn(heartbeats(self.claims.clone(), Arc::clone(&held), lease, status, beat));
-        let mut state = State {
+        let mut state = CollectorSessionState {
             waiting: VecDeque::new(),
             tasks: JoinSet::new(),
             running: HashSet::new(),
@@ -85,7 +89,7 @@ impl Session {
             failures: 0,
             away: 0,
         };
-        let scribe = Scribe::start(self.claims.clone(), self.job.config.database.every);
+        let scribe = ClaimScribe::start(self.claims.clone(), self.job.config.database.every);
         let mut ended = ended;
         let worked = {
             let worked = pin!(self.work(&mut state, &publisher, &scribe, &held));
@@ -104,12 +108,12 @@ impl Session {
         // stands on are.
         let last = ended.join().await;
         match worked {
-            Ok(()) => Ok(Over::Finished),
+            Ok(()) => Ok(CollectorSessionEnd::Finished),
             Err(fault) => {
                 let fault = last.unwrap_or(fault);
                 match fault.retry {
                     Retry::Never => Err(fault),
-                    Retry::Later | Retry::Rewind => Ok(Over::Again(fault)),
+                    Retry::Later | Retry::Rewind => Ok(CollectorSessionEnd::Again(fault)),
                 }
             }
         }
@@ -117,10 +121,10 @@ impl Session {
 
     async fn work(
         &self,
-        state: &mut State,
-        publisher: &Publisher,
-        scribe: &Scribe,
-        held: &Arc<Held>,
+        state: &mut CollectorSessionState,
+        publisher: &PagePublisher,
+        scribe: &ClaimScribe,
+        held: &Arc<HeldClaims>,
     ) -> Result<(), Fault> {
         self.take_back(state, publisher, held).await?;
         loop {
@@ -163,7 +167,12 @@ impl Session {
     }
 
     /// Ids that an earlier life of ours held.
-    async fn take_back(&self, state: &mut State, publisher: &Publisher, held: &Held) -> Result<(), Fault> {
+    async fn take_back(
+        &self,
+        state: &mut CollectorSessionState,
+        publisher: &PagePublisher,
+        held: &HeldClaims,
+    ) -> Result<(), Fault> {
         let asked = Instant::now();
         let taken = self.claims.claim_back(&self.terms).await?;
         if taken.is_empty() {
@@ -174,7 +183,12 @@ impl Session {
     }
 
     /// One claim. `true`: nothing is left to do, and that was the task.
-    async fn claim(&self, state: &mut State, publisher: &Publisher, held: &Held) -> Result<bool, Fault> {
+    async fn claim(
+        &self,
+        state: &mut CollectorSessionState,
+        publisher: &PagePublisher,
+        held: &HeldClaims,
+    ) -> Result<bool, Fault> {
         if !self.once && Instant::now() >= state.enrol_at {
             state.enrol_at = Instant::now() + ENROL;
             if let Err(error) = self.claims.enrol(&self.job.config.database.source).await {
@@ -214,7 +228,11 @@ impl Session {
     }
 
     /// The database is away: said, and tried again later.
-    fn unwell(&self, state: &mut State, error: sluice_lease::LeaseError) -> Result<(), Fault> {
+    fn unwell(
+        &self,
+        state: &mut CollectorSessionState,
+        error: sluice_lease::LeaseError,
+    ) -> Result<(), Fault> {
         if !error.retryable() {
             return Err(error.into());
         }
@@ -228,10 +246,10 @@ impl Session {
     /// `asked`.
     async fn admit(
         &self,
-        state: &mut State,
-        publisher: &Publisher,
-        held: &Held,
-        taken: Vec<Claim>,
+        state: &mut CollectorSessionState,
+        publisher: &PagePublisher,
+        held: &HeldClaims,
+        taken: Vec<IdClaim>,
         asked: Instant,
     ) -> Result<(), Fault> {
         let until = sendable_until(asked, self.terms.lease);
@@ -239,7 +257,7 @@ impl Session {
         let (busy, taken): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|claim| state.running.contains(&claim.id));
         state.deferred.extend(busy);
-        metrics::progress(Progress::IdsClaimed, taken.len() as u64);
+        metrics::progress(ProgressCounter::IdsClaimed, taken.len() as u64);
         let first = self.job.config.endpoints.first().map_or("", |endpoint| endpoint.name.as_str());
         let (over, fresh): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|claim| !claim.taken_from.is_empty());
@@ -268,7 +286,13 @@ impl Session {
         Ok(())
     }
 
-    fn start_tasks(&self, state: &mut State, publisher: &Publisher, scribe: &Scribe, held: &Held) {
+    fn start_tasks(
+        &self,
+        state: &mut CollectorSessionState,
+        publisher: &PagePublisher,
+        scribe: &ClaimScribe,
+        held: &HeldClaims,
+    ) {
         while state.tasks.len() < self.job.config.concurrency && !self.stop.is_cancelled() {
             let Some(id) = state.waiting.pop_front() else { return };
             let Some(hold) = held.hold(&id.claim) else {
@@ -276,7 +300,7 @@ impl Session {
                 self.counters.lost();
                 continue;
             };
-            let task = Task {
+            let task = CollectionTask {
                 job: Arc::clone(&self.job),
                 claims: self.claims.clone(),
                 scribe: scribe.clone(),
@@ -292,33 +316,33 @@ impl Session {
 
     fn settle(
         &self,
-        state: &mut State,
-        joined: Result<(String, i64, End), tokio::task::JoinError>,
-        held: &Held,
+        state: &mut CollectorSessionState,
+        joined: Result<(String, i64, CollectionEnd), tokio::task::JoinError>,
+        held: &HeldClaims,
     ) -> Result<(), Fault> {
         let (id, fence, end) = joined.map_err(|error| Fault::bug("collecting an id", error))?;
         state.running.remove(&id);
         held.remove(&id, fence);
         match end {
-            End::Done => {
-                metrics::progress(Progress::IdsDone, 1);
+            CollectionEnd::Done => {
+                metrics::progress(ProgressCounter::IdsDone, 1);
                 self.counters.done();
             }
-            End::Dead => {
-                metrics::progress(Progress::IdsDead, 1);
+            CollectionEnd::Dead => {
+                metrics::progress(ProgressCounter::IdsDead, 1);
                 self.counters.dead();
             }
-            End::Released => self.counters.released(1),
-            End::Lost => self.counters.lost(),
+            CollectionEnd::Released => self.counters.released(1),
+            CollectionEnd::Lost => self.counters.lost(),
             // The publisher's own fault follows on its channel; until then nothing more is started for this id.
-            End::Unknown => {}
-            End::Fatal(fault) => return Err(fault),
+            CollectionEnd::Unknown => {}
+            CollectionEnd::Fatal(fault) => return Err(fault),
         }
         Ok(())
     }
 
     /// Finishes the pages in flight and gives everything else back at once.
-    async fn drain(&self, state: &mut State, held: &Held) -> Result<(), Fault> {
+    async fn drain(&self, state: &mut CollectorSessionState, held: &HeldClaims) -> Result<(), Fault> {
         self.status.draining();
         // Not given back are those that are complete but for the word in their row (from there they would begin again),
         // and those taken over that still wait for an older task: they keep their lease, and whoever takes them then

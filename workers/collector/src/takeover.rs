@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sluice_core::Fault;
-use sluice_lease::{Claim, Claims, Fenced, Mark};
+use sluice_lease::{ClaimMark, FenceAnswer, IdClaim, JobClaims};
 use sluice_runtime::config::KafkaSection;
 use sluice_runtime::retry::until_answered;
-use sluice_runtime::status::Status;
+use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::{self, CheckpointLog, Position, RowMark};
-use crate::collect::Progressed;
-use crate::incremental::Marks;
-use crate::publisher::Publisher;
+use crate::checkpoints::{self, CheckpointLog, PagePosition, RowMark};
+use crate::collect::CollectionProgress;
+use crate::incremental::IncrementalMarks;
+use crate::publisher::PagePublisher;
 
 /// The steps of `checkpoints.rs`, for one session.
-pub(crate) struct Takeover {
+pub(crate) struct CollectorTakeover {
     pub(crate) kafka: KafkaSection,
     pub(crate) topic: String,
     /// Our own transactional id.
@@ -24,17 +24,17 @@ pub(crate) struct Takeover {
     pub(crate) log: Arc<Mutex<CheckpointLog>>,
 }
 
-impl Takeover {
+impl CollectorTakeover {
     /// Where each claim goes on. Claims that turn out to be lost are left out.
     pub(crate) async fn resume(
         &self,
-        claims: &Claims,
-        publisher: &Publisher,
-        taken: Vec<Claim>,
+        claims: &JobClaims,
+        publisher: &PagePublisher,
+        taken: Vec<IdClaim>,
         first: &str,
-        status: &Status,
+        status: &WorkerStatus,
         stop: &CancellationToken,
-    ) -> Result<Vec<Progressed>, Fault> {
+    ) -> Result<Vec<CollectionProgress>, Fault> {
         let holders: BTreeSet<String> =
             taken.iter().flat_map(|claim| claim.taken_from.iter().cloned()).collect();
         self.read_behind(holders, publisher, status, stop).await?;
@@ -48,19 +48,24 @@ impl Takeover {
                 resumed.push(from_row(claim, first));
                 continue;
             };
-            let id =
-                Progressed { tally: known.tally(), at: known.at, marks: known.marks, claim, recalled: None };
+            let id = CollectionProgress {
+                tally: known.tally(),
+                at: known.at,
+                marks: known.marks,
+                claim,
+                recalled: None,
+            };
             // The row is brought up to date before anything else: from now on giving the id back is safe. One that is
             // complete has no page to be brought to; all that is left to do for it is to say that it is done.
             let kept = match &id.at {
-                None => Fenced::Kept,
+                None => FenceAnswer::Kept,
                 Some(at) => {
                     let row = RowMark { at: at.clone(), marks: id.marks.clone() };
-                    let mark = Mark { next_page: Some(row.to_text()), tally: id.tally };
+                    let mark = ClaimMark { next_page: Some(row.to_text()), tally: id.tally };
                     claims.checkpoint(&id.claim, &mark).await?
                 }
             };
-            if kept == Fenced::Kept {
+            if kept == FenceAnswer::Kept {
                 resumed.push(id);
             }
         }
@@ -77,8 +82,8 @@ impl Takeover {
     async fn read_behind(
         &self,
         holders: BTreeSet<String>,
-        publisher: &Publisher,
-        status: &Status,
+        publisher: &PagePublisher,
+        status: &WorkerStatus,
         stop: &CancellationToken,
     ) -> Result<(), Fault> {
         let partitions = until_answered("kafka", status, stop, || {
@@ -118,12 +123,12 @@ impl Takeover {
 }
 
 /// Where the claim's row says that it goes on.
-pub(crate) fn from_row(claim: Claim, first: &str) -> Progressed {
+pub(crate) fn from_row(claim: IdClaim, first: &str) -> CollectionProgress {
     // A text that is not ours was written by someone else's hand; the beginning is always right, only dearer.
     let row = claim.next_page.as_deref().and_then(RowMark::parse);
     let RowMark { at, marks } =
-        row.unwrap_or_else(|| RowMark { at: Position::first(first), marks: Marks::default() });
-    Progressed { tally: claim.tally, at: Some(at), marks, claim, recalled: None }
+        row.unwrap_or_else(|| RowMark { at: PagePosition::first(first), marks: IncrementalMarks::default() });
+    CollectionProgress { tally: claim.tally, at: Some(at), marks, claim, recalled: None }
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Counted by every task.
 #[derive(Debug)]
-pub(crate) struct Counters {
+pub(crate) struct CollectorCounters {
     started: Instant,
     done: AtomicU64,
     dead: AtomicU64,
@@ -22,7 +22,7 @@ pub(crate) struct Counters {
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub struct CollectorSummary {
     /// Ids whose last page is durable.
     pub done: u64,
     /// Ids that were given up.
@@ -47,7 +47,7 @@ pub struct Summary {
     pub time: Duration,
 }
 
-impl Default for Counters {
+impl Default for CollectorCounters {
     fn default() -> Self {
         Self {
             started: Instant::now(),
@@ -65,7 +65,7 @@ impl Default for Counters {
     }
 }
 
-impl Counters {
+impl CollectorCounters {
     pub(crate) fn page(&self, pages: u64, records: u64, rejects: u64, bytes: u64) {
         self.pages.fetch_add(pages, Ordering::Relaxed);
         self.records.fetch_add(records, Ordering::Relaxed);
@@ -97,9 +97,9 @@ impl Counters {
         self.drifts.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> CollectorSummary {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Summary {
+        CollectorSummary {
             done: read(&self.done),
             dead: read(&self.dead),
             released: read(&self.released),
@@ -115,7 +115,7 @@ impl Counters {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for CollectorSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.time.as_secs_f64();
         let rate = self.records as f64 / seconds.max(0.001);

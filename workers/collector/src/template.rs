@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 /// A text with `{id}` and `{since}` in it, parsed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Template {
-    parts: Vec<Part>,
+pub(crate) struct TextTemplate {
+    parts: Vec<TemplatePart>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(String),
     Id,
     Since,
@@ -17,7 +17,7 @@ enum Part {
 
 /// What the places are filled with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Values<'v> {
+pub(crate) struct TemplateValues<'v> {
     pub(crate) id: &'v str,
     /// Highest value of the incremental field in earlier runs; nothing in an id's first.
     pub(crate) since: Option<&'v str>,
@@ -34,7 +34,7 @@ pub(crate) enum TemplateError {
     Unknown(String),
 }
 
-impl Template {
+impl TextTemplate {
     /// A path below the base URL.
     pub(crate) fn path(text: &str) -> Result<Self, TemplateError> {
         if text.starts_with('/') { Self::text(text) } else { Err(TemplateError::NotAbsolute) }
@@ -46,45 +46,45 @@ impl Template {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
             let (inside, behind) = after.split_once('}').ok_or(TemplateError::Open)?;
-            parts.push(Part::Text(before.to_owned()));
+            parts.push(TemplatePart::Text(before.to_owned()));
             parts.push(match inside {
-                "id" => Part::Id,
-                "since" => Part::Since,
+                "id" => TemplatePart::Id,
+                "since" => TemplatePart::Since,
                 _ => return Err(TemplateError::Unknown(inside.to_owned())),
             });
             rest = behind;
         }
-        parts.push(Part::Text(rest.to_owned()));
+        parts.push(TemplatePart::Text(rest.to_owned()));
         Ok(Self { parts })
     }
 
     pub(crate) fn has_id(&self) -> bool {
-        self.parts.contains(&Part::Id)
+        self.parts.contains(&TemplatePart::Id)
     }
 
     pub(crate) fn has_since(&self) -> bool {
-        self.parts.contains(&Part::Since)
+        self.parts.contains(&TemplatePart::Since)
     }
 
     /// The path for one id. Everything but RFC 3986's unreserved characters of the id is percent-encoded, so that an
     /// id can never climb out of its place in the path.
-    pub(crate) fn fill_path(&self, values: Values<'_>) -> String {
+    pub(crate) fn fill_path(&self, values: TemplateValues<'_>) -> String {
         self.filled(values, encode)
     }
 
     /// The text as it is; whoever uses it encodes it as a whole. `None`: it speaks of an earlier run and there is none.
-    pub(crate) fn fill(&self, values: Values<'_>) -> Option<String> {
+    pub(crate) fn fill(&self, values: TemplateValues<'_>) -> Option<String> {
         let known = values.since.is_some() || !self.has_since();
         known.then(|| self.filled(values, |text, out| out.push_str(text)))
     }
 
-    fn filled(&self, values: Values<'_>, write: impl Fn(&str, &mut String)) -> String {
+    fn filled(&self, values: TemplateValues<'_>, write: impl Fn(&str, &mut String)) -> String {
         let mut out = String::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Id => write(values.id, &mut out),
-                Part::Since => write(values.since.unwrap_or_default(), &mut out),
+                TemplatePart::Text(text) => out.push_str(text),
+                TemplatePart::Id => write(values.id, &mut out),
+                TemplatePart::Since => write(values.since.unwrap_or_default(), &mut out),
             }
         }
         out
@@ -111,19 +111,19 @@ fn encode(text: &str, out: &mut String) {
 mod tests {
     use super::*;
 
-    fn values(id: &str) -> Values<'_> {
-        Values { id, since: None }
+    fn values(id: &str) -> TemplateValues<'_> {
+        TemplateValues { id, since: None }
     }
 
     #[test]
     fn the_id_takes_its_place() {
-        let template = Template::path("/v1/aircraft/{id}/flights?of={id}").unwrap();
+        let template = TextTemplate::path("/v1/aircraft/{id}/flights?of={id}").unwrap();
         assert_eq!(template.fill_path(values("N14228")), "/v1/aircraft/N14228/flights?of=N14228");
     }
 
     #[test]
     fn an_id_cannot_leave_its_place() {
-        let template = Template::path("/v1/{id}").unwrap();
+        let template = TextTemplate::path("/v1/{id}").unwrap();
         assert_eq!(template.fill_path(values("../admin?x=1#y")), "/v1/..%2Fadmin%3Fx%3D1%23y");
         assert_eq!(template.fill_path(values("ü %")), "/v1/%C3%BC%20%25");
         let url = |id| {
@@ -136,17 +136,17 @@ mod tests {
 
     #[test]
     fn what_speaks_of_an_earlier_run_is_left_out_of_the_first() {
-        let template = Template::text("gt:{since}").unwrap();
+        let template = TextTemplate::text("gt:{since}").unwrap();
         assert_eq!(template.fill(values("x")), None);
-        assert_eq!(template.fill(Values { id: "x", since: Some("7") }), Some("gt:7".into()));
-        assert_eq!(Template::text("50").unwrap().fill(values("x")), Some("50".into()));
+        assert_eq!(template.fill(TemplateValues { id: "x", since: Some("7") }), Some("gt:7".into()));
+        assert_eq!(TextTemplate::text("50").unwrap().fill(values("x")), Some("50".into()));
     }
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(Template::path("v1/{id}"), Err(TemplateError::NotAbsolute));
-        assert_eq!(Template::path("/v1/{id"), Err(TemplateError::Open));
-        assert_eq!(Template::path("/v1/{tail}"), Err(TemplateError::Unknown("tail".into())));
-        assert!(!Template::path("/v1/all").unwrap().has_id());
+        assert_eq!(TextTemplate::path("v1/{id}"), Err(TemplateError::NotAbsolute));
+        assert_eq!(TextTemplate::path("/v1/{id"), Err(TemplateError::Open));
+        assert_eq!(TextTemplate::path("/v1/{tail}"), Err(TemplateError::Unknown("tail".into())));
+        assert!(!TextTemplate::path("/v1/all").unwrap().has_id());
     }
 }

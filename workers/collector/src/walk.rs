@@ -2,7 +2,7 @@
 //! them: a task publishes them (`collect.rs`), a trial shows them (`operate.rs`).
 //!
 //! A page is handed over when it was read to its end, so half a page is no page. Only one that grows beyond
-//! [`Walk::part`] bytes of output goes in parts: the position behind a part says how many of the page's records were
+//! [`PageWalk::part`] bytes of output goes in parts: the position behind a part says how many of the page's records were
 //! handed over and what they hash to. Asked for again, after a broken answer or by another process, the page must
 //! begin with the same records, which are passed over; if it does not, the id is dead and says so. So a page of any
 //! size takes the memory of one part, nothing is held open for as long as a slow API takes to send it, and nothing
@@ -11,41 +11,41 @@
 use sluice_core::{Fault, Outputs};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::{Position, RowMark};
-use crate::client::{Answer, Asking, Refusal, Trouble};
-use crate::config::Endpoint;
-use crate::drift::{Drift, Noticed};
-use crate::incremental::{High, Marks};
-use crate::job::Job;
-use crate::pagination::{LoopGuard, Next, Seen};
-use crate::process::{PageAt, PageRead, PageReader, PartRead};
-use crate::template::Values;
+use crate::checkpoints::{PagePosition, RowMark};
+use crate::client::{AnswerTrouble, ApiAnswer, PageFetch, PageRefusal};
+use crate::config::ApiEndpoint;
+use crate::drift::{DriftNotice, PageDriftDetector};
+use crate::incremental::{IncrementalMarks, IncrementalMaximum};
+use crate::job::CollectorJob;
+use crate::pagination::{LoopGuard, NextPage, PaginationInput};
+use crate::process::{PageAddress, PagePartCounts, PageReader, PageSummary};
+use crate::template::TemplateValues;
 
 /// Takes what is read.
-pub(crate) trait Taker: Send {
+pub(crate) trait PageTaker: Send {
     /// A part of a page, most often all of it; its records are in `outputs`, which comes back empty.
     fn take(
         &mut self,
-        part: Part<'_>,
+        part: PagePart<'_>,
         outputs: &mut Outputs,
-    ) -> impl Future<Output = Result<(), Halt>> + Send;
+    ) -> impl Future<Output = Result<(), PageWalkHalt>> + Send;
 
     /// The pages move while they are read.
-    fn noticed(&mut self, endpoint: &str, page: u64, noticed: Noticed);
+    fn noticed(&mut self, endpoint: &str, page: u64, noticed: DriftNotice);
 }
 
 /// A part of a page.
-pub(crate) struct Part<'p> {
+pub(crate) struct PagePart<'p> {
     /// Place of its endpoint among the job's.
     pub(crate) nth: usize,
     /// Where it begins.
-    pub(crate) at: &'p Position,
+    pub(crate) at: &'p PagePosition,
     /// Where to go on behind it; `None` when every endpoint is complete.
-    pub(crate) next: Option<Position>,
-    pub(crate) marks: &'p Marks,
+    pub(crate) next: Option<PagePosition>,
+    pub(crate) marks: &'p IncrementalMarks,
     /// Is it the last part of its page?
     pub(crate) ends_page: bool,
-    pub(crate) read: PartRead,
+    pub(crate) read: PagePartCounts,
     /// Of the page's body, since the last part.
     pub(crate) bytes: u64,
     /// Over the page's records up to here, in hexadecimal.
@@ -55,8 +55,8 @@ pub(crate) struct Part<'p> {
 }
 
 /// Why an id's pages stopped.
-pub(crate) enum Halt {
-    Refused(Refusal),
+pub(crate) enum PageWalkHalt {
+    Refused(PageRefusal),
     /// Someone else holds the id.
     Lost,
     /// The publisher has ended.
@@ -66,12 +66,12 @@ pub(crate) enum Halt {
 }
 
 /// What one id's walk needs.
-pub(crate) struct Walk<'w, T> {
-    pub(crate) job: &'w Job,
+pub(crate) struct PageWalk<'w, T> {
+    pub(crate) job: &'w CollectorJob,
     pub(crate) id: &'w str,
     pub(crate) taker: T,
     pub(crate) stop: &'w CancellationToken,
-    pub(crate) marks: Marks,
+    pub(crate) marks: IncrementalMarks,
     /// Bytes of output after which a page is handed over in parts.
     pub(crate) part: usize,
     /// Pages per endpoint, for a look.
@@ -79,21 +79,21 @@ pub(crate) struct Walk<'w, T> {
 }
 
 /// A page that was read to its end.
-struct Whole {
-    read: PageRead,
-    next: Next,
+struct WholePage {
+    read: PageSummary,
+    next: NextPage,
     bytes: u64,
 }
 
 /// What can be wrong while a page is read.
-enum Stumble {
-    Trouble(Trouble),
-    Halt(Halt),
+enum PageReadFailure {
+    Trouble(AnswerTrouble),
+    Halt(PageWalkHalt),
 }
 
-impl<T: Taker> Walk<'_, T> {
+impl<T: PageTaker> PageWalk<'_, T> {
     /// From `at` to the last page of the last endpoint.
-    pub(crate) async fn run(&mut self, at: Option<Position>) -> Result<(), Halt> {
+    pub(crate) async fn run(&mut self, at: Option<PagePosition>) -> Result<(), PageWalkHalt> {
         let mut outputs = Outputs::new();
         let endpoints = &self.job.config.endpoints;
         let Some(mut at) = at else { return Ok(()) };
@@ -104,7 +104,7 @@ impl<T: Taker> Walk<'_, T> {
             )));
         };
         for nth in from..endpoints.len() {
-            let after = endpoints.get(nth + 1).map(|next| Position::first(&next.name));
+            let after = endpoints.get(nth + 1).map(|next| PagePosition::first(&next.name));
             self.endpoint(nth, at, after.clone(), &mut outputs).await?;
             match after {
                 Some(next) => at = next,
@@ -115,7 +115,7 @@ impl<T: Taker> Walk<'_, T> {
     }
 
     /// All pages of one endpoint and no other.
-    pub(crate) async fn only(&mut self, nth: usize, at: Position) -> Result<(), Halt> {
+    pub(crate) async fn only(&mut self, nth: usize, at: PagePosition) -> Result<(), PageWalkHalt> {
         self.endpoint(nth, at, None, &mut Outputs::new()).await
     }
 
@@ -123,34 +123,34 @@ impl<T: Taker> Walk<'_, T> {
     async fn endpoint(
         &mut self,
         nth: usize,
-        mut at: Position,
-        after: Option<Position>,
+        mut at: PagePosition,
+        after: Option<PagePosition>,
         outputs: &mut Outputs,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), PageWalkHalt> {
         let job = self.job;
         let endpoint = &job.config.endpoints[nth];
         let since = self.marks.since.get(&endpoint.name).map(|high| high.value.clone());
         let since = since.or_else(|| endpoint.start.clone());
         let mut guard = LoopGuard::default();
-        let mut drift = Drift::begin(at.page);
+        let mut drift = PageDriftDetector::begin(at.page);
         if let Some(token) = &at.token {
             guard.repeats_token(token);
         }
         loop {
             if self.stop.is_cancelled() {
-                return Err(Halt::Refused(Refusal::Stopped));
+                return Err(PageWalkHalt::Refused(PageRefusal::Stopped));
             }
             let ask = endpoint.pagination.ask(at.token.as_deref());
-            let values = Values { id: self.id, since: since.as_deref() };
-            let mut asking = job.api.asking(endpoint, values, &ask).map_err(Halt::Refused)?;
-            let mut reader = job.reader(nth).map_err(Halt::Fault)?;
+            let values = TemplateValues { id: self.id, since: since.as_deref() };
+            let mut asking = job.api.asking(endpoint, values, &ask).map_err(PageWalkHalt::Refused)?;
+            let mut reader = job.reader(nth).map_err(PageWalkHalt::Fault)?;
             let page = self.page(nth, &mut asking, &mut reader, &mut at, outputs, &mut guard).await;
             job.give_back(nth, reader);
             let page = page?;
             let next = match page.as_ref().map(|page| &page.next) {
-                Some(Next::Token(token)) => self.turn_page(&at, token, &mut guard)?,
-                Some(Next::Broken(why)) => return Err(dead((*why).to_owned())),
-                Some(Next::End) | None => None,
+                Some(NextPage::Token(token)) => self.turn_page(&at, token, &mut guard)?,
+                Some(NextPage::Broken(why)) => return Err(dead((*why).to_owned())),
+                Some(NextPage::End) | None => None,
             };
             if let Some(page) = &page {
                 let total = page.read.values.last().filter(|_| endpoint.says_total);
@@ -170,11 +170,11 @@ impl<T: Taker> Walk<'_, T> {
                     at.page
                 )));
             }
-            let (read, hash, bytes) = page.as_ref().map_or((PartRead::default(), "", 0), |page| {
+            let (read, hash, bytes) = page.as_ref().map_or((PagePartCounts::default(), "", 0), |page| {
                 (page.read.part, page.read.mark.hash.as_str(), page.bytes)
             });
             let asked = asking.shown();
-            let part = Part {
+            let part = PagePart {
                 nth,
                 at: &at,
                 next: stands,
@@ -198,7 +198,7 @@ impl<T: Taker> Walk<'_, T> {
         Ok(())
     }
 
-    fn see(&mut self, endpoint: &str, high: &High) {
+    fn see(&mut self, endpoint: &str, high: &IncrementalMaximum) {
         match self.marks.high.get_mut(endpoint) {
             Some(seen) => seen.merge(high.clone()),
             None => drop(self.marks.high.insert(endpoint.to_owned(), high.clone())),
@@ -206,7 +206,12 @@ impl<T: Taker> Walk<'_, T> {
     }
 
     /// Where the next page stands, unless the API leads us in circles.
-    fn turn_page(&self, at: &Position, token: &str, guard: &mut LoopGuard) -> Result<Option<Position>, Halt> {
+    fn turn_page(
+        &self,
+        at: &PagePosition,
+        token: &str,
+        guard: &mut LoopGuard,
+    ) -> Result<Option<PagePosition>, PageWalkHalt> {
         let max_pages = self.job.config.retry.max_pages;
         if guard.repeats_token(token) {
             return Err(dead(format!("page {} leads back to an earlier page", at.page)));
@@ -215,7 +220,7 @@ impl<T: Taker> Walk<'_, T> {
             return Err(dead(format!("more than {max_pages} pages")));
         }
         let (endpoint, token) = (at.endpoint.clone(), Some(token.to_owned()));
-        Ok(Some(Position { endpoint, page: at.page + 1, token, part: None }))
+        Ok(Some(PagePosition { endpoint, page: at.page + 1, token, part: None }))
     }
 
     /// One page, asked for until it was read to its end. `None`: there is nothing here, by rule. `at` moves on over
@@ -223,22 +228,22 @@ impl<T: Taker> Walk<'_, T> {
     async fn page(
         &mut self,
         nth: usize,
-        asking: &mut Asking<'_>,
+        asking: &mut PageFetch<'_>,
         reader: &mut PageReader,
-        at: &mut Position,
+        at: &mut PagePosition,
         outputs: &mut Outputs,
         guard: &mut LoopGuard,
-    ) -> Result<Option<Whole>, Halt> {
+    ) -> Result<Option<WholePage>, PageWalkHalt> {
         let endpoint = &self.job.config.endpoints[nth];
         loop {
-            let answer = asking.answer(self.stop).await.map_err(Halt::Refused)?;
+            let answer = asking.answer(self.stop).await.map_err(PageWalkHalt::Refused)?;
             let Some(answer) = answer else { return Ok(None) };
             outputs.clear();
             let read = self.read(nth, answer, asking, reader, at, outputs).await.and_then(|whole| {
                 let repeats = endpoint.pagination.counts() && guard.repeats_page(&whole.read.mark);
                 if repeats {
                     let why = format!("page {} is the one before it again", at.page);
-                    return Err(Stumble::Trouble(Trouble::Hopeless(why)));
+                    return Err(PageReadFailure::Trouble(AnswerTrouble::Hopeless(why)));
                 }
                 Ok(whole)
             });
@@ -247,9 +252,9 @@ impl<T: Taker> Walk<'_, T> {
                     asking.well();
                     return Ok(Some(whole));
                 }
-                Err(Stumble::Halt(halt)) => return Err(halt),
-                Err(Stumble::Trouble(trouble)) => {
-                    asking.failed(&trouble, self.stop).await.map_err(Halt::Refused)?;
+                Err(PageReadFailure::Halt(halt)) => return Err(halt),
+                Err(PageReadFailure::Trouble(trouble)) => {
+                    asking.failed(&trouble, self.stop).await.map_err(PageWalkHalt::Refused)?;
                 }
             }
         }
@@ -259,30 +264,30 @@ impl<T: Taker> Walk<'_, T> {
     async fn read(
         &mut self,
         nth: usize,
-        mut answer: Answer,
-        asking: &Asking<'_>,
+        mut answer: ApiAnswer,
+        asking: &PageFetch<'_>,
         reader: &mut PageReader,
-        at: &mut Position,
+        at: &mut PagePosition,
         outputs: &mut Outputs,
-    ) -> Result<Whole, Stumble> {
+    ) -> Result<WholePage, PageReadFailure> {
         let endpoint = &self.job.config.endpoints[nth];
         let html = answer.is_html();
-        let broken = |error| Stumble::Trouble(Trouble::page(&error, html));
+        let broken = |error| PageReadFailure::Trouble(AnswerTrouble::page(&error, html));
         reader.begin(at.part.as_ref(), self.marks.since.get(&endpoint.name));
         let mut told = 0;
-        while let Some(chunk) = answer.chunk().await.map_err(Stumble::Trouble)? {
+        while let Some(chunk) = answer.chunk().await.map_err(PageReadFailure::Trouble)? {
             let job = self.job.config.job.as_str();
-            let page_at = PageAt { job, endpoint: &endpoint.name, page: at.page };
+            let page_at = PageAddress { job, endpoint: &endpoint.name, page: at.page };
             reader.feed(page_at, &chunk, outputs).map_err(broken)?;
             if outputs.size() < self.part {
                 continue;
             }
             let (read, mark) = reader.part();
-            let next = Position { part: Some(mark.clone()), ..at.clone() };
+            let next = PagePosition { part: Some(mark.clone()), ..at.clone() };
             let bytes = answer.bytes() - told;
             told = answer.bytes();
             let asked = asking.shown();
-            let part = Part {
+            let part = PagePart {
                 nth,
                 at,
                 next: Some(next.clone()),
@@ -293,22 +298,28 @@ impl<T: Taker> Walk<'_, T> {
                 hash: &mark.hash,
                 asked: &asked,
             };
-            self.taker.take(part, outputs).await.map_err(Stumble::Halt)?;
+            self.taker.take(part, outputs).await.map_err(PageReadFailure::Halt)?;
             *at = next;
             if self.stop.is_cancelled() {
-                return Err(Stumble::Halt(Halt::Refused(Refusal::Stopped)));
+                return Err(PageReadFailure::Halt(PageWalkHalt::Refused(PageRefusal::Stopped)));
             }
         }
         let read = reader.finish().map_err(broken)?;
         let links = answer.links();
         let next = next_of(endpoint, &read, &links, &answer, at);
-        Ok(Whole { read, next, bytes: answer.bytes() - told })
+        Ok(WholePage { read, next, bytes: answer.bytes() - told })
     }
 }
 
-fn next_of(endpoint: &Endpoint, read: &PageRead, links: &[String], answer: &Answer, at: &Position) -> Next {
+fn next_of(
+    endpoint: &ApiEndpoint,
+    read: &PageSummary,
+    links: &[String],
+    answer: &ApiAnswer,
+    at: &PagePosition,
+) -> NextPage {
     let wanted = read.values.len() - usize::from(endpoint.says_total);
-    endpoint.pagination.next(&Seen {
+    endpoint.pagination.next(&PaginationInput {
         values: &read.values[..wanted],
         links,
         header: endpoint.pagination.header().and_then(|name| answer.header(name)),
@@ -317,6 +328,6 @@ fn next_of(endpoint: &Endpoint, read: &PageRead, links: &[String], answer: &Answ
     })
 }
 
-fn dead(why: String) -> Halt {
-    Halt::Refused(Refusal::Dead(why))
+fn dead(why: String) -> PageWalkHalt {
+    PageWalkHalt::Refused(PageRefusal::Dead(why))
 }

@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use api::Api;
-use sluice_collector::{Config, RawConfig, RunOptions, Summary, run};
+use api::SeededApi;
+use sluice_collector::{CollectorConfig, CollectorSummary, RawCollectorConfig, RunOptions, run};
 use sluice_core::Fault;
-use sluice_lease::{Claims, Terms};
+use sluice_kafka::{admin::KafkaAdmin, read_to_end};
+use sluice_lease::{ClaimTerms, JobClaims};
 use sluice_runtime::config::{KafkaSection, RegistrySection, parse};
-use sluice_runtime::kafka::{admin::Admin, read_to_end};
-use sluice_runtime::registry::Registry;
-use sluice_runtime::status::Status;
-use sluice_stack::Stack;
+use sluice_runtime::registry::SchemaRegistry;
+use sluice_runtime::status::WorkerStatus;
+use sluice_stack::ServerStack;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio_util::sync::CancellationToken;
 
@@ -23,13 +23,18 @@ const FLIGHTS: &str = "aviation.flight.v1";
 const AIRCRAFT: &str = "aviation.aircraft.v1";
 
 /// Shared by the tests that run at the same time; ended with the last of them.
-fn servers() -> Arc<Stack> {
-    static STACK: Mutex<Weak<Stack>> = Mutex::new(Weak::new());
+fn servers() -> Arc<ServerStack> {
+    static STACK: Mutex<Weak<ServerStack>> = Mutex::new(Weak::new());
     sluice_runtime::telemetry::init();
     let mut shared = STACK.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
-        let stack =
-            Stack::builder().kafka(1).registry().mariadb().postgres().start().expect("the stack starts");
+        let stack = ServerStack::builder()
+            .kafka(1)
+            .registry()
+            .mariadb()
+            .postgres()
+            .start()
+            .expect("the stack starts");
         let stack = Arc::new(stack);
         *shared = Arc::downgrade(&stack);
         stack
@@ -37,16 +42,16 @@ fn servers() -> Arc<Stack> {
 }
 
 /// One test's own database tables, topics' contents and API.
-struct Bench {
-    stack: Arc<Stack>,
+struct CollectorTestBench {
+    stack: Arc<ServerStack>,
     job: &'static str,
     database: String,
-    api: Api,
+    api: SeededApi,
     folder: std::path::PathBuf,
 }
 
-impl Bench {
-    async fn new(job: &'static str, postgres: bool, api: Api) -> Self {
+impl CollectorTestBench {
+    async fn new(job: &'static str, postgres: bool, api: SeededApi) -> Self {
         let stack = tokio::task::spawn_blocking(servers).await.unwrap();
         let database = if postgres { stack.postgres_url() } else { stack.mariadb_url() }.to_owned();
         let folder = stack.root().join(format!("bench-{job}"));
@@ -97,9 +102,9 @@ impl Bench {
     }
 
     async fn topics_and_schemas(&self) {
-        let admin = Admin::new(&self.kafka()).unwrap();
+        let admin = KafkaAdmin::new(&self.kafka()).unwrap();
         let registry =
-            Registry::new(&RegistrySection { url: self.stack.registry_url().to_owned(), token: None })
+            SchemaRegistry::new(&RegistrySection { url: self.stack.registry_url().to_owned(), token: None })
                 .unwrap();
         for (topic, name) in [(FLIGHTS, "flight"), (AIRCRAFT, "aircraft")] {
             let topic = self.topic(topic);
@@ -147,7 +152,7 @@ impl Bench {
         .await;
     }
 
-    fn config(&self, instance: &str, mode: &str) -> Config {
+    fn config(&self, instance: &str, mode: &str) -> CollectorConfig {
         let (job, folder) = (self.job, self.folder.display());
         let text = format!(
             r#"
@@ -174,7 +179,9 @@ retry: {{base_ms: 20, cap_ms: 200, budget_percent: 100}}
             registry = self.stack.registry_url(),
             api = self.api.url(),
         );
-        parse::<RawConfig>(&text, "test").and_then(Config::check).unwrap_or_else(|errors| panic!("{errors}"))
+        parse::<RawCollectorConfig>(&text, "test")
+            .and_then(CollectorConfig::check)
+            .unwrap_or_else(|errors| panic!("{errors}"))
     }
 
     fn start(
@@ -182,9 +189,9 @@ retry: {{base_ms: 20, cap_ms: 200, budget_percent: 100}}
         instance: &str,
         mode: &str,
         stop: &CancellationToken,
-    ) -> tokio::task::JoinHandle<Result<Summary, Fault>> {
+    ) -> tokio::task::JoinHandle<Result<CollectorSummary, Fault>> {
         let options = RunOptions { once: true, progress: false };
-        let status = Status::new("collector", &["kafka", "registry", "database"]);
+        let status = WorkerStatus::new("collector", &["kafka", "registry", "database"]);
         tokio::spawn(run(self.config(instance, mode), options, status, stop.clone()))
     }
 
@@ -205,7 +212,7 @@ retry: {{base_ms: 20, cap_ms: 200, budget_percent: 100}}
     }
 
     async fn states(&self) -> HashMap<String, i64> {
-        let claims = Claims::connect(&self.database, self.job, 1).await.unwrap();
+        let claims = JobClaims::connect(&self.database, self.job, 1).await.unwrap();
         claims.status().await.unwrap().into_iter().map(|count| (count.state, count.ids)).collect()
     }
 
@@ -245,7 +252,7 @@ retry: {{base_ms: 20, cap_ms: 200, budget_percent: 100}}
 }
 
 async fn two_at_once(job: &'static str, postgres: bool) {
-    let bench = Bench::new(job, postgres, Api::start(40, 11).await).await;
+    let bench = CollectorTestBench::new(job, postgres, SeededApi::start(40, 11).await).await;
     let stop = CancellationToken::new();
     let (one, two) = (bench.start("one", "transactional", &stop), bench.start("two", "transactional", &stop));
     let (one, two) = (one.await.unwrap().unwrap(), two.await.unwrap().unwrap());
@@ -275,7 +282,7 @@ async fn two_collectors_publish_everything_once_from_postgres() {
 /// Aborting the run drops claims, tasks and producer where they stand, between any two steps; nothing is given back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_collector_left_is_taken_over_without_a_page_lost_or_repeated() {
-    let bench = Bench::new("crash", false, Api::start(80, 12).await).await;
+    let bench = CollectorTestBench::new("crash", false, SeededApi::start(80, 12).await).await;
     let stop = CancellationToken::new();
     for (life, pages) in [5, 17, 33, 40].into_iter().enumerate() {
         let victim = bench.start(&format!("victim-{life}"), "transactional", &stop);
@@ -295,14 +302,14 @@ async fn what_a_dead_collector_left_is_taken_over_without_a_page_lost_or_repeate
 /// back. The slow one publishes on all the while, until it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_was_fenced_stops_and_leaves_no_trace() {
-    let bench = Bench::new("fenced", true, Api::start(24, 13).await).await;
+    let bench = CollectorTestBench::new("fenced", true, SeededApi::start(24, 13).await).await;
     let stop = CancellationToken::new();
     let slow = bench.start("slow", "transactional", &stop);
     bench.api.served_since_now(15).await;
-    let claims = Claims::connect(&bench.database, bench.job, 1).await.unwrap();
+    let claims = JobClaims::connect(&bench.database, bench.job, 1).await.unwrap();
     bench.let_leases_pass().await;
     let holder = "test-fenced-collector-heir".to_owned();
-    let terms = Terms { holder, lease: Duration::from_secs(30), attempts: 5 };
+    let terms = ClaimTerms { holder, lease: Duration::from_secs(30), attempts: 5 };
     let taken = claims.claim(1_000, &terms).await.unwrap();
     let over = taken.iter().filter(|claim| !claim.taken_from.is_empty()).count();
     assert!(over > 0, "the slow one held nothing");
@@ -318,7 +325,7 @@ async fn a_collector_that_was_fenced_stops_and_leaves_no_trace() {
 /// A database that was away for longer than a lease: the process takes its own ids again while its tasks still work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_that_pass_under_its_own_hands_repeat_nothing() {
-    let bench = Bench::new("own", false, Api::start(60, 17).await).await;
+    let bench = CollectorTestBench::new("own", false, SeededApi::start(60, 17).await).await;
     let only = bench.start("only", "transactional", &CancellationToken::new());
     for _ in 0..8 {
         bench.api.served_since_now(9).await;
@@ -333,7 +340,7 @@ async fn leases_that_pass_under_its_own_hands_repeat_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_stop_it_gives_everything_back_and_another_goes_on() {
     for (job, mode) in [("stoptx", "transactional"), ("stopid", "idempotent")] {
-        let bench = Bench::new(job, false, Api::start(30, 14).await).await;
+        let bench = CollectorTestBench::new(job, false, SeededApi::start(30, 14).await).await;
         let stop = CancellationToken::new();
         let first = bench.start("first", mode, &stop);
         bench.api.served_since_now(20).await;
@@ -351,7 +358,7 @@ async fn told_to_stop_it_gives_everything_back_and_another_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_credentials_stop_the_run_and_skip_nothing() {
-    let bench = Bench::new("denied", false, Api::start(5, 15).await).await;
+    let bench = CollectorTestBench::new("denied", false, SeededApi::start(5, 15).await).await;
     std::fs::write(bench.folder.join("token"), "wrong-secret").unwrap();
     let fault = bench.start("one", "transactional", &CancellationToken::new()).await.unwrap().unwrap_err();
     assert!(fault.to_string().contains("401") && !fault.to_string().contains("wrong-secret"), "{fault}");
@@ -361,10 +368,10 @@ async fn refused_credentials_stop_the_run_and_skip_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_that_loops_makes_the_id_dead_and_says_where() {
-    let bench = Bench::new("loops", false, Api::start(2, 16).await.looping()).await;
+    let bench = CollectorTestBench::new("loops", false, SeededApi::start(2, 16).await.looping()).await;
     let summary = bench.start("one", "transactional", &CancellationToken::new()).await.unwrap().unwrap();
     assert_eq!((summary.done, summary.dead), (0, 2));
-    let claims = Claims::connect(&bench.database, bench.job, 1).await.unwrap();
+    let claims = JobClaims::connect(&bench.database, bench.job, 1).await.unwrap();
     let buried = claims.buried(10).await.unwrap();
     assert!(buried[0].reason.contains("earlier page"), "{}", buried[0].reason);
     tokio::time::timeout(Duration::from_secs(5), claims.close()).await.unwrap();

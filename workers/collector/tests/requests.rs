@@ -5,9 +5,9 @@ mod double;
 
 use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
-use double::{Asked, counts, job, json, page, serve, taped, tried};
+use double::{ApiDoubleRequest, counts, job, json, page, serve, taped, tried};
 use serde_json::Value;
-use sluice_collector::Tape;
+use sluice_collector::AnswerTape;
 
 /// Three pages of two flights each.
 fn three(at: u64) -> std::ops::Range<u64> {
@@ -33,7 +33,8 @@ async fn every_pagination_comes_to_its_end() {
     })
     .await;
     six_flights(&url, "    pagination: {kind: offset, more_at: meta.more}").await;
-    let cursor = |asked: &Asked| asked.query.get("cursor").map_or(0, |text| text[1..].parse().unwrap());
+    let cursor =
+        |asked: &ApiDoubleRequest| asked.query.get("cursor").map_or(0, |text| text[1..].parse().unwrap());
     let url = serve(move |asked| {
         let at: u64 = cursor(&asked);
         let next = if at < 2 { format!("\"c{}\"", at + 1) } else { "null".into() };
@@ -201,7 +202,7 @@ async fn answers_are_recorded_and_played_without_the_api() {
     let url = serve(|asked| json(page(three(asked.number("page", 1) - 1), ""))).await;
     let auth = "  auth: {query: {name: key, value: SECRET}}";
     let endpoint = "    pagination: {kind: page}";
-    let record = Some(Tape::Record(folder.path().to_owned()));
+    let record = Some(AnswerTape::Record(folder.path().to_owned()));
     let recorded = taped(job(&url, endpoint, auth, ""), record).await.unwrap();
     assert_eq!(counts(&recorded), [2, 2, 2, 0]);
     for file in std::fs::read_dir(folder.path()).unwrap() {
@@ -209,7 +210,7 @@ async fn answers_are_recorded_and_played_without_the_api() {
         assert!(!text.contains("s3cret"), "{text}");
     }
     // Another host, where nobody listens.
-    let replay = || Some(Tape::Replay(folder.path().to_owned()));
+    let replay = || Some(AnswerTape::Replay(folder.path().to_owned()));
     let replayed = taped(job("http://127.0.0.1:9", endpoint, auth, ""), replay()).await.unwrap();
     assert_eq!(counts(&replayed), counts(&recorded));
     assert_eq!(replayed.pages[0].samples, recorded.pages[0].samples);

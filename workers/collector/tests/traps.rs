@@ -14,7 +14,7 @@ use double::{counts, flight, job, json, page, serve, tried};
 const BY_PAGE: &str = "    pagination: {kind: page}";
 const BY_URL: &str = "    pagination: {kind: next_url, at: next}";
 
-fn stopped(found: &sluice_collector::operate::Found) -> &str {
+fn stopped(found: &sluice_collector::operate::TrialReport) -> &str {
     found.stopped.as_deref().expect("it stops and says why")
 }
 

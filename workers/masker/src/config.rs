@@ -6,16 +6,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_contract::KeyRing;
 use sluice_runtime::config::{
-    AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection,
 };
-use sluice_runtime::contracts::{self, Folder, KeysSection};
-use sluice_runtime::kafka;
-use sluice_runtime::lane::Pace;
+use sluice_runtime::contracts::{self, ContractFolderSnapshot, KeysSection};
+use sluice_runtime::lane::LanePace;
 
 /// What stands in the file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RawConfig {
+pub struct RawMaskerConfig {
     /// Kafka: `{brokers: "host:port"}`.
     #[schemars(description = "Kafka: {brokers: \"host:port\"}.")]
     pub kafka: KafkaSection,
@@ -37,7 +36,7 @@ pub struct RawConfig {
     pub instance: Option<String>,
     /// Memory for buffers and batches.
     #[serde(default = "memory")]
-    pub memory: Size,
+    pub memory: MemorySize,
     /// Lanes: threads, each with a consumer and a producer of its own.
     #[serde(default = "lanes")]
     #[schemars(range(min = 1, max = 64))]
@@ -55,8 +54,8 @@ fn group() -> String {
     "masker".into()
 }
 
-fn memory() -> Size {
-    Size::mib(128)
+fn memory() -> MemorySize {
+    MemorySize::mib(128)
 }
 
 fn lanes() -> usize {
@@ -68,28 +67,28 @@ fn commit_ms() -> u64 {
 }
 
 /// Checked and ready.
-pub struct Config {
+pub struct MaskerConfig {
     /// As in the file.
-    pub raw: RawConfig,
+    pub raw: RawMaskerConfig,
     /// The contracts it names.
-    pub folder: Folder,
+    pub folder: ContractFolderSnapshot,
     /// The keys it names.
     pub keys: KeyRing,
     /// This process's name.
     pub instance: String,
     /// When to commit.
-    pub pace: Pace,
+    pub pace: LanePace,
 }
 
-impl Config {
+impl MaskerConfig {
     /// Checks everything that the form alone cannot say.
     ///
     /// # Errors
     /// All mistakes at once.
-    pub fn check(raw: RawConfig) -> Result<Self, ConfigErrors> {
+    pub fn check(raw: RawMaskerConfig) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
-        kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
+        sluice_kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
         let keys = contracts::keys(&raw.keys).map_err(&mut note).ok();
         let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
         let (Some(keys), Some(folder)) = (keys, opened) else { return Err(errors) };
@@ -103,7 +102,8 @@ impl Config {
             }
         }
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
-        let pace = Pace { interval: std::time::Duration::from_millis(raw.commit_ms), ..Pace::default() };
+        let pace =
+            LanePace { interval: std::time::Duration::from_millis(raw.commit_ms), ..LanePace::default() };
         errors.or(Self { raw, folder, keys, instance, pace })
     }
 }

@@ -5,6 +5,6 @@ mod config;
 mod process;
 mod run;
 
-pub use config::{Config, RawConfig};
-pub use process::Masker;
+pub use config::{MaskerConfig, RawMaskerConfig};
+pub use process::MaskerProcessor;
 pub use run::run;

@@ -13,12 +13,13 @@
 use std::io::Write as _;
 
 use sluice_contract::{
-    Contract, ContractPolicy, Contracts, KeyMask, KeyRing, MaskingError, key_subject, value_subject,
+    Contract, ContractPolicy, ContractSet, KeyMask, KeyRing, MaskingError, key_subject, value_subject,
 };
 use sluice_core::{
-    Class, Fault, LearnError, Outcome, Outputs, Processor, Reason, RecordRef, Route, SchemaId, SchemaLookup,
+    Fault, LearnError, Outcome, OutcomeReason, Outputs, Processor, ReasonClass, RecordRef, Route, SchemaId,
+    SchemaLookup,
 };
-use sluice_wire::{Patch, PatchError, PatchRunError, Programs, Schema, framing};
+use sluice_wire::{DatumPatch, DatumSchema, PatchError, PatchRunError, ProgramCache, framing};
 
 /// Header that says where a masked record came from: `topic/partition/offset`.
 pub(crate) const SOURCE_HEADER: &str = "sluice.source";
@@ -26,16 +27,16 @@ pub(crate) const SOURCE_HEADER: &str = "sluice.source";
 const PROGRAMS: usize = 64;
 
 /// Masks the records of all contracts.
-pub struct Masker {
-    topics: Vec<Topic>,
+pub struct MaskerProcessor {
+    topics: Vec<MaskerTopic>,
     routes: Vec<String>,
     scratch: Vec<u8>,
 }
 
-struct Topic {
+struct MaskerTopic {
     raw: String,
-    value: Part,
-    key: Key,
+    value: DatumMasker,
+    key: MaskerKey,
     headers: Vec<String>,
     route: Route,
     /// The schema asked for last is one of a key.
@@ -43,37 +44,37 @@ struct Topic {
 }
 
 /// How keys are masked.
-enum Key {
+enum MaskerKey {
     /// The text of a leaf of the value.
     Text(KeyMask),
     /// A datum with a schema of its own.
-    Datum(Part),
+    Datum(DatumMasker),
 }
 
 /// Values, or keys with a schema: what covers them, and the programs that were learned. A schema learned for one is
 /// not known for the other, whatever its id.
-struct Part {
+struct DatumMasker {
     policy: ContractPolicy,
     subject: String,
-    programs: Programs<Program>,
+    programs: ProgramCache<MaskerProgram>,
 }
 
-struct Program {
-    patch: Patch,
+struct MaskerProgram {
+    patch: DatumPatch,
     masked_id: SchemaId,
 }
 
-impl Masker {
+impl MaskerProcessor {
     /// A masker for every contract.
     ///
     /// # Errors
     /// [`MaskingError`]: a policy names a key that the ring does not hold.
-    pub fn new(contracts: &Contracts, keys: &KeyRing) -> Result<Self, MaskingError> {
+    pub fn new(contracts: &ContractSet, keys: &KeyRing) -> Result<Self, MaskingError> {
         let mut masker = Self { topics: vec![], routes: vec![], scratch: vec![] };
         for (index, contract) in contracts.iter().enumerate() {
             let route = Route(u16::try_from(index).unwrap_or(u16::MAX));
             masker.routes.push(contract.masked_topic.clone());
-            masker.topics.push(Topic::new(contract, keys, route)?);
+            masker.topics.push(MaskerTopic::new(contract, keys, route)?);
         }
         Ok(masker)
     }
@@ -84,12 +85,12 @@ impl Masker {
     }
 }
 
-impl Topic {
+impl MaskerTopic {
     fn new(contract: &Contract, keys: &KeyRing, route: Route) -> Result<Self, MaskingError> {
-        let part = |policy, subject| Part { policy, subject, programs: Programs::new(PROGRAMS) };
+        let part = |policy, subject| DatumMasker { policy, subject, programs: ProgramCache::new(PROGRAMS) };
         let key = match contract.key_policy(keys)? {
-            Some(policy) => Key::Datum(part(policy, key_subject(&contract.masked_topic))),
-            None => Key::Text(contract.key_mask(keys)?),
+            Some(policy) => MaskerKey::Datum(part(policy, key_subject(&contract.masked_topic))),
+            None => MaskerKey::Text(contract.key_mask(keys)?),
         };
         Ok(Self {
             raw: contract.raw_topic.clone(),
@@ -106,16 +107,18 @@ impl Topic {
         record: &RecordRef<'_>,
         out: &mut Outputs,
         scratch: &mut Vec<u8>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), MaskerStop> {
         let mut draft = out.draft(self.route);
         match (record.key, &mut self.key) {
             (None, _) => {
-                return Err(Reason::new(Class::Null, "a key: masked records are ordered by it").into());
+                return Err(
+                    OutcomeReason::new(ReasonClass::Null, "a key: masked records are ordered by it").into()
+                );
             }
-            (Some(key), Key::Text(mask)) => draft.key_with(|out| mask.apply(key, out))?,
-            (Some(key), Key::Datum(part)) => {
+            (Some(key), MaskerKey::Text(mask)) => draft.key_with(|out| mask.apply(key, out))?,
+            (Some(key), MaskerKey::Datum(part)) => {
                 self.asks_for_key = true;
-                draft.key_with(|out| part.mask(key, out)).map_err(Stopped::in_key)?;
+                draft.key_with(|out| part.mask(key, out)).map_err(MaskerStop::in_key)?;
             }
         }
         // A tombstone deletes its key, masked or not: it goes on as one.
@@ -138,12 +141,12 @@ impl Topic {
     }
 }
 
-impl Part {
+impl DatumMasker {
     /// Appends the masked form of a framed datum.
-    fn mask(&mut self, framed: &[u8], out: &mut Vec<u8>) -> Result<(), Stopped> {
-        let (id, datum) =
-            framing::split(framed).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
-        let program = self.programs.get(id).ok_or(Stopped::Needs(id))?;
+    fn mask(&mut self, framed: &[u8], out: &mut Vec<u8>) -> Result<(), MaskerStop> {
+        let (id, datum) = framing::split(framed)
+            .map_err(|error| OutcomeReason::new(ReasonClass::Framing, error.to_string()))?;
+        let program = self.programs.get(id).ok_or(MaskerStop::Needs(id))?;
         framing::write_prefix(program.masked_id, out);
         Ok(program.patch.run(datum, out).map_err(reason)?)
     }
@@ -151,11 +154,11 @@ impl Part {
     fn learn(
         &mut self,
         id: SchemaId,
-        writer: &Schema,
+        writer: &DatumSchema,
         registry: &mut dyn SchemaLookup,
     ) -> Result<(), LearnError> {
-        let uncovered = |why: String| LearnError::Uncovered(Reason::new(Class::Contract, why));
-        let patch = Patch::compile(writer, &self.policy).map_err(|error| match error {
+        let uncovered = |why: String| LearnError::Uncovered(OutcomeReason::new(ReasonClass::Contract, why));
+        let patch = DatumPatch::compile(writer, &self.policy).map_err(|error| match error {
             PatchError::Uncovered(paths) => {
                 uncovered(format!("a policy for every leaf of schema {id}; none for: {}", paths.join(", ")))
             }
@@ -168,26 +171,26 @@ impl Part {
             );
             return Err(LearnError::Fault(Fault::outage("looking up the masked schema", why)));
         };
-        self.programs.insert(id, Program { patch, masked_id });
+        self.programs.insert(id, MaskerProgram { patch, masked_id });
         Ok(())
     }
 }
 
 /// Why a record does not go on now.
-enum Stopped {
+enum MaskerStop {
     /// A schema has to be learned first.
     Needs(SchemaId),
     /// It is a dead letter.
-    Refused(Reason),
+    Refused(OutcomeReason),
 }
 
-impl From<Reason> for Stopped {
-    fn from(reason: Reason) -> Self {
+impl From<OutcomeReason> for MaskerStop {
+    fn from(reason: OutcomeReason) -> Self {
         Self::Refused(reason)
     }
 }
 
-impl Stopped {
+impl MaskerStop {
     /// The same, placed in the key.
     fn in_key(self) -> Self {
         match self {
@@ -195,28 +198,31 @@ impl Stopped {
             Self::Refused(reason) => {
                 let dot = if reason.path.is_empty() { "" } else { "." };
                 let path = format!("(key){dot}{}", reason.path);
-                Self::Refused(Reason { path, ..reason })
+                Self::Refused(OutcomeReason { path, ..reason })
             }
         }
     }
 }
 
-fn reason(error: PatchRunError) -> Reason {
+fn reason(error: PatchRunError) -> OutcomeReason {
     match error {
         PatchRunError::Datum(error) => error.into(),
-        PatchRunError::Refused { path, why } => Reason::new(Class::Masking, why).at(path, None),
+        PatchRunError::Refused { path, why } => OutcomeReason::new(ReasonClass::Masking, why).at(path, None),
     }
 }
 
-impl Processor for Masker {
+impl Processor for MaskerProcessor {
     fn process(&mut self, record: &RecordRef<'_>, out: &mut Outputs) -> Outcome {
         let Some(topic) = self.topics.iter_mut().find(|topic| topic.raw == record.topic) else {
-            return Outcome::Uncovered(Reason::new(Class::Contract, "a contract for this topic"));
+            return Outcome::Uncovered(OutcomeReason::new(
+                ReasonClass::Contract,
+                "a contract for this topic",
+            ));
         };
         match topic.mask(record, out, &mut self.scratch) {
             Ok(()) => Outcome::Emitted,
-            Err(Stopped::Needs(id)) => Outcome::NeedsSchema(id),
-            Err(Stopped::Refused(reason)) => Outcome::DeadLetter(reason),
+            Err(MaskerStop::Needs(id)) => Outcome::NeedsSchema(id),
+            Err(MaskerStop::Refused(reason)) => Outcome::DeadLetter(reason),
         }
     }
 
@@ -227,17 +233,19 @@ impl Processor for Masker {
         schema: &str,
         registry: &mut dyn SchemaLookup,
     ) -> Result<(), LearnError> {
-        let uncovered = |why: String| LearnError::Uncovered(Reason::new(Class::Contract, why));
+        let uncovered = |why: String| LearnError::Uncovered(OutcomeReason::new(ReasonClass::Contract, why));
         let topic = self
             .topics
             .iter_mut()
             .find(|known| known.raw == topic)
             .ok_or_else(|| uncovered("a contract for this topic".into()))?;
-        let writer = Schema::parse(schema)
+        let writer = DatumSchema::parse(schema)
             .map_err(|error| uncovered(format!("schema {id} that can be read: {error}")))?;
         match (&mut topic.key, topic.asks_for_key) {
-            (Key::Datum(key), true) => key.learn(id, &writer, registry),
-            (Key::Datum(_), false) | (Key::Text(_), _) => topic.value.learn(id, &writer, registry),
+            (MaskerKey::Datum(key), true) => key.learn(id, &writer, registry),
+            (MaskerKey::Datum(_), false) | (MaskerKey::Text(_), _) => {
+                topic.value.learn(id, &writer, registry)
+            }
         }
     }
 

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use sluice_contract::{Contract, KeyRing};
 use sluice_core::Fault;
-use sluice_runtime::contracts::Serving;
-use sluice_runtime::fleet::{self, Lanes};
-use sluice_runtime::status::Status;
+use sluice_runtime::contracts::ContractUse;
+use sluice_runtime::fleet::{self, SharedLaneConfig};
+use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::process::Masker;
+use crate::config::MaskerConfig;
+use crate::process::MaskerProcessor;
 
 /// Masks every contract that its keys are enough for.
-struct Serves(KeyRing);
+struct MaskerContractUse(KeyRing);
 
-impl Serving for Serves {
+impl ContractUse for MaskerContractUse {
     fn reads(&self, contract: &Contract) -> Vec<String> {
         vec![contract.raw_topic.clone()]
     }
@@ -34,9 +34,9 @@ impl Serving for Serves {
 ///
 /// # Errors
 /// A [`Fault`] that no retry can mend.
-pub async fn run(config: Config, status: Status, stop: CancellationToken) -> Result<(), Fault> {
-    let Config { raw, folder, keys, instance, pace } = config;
-    let lanes = Lanes {
+pub async fn run(config: MaskerConfig, status: WorkerStatus, stop: CancellationToken) -> Result<(), Fault> {
+    let MaskerConfig { raw, folder, keys, instance, pace } = config;
+    let lanes = SharedLaneConfig {
         worker: "masker",
         kafka: raw.kafka,
         registry: raw.registry,
@@ -47,9 +47,9 @@ pub async fn run(config: Config, status: Status, stop: CancellationToken) -> Res
         pace,
         limits: raw.limits,
     };
-    let worker = Arc::new(Serves(keys.clone()));
+    let worker = Arc::new(MaskerContractUse(keys.clone()));
     fleet::transform(lanes, folder, worker, &status, &stop, move |contracts| {
-        Masker::new(contracts, &keys).map_err(|error| Fault::user("preparing the masks", error))
+        MaskerProcessor::new(contracts, &keys).map_err(|error| Fault::user("preparing the masks", error))
     })
     .await
 }

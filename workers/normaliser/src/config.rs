@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_runtime::config::{
-    AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection,
 };
-use sluice_runtime::contracts::{self, Folder};
-use sluice_runtime::kafka;
-use sluice_runtime::lane::Pace;
+use sluice_runtime::contracts::{self, ContractFolderSnapshot};
+use sluice_runtime::lane::LanePace;
 
 /// What stands in the file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RawConfig {
+pub struct RawNormaliserConfig {
     /// Kafka: `{brokers: "host:port"}`.
     #[schemars(description = "Kafka: {brokers: \"host:port\"}.")]
     pub kafka: KafkaSection,
@@ -34,7 +33,7 @@ pub struct RawConfig {
     pub instance: Option<String>,
     /// Memory for buffers and batches.
     #[serde(default = "memory")]
-    pub memory: Size,
+    pub memory: MemorySize,
     /// Lanes: threads, each with a consumer and a producer of its own.
     #[serde(default = "lanes")]
     #[schemars(range(min = 1, max = 64))]
@@ -52,8 +51,8 @@ fn group() -> String {
     "normaliser".into()
 }
 
-fn memory() -> Size {
-    Size::mib(128)
+fn memory() -> MemorySize {
+    MemorySize::mib(128)
 }
 
 fn lanes() -> usize {
@@ -65,26 +64,26 @@ fn commit_ms() -> u64 {
 }
 
 /// Checked and ready.
-pub struct Config {
+pub struct NormaliserConfig {
     /// As in the file.
-    pub raw: RawConfig,
+    pub raw: RawNormaliserConfig,
     /// The contracts it names.
-    pub folder: Folder,
+    pub folder: ContractFolderSnapshot,
     /// This process's name.
     pub instance: String,
     /// When to commit.
-    pub pace: Pace,
+    pub pace: LanePace,
 }
 
-impl Config {
+impl NormaliserConfig {
     /// Checks everything that the form alone cannot say.
     ///
     /// # Errors
     /// All mistakes at once.
-    pub fn check(raw: RawConfig) -> Result<Self, ConfigErrors> {
+    pub fn check(raw: RawNormaliserConfig) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
-        kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
+        sluice_kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
         let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
         let Some(folder) = opened else { return Err(errors) };
         if !folder.contracts.iter().any(|contract| contract.facts.is_some()) {
@@ -95,7 +94,8 @@ impl Config {
             );
         }
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
-        let pace = Pace { interval: std::time::Duration::from_millis(raw.commit_ms), ..Pace::default() };
+        let pace =
+            LanePace { interval: std::time::Duration::from_millis(raw.commit_ms), ..LanePace::default() };
         errors.or(Self { raw, folder, instance, pace })
     }
 }

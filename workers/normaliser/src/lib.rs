@@ -6,6 +6,6 @@ mod process;
 mod run;
 mod text;
 
-pub use config::{Config, RawConfig};
-pub use process::Normaliser;
+pub use config::{NormaliserConfig, RawNormaliserConfig};
+pub use process::NormaliserProcessor;
 pub use run::run;

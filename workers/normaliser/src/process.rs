@@ -5,11 +5,12 @@
 //! gives the same facts, byte for byte.
 
 use sha2::{Digest, Sha256};
-use sluice_contract::{Contracts, value_subject};
+use sluice_contract::{ContractSet, value_subject};
 use sluice_core::{
-    Class, Fault, LearnError, Outcome, Outputs, Processor, Reason, RecordRef, Route, SchemaId, SchemaLookup,
+    Fault, LearnError, Outcome, OutcomeReason, Outputs, Processor, ReasonClass, RecordRef, Route, SchemaId,
+    SchemaLookup,
 };
-use sluice_wire::{Leaf, LeafWriter, Logical, Programs, Project, Schema, framing};
+use sluice_wire::{DatumSchema, LeafProjection, LeafValue, LeafWriter, LogicalType, ProgramCache, framing};
 
 use crate::text::{self, ValueType};
 
@@ -33,11 +34,11 @@ const FACT_FIELDS: [&str; 11] = [
 ];
 
 /// Takes the facts out of masked records.
-pub struct Normaliser {
-    topics: Vec<Topic>,
+pub struct NormaliserProcessor {
+    topics: Vec<NormaliserTopic>,
     routes: Vec<String>,
     fact_schema: String,
-    scratch: Scratch,
+    scratch: NormaliserScratch,
 }
 
 /// Why a normaliser cannot be made of these contracts.
@@ -51,7 +52,7 @@ pub enum NormaliserError {
     TooMany(String),
 }
 
-struct Topic {
+struct NormaliserTopic {
     masked: String,
     entity_type: String,
     /// What the projection asks for, each once.
@@ -62,27 +63,27 @@ struct Topic {
     attributes: Vec<usize>,
     subject: String,
     route: Route,
-    programs: Programs<Program>,
+    programs: ProgramCache<NormaliserProgram>,
 }
 
-struct Program {
-    project: Project,
-    logical: Vec<Option<Logical>>,
+struct NormaliserProgram {
+    project: LeafProjection,
+    logical: Vec<Option<LogicalType>>,
     fact_id: SchemaId,
 }
 
 #[derive(Default)]
-struct Scratch {
+struct NormaliserScratch {
     entity: Vec<u8>,
     value: Vec<u8>,
 }
 
-impl Normaliser {
+impl NormaliserProcessor {
     /// A normaliser for every contract that asks for facts.
     ///
     /// # Errors
     /// [`NormaliserError`].
-    pub fn new(contracts: &Contracts) -> Result<Self, NormaliserError> {
+    pub fn new(contracts: &ContractSet) -> Result<Self, NormaliserError> {
         let fact = contracts.fact().ok_or(NormaliserError::FactSchema)?;
         let fields: Vec<_> = fact.leaves().into_iter().map(|leaf| leaf.path).collect();
         if fields != FACT_FIELDS {
@@ -110,7 +111,7 @@ impl Normaliser {
                 routes.push(facts.topic.clone());
                 routes.len() - 1
             });
-            topics.push(Topic {
+            topics.push(NormaliserTopic {
                 masked: contract.masked_topic.clone(),
                 entity_type: facts.entity_type.clone(),
                 paths,
@@ -119,10 +120,15 @@ impl Normaliser {
                 attributes,
                 subject: value_subject(&facts.topic),
                 route: Route(u16::try_from(index).unwrap_or(u16::MAX)),
-                programs: Programs::new(PROGRAMS),
+                programs: ProgramCache::new(PROGRAMS),
             });
         }
-        Ok(Self { topics, routes, fact_schema: fact.json().to_owned(), scratch: Scratch::default() })
+        Ok(Self {
+            topics,
+            routes,
+            fact_schema: fact.json().to_owned(),
+            scratch: NormaliserScratch::default(),
+        })
     }
 
     /// The topics it reads.
@@ -131,34 +137,34 @@ impl Normaliser {
     }
 }
 
-impl Topic {
+impl NormaliserTopic {
     fn facts(
         &mut self,
         record: &RecordRef<'_>,
         out: &mut Outputs,
-        scratch: &mut Scratch,
-    ) -> Result<Outcome, Reason> {
+        scratch: &mut NormaliserScratch,
+    ) -> Result<Outcome, OutcomeReason> {
         let Some(value) = record.value else {
-            return Ok(Outcome::Skipped(Reason::new(
-                Class::Null,
+            return Ok(Outcome::Skipped(OutcomeReason::new(
+                ReasonClass::Null,
                 "a value; facts are never taken back by a tombstone",
             )));
         };
-        let (id, datum) =
-            framing::split(value).map_err(|error| Reason::new(Class::Framing, error.to_string()))?;
+        let (id, datum) = framing::split(value)
+            .map_err(|error| OutcomeReason::new(ReasonClass::Framing, error.to_string()))?;
         let Self { programs, paths, entity, time, attributes, entity_type, route, .. } = self;
         let Some(program) = programs.get(id) else { return Ok(Outcome::NeedsSchema(id)) };
-        let mut leaves = [Leaf::Null; LEAVES];
+        let mut leaves = [LeafValue::Null; LEAVES];
         program.project.run(datum, |index, leaf| {
             if let Some(place) = leaves.get_mut(index) {
                 *place = leaf;
             }
         })?;
-        let leaf = |place: usize| leaves.get(place).copied().unwrap_or(Leaf::Null);
+        let leaf = |place: usize| leaves.get(place).copied().unwrap_or(LeafValue::Null);
         let logical = |place: usize| program.logical.get(place).and_then(Option::as_ref);
         let path = |place: usize| paths.get(place).map_or("", String::as_str);
         let event_time = event_time(leaf(*time), logical(*time)).ok_or_else(|| {
-            Reason::new(Class::Null, "a time: a fact is always timed").at(path(*time), None)
+            OutcomeReason::new(ReasonClass::Null, "a time: a fact is always timed").at(path(*time), None)
         })?;
         scratch.entity.clear();
         for (number, part) in entity.iter().enumerate() {
@@ -173,23 +179,24 @@ impl Topic {
             scratch.value.clear();
             let Some(kind) = text::value(leaf(*place), &mut scratch.value) else { continue };
             let attribute = path(*place);
-            let fact = Fact { program, attribute, kind, event_time, source: &source, record, entity_type };
+            let fact =
+                NormaliserFact { program, attribute, kind, event_time, source: &source, record, entity_type };
             fact.write(*route, out, scratch);
             emitted = true;
         }
         if emitted {
             Ok(Outcome::Emitted)
         } else {
-            Ok(Outcome::Skipped(Reason::new(Class::Null, "an attribute that is not null")))
+            Ok(Outcome::Skipped(OutcomeReason::new(ReasonClass::Null, "an attribute that is not null")))
         }
     }
 }
 
 /// Microseconds since the epoch, from a timestamp or a date.
-fn event_time(leaf: Leaf<'_>, logical: Option<&Logical>) -> Option<i64> {
+fn event_time(leaf: LeafValue<'_>, logical: Option<&LogicalType>) -> Option<i64> {
     match leaf {
-        Leaf::Long(count) => text::micros(count, logical),
-        Leaf::Int(days) if logical == Some(&Logical::Date) => Some(i64::from(days) * 86_400_000_000),
+        LeafValue::Long(count) => text::micros(count, logical),
+        LeafValue::Int(days) if logical == Some(&LogicalType::Date) => Some(i64::from(days) * 86_400_000_000),
         _ => None,
     }
 }
@@ -204,8 +211,8 @@ fn source_of(record: &RecordRef<'_>) -> Sha256 {
     hash
 }
 
-struct Fact<'a> {
-    program: &'a Program,
+struct NormaliserFact<'a> {
+    program: &'a NormaliserProgram,
     attribute: &'a str,
     kind: ValueType,
     event_time: i64,
@@ -214,8 +221,8 @@ struct Fact<'a> {
     entity_type: &'a str,
 }
 
-impl Fact<'_> {
-    fn write(&self, route: Route, out: &mut Outputs, scratch: &Scratch) {
+impl NormaliserFact<'_> {
+    fn write(&self, route: Route, out: &mut Outputs, scratch: &NormaliserScratch) {
         let mut hash = self.source.clone();
         hash.update(self.attribute.as_bytes());
         let digest = hash.finalize();
@@ -247,11 +254,11 @@ impl Fact<'_> {
     }
 }
 
-impl Processor for Normaliser {
+impl Processor for NormaliserProcessor {
     fn process(&mut self, record: &RecordRef<'_>, out: &mut Outputs) -> Outcome {
         let Some(topic) = self.topics.iter_mut().find(|topic| topic.masked == record.topic) else {
-            return Outcome::Uncovered(Reason::new(
-                Class::Contract,
+            return Outcome::Uncovered(OutcomeReason::new(
+                ReasonClass::Contract,
                 "a contract that asks for this topic's facts",
             ));
         };
@@ -265,16 +272,16 @@ impl Processor for Normaliser {
         schema: &str,
         registry: &mut dyn SchemaLookup,
     ) -> Result<(), LearnError> {
-        let uncovered = |why: String| LearnError::Uncovered(Reason::new(Class::Contract, why));
+        let uncovered = |why: String| LearnError::Uncovered(OutcomeReason::new(ReasonClass::Contract, why));
         let topic = self
             .topics
             .iter_mut()
             .find(|known| known.masked == topic)
             .ok_or_else(|| uncovered("a contract that asks for this topic's facts".into()))?;
-        let writer = Schema::parse(schema)
+        let writer = DatumSchema::parse(schema)
             .map_err(|error| uncovered(format!("schema {id} that can be read: {error}")))?;
         let paths: Vec<&str> = topic.paths.iter().map(String::as_str).collect();
-        let project = Project::compile(&writer, &paths)
+        let project = LeafProjection::compile(&writer, &paths)
             .map_err(|error| uncovered(format!("schema {id} with the facts' leaves: {error}")))?;
         let leaves = writer.leaves();
         let logical = topic
@@ -287,7 +294,7 @@ impl Processor for Normaliser {
                 format!("the fact schema is not registered under {}: run `sluice apply`", topic.subject);
             return Err(LearnError::Fault(Fault::outage("looking up the fact schema", why)));
         };
-        topic.programs.insert(id, Program { project, logical, fact_id });
+        topic.programs.insert(id, NormaliserProgram { project, logical, fact_id });
         Ok(())
     }
 

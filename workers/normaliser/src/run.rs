@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use sluice_contract::Contract;
 use sluice_core::Fault;
-use sluice_runtime::contracts::Serving;
-use sluice_runtime::fleet::{self, Lanes};
-use sluice_runtime::status::Status;
+use sluice_runtime::contracts::ContractUse;
+use sluice_runtime::fleet::{self, SharedLaneConfig};
+use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::process::Normaliser;
+use crate::config::NormaliserConfig;
+use crate::process::NormaliserProcessor;
 
 /// Takes facts for every contract that asks for them.
-struct Serves;
+struct NormaliserContractUse;
 
-impl Serving for Serves {
+impl ContractUse for NormaliserContractUse {
     fn reads(&self, contract: &Contract) -> Vec<String> {
         contract.facts.iter().map(|_| contract.masked_topic.clone()).collect()
     }
@@ -29,9 +29,13 @@ impl Serving for Serves {
 ///
 /// # Errors
 /// A [`Fault`] that no retry can mend.
-pub async fn run(config: Config, status: Status, stop: CancellationToken) -> Result<(), Fault> {
-    let Config { raw, folder, instance, pace } = config;
-    let lanes = Lanes {
+pub async fn run(
+    config: NormaliserConfig,
+    status: WorkerStatus,
+    stop: CancellationToken,
+) -> Result<(), Fault> {
+    let NormaliserConfig { raw, folder, instance, pace } = config;
+    let lanes = SharedLaneConfig {
         worker: "normaliser",
         kafka: raw.kafka,
         registry: raw.registry,
@@ -42,8 +46,8 @@ pub async fn run(config: Config, status: Status, stop: CancellationToken) -> Res
         pace,
         limits: raw.limits,
     };
-    fleet::transform(lanes, folder, Arc::new(Serves), &status, &stop, |contracts| {
-        Normaliser::new(contracts).map_err(|error| Fault::user("preparing the facts", error))
+    fleet::transform(lanes, folder, Arc::new(NormaliserContractUse), &status, &stop, |contracts| {
+        NormaliserProcessor::new(contracts).map_err(|error| Fault::user("preparing the facts", error))
     })
     .await
 }

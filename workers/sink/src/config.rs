@@ -18,15 +18,15 @@ use object_store::local::LocalFileSystem;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_core::Fault;
+use sluice_core::Store;
 use sluice_runtime::config::{
-    AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, Size,
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection,
 };
-use sluice_runtime::lane::Pace;
-use sluice_runtime::store_lane::Store;
+use sluice_runtime::lane::LanePace;
 use tokio::runtime::Handle;
 
-use crate::archive::Archive;
-use crate::delta::{CHECKPOINT_EVERY, Delta, FileCodec};
+use sluice_archive::ArchiveStore;
+use sluice_delta::{CHECKPOINT_EVERY, DeltaStore, FileCodec};
 
 /// The smallest batch worth a file.
 const LEAST_BATCH: usize = 64 << 10;
@@ -49,7 +49,7 @@ pub struct SinkConfig {
     pub group: String,
     /// The process's memory setting, from which all buffers are sized.
     #[serde(default = "default_memory")]
-    pub memory: Size,
+    pub memory: MemorySize,
     /// Topics to land; left out or empty: every masked topic and every facts topic of the contracts.
     #[serde(default)]
     pub topics: Vec<String>,
@@ -60,7 +60,7 @@ pub struct SinkConfig {
     pub flush_seconds: u64,
     /// Bytes of records, and of what a store keeps beside each, after which it writes.
     #[serde(default = "default_batch_bytes")]
-    pub batch_bytes: Size,
+    pub batch_bytes: MemorySize,
     /// Records after which a store writes.
     #[serde(default = "default_batch_records")]
     pub batch_records: u64,
@@ -136,16 +136,16 @@ fn default_schemas() -> PathBuf {
     "schemas".into()
 }
 
-fn default_memory() -> Size {
-    Size::mib(192)
+fn default_memory() -> MemorySize {
+    MemorySize::mib(192)
 }
 
 fn default_flush_seconds() -> u64 {
     10
 }
 
-fn default_batch_bytes() -> Size {
-    Size::mib(16)
+fn default_batch_bytes() -> MemorySize {
+    MemorySize::mib(16)
 }
 
 fn default_batch_records() -> u64 {
@@ -212,12 +212,12 @@ impl SinkConfig {
     }
 
     /// When the stores' lanes flush.
-    pub fn pace(&self) -> Pace {
-        Pace {
+    pub fn pace(&self) -> LanePace {
+        LanePace {
             interval: Duration::from_secs(self.flush_seconds),
             bytes: self.batch_bytes.bytes(),
             records: self.batch_records,
-            ..Pace::default()
+            ..LanePace::default()
         }
     }
 }
@@ -242,10 +242,10 @@ impl StoreConfig {
                 std::fs::create_dir_all(&section.path).map_err(|error| Fault::user(doing(), error))?;
                 let store = LocalFileSystem::new_with_prefix(&section.path)
                     .map_err(|error| Fault::user(doing(), error))?;
-                Ok(Box::new(Archive::new(Arc::new(store), section.codec.into(), runtime.clone())))
+                Ok(Box::new(ArchiveStore::new(Arc::new(store), section.codec.into(), runtime.clone())))
             }
             Self::Delta(section) => {
-                let delta = Delta::new(
+                let delta = DeltaStore::new(
                     &section.path,
                     section.codec.into(),
                     section.checkpoint_every,
@@ -265,7 +265,7 @@ pub fn stores(config: &SinkConfig, runtime: &Handle) -> Result<Vec<Box<dyn Store
     config.stores.iter().map(|store| store.build(runtime)).collect()
 }
 
-impl From<BlockCodec> for sluice_wire::Codec {
+impl From<BlockCodec> for sluice_wire::ContainerCodec {
     fn from(codec: BlockCodec) -> Self {
         match codec {
             BlockCodec::Zstandard => Self::Zstandard,

@@ -11,19 +11,12 @@
 //!
 //! | store | where it stands | what makes a write exclusive |
 //! |---|---|---|
-//! | [`archive`] | the last object's metadata | an object's name is the offset at which its predecessor ended, and is created only if absent |
-//! | [`delta`] | the table's `txn` action of the partition | a commit is created only if absent, after every commit in between was read |
+//! | `archive` | the last object's metadata | an object's name is the offset at which its predecessor ended, and is created only if absent |
+//! | `delta` | the table's `txn` action of the partition | a commit is created only if absent, after every commit in between was read |
 //!
-//! [`Store::resume`]: sluice_runtime::store_lane::Store::resume
+//! [`Store::resume`]: sluice_core::Store::resume
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod archive;
 pub mod config;
-pub mod delta;
-mod fault;
-pub mod warehouse;
-
-#[cfg(test)]
-mod fixture;
 
 pub use config::{SinkConfig, StoreConfig, stores};

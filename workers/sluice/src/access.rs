@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_contract::plan::{Member, Principals, Seat};
+use sluice_govern::plan::{AclPrincipals, FleetMember, MemberSeat};
 use sluice_runtime::config::ConfigErrors;
 
 /// What stands in the file; all of it may be left out.
@@ -53,18 +53,19 @@ impl RawAccess {
     ///
     /// # Errors
     /// Every name that is no principal.
-    pub(crate) fn check(&self) -> Result<Principals, ConfigErrors> {
+    pub(crate) fn check(&self) -> Result<AclPrincipals, ConfigErrors> {
         let mut errors = ConfigErrors::default();
-        let mut principals = Principals::default();
+        let mut principals = AclPrincipals::default();
         for (role, who) in &self.roles {
             named(&format!("access.roles.{role}"), who, &mut errors);
             principals.roles.insert(role.clone(), who.clone());
         }
         let RawSeats { collector, masker, normaliser, sink, apply, verify } = &self.workers;
-        for (member, raw) in Member::ALL.into_iter().zip([collector, masker, normaliser, sink, apply, verify])
+        for (member, raw) in
+            FleetMember::ALL.into_iter().zip([collector, masker, normaliser, sink, apply, verify])
         {
             let Some(raw) = raw else { continue };
-            let mut seat = Seat::usual(member);
+            let mut seat = MemberSeat::usual(member);
             if let Some(who) = &raw.principals {
                 named(&format!("access.workers.{}.principals", member.as_str()), who, &mut errors);
                 seat.principals.clone_from(who);
@@ -106,8 +107,8 @@ mod tests {
         assert_eq!(paths, ["access.roles.analysts[1]", "access.roles.analysts[2]"]);
         let raw = RawAccess { roles: BTreeMap::new(), ..raw };
         let principals = raw.check().unwrap();
-        let seat = &principals.members[&Member::Masker];
+        let seat = &principals.members[&FleetMember::Masker];
         assert_eq!((seat.group.as_str(), &seat.principals[..]), ("hide", &["User:masker".to_owned()][..]));
-        assert_eq!(principals.members[&Member::Verify].principals, ["User:v"]);
+        assert_eq!(principals.members[&FleetMember::Verify].principals, ["User:v"]);
     }
 }

@@ -3,27 +3,26 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
+use crate::world::ContractServers;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sluice_contract::plan::{Allow, Desired, Plan, Refusal, together};
-use sluice_contract::{Contracts, Proof, Views};
+use sluice_contract::ContractSet;
+use sluice_delta::plan::{TableChange, TablePlan};
+use sluice_govern::plan::{ContractPlan, DesiredState, PlanAllowance, PlanRefusal, together};
+use sluice_govern::{LeakProof, SqlViewSet};
 use sluice_runtime::config::{self, KafkaSection, RegistrySection};
-use sluice_runtime::world::Servers;
-use sluice_runtime::{contracts, kafka};
-use sluice_sink::delta;
-use sluice_sink::delta::plan::{TableChange, TablePlan};
 
 use crate::access::RawAccess;
-use crate::cli::{Output, PlanArgs, PlanCommand};
-use crate::exit::{Ended, Found};
+use crate::cli::{CommandFormat, PlanArgs, PlanCommand};
+use crate::exit::{CommandFinding, CommandResult};
 
 /// What stands in the file for `plan` and `apply`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RawConfig {
+pub(crate) struct RawApplyConfig {
     /// Kafka: `{brokers: "host:port"}`.
     pub(crate) kafka: KafkaSection,
     /// The schema registry: `{url: "http://…"}`.
@@ -43,15 +42,15 @@ pub(crate) struct RawConfig {
 }
 
 /// The contracts and the servers that they are held against.
-pub(crate) struct Fleet {
+pub(crate) struct FleetContext {
     /// For administration.
-    pub(crate) servers: Servers,
+    pub(crate) servers: ContractServers,
     /// The contracts of the file's folder.
-    pub(crate) contracts: Contracts,
+    pub(crate) contracts: ContractSet,
     /// The views over their tables.
-    pub(crate) views: Views,
+    pub(crate) views: SqlViewSet,
     /// What they ask for.
-    pub(crate) desired: Desired,
+    pub(crate) desired: DesiredState,
     /// Kafka, as the file has it.
     pub(crate) kafka: KafkaSection,
     /// The registry, as the file has it.
@@ -60,25 +59,25 @@ pub(crate) struct Fleet {
     pub(crate) lake: Option<PathBuf>,
 }
 
-pub(crate) fn plan(command: &PlanCommand) -> Ended {
+pub(crate) fn plan(command: &PlanCommand) -> CommandResult {
     if command.proof || command.proof_html.is_some() {
         return crate::proof::proof(command);
     }
     let args = &command.plan;
     runtime()?.block_on(async {
-        let Looked { plan, contracts, tables, .. } = look(args).await?;
+        let FleetInspection { plan, contracts, tables, .. } = look(args).await?;
         show(&plan, &contracts, &tables, args.output)?;
-        Ok(if plan.is_empty() { Found::Nothing } else { Found::Something })
+        Ok(if plan.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
     })
 }
 
-pub(crate) fn apply(args: &PlanArgs) -> Ended {
+pub(crate) fn apply(args: &PlanArgs) -> CommandResult {
     runtime()?.block_on(async {
-        let Looked { servers, plan, contracts, tables } = look(args).await?;
+        let FleetInspection { servers, plan, contracts, tables } = look(args).await?;
         if !plan.refusals.is_empty() {
             show(&plan, &contracts, &tables, args.output)?;
             eprintln!("nothing was changed: mend what is refused first");
-            return Ok(Found::Something);
+            return Ok(CommandFinding::Something);
         }
         let bar = bar(plan.changes.len() as u64);
         let mut left = &plan.changes[..];
@@ -93,78 +92,80 @@ pub(crate) fn apply(args: &PlanArgs) -> Ended {
             let (done, rest) = left.split_at(done);
             left = rest;
             bar.inc(done.len() as u64);
-            if args.output == Output::Text {
+            if args.output == CommandFormat::Text {
                 bar.suspend(|| done.iter().for_each(|change| println!("done: {change}")));
             }
         }
         servers.shown(&plan.changes).await.context("everything is done, but not to be seen yet")?;
         bar.finish_and_clear();
         match args.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
-            Output::Text if plan.changes.is_empty() => {
+            CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
+            CommandFormat::Text if plan.changes.is_empty() => {
                 println!("nothing to do: the world is as the contracts have it")
             }
-            Output::Text => println!("{} changes made", plan.changes.len()),
+            CommandFormat::Text => println!("{} changes made", plan.changes.len()),
         }
-        if args.output == Output::Text {
+        if args.output == CommandFormat::Text {
             show_extra(&plan);
         }
-        Ok(Found::Nothing)
+        Ok(CommandFinding::Nothing)
     })
 }
 
 /// The world as it is beside the contracts.
-struct Looked {
-    servers: Servers,
-    plan: Plan,
-    contracts: Contracts,
+struct FleetInspection {
+    servers: ContractServers,
+    plan: ContractPlan,
+    contracts: ContractSet,
     tables: Vec<TablePlan>,
 }
 
 /// Reads the file and the contracts, and sees that the servers answer.
-pub(crate) async fn fleet(config: &Path) -> anyhow::Result<Fleet> {
-    let raw: RawConfig = config::load(config)?;
-    let mut errors = kafka::check_properties(&raw.kafka).err().unwrap_or_default();
+pub(crate) async fn fleet(config: &Path) -> anyhow::Result<FleetContext> {
+    let raw: RawApplyConfig = config::load(config)?;
+    let mut errors = sluice_kafka::check_properties(&raw.kafka).err().unwrap_or_default();
     let principals = raw.access.check().map_err(|mut found| errors.0.append(&mut found.0)).ok();
-    let found =
-        contracts::load_with_views(&raw.schemas).map_err(|mut found| errors.0.append(&mut found.0)).ok();
+    let found = crate::contract::load_with_views(&raw.schemas)
+        .map_err(|mut found| errors.0.append(&mut found.0))
+        .ok();
     let (Some(principals), Some((contracts, views))) = (principals, found) else { return Err(errors.into()) };
     errors.or(())?;
-    let brokers = kafka::knock(&raw.kafka)?;
+    let brokers = sluice_kafka::knock(&raw.kafka)?;
     let replication = raw.replication.unwrap_or_else(|| i32::try_from(brokers.min(3)).unwrap_or(1));
-    let servers = Servers::new(&raw.kafka, &raw.registry, replication)?;
+    let servers = ContractServers::new(&raw.kafka, &raw.registry, replication)?;
     servers.ping().await?;
-    let desired = Desired::with(&contracts, &principals);
-    let RawConfig { kafka, registry, lake, .. } = raw;
-    Ok(Fleet { servers, contracts, views, desired, kafka, registry, lake })
+    let desired = DesiredState::with(&contracts, &principals);
+    let RawApplyConfig { kafka, registry, lake, .. } = raw;
+    Ok(FleetContext { servers, contracts, views, desired, kafka, registry, lake })
 }
 
-async fn look(args: &PlanArgs) -> anyhow::Result<Looked> {
-    let Fleet { servers, contracts, views, desired, lake, .. } = fleet(&args.config).await?;
+async fn look(args: &PlanArgs) -> anyhow::Result<FleetInspection> {
+    let FleetContext { servers, contracts, views, desired, lake, .. } = fleet(&args.config).await?;
     let world = servers.look(&desired).await?;
-    let allow = Allow { shorter_retention: args.allow, other_cleanup: args.allow, remove_acls: args.allow };
-    let mut plan = Plan::diff(&desired, &world, allow);
-    let leaks = Proof::of(&contracts, &views).leaks;
-    plan.refusals.extend(leaks.into_iter().map(|leak| Refusal::Leak { leak }));
+    let allow =
+        PlanAllowance { shorter_retention: args.allow, other_cleanup: args.allow, remove_acls: args.allow };
+    let mut plan = ContractPlan::diff(&desired, &world, allow);
+    let leaks = LeakProof::of(&contracts, &views).leaks;
+    plan.refusals.extend(leaks.into_iter().map(|leak| PlanRefusal::Leak { leak }));
     let mut tables = Vec::new();
     for subject in desired.subjects.iter().filter(|subject| subject.lands) {
-        let table = delta::plan::table(lake.as_deref(), &subject.topic, &subject.schema)
+        let table = sluice_delta::plan::table(lake.as_deref(), &subject.topic, &subject.schema)
             .await
             .context("reading the lake")?;
         if let TableChange::Conflict { path, why } = &table.change {
             let (topic, path, why) = (table.topic.clone(), path.clone(), why.clone());
-            plan.refusals.push(Refusal::Table { topic, path, why });
+            plan.refusals.push(PlanRefusal::Table { topic, path, why });
         }
         // Whether a table is there is not known without its lake; whether one can be there is.
         if lake.is_some() {
             tables.push(table);
         }
     }
-    Ok(Looked { servers, plan, contracts, tables })
+    Ok(FleetInspection { servers, plan, contracts, tables })
 }
 
 /// A plan as JSON: each refusal with its place and what would mend it.
-fn json(plan: &Plan, contracts: &Contracts, tables: &[TablePlan]) -> serde_json::Result<Value> {
+fn json(plan: &ContractPlan, contracts: &ContractSet, tables: &[TablePlan]) -> serde_json::Result<Value> {
     let mut refusals = Vec::new();
     for refusal in &plan.refusals {
         let mut value = serde_json::to_value(refusal)?;
@@ -184,8 +185,13 @@ fn json(plan: &Plan, contracts: &Contracts, tables: &[TablePlan]) -> serde_json:
     Ok(whole)
 }
 
-fn show(plan: &Plan, contracts: &Contracts, tables: &[TablePlan], output: Output) -> anyhow::Result<()> {
-    if output == Output::Json {
+fn show(
+    plan: &ContractPlan,
+    contracts: &ContractSet,
+    tables: &[TablePlan],
+    output: CommandFormat,
+) -> anyhow::Result<()> {
+    if output == CommandFormat::Json {
         println!("{}", serde_json::to_string_pretty(&json(plan, contracts, tables)?)?);
         return Ok(());
     }
@@ -213,7 +219,7 @@ fn show(plan: &Plan, contracts: &Contracts, tables: &[TablePlan], output: Output
     Ok(())
 }
 
-fn show_extra(plan: &Plan) {
+fn show_extra(plan: &ContractPlan) {
     for acl in &plan.extra_acls {
         println!("not asked for by any contract or worker: {acl} (`apply --allow` removes it)");
     }

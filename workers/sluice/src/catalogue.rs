@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use sluice_runtime::contracts;
 
-use crate::exit::{Ended, Found};
+use crate::exit::{CommandFinding, CommandResult};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Open index.html in a browser, or serve the folder; pages need no network.")]
@@ -19,14 +18,14 @@ pub(crate) struct CatalogueArgs {
     out: PathBuf,
 }
 
-pub(crate) fn catalogue(args: &CatalogueArgs) -> Ended {
-    let (contracts, views) = contracts::load_with_views(&args.schemas)?;
+pub(crate) fn catalogue(args: &CatalogueArgs) -> CommandResult {
+    let (contracts, views) = crate::contract::load_with_views(&args.schemas)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("making {}", args.out.display()))?;
-    let pages = sluice_contract::site(&contracts, &views);
+    let pages = sluice_govern::site(&contracts, &views);
     for page in &pages {
         let path = args.out.join(&page.name);
         std::fs::write(&path, &page.html).with_context(|| format!("writing {}", path.display()))?;
     }
     println!("{} pages; begin with {}", pages.len(), args.out.join("index.html").display());
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }

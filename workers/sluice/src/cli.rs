@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::exit::{Ended, Found};
+use crate::exit::{CommandFinding, CommandResult};
 
 /// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
 #[derive(Debug, Parser)]
@@ -16,17 +16,17 @@ use crate::exit::{Ended, Found};
     sluice sql --lake lake 'select …'     the warehouse\n\n\
     Exit codes: 0 done, 1 found something, 64 bad configuration, 70 internal, 75 try again."
 )]
-pub(crate) struct Cli {
+pub(crate) struct CommandLine {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: SluiceCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum SluiceCommand {
     /// Run a worker until it is told to stop (SIGTERM drains it).
     Run {
         #[command(subcommand)]
-        worker: Worker,
+        worker: WorkerCommand,
     },
     /// Show what `apply` would create or change, and what it refuses to.
     Plan(PlanCommand),
@@ -67,7 +67,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Worker {
+pub(crate) enum WorkerCommand {
     /// Take ids from a database, ask an API for each, page by page, publish every record.
     Collector(CollectorArgs),
     /// Mask raw topics by their contracts' policies.
@@ -195,7 +195,7 @@ pub(crate) struct JobArgs {
     pub(crate) config: PathBuf,
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    pub(crate) output: CommandFormat,
 }
 
 #[derive(Debug, Args)]
@@ -205,7 +205,7 @@ pub(crate) struct PlanArgs {
     pub(crate) config: PathBuf,
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    pub(crate) output: CommandFormat,
     /// Also do what takes away: a shorter retention, permissions that nobody asks for.
     #[arg(long)]
     pub(crate) allow: bool,
@@ -240,7 +240,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) group: Vec<String>,
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    pub(crate) output: CommandFormat,
 }
 
 #[derive(Debug, Args)]
@@ -257,7 +257,7 @@ pub(crate) struct PlanCommand {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
+pub(crate) enum CommandFormat {
     Text,
     Json,
 }
@@ -265,9 +265,9 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LettersCommand {
     /// Count letters by topic, class, path and worker; exits 1 while any is unresolved.
-    Ls(ListArgs),
+    Ls(LetterListArgs),
     /// Show what is said of one record.
-    Show(ShowArgs),
+    Show(LetterShowArgs),
     /// Give unresolved letters to the worker's code again. A dry run unless --yes.
     #[command(
         after_help = "What comes out carries the original record's place, so nothing is there twice; each letter's \
@@ -292,7 +292,7 @@ pub(crate) struct LettersChoice {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ListArgs {
+pub(crate) struct LetterListArgs {
     /// Kafka, registry and contracts, YAML: the file that `apply` takes.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
@@ -300,11 +300,11 @@ pub(crate) struct ListArgs {
     pub(crate) choice: LettersChoice,
     /// Print JSON instead of a table.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    pub(crate) output: CommandFormat,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ShowArgs {
+pub(crate) struct LetterShowArgs {
     /// Kafka, registry and contracts, YAML: the file that `apply` takes.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
@@ -344,7 +344,7 @@ pub(crate) struct ReplayLettersArgs {
     pub(crate) yes: bool,
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    pub(crate) output: CommandFormat,
 }
 
 #[derive(Debug, Args)]
@@ -388,7 +388,7 @@ pub(crate) struct ReplayArgs {
     pub(crate) yes: bool,
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
+    pub(crate) output: CommandFormat,
 }
 
 #[derive(Debug, Args)]
@@ -455,9 +455,9 @@ pub(crate) struct UpArgs {
     pub(crate) kafka: u8,
 }
 
-pub(crate) fn completions(shell: clap_complete::Shell) -> Ended {
-    clap_complete::generate(shell, &mut Cli::command(), "sluice", &mut io::stdout());
-    Ok(Found::Nothing)
+pub(crate) fn completions(shell: clap_complete::Shell) -> CommandResult {
+    clap_complete::generate(shell, &mut CommandLine::command(), "sluice", &mut io::stdout());
+    Ok(CommandFinding::Nothing)
 }
 
 #[cfg(test)]
@@ -466,6 +466,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 }

@@ -2,15 +2,15 @@
 
 use anyhow::Context as _;
 use serde_json::json;
-use sluice_collector::operate::{self, Trial};
-use sluice_collector::{Config, Tape};
+use sluice_collector::operate::{self, TrialOptions};
+use sluice_collector::{AnswerTape, CollectorConfig};
 
-use crate::cli::{CollectorCommand, JobArgs, Output, Worker};
-use crate::exit::{Ended, Found};
+use crate::cli::{CollectorCommand, CommandFormat, JobArgs, WorkerCommand};
+use crate::exit::{CommandFinding, CommandResult};
 
-pub(crate) fn collector(command: CollectorCommand) -> Ended {
+pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
     if let CollectorCommand::Run(args) = command {
-        return crate::run::run(Worker::Collector(args));
+        return crate::run::run(WorkerCommand::Collector(args));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -19,31 +19,32 @@ pub(crate) fn collector(command: CollectorCommand) -> Ended {
         .context("starting tokio")?;
     runtime.block_on(async {
         match command {
-            CollectorCommand::Run(_) => Ok(Found::Nothing),
+            CollectorCommand::Run(_) => Ok(CommandFinding::Nothing),
             CollectorCommand::Check { job, neighbours } => check(&job, neighbours).await,
             CollectorCommand::Try { job, id, pages, records, record, replay } => {
-                let tape = record.map(Tape::Record).or(replay.map(Tape::Replay));
-                try_id(&job, &id, Trial { pages, samples: records, tape }).await
+                let tape = record.map(AnswerTape::Record).or(replay.map(AnswerTape::Replay));
+                try_id(&job, &id, TrialOptions { pages, samples: records, tape }).await
             }
             CollectorCommand::Status { job } => status(&job).await,
             CollectorCommand::Dead { job, most } => dead(&job, most).await,
             CollectorCommand::Retry { job, id, all: _, from_start } => {
-                let ids = operate::retry(&Config::load(&job.config)?, id.as_deref(), from_start).await?;
+                let ids =
+                    operate::retry(&CollectorConfig::load(&job.config)?, id.as_deref(), from_start).await?;
                 match job.output {
-                    Output::Json => println!("{}", json!({ "due_again": ids })),
-                    Output::Text => println!("{ids} ids are due again"),
+                    CommandFormat::Json => println!("{}", json!({ "due_again": ids })),
+                    CommandFormat::Text => println!("{ids} ids are due again"),
                 }
                 // Asked for by name and not among the dead: worth a look.
-                Ok(if id.is_some() && ids == 0 { Found::Something } else { Found::Nothing })
+                Ok(if id.is_some() && ids == 0 { CommandFinding::Something } else { CommandFinding::Nothing })
             }
             CollectorCommand::Migrate { job, print } => migrate(&job, print).await,
         }
     })
 }
 
-async fn check(job: &JobArgs, neighbours: bool) -> Ended {
-    let checked = operate::check(Config::load(&job.config)?, neighbours).await?;
-    if job.output == Output::Json {
+async fn check(job: &JobArgs, neighbours: bool) -> CommandResult {
+    let checked = operate::check(CollectorConfig::load(&job.config)?, neighbours).await?;
+    if job.output == CommandFormat::Json {
         println!("{}", serde_json::to_string_pretty(&checked)?);
     } else {
         println!("job {} ({})", checked.job, checked.mode);
@@ -60,12 +61,12 @@ async fn check(job: &JobArgs, neighbours: bool) -> Ended {
         }
     }
     let wrong = checked.neighbours.values().any(|found| !found.ok);
-    Ok(if wrong { Found::Something } else { Found::Nothing })
+    Ok(if wrong { CommandFinding::Something } else { CommandFinding::Nothing })
 }
 
-async fn try_id(job: &JobArgs, id: &str, trial: Trial) -> Ended {
-    let found = operate::try_id(Config::load(&job.config)?, id, trial).await?;
-    if job.output == Output::Json {
+async fn try_id(job: &JobArgs, id: &str, trial: TrialOptions) -> CommandResult {
+    let found = operate::try_id(CollectorConfig::load(&job.config)?, id, trial).await?;
+    if job.output == CommandFormat::Json {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
         for page in &found.pages {
@@ -82,12 +83,12 @@ async fn try_id(job: &JobArgs, id: &str, trial: Trial) -> Ended {
         println!("nothing was published");
     }
     let something = found.stopped.is_some() || found.pages.iter().any(|page| !page.rejects.is_empty());
-    Ok(if something { Found::Something } else { Found::Nothing })
+    Ok(if something { CommandFinding::Something } else { CommandFinding::Nothing })
 }
 
-async fn status(job: &JobArgs) -> Ended {
-    let counts = operate::status(&Config::load(&job.config)?).await?;
-    if job.output == Output::Json {
+async fn status(job: &JobArgs) -> CommandResult {
+    let counts = operate::status(&CollectorConfig::load(&job.config)?).await?;
+    if job.output == CommandFormat::Json {
         let rows: Vec<_> = counts
             .iter()
             .map(|count| {
@@ -99,7 +100,7 @@ async fn status(job: &JobArgs) -> Ended {
             })
             .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
-        return Ok(Found::Nothing);
+        return Ok(CommandFinding::Nothing);
     }
     println!(
         "{:<8} {:>10} {:>10} {:>12} {:>9} {:>16}",
@@ -114,12 +115,12 @@ async fn status(job: &JobArgs) -> Ended {
     if let Some(due) = counts.iter().find(|count| count.state == "due") {
         println!("the oldest id has been due for {} s", due.oldest_ms.max(0) / 1_000);
     }
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }
 
-async fn dead(job: &JobArgs, most: u32) -> Ended {
-    let buried = operate::dead(&Config::load(&job.config)?, most).await?;
-    if job.output == Output::Json {
+async fn dead(job: &JobArgs, most: u32) -> CommandResult {
+    let buried = operate::dead(&CollectorConfig::load(&job.config)?, most).await?;
+    if job.output == CommandFormat::Json {
         let rows: Vec<_> = buried
             .iter()
             .map(|id| {
@@ -145,28 +146,28 @@ async fn dead(job: &JobArgs, most: u32) -> Ended {
             println!("`sluice collector retry --all` lets them try again once the reason is mended");
         }
     }
-    Ok(if buried.is_empty() { Found::Nothing } else { Found::Something })
+    Ok(if buried.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
 }
 
-async fn migrate(job: &JobArgs, print: bool) -> Ended {
-    let config = Config::load(&job.config)?;
+async fn migrate(job: &JobArgs, print: bool) -> CommandResult {
+    let config = CollectorConfig::load(&job.config)?;
     let statements = operate::migration(&config)?;
     if print {
         match job.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&statements)?),
-            Output::Text => {
+            CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&statements)?),
+            CommandFormat::Text => {
                 for statement in &statements {
                     let end = if statement.ends_with("*/") { "" } else { ";" };
                     println!("{statement}{end}\n");
                 }
             }
         }
-        return Ok(Found::Nothing);
+        return Ok(CommandFinding::Nothing);
     }
     operate::migrate(&config).await?;
     match job.output {
-        Output::Json => println!("{}", json!({ "migrated": true })),
-        Output::Text => println!("sluice_claims and sluice_budgets are there"),
+        CommandFormat::Json => println!("{}", json!({ "migrated": true })),
+        CommandFormat::Text => println!("sluice_claims and sluice_budgets are there"),
     }
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }

@@ -3,12 +3,16 @@
 mod new;
 mod test;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand};
+use sluice_contract::ContractSet;
+use sluice_govern::SqlViewSet;
+use sluice_runtime::config::ConfigErrors;
+use sluice_runtime::contracts;
 
-use crate::cli::Output;
-use crate::exit::Ended;
+use crate::cli::CommandFormat;
+use crate::exit::CommandResult;
 
 /// What a contract may say, for people at a terminal.
 const HELP: &str = "\
@@ -53,9 +57,9 @@ pub(crate) struct ContractArgs {
 #[derive(Debug, Subcommand)]
 enum ContractCommand {
     /// Draft a contract from a subject of the registry or from samples; refused by `plan` until every leaf is decided.
-    New(NewArgs),
+    New(ContractNewArgs),
     /// Mask the samples of the contracts, without any server, and compare with what must come out.
-    Test(TestArgs),
+    Test(ContractTestArgs),
 }
 
 /// Either a subject or samples.
@@ -63,7 +67,7 @@ enum ContractCommand {
 #[command(group(ArgGroup::new("source").required(true).args(["subject", "samples"])))]
 #[command(after_help = "  sluice contract new --topic club.member.v1 --samples members.jsonl --key id\n  \
     sluice contract new --topic club.member.v1 --subject club.member.v1-value -c apply.yaml")]
-struct NewArgs {
+struct ContractNewArgs {
     /// The raw topic, <domain>.<name>.v1.
     #[arg(long)]
     topic: String,
@@ -96,7 +100,7 @@ struct NewArgs {
     <name>.masked.json    what must come out of it\n  \
     <name>.refused.json   or {\"path\": \"postcode\"}: the masking must refuse it there\n\n\
     Pseudonyms are made with keys for samples alone, the same on every machine.")]
-struct TestArgs {
+struct ContractTestArgs {
     /// Only these contracts, by id; all if none is named.
     #[arg(value_name = "ID")]
     ids: Vec<String>,
@@ -108,12 +112,23 @@ struct TestArgs {
     accept: bool,
     /// How to print the results.
     #[arg(long, value_enum, default_value = "text")]
-    output: Output,
+    output: CommandFormat,
 }
 
-pub(crate) fn contract(args: &ContractArgs) -> Ended {
+pub(crate) fn contract(args: &ContractArgs) -> CommandResult {
     match &args.command {
         ContractCommand::New(args) => new::new(args),
         ContractCommand::Test(args) => test::test(args),
     }
+}
+
+/// Reads every contract under `path`, and every view over their tables.
+///
+/// # Errors
+/// Unreadable files, and all findings of all contracts and views.
+pub(crate) fn load_with_views(path: &Path) -> Result<(ContractSet, SqlViewSet), ConfigErrors> {
+    let folder = contracts::open_with_view_files(path)?;
+    let views = SqlViewSet::parse(&folder.files, &folder.contracts)
+        .map_err(|findings| contracts::errors(&findings))?;
+    Ok((folder.contracts, views))
 }

@@ -4,22 +4,24 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use chrono::DateTime;
-use sluice_contract::Contracts;
-use sluice_contract::plan::{Access, Desired};
+use sluice_contract::ContractSet;
 use sluice_core::TopicPartition;
+use sluice_govern::plan::{DesiredState, TopicAccess};
 use sluice_runtime::config::{self, ConfigErrors, KafkaSection};
-use sluice_runtime::dead_letter::{Board, Head, Row, topic_of};
-use sluice_runtime::receipts::Books;
-use sluice_runtime::replay::{self, LettersDone};
-use sluice_runtime::{contracts, kafka};
+use sluice_runtime::contracts;
+use sluice_runtime::dead_letter::{DeadLetterBoard, DeadLetterHead, DeadLetterRow, topic_of};
+use sluice_runtime::receipts::ReceiptBooks;
+use sluice_runtime::replay::{self, LetterReplaySummary};
 
-use crate::apply::{self, RawConfig};
-use crate::cli::{LettersChoice, LettersCommand, ListArgs, Output, ReplayLettersArgs, ShowArgs};
-use crate::exit::{Ended, Found};
-use crate::replay::{Work, bar};
-use crate::table::Table;
+use crate::apply::{self, RawApplyConfig};
+use crate::cli::{
+    CommandFormat, LetterListArgs, LetterShowArgs, LettersChoice, LettersCommand, ReplayLettersArgs,
+};
+use crate::exit::{CommandFinding, CommandResult};
+use crate::replay::{OfflineWorker, bar};
+use crate::table::TextTable;
 
-pub(crate) fn dead_letters(command: &LettersCommand) -> Ended {
+pub(crate) fn dead_letters(command: &LettersCommand) -> CommandResult {
     match command {
         LettersCommand::Ls(args) => ls(args),
         LettersCommand::Show(args) => show(args),
@@ -35,7 +37,7 @@ impl LettersChoice {
 }
 
 /// The sources of the contracts' dead-letter topics that are there.
-fn sources(kafka: &KafkaSection, contracts: &Contracts, only: Option<&str>) -> anyhow::Result<Vec<String>> {
+fn sources(kafka: &KafkaSection, contracts: &ContractSet, only: Option<&str>) -> anyhow::Result<Vec<String>> {
     let mut sources = BTreeSet::new();
     for contract in contracts.iter() {
         sources.insert(contract.raw_topic.clone());
@@ -51,22 +53,22 @@ fn sources(kafka: &KafkaSection, contracts: &Contracts, only: Option<&str>) -> a
         }
     }
     let names: Vec<String> = sources.iter().map(|source| topic_of(source)).collect();
-    let admin = kafka::admin::Admin::new(kafka)?;
+    let admin = sluice_kafka::admin::KafkaAdmin::new(kafka)?;
     let there = admin.visible(&names)?;
     sources.retain(|source| there.contains(&topic_of(source)));
     Ok(sources.into_iter().collect())
 }
 
-fn load(file: &std::path::Path) -> anyhow::Result<(KafkaSection, Contracts)> {
-    let raw: RawConfig = config::load(file)?;
-    kafka::check_properties(&raw.kafka)?;
+fn load(file: &std::path::Path) -> anyhow::Result<(KafkaSection, ContractSet)> {
+    let raw: RawApplyConfig = config::load(file)?;
+    sluice_kafka::check_properties(&raw.kafka)?;
     Ok((raw.kafka, contracts::load(&raw.schemas)?))
 }
 
-fn ls(args: &ListArgs) -> Ended {
+fn ls(args: &LetterListArgs) -> CommandResult {
     let (kafka, contracts) = load(&args.config)?;
-    let books = Books::open(&kafka)?;
-    let mut board = Board::default();
+    let books = ReceiptBooks::open(&kafka)?;
+    let mut board = DeadLetterBoard::default();
     for source in sources(&kafka, &contracts, args.choice.topic.as_deref())? {
         board.read(&kafka, &source)?;
     }
@@ -79,19 +81,19 @@ fn ls(args: &ListArgs) -> Ended {
     });
     let unresolved: u64 = rows.iter().map(|row| row.unresolved).sum();
     match args.output {
-        Output::Json => {
+        CommandFormat::Json => {
             let strangers = board.strangers;
             println!(
                 "{:#}",
                 serde_json::json!({"letters": rows, "unresolved": unresolved, "strangers": strangers})
             );
         }
-        Output::Text => table(&rows, &board),
+        CommandFormat::Text => table(&rows, &board),
     }
-    Ok(if unresolved > 0 { Found::Something } else { Found::Nothing })
+    Ok(if unresolved > 0 { CommandFinding::Something } else { CommandFinding::Nothing })
 }
 
-fn table(rows: &[Row], board: &Board) {
+fn table(rows: &[DeadLetterRow], board: &DeadLetterBoard) {
     if rows.is_empty() {
         println!("no dead letters");
         return;
@@ -108,7 +110,7 @@ fn table(rows: &[Row], board: &Board) {
         "first record",
         "last record",
     ];
-    let mut table = Table::new(&headings);
+    let mut table = TextTable::new(&headings);
     for row in rows {
         table.row([
             row.topic.clone(),
@@ -134,15 +136,15 @@ fn time(ms: Option<i64>) -> String {
     time.map_or_else(String::new, |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-fn show(args: &ShowArgs) -> Ended {
+fn show(args: &LetterShowArgs) -> CommandResult {
     let (kafka, contracts) = load(&args.config)?;
-    let desired = Desired::of(&contracts);
+    let desired = DesiredState::of(&contracts);
     let letters = topic_of(&args.topic);
     let Some(topic) = desired.topics.iter().find(|topic| topic.name == letters) else {
         let hint = Some("the topic whose records were refused, as `sluice dead-letters ls` names it".into());
         return Err(ConfigErrors::one("--topic", "no contract's topic", hint).into());
     };
-    if args.value && topic.access == Access::Restricted {
+    if args.value && topic.access == TopicAccess::Restricted {
         let hint = format!(
             "{letters} is as restricted as {}: what is in it is what failed before it was masked, and would end in terminals \
              and logs. Who may read it reads it with a consumer of their own; class, path and reason are shown without --value",
@@ -151,15 +153,15 @@ fn show(args: &ShowArgs) -> Ended {
         return Err(ConfigErrors::one("--value", "the value is not shown", Some(hint)).into());
     }
     let mut found = vec![];
-    let mut board = Board::default();
-    let books = Books::open(&kafka)?;
+    let mut board = DeadLetterBoard::default();
+    let books = ReceiptBooks::open(&kafka)?;
     board.read(&kafka, &args.topic)?;
     let fates: Vec<_> = board.iter(&books).map(|(identity, _, state)| (identity.clone(), state)).collect();
-    let partitions = kafka::ends(&kafka, &letters)?;
+    let partitions = sluice_kafka::ends(&kafka, &letters)?;
     for at in partitions.keys() {
-        let bounds = kafka::bounds(&kafka, at)?;
-        kafka::read_range(&kafka, at, bounds, |record| {
-            let Some(head) = Head::read(record) else { return Ok(()) };
+        let bounds = sluice_kafka::bounds(&kafka, at)?;
+        sluice_kafka::read_range(&kafka, at, bounds, |record| {
+            let Some(head) = DeadLetterHead::read(record) else { return Ok(()) };
             if (head.partition, head.offset) != (args.partition, args.offset) {
                 return Ok(());
             }
@@ -181,16 +183,16 @@ fn show(args: &ShowArgs) -> Ended {
     if found.is_empty() {
         let at = TopicPartition::new(args.topic.as_str(), args.partition);
         println!("no letter about {at} offset {}", args.offset);
-        return Ok(Found::Something);
+        return Ok(CommandFinding::Something);
     }
     for letter in &found {
         println!("{letter:#}");
     }
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }
 
-fn replay(args: &ReplayLettersArgs) -> Ended {
-    let work = Work::load(args.worker, &args.config)?;
+fn replay(args: &ReplayLettersArgs) -> CommandResult {
+    let work = OfflineWorker::load(args.worker, &args.config)?;
     let sources: Vec<String> = match &args.choice.topic {
         Some(topic) if !work.topics.contains(topic) => {
             let hint = format!("it reads: {}", work.topics.join(", "));
@@ -203,18 +205,18 @@ fn replay(args: &ReplayLettersArgs) -> Ended {
     let runtime = apply::runtime()?;
     let registry = work.registry(&runtime)?;
     let bar = bar(0);
-    let told = |done: &LettersDone| {
+    let told = |done: &LetterReplaySummary| {
         bar.set_length(done.chosen);
         bar.set_position(done.out + done.skipped + done.refused + done.unchanged);
     };
-    let choose = |head: &Head| args.choice.takes(&head.topic, &head.class, &head.path);
+    let choose = |head: &DeadLetterHead| args.choice.takes(&head.topic, &head.class, &head.path);
     let processor = (work.processor, registry);
     let done = replay::letters(&work.config, processor, &sources, choose, args.yes, told)?;
     bar.finish_and_clear();
-    let LettersDone { chosen, out, skipped, refused, unchanged } = done;
+    let LetterReplaySummary { chosen, out, skipped, refused, unchanged } = done;
     match args.output {
-        Output::Json => println!("{}", serde_json::json!({"written": args.yes, "done": done})),
-        Output::Text => {
+        CommandFormat::Json => println!("{}", serde_json::json!({"written": args.yes, "done": done})),
+        CommandFormat::Text => {
             let would = if args.yes { "" } else { "would be: " };
             println!(
                 "{would}{chosen} unresolved letters = {out} written + {skipped} skipped + {refused} refused anew + {unchanged} \
@@ -225,5 +227,5 @@ fn replay(args: &ReplayLettersArgs) -> Ended {
             }
         }
     }
-    Ok(if refused + unchanged > 0 { Found::Something } else { Found::Nothing })
+    Ok(if refused + unchanged > 0 { CommandFinding::Something } else { CommandFinding::Nothing })
 }

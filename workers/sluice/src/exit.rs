@@ -7,11 +7,11 @@ use sluice_runtime::config::ConfigErrors;
 use sluice_runtime::lane::limits::TooManyDeadLetters;
 
 /// A command's end.
-pub(crate) type Ended = anyhow::Result<Found>;
+pub(crate) type CommandResult = anyhow::Result<CommandFinding>;
 
 /// Whether a command that looks for something found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum CommandFinding {
     /// All is well, or done.
     Nothing,
     /// Something that the caller must look at: exit code 1.
@@ -19,10 +19,10 @@ pub(crate) enum Found {
 }
 
 /// Prints what went wrong and chooses the exit code.
-pub(crate) fn code(ended: Ended) -> ExitCode {
+pub(crate) fn code(ended: CommandResult) -> ExitCode {
     match ended {
-        Ok(Found::Nothing) => ExitCode::SUCCESS,
-        Ok(Found::Something) => ExitCode::from(1),
+        Ok(CommandFinding::Nothing) => ExitCode::SUCCESS,
+        Ok(CommandFinding::Something) => ExitCode::from(1),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(of(&error))

@@ -16,26 +16,27 @@ mod table;
 mod up;
 mod verify;
 mod wire;
+mod world;
 
 use clap::Parser as _;
-use cli::{Cli, Command};
+use cli::{CommandLine, SluiceCommand};
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let cli = CommandLine::parse();
     exit::code(match cli.command {
-        Command::Run { worker } => run::run(worker),
-        Command::Plan(command) => apply::plan(&command),
-        Command::Apply(command) => apply::apply(&command),
-        Command::Verify(command) => verify::verify(&command),
-        Command::DeadLetters { command } => dead_letters::dead_letters(&command),
-        Command::Replay(command) => replay::replay(&command),
-        Command::Collector(args) => collector::collector(args.command),
-        Command::Sql(command) => sql::sql(&command),
-        Command::Wire(command) => wire::wire(&command),
-        Command::Contract(command) => contract::contract(&command),
-        Command::Catalogue(command) => catalogue::catalogue(&command),
-        Command::Up(command) => up::up(&command),
-        Command::ConfigSchema { worker } => run::schema(worker),
-        Command::Completions { shell } => cli::completions(shell),
+        SluiceCommand::Run { worker } => run::run(worker),
+        SluiceCommand::Plan(command) => apply::plan(&command),
+        SluiceCommand::Apply(command) => apply::apply(&command),
+        SluiceCommand::Verify(command) => verify::verify(&command),
+        SluiceCommand::DeadLetters { command } => dead_letters::dead_letters(&command),
+        SluiceCommand::Replay(command) => replay::replay(&command),
+        SluiceCommand::Collector(args) => collector::collector(args.command),
+        SluiceCommand::Sql(command) => sql::sql(&command),
+        SluiceCommand::Wire(command) => wire::wire(&command),
+        SluiceCommand::Contract(command) => contract::contract(&command),
+        SluiceCommand::Catalogue(command) => catalogue::catalogue(&command),
+        SluiceCommand::Up(command) => up::up(&command),
+        SluiceCommand::ConfigSchema { worker } => run::schema(worker),
+        SluiceCommand::Completions { shell } => cli::completions(shell),
     })
 }

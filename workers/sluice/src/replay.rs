@@ -5,21 +5,21 @@ use std::path::Path;
 use anyhow::Context as _;
 use chrono::DateTime;
 use indicatif::ProgressBar;
+use sluice_archive::ArchiveReader;
+use sluice_core::RecordArchive;
 use sluice_core::{Fault, Processor, TopicPartition};
-use sluice_masker::Masker;
-use sluice_normaliser::Normaliser;
+use sluice_masker::MaskerProcessor;
+use sluice_normaliser::NormaliserProcessor;
 use sluice_runtime::config::{self, ConfigErrors, RegistrySection};
-use sluice_runtime::kafka;
-use sluice_runtime::registry::{BlockingRegistry, Registry};
-use sluice_runtime::replay::{self, Archived, Range, RangeDone, ReplayConfig, Todo};
-use sluice_sink::archive::ArchiveReader;
+use sluice_runtime::registry::{BlockingRegistry, SchemaRegistry};
+use sluice_runtime::replay::{self, RangeReplaySummary, ReplayConfig, ReplayPlan, ReplayRange};
 
 use crate::apply;
-use crate::cli::{Output, ReplayArgs, ReplayWorker};
-use crate::exit::{Ended, Found};
+use crate::cli::{CommandFormat, ReplayArgs, ReplayWorker};
+use crate::exit::{CommandFinding, CommandResult};
 
 /// A worker's code and settings, without its lanes.
-pub(crate) struct Work {
+pub(crate) struct OfflineWorker {
     /// Its settings.
     pub(crate) config: ReplayConfig,
     /// Its transform.
@@ -29,13 +29,13 @@ pub(crate) struct Work {
     registry: RegistrySection,
 }
 
-impl Work {
+impl OfflineWorker {
     /// Reads the live worker's configuration: the same contracts, keys and group.
     pub(crate) fn load(worker: ReplayWorker, file: &Path) -> anyhow::Result<Self> {
         Ok(match worker {
             ReplayWorker::Masker => {
-                let config = sluice_masker::Config::check(config::load(file)?)?;
-                let masker = Masker::new(&config.folder.contracts, &config.keys)
+                let config = sluice_masker::MaskerConfig::check(config::load(file)?)?;
+                let masker = MaskerProcessor::new(&config.folder.contracts, &config.keys)
                     .map_err(|error| Fault::user("preparing the masks", error))?;
                 let raw = config.raw;
                 Self {
@@ -53,8 +53,8 @@ impl Work {
                 }
             }
             ReplayWorker::Normaliser => {
-                let config = sluice_normaliser::Config::check(config::load(file)?)?;
-                let normaliser = Normaliser::new(&config.folder.contracts)
+                let config = sluice_normaliser::NormaliserConfig::check(config::load(file)?)?;
+                let normaliser = NormaliserProcessor::new(&config.folder.contracts)
                     .map_err(|error| Fault::user("preparing the facts", error))?;
                 let raw = config.raw;
                 Self {
@@ -76,12 +76,12 @@ impl Work {
 
     /// The registry, for use on this thread. The runtime must outlive it.
     pub(crate) fn registry(&self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<BlockingRegistry> {
-        Ok(BlockingRegistry::new(Registry::new(&self.registry)?, runtime.handle().clone()))
+        Ok(BlockingRegistry::new(SchemaRegistry::new(&self.registry)?, runtime.handle().clone()))
     }
 }
 
-pub(crate) fn replay(args: &ReplayArgs) -> Ended {
-    let work = Work::load(args.worker, &args.config)?;
+pub(crate) fn replay(args: &ReplayArgs) -> CommandResult {
+    let work = OfflineWorker::load(args.worker, &args.config)?;
     if !work.topics.contains(&args.topic) {
         let hint = format!("it reads: {}", work.topics.join(", "));
         return Err(ConfigErrors::one(
@@ -101,24 +101,24 @@ pub(crate) fn replay(args: &ReplayArgs) -> Ended {
         Some(folder) => Some(ArchiveReader::open(folder, runtime.handle().clone())?),
         None => None,
     };
-    let mut archive = archive.as_mut().map(|archive| archive as &mut dyn Archived);
+    let mut archive = archive.as_mut().map(|archive| archive as &mut dyn RecordArchive);
     let ranges = ranges(args, &work.config)?;
     let todo = replay::todo(&work.config, &ranges, archive.as_deref_mut())?;
     let total: i64 = todo.iter().flat_map(|todo| &todo.open).map(|(from, to)| to - from).sum();
-    if args.output == Output::Text {
+    if args.output == CommandFormat::Text {
         todo.iter().for_each(show);
     }
     let registry = work.registry(&runtime)?;
     let bar = bar(u64::try_from(total).unwrap_or_default());
-    let told = |done: &RangeDone| bar.set_position(done.records);
+    let told = |done: &RangeReplaySummary| bar.set_position(done.records);
     let done = replay::range(&work.config, (work.processor, registry), &ranges, archive, args.yes, told)?;
     bar.finish_and_clear();
     match args.output {
-        Output::Json => {
+        CommandFormat::Json => {
             println!("{}", serde_json::json!({"written": args.yes, "todo": todo, "done": done}));
         }
-        Output::Text => {
-            let RangeDone { records, written, dead_letters, skipped } = done;
+        CommandFormat::Text => {
+            let RangeReplaySummary { records, written, dead_letters, skipped } = done;
             let would = if args.yes { "" } else { "would be: " };
             println!(
                 "{would}{records} records = {written} written + {dead_letters} dead letters + {skipped} skipped"
@@ -128,10 +128,10 @@ pub(crate) fn replay(args: &ReplayArgs) -> Ended {
             }
         }
     }
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }
 
-fn show(todo: &Todo) {
+fn show(todo: &ReplayPlan) {
     let at = format!("{}[{}]", todo.topic, todo.partition);
     if todo.done > 0 {
         println!("{at}: {} offsets have their receipts already", todo.done);
@@ -154,8 +154,8 @@ fn show(todo: &Todo) {
 }
 
 /// From offsets or times to ranges of partitions.
-fn ranges(args: &ReplayArgs, config: &ReplayConfig) -> anyhow::Result<Vec<Range>> {
-    let all = kafka::ends(&config.kafka, &args.topic)?;
+fn ranges(args: &ReplayArgs, config: &ReplayConfig) -> anyhow::Result<Vec<ReplayRange>> {
+    let all = sluice_kafka::ends(&config.kafka, &args.topic)?;
     let mut partitions: Vec<TopicPartition> = all.keys().cloned().collect();
     if let Some(wanted) = args.partition {
         partitions.retain(|at| at.partition == wanted);
@@ -164,22 +164,23 @@ fn ranges(args: &ReplayArgs, config: &ReplayConfig) -> anyhow::Result<Vec<Range>
             return Err(ConfigErrors::one("--partition", "no such partition", hint).into());
         }
     }
-    let at_time = |text: &Option<String>, option: &str| -> anyhow::Result<Option<kafka::Positions>> {
-        let Some(text) = text else { return Ok(None) };
-        let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
-            ConfigErrors::one(option, error.to_string(), Some("such as 2026-05-01T00:00:00Z".into()))
-        })?;
-        Ok(Some(kafka::at_time(&config.kafka, &partitions, time.timestamp_millis())?))
-    };
+    let at_time =
+        |text: &Option<String>, option: &str| -> anyhow::Result<Option<sluice_kafka::CommitPositions>> {
+            let Some(text) = text else { return Ok(None) };
+            let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
+                ConfigErrors::one(option, error.to_string(), Some("such as 2026-05-01T00:00:00Z".into()))
+            })?;
+            Ok(Some(sluice_kafka::at_time(&config.kafka, &partitions, time.timestamp_millis())?))
+        };
     let since = at_time(&args.since, "--since").context("reading the span")?;
     let until = at_time(&args.until, "--until").context("reading the span")?;
     let ranges = partitions.iter().map(|at| {
         let end = all.get(at).map_or(0, |next| next.raw());
         // No record at or after that time: the span begins, or ends, at the end.
-        let place = |found: &Option<kafka::Positions>| {
+        let place = |found: &Option<sluice_kafka::CommitPositions>| {
             found.as_ref().map(|found| found.get(at).map_or(end, |next| next.raw()))
         };
-        Range { at: at.clone(), from: args.from.or(place(&since)), to: args.to.or(place(&until)) }
+        ReplayRange { at: at.clone(), from: args.from.or(place(&since)), to: args.to.or(place(&until)) }
     });
     Ok(ranges.collect())
 }

@@ -9,44 +9,44 @@ use anyhow::Context as _;
 use sluice_contract::Contract;
 use sluice_core::Fault;
 use sluice_runtime::config::{self, AdminSection, ConfigErrors, LimitsSection};
-use sluice_runtime::contracts::Serving;
-use sluice_runtime::fleet::{self, Landing, Lanes};
-use sluice_runtime::status::Status;
-use sluice_runtime::{admin, contracts, kafka, shutdown, telemetry};
+use sluice_runtime::contracts::ContractUse;
+use sluice_runtime::fleet::{self, LandingTopics, SharedLaneConfig};
+use sluice_runtime::status::WorkerStatus;
+use sluice_runtime::{admin, contracts, shutdown, telemetry};
 use sluice_sink::SinkConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Worker, WorkerName};
-use crate::exit::{Ended, Found};
+use crate::cli::{WorkerCommand, WorkerName};
+use crate::exit::{CommandFinding, CommandResult};
 
-pub(crate) fn run(worker: Worker) -> Ended {
+pub(crate) fn run(worker: WorkerCommand) -> CommandResult {
     telemetry::init();
     match worker {
-        Worker::Masker(args) => {
-            let config = sluice_masker::Config::check(config::load(&args.config)?)?;
+        WorkerCommand::Masker(args) => {
+            let config = sluice_masker::MaskerConfig::check(config::load(&args.config)?)?;
             let (admin, drain) = (config.raw.admin.clone(), config.raw.limits.drain());
-            process("masker", &["kafka", "registry"], &admin, drain, Threads::Two, |status, stop| {
+            process("masker", &["kafka", "registry"], &admin, drain, TokioThreads::Two, |status, stop| {
                 sluice_masker::run(config, status, stop)
             })
         }
-        Worker::Normaliser(args) => {
-            let config = sluice_normaliser::Config::check(config::load(&args.config)?)?;
+        WorkerCommand::Normaliser(args) => {
+            let config = sluice_normaliser::NormaliserConfig::check(config::load(&args.config)?)?;
             let (admin, drain) = (config.raw.admin.clone(), config.raw.limits.drain());
-            process("normaliser", &["kafka", "registry"], &admin, drain, Threads::Two, |status, stop| {
+            process("normaliser", &["kafka", "registry"], &admin, drain, TokioThreads::Two, |status, stop| {
                 sluice_normaliser::run(config, status, stop)
             })
         }
-        Worker::Sink(args) => {
+        WorkerCommand::Sink(args) => {
             let config: SinkConfig = config::load(&args.config)?;
             let landing = landing(&config)?;
-            kafka::limit_arenas();
+            sluice_kafka::limit_arenas();
             let (admin, drain) = (config.admin.clone(), config.limits.drain());
-            process("sink", &["kafka", "registry"], &admin, drain, Threads::Two, |status, stop| {
+            process("sink", &["kafka", "registry"], &admin, drain, TokioThreads::Two, |status, stop| {
                 sink(config, landing, status, stop)
             })
         }
-        Worker::Collector(args) => {
-            let config = sluice_collector::Config::load(&args.run.config)?;
+        WorkerCommand::Collector(args) => {
+            let config = sluice_collector::CollectorConfig::load(&args.run.config)?;
             let admin = config.admin().clone();
             let options =
                 sluice_collector::RunOptions { once: args.once, progress: std::io::stderr().is_terminal() };
@@ -56,7 +56,7 @@ pub(crate) fn run(worker: Worker) -> Ended {
                 &["kafka", "registry", "database"],
                 &admin,
                 drain,
-                Threads::One,
+                TokioThreads::One,
                 |status, stop| async move {
                     let summary = sluice_collector::run(config, options, status, stop).await?;
                     println!("{summary}");
@@ -68,9 +68,9 @@ pub(crate) fn run(worker: Worker) -> Ended {
 }
 
 /// Masked records and facts.
-struct Lands;
+struct SinkContractUse;
 
-impl Serving for Lands {
+impl ContractUse for SinkContractUse {
     fn reads(&self, contract: &Contract) -> Vec<String> {
         let facts = contract.facts.as_ref().map(|facts| facts.topic.clone());
         std::iter::once(contract.masked_topic.clone()).chain(facts).collect()
@@ -78,14 +78,14 @@ impl Serving for Lands {
 }
 
 /// The topics to land: those named, or every masked and every facts topic of the contracts, also of those to come.
-fn landing(config: &SinkConfig) -> Result<Landing, ConfigErrors> {
-    let mut errors = kafka::check_properties(&config.kafka).err().unwrap_or_default();
+fn landing(config: &SinkConfig) -> Result<LandingTopics, ConfigErrors> {
+    let mut errors = sluice_kafka::check_properties(&config.kafka).err().unwrap_or_default();
     errors.0.extend(config.validate().err().unwrap_or_default().0);
     if !config.topics.is_empty() {
-        return errors.or(Landing::Topics(config.topics.clone()));
+        return errors.or(LandingTopics::Topics(config.topics.clone()));
     }
     match contracts::open(&config.schemas) {
-        Ok(folder) => errors.or(Landing::Contracts(Box::new(folder), Arc::new(Lands))),
+        Ok(folder) => errors.or(LandingTopics::Contracts(Box::new(folder), Arc::new(SinkContractUse))),
         Err(found) => {
             errors.0.extend(found.0);
             Err(errors)
@@ -95,12 +95,12 @@ fn landing(config: &SinkConfig) -> Result<Landing, ConfigErrors> {
 
 async fn sink(
     config: SinkConfig,
-    landing: Landing,
-    status: Status,
+    landing: LandingTopics,
+    status: WorkerStatus,
     stop: CancellationToken,
 ) -> Result<(), Fault> {
     let stores = sluice_sink::stores(&config, &tokio::runtime::Handle::current())?;
-    let lanes = Lanes {
+    let lanes = SharedLaneConfig {
         worker: "sink",
         memory: config.memory.bytes(),
         pace: config.pace(),
@@ -116,7 +116,7 @@ async fn sink(
 
 /// How many threads tokio has. Lanes and publishers have their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Threads {
+enum TokioThreads {
     /// For a worker that is all requests: between two threads each page would be handed over several times, which costs
     /// more than reading it. More of it is another replica.
     One,
@@ -130,18 +130,18 @@ fn process<W: Future<Output = Result<(), Fault>>>(
     neighbours: &[&str],
     section: &AdminSection,
     drain: Duration,
-    threads: Threads,
-    worker: impl FnOnce(Status, CancellationToken) -> W,
-) -> Ended {
+    threads: TokioThreads,
+    worker: impl FnOnce(WorkerStatus, CancellationToken) -> W,
+) -> CommandResult {
     let mut builder = match threads {
-        Threads::One => tokio::runtime::Builder::new_current_thread(),
-        Threads::Two => tokio::runtime::Builder::new_multi_thread(),
+        TokioThreads::One => tokio::runtime::Builder::new_current_thread(),
+        TokioThreads::Two => tokio::runtime::Builder::new_multi_thread(),
     };
-    if threads == Threads::Two {
+    if threads == TokioThreads::Two {
         builder.worker_threads(2);
     }
     let runtime = builder.enable_all().build().context("starting tokio")?;
-    let status = Status::new(name, neighbours);
+    let status = WorkerStatus::new(name, neighbours);
     let ended = runtime.block_on(async {
         let stop = shutdown::signal_token().context("installing signal handlers")?;
         admin::serve(section, status.clone()).await?;
@@ -163,7 +163,7 @@ fn process<W: Future<Output = Result<(), Fault>>>(
             ended => ended,
         }?;
         tracing::info!("ended");
-        Ok(Found::Nothing)
+        Ok(CommandFinding::Nothing)
     });
     // A lane that hangs in a call must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -171,7 +171,7 @@ fn process<W: Future<Output = Result<(), Fault>>>(
 }
 
 /// Comes back when the worker was told to stop and `drain` has passed, and says what it leaves.
-async fn too_late(status: &Status, drain: Duration, stop: &CancellationToken) -> Fault {
+async fn too_late(status: &WorkerStatus, drain: Duration, stop: &CancellationToken) -> Fault {
     stop.cancelled().await;
     tokio::time::sleep(drain).await;
     let left = status.positions();
@@ -186,14 +186,14 @@ async fn too_late(status: &Status, drain: Duration, stop: &CancellationToken) ->
     Fault::new(sluice_core::Domain::External, sluice_core::Retry::Never, "draining", why)
 }
 
-pub(crate) fn schema(worker: WorkerName) -> Ended {
+pub(crate) fn schema(worker: WorkerName) -> CommandResult {
     let schema = match worker {
-        WorkerName::Masker => config::schema::<sluice_masker::RawConfig>(),
-        WorkerName::Normaliser => config::schema::<sluice_normaliser::RawConfig>(),
+        WorkerName::Masker => config::schema::<sluice_masker::RawMaskerConfig>(),
+        WorkerName::Normaliser => config::schema::<sluice_normaliser::RawNormaliserConfig>(),
         WorkerName::Sink => config::schema::<SinkConfig>(),
-        WorkerName::Collector => config::schema::<sluice_collector::RawConfig>(),
-        WorkerName::Apply => config::schema::<crate::apply::RawConfig>(),
+        WorkerName::Collector => config::schema::<sluice_collector::RawCollectorConfig>(),
+        WorkerName::Apply => config::schema::<crate::apply::RawApplyConfig>(),
     };
     println!("{schema:#}");
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }

@@ -1,45 +1,44 @@
 //! `sluice sql`.
 
 use anyhow::Context as _;
-use sluice_contract::Proof;
+use sluice_govern::LeakProof;
 use sluice_runtime::config::ConfigErrors;
-use sluice_runtime::contracts;
-use sluice_sink::warehouse::{self, Format, QueryError, View};
+use sluice_warehouse::{self, QueryError, QueryFormat, WarehouseView};
 
 use crate::cli::{SqlArgs, SqlOutput};
-use crate::exit::{Ended, Found};
+use crate::exit::{CommandFinding, CommandResult};
 
-pub(crate) fn sql(args: &SqlArgs) -> Ended {
+pub(crate) fn sql(args: &SqlArgs) -> CommandResult {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("starting tokio")?;
-    let asked = match runtime.block_on(warehouse::query(&args.lake, &args.sql)) {
+    let asked = match runtime.block_on(sluice_warehouse::query(&args.lake, &args.sql)) {
         // Contracts are read only if the query names something that is no table: a broken one is in nobody's way.
         Err(QueryError::NoTable { .. }) if args.schemas.is_dir() => {
             let views = views(args)?;
-            runtime.block_on(warehouse::query_with_views(&args.lake, &views, &args.sql))
+            runtime.block_on(sluice_warehouse::query_with_views(&args.lake, &views, &args.sql))
         }
         asked => asked,
     };
     let format = match args.output {
-        SqlOutput::Table => Format::Table,
-        SqlOutput::Json => Format::Json,
-        SqlOutput::Csv => Format::Csv,
+        SqlOutput::Table => QueryFormat::Table,
+        SqlOutput::Json => QueryFormat::Json,
+        SqlOutput::Csv => QueryFormat::Csv,
     };
-    warehouse::print(&asked?, format, &mut std::io::stdout().lock()).context("printing the answer")?;
-    Ok(Found::Nothing)
+    sluice_warehouse::print(&asked?, format, &mut std::io::stdout().lock()).context("printing the answer")?;
+    Ok(CommandFinding::Nothing)
 }
 
 /// The views beside the contracts, all of which are proven not to leak.
-fn views(args: &SqlArgs) -> Result<Vec<View>, ConfigErrors> {
-    let (contracts, views) = contracts::load_with_views(&args.schemas)?;
+fn views(args: &SqlArgs) -> Result<Vec<WarehouseView>, ConfigErrors> {
+    let (contracts, views) = crate::contract::load_with_views(&args.schemas)?;
     let mut errors = ConfigErrors::default();
-    for leak in Proof::of(&contracts, &views).leaks {
+    for leak in LeakProof::of(&contracts, &views).leaks {
         let way = format!("{}: no masking step on this way", leak.path.join(" -> "));
         errors.add(format!("{}:{}", leak.file, leak.line), way, Some(leak.hint));
     }
-    let of = |view: &sluice_contract::SqlView| View { name: view.name.clone(), sql: view.sql.clone() };
+    let of = |view: &sluice_govern::SqlView| WarehouseView { name: view.name.clone(), sql: view.sql.clone() };
     errors.or(views.iter().map(of).collect())
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 
 /// Rows under headings.
-pub(crate) struct Table {
+pub(crate) struct TextTable {
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table with these headings.
     pub(crate) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
@@ -19,7 +19,7 @@ impl Table {
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for TextTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn numbers_stand_to_the_right_and_words_to_the_left() {
-        let mut table = Table::new(&["topic", "count"]);
+        let mut table = TextTable::new(&["topic", "count"]);
         table.row(["a".to_owned(), "5".to_owned()]);
         table.row(["long.name".to_owned(), "1234".to_owned()]);
         assert_eq!(table.to_string(), "topic      count\na              5\nlong.name   1234\n");

@@ -2,19 +2,21 @@
 
 use anyhow::Context as _;
 use sluice_runtime::shutdown;
-use sluice_stack::{Progress, Stack, Step};
+use sluice_stack::{ServerStack, StackProgress, StackStartStep};
 
 use crate::cli::UpArgs;
-use crate::exit::{Ended, Found};
+use crate::exit::{CommandFinding, CommandResult};
 
-pub(crate) fn up(args: &UpArgs) -> Ended {
-    let mut builder =
-        Stack::builder().kafka(usize::from(args.kafka)).registry().mariadb().postgres().on_progress(
-            |Progress { server, step }| match step {
-                Step::Starting => eprintln!("{server:<10} starting"),
-                Step::Ready(time) => eprintln!("{server:<10} ready after {:.1} s", time.as_secs_f64()),
-            },
-        );
+pub(crate) fn up(args: &UpArgs) -> CommandResult {
+    let mut builder = ServerStack::builder()
+        .kafka(usize::from(args.kafka))
+        .registry()
+        .mariadb()
+        .postgres()
+        .on_progress(|StackProgress { server, step }| match step {
+            StackStartStep::Starting => eprintln!("{server:<10} starting"),
+            StackStartStep::Ready(time) => eprintln!("{server:<10} ready after {:.1} s", time.as_secs_f64()),
+        });
     if let Some(dir) = &args.dir {
         builder = builder.root(dir);
     }
@@ -36,5 +38,5 @@ pub(crate) fn up(args: &UpArgs) -> Ended {
         anyhow::Ok(())
     })?;
     stack.stop()?;
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }

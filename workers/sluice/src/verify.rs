@@ -7,12 +7,12 @@ mod leak;
 use serde::Serialize;
 
 use crate::apply;
-use crate::cli::{Output, VerifyArgs};
-use crate::exit::{Ended, Found};
+use crate::cli::{CommandFormat, VerifyArgs};
+use crate::exit::{CommandFinding, CommandResult};
 
 /// Something that is not as it should be.
 #[derive(Debug, Serialize)]
-pub(crate) struct Difference {
+pub(crate) struct VerifyDifference {
     /// `drift` or `leak`.
     check: &'static str,
     /// The topic, table, subject or permission, and the place in it.
@@ -21,7 +21,7 @@ pub(crate) struct Difference {
     what: String,
 }
 
-pub(crate) fn verify(args: &VerifyArgs) -> Ended {
+pub(crate) fn verify(args: &VerifyArgs) -> CommandResult {
     if args.conservation {
         return conservation::verify(args);
     }
@@ -36,9 +36,9 @@ pub(crate) fn verify(args: &VerifyArgs) -> Ended {
             differences.extend(leak::scan(&fleet, args).await?);
         }
         match args.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&differences)?),
-            Output::Text => {
-                for Difference { check, place, what } in &differences {
+            CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&differences)?),
+            CommandFormat::Text => {
+                for VerifyDifference { check, place, what } in &differences {
                     println!("{check}: {place}: {what}");
                 }
                 match differences.len() {
@@ -48,6 +48,6 @@ pub(crate) fn verify(args: &VerifyArgs) -> Ended {
                 }
             }
         }
-        Ok(if differences.is_empty() { Found::Nothing } else { Found::Something })
+        Ok(if differences.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
     })
 }

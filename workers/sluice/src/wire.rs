@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::Value;
 use sluice_contract::KeyRing;
-use sluice_runtime::config::{ConfigErrors, Secret};
+use sluice_runtime::config::{ConfigErrors, SecretReference};
 use sluice_runtime::contracts::{self, KeysSection};
-use sluice_wire::console::{self, Answer, Operations};
+use sluice_wire::console::{self, PathOperations, WireAnswer};
 
 use crate::cli::{WireArgs, WireCommand};
-use crate::exit::{Ended, Found};
+use crate::exit::{CommandFinding, CommandResult};
 
-pub(crate) fn wire(args: &WireArgs) -> Ended {
+pub(crate) fn wire(args: &WireArgs) -> CommandResult {
     match &args.command {
         WireCommand::Check => lines(console::check),
         WireCommand::Patch { policy, keys } => {
@@ -33,14 +33,14 @@ pub(crate) fn wire(args: &WireArgs) -> Ended {
             let text = console::explain(&read(schema)?, &operations)
                 .map_err(|why| ConfigErrors::one(shown(schema), why, None))?;
             println!("{text}");
-            Ok(Found::Nothing)
+            Ok(CommandFinding::Nothing)
         }
     }
 }
 
 /// Answers every line of standard input.
-fn lines(answer: impl Fn(&str) -> Answer) -> Ended {
-    let mut found = Found::Nothing;
+fn lines(answer: impl Fn(&str) -> WireAnswer) -> CommandResult {
+    let mut found = CommandFinding::Nothing;
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let line = line.context("reading standard input")?;
@@ -50,16 +50,16 @@ fn lines(answer: impl Fn(&str) -> Answer) -> Ended {
         let answer = answer(&line);
         writeln!(out, "{}", answer.json).context("writing the answer")?;
         if !answer.valid {
-            found = Found::Something;
+            found = CommandFinding::Something;
         }
     }
     Ok(found)
 }
 
-fn operations<'r>(policy: &Path, resolve: console::Resolve<'r>) -> anyhow::Result<Operations<'r>> {
+fn operations<'r>(policy: &Path, resolve: console::ActionResolver<'r>) -> anyhow::Result<PathOperations<'r>> {
     let json: Value = serde_json::from_str(&read(policy)?)
         .map_err(|error| ConfigErrors::one(shown(policy), error.to_string(), None))?;
-    let operations = Operations::read(&json, resolve).map_err(|errors| {
+    let operations = PathOperations::read(&json, resolve).map_err(|errors| {
         let mut all = ConfigErrors::default();
         errors.into_iter().for_each(|error| all.add(shown(policy), error, None));
         all
@@ -78,7 +78,7 @@ fn ring(keys: &[String]) -> anyhow::Result<KeyRing> {
         let Some((name, epoch, file)) = parsed else {
             return Err(ConfigErrors::one("--key", format!("`{key}` is not NAME:EPOCH=FILE"), None).into());
         };
-        section.entry(name).or_default().insert(epoch, Secret::File(file));
+        section.entry(name).or_default().insert(epoch, SecretReference::File(file));
     }
     Ok(contracts::keys(&section)?)
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::mixed;
-use crate::data::{Data, write_json};
+use crate::data::{DemoDataSet, write_json};
 
 /// How many extra records break the schema.
 pub(crate) const BROKEN: usize = 12;
 
 /// Which pages hold a broken record, and how it is broken: (tail, page from 1) → kinds.
-pub(crate) fn places(seed: u64, data: &Data, per_page: usize) -> BTreeMap<(String, u64), Vec<usize>> {
+pub(crate) fn places(seed: u64, data: &DemoDataSet, per_page: usize) -> BTreeMap<(String, u64), Vec<usize>> {
     let tails: Vec<(&String, &Vec<usize>)> = data.by_tail.iter().collect();
     let mut places: BTreeMap<(String, u64), Vec<usize>> = BTreeMap::new();
     if tails.is_empty() {
@@ -27,7 +27,7 @@ pub(crate) fn places(seed: u64, data: &Data, per_page: usize) -> BTreeMap<(Strin
 }
 
 /// A copy of flight `row`, broken in one of several ways.
-pub(crate) fn record(data: &Data, row: usize, kind: usize) -> Value {
+pub(crate) fn record(data: &DemoDataSet, row: usize, kind: usize) -> Value {
     let mut text = Vec::new();
     write_json(&data.flights, row, &mut text);
     let Ok(Value::Object(mut flight)) = serde_json::from_slice(&text) else { return Value::Null };

@@ -3,38 +3,38 @@
 use std::collections::BTreeMap;
 
 use super::breakage;
-use crate::data::{Data, write_json};
+use crate::data::{DemoDataSet, write_json};
 
 /// Flights per page.
 pub(crate) const PER_PAGE: usize = 50;
 
 /// A page's bytes and how many records it holds (broken ones included).
-pub(crate) struct Page {
+pub(crate) struct DemoPage {
     pub(crate) json: Vec<u8>,
     pub(crate) records: usize,
 }
 
 /// Answers from the data set.
-pub(crate) struct Pages {
-    data: Data,
+pub(crate) struct DemoPageSource {
+    data: DemoDataSet,
     broken: BTreeMap<(String, u64), Vec<usize>>,
 }
 
-impl Pages {
-    pub(crate) fn new(data: Data, seed: u64) -> Self {
+impl DemoPageSource {
+    pub(crate) fn new(data: DemoDataSet, seed: u64) -> Self {
         let broken = breakage::places(seed, &data, PER_PAGE);
         Self { data, broken }
     }
 
     /// The aircraft, if it is known.
-    pub(crate) fn aircraft(&self, tail: &str) -> Option<Page> {
+    pub(crate) fn aircraft(&self, tail: &str) -> Option<DemoPage> {
         let mut json = Vec::with_capacity(300);
         write_json(&self.data.planes, self.data.plane(tail)?, &mut json);
-        Some(Page { json, records: 1 })
+        Some(DemoPage { json, records: 1 })
     }
 
     /// One page of an aircraft's flights, from 1; `None` if there is no such tail number or page.
-    pub(crate) fn flights(&self, tail: &str, page: u64) -> Option<Page> {
+    pub(crate) fn flights(&self, tail: &str, page: u64) -> Option<DemoPage> {
         let rows = self.data.by_tail.get(tail)?;
         let pages = rows.len().div_ceil(PER_PAGE);
         let index = usize::try_from(page).ok()?.checked_sub(1).filter(|index| *index < pages)?;
@@ -58,7 +58,7 @@ impl Pages {
             "null".to_owned()
         };
         json.extend(format!("],\"page\":{page},\"pages\":{pages},\"next\":{next}}}").as_bytes());
-        Some(Page { json, records: chunk.len() + extra.len() })
+        Some(DemoPage { json, records: chunk.len() + extra.len() })
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_pages_of_all_tails_hold_every_flight_once_and_the_broken_ones() {
-        let pages = Pages::new(small(), 7);
+        let pages = DemoPageSource::new(small(), 7);
         let (mut records, mut seen) = (0, Vec::new());
         for tail in ["N1", "N2"] {
             let mut page = 1;
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_not_there() {
-        let pages = Pages::new(small(), 7);
+        let pages = DemoPageSource::new(small(), 7);
         assert!(pages.flights("N1", 4).is_none() && pages.flights("N1", 0).is_none());
         assert!(pages.flights("N9", 1).is_none() && pages.aircraft("N2").is_none());
         assert!(pages.aircraft("N1").is_some());

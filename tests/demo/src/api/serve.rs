@@ -16,13 +16,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::faults::{Fault, fault};
-use super::page::{Page, Pages};
-use crate::data::Data;
+use super::faults::{DemoApiFault, fault};
+use super::page::{DemoPage, DemoPageSource};
+use crate::data::DemoDataSet;
 
 /// How the API is run.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct DemoApiOptions {
     /// Folder with flights.csv[.gz] and planes.csv[.gz]
     #[arg(long)]
     pub(crate) data: PathBuf,
@@ -43,8 +43,8 @@ pub(crate) struct Options {
     pub(crate) announce: Option<PathBuf>,
 }
 
-struct Api {
-    pages: Pages,
+struct DemoApi {
+    pages: DemoPageSource,
     seed: u64,
     token: String,
     /// Attempts so far per page; page 0 is the aircraft itself.
@@ -53,7 +53,7 @@ struct Api {
 }
 
 /// Serves until the process ends.
-pub(crate) async fn serve(options: Options) -> Result<()> {
+pub(crate) async fn serve(options: DemoApiOptions) -> Result<()> {
     if !options.listen.ip().is_loopback() {
         bail!("the demo's API listens on the loopback interface only");
     }
@@ -64,9 +64,9 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
     if token.is_empty() {
         bail!("{} is empty: it holds the token that requests must carry", options.token.display());
     }
-    let data = Data::load(&options.data, options.months)?;
-    let api = Arc::new(Api {
-        pages: Pages::new(data, options.seed),
+    let data = DemoDataSet::load(&options.data, options.months)?;
+    let api = Arc::new(DemoApi {
+        pages: DemoPageSource::new(data, options.seed),
         seed: options.seed,
         token,
         attempts: Mutex::default(),
@@ -85,7 +85,7 @@ pub(crate) async fn serve(options: Options) -> Result<()> {
     axum::serve(listener, router(api)).await.context("serving")
 }
 
-fn router(api: Arc<Api>) -> Router {
+fn router(api: Arc<DemoApi>) -> Router {
     Router::new()
         .route("/v1/aircraft/{tail}", get(aircraft))
         .route("/v1/aircraft/{tail}/flights", get(flights))
@@ -94,7 +94,7 @@ fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-async fn authorised(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+async fn authorised(State(api): State<Arc<DemoApi>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if given.and_then(|value| value.strip_prefix("Bearer ")) == Some(api.token.as_str()) {
         return next.run(request).await;
@@ -106,7 +106,7 @@ async fn authorised(State(api): State<Arc<Api>>, request: Request, next: Next) -
     response
 }
 
-async fn aircraft(State(api): State<Arc<Api>>, Path(tail): Path<String>, headers: HeaderMap) -> Response {
+async fn aircraft(State(api): State<Arc<DemoApi>>, Path(tail): Path<String>, headers: HeaderMap) -> Response {
     api.answer(&tail, 0, "aircraft", &headers).await
 }
 
@@ -121,7 +121,7 @@ fn first() -> u64 {
 }
 
 async fn flights(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<DemoApi>>,
     Path(tail): Path<String>,
     Query(PageNumber { page }): Query<PageNumber>,
     headers: HeaderMap,
@@ -129,27 +129,27 @@ async fn flights(
     api.answer(&tail, page.max(1), "flights", &headers).await
 }
 
-async fn stats(State(api): State<Arc<Api>>) -> Response {
+async fn stats(State(api): State<Arc<DemoApi>>) -> Response {
     Json(&*api.stats.lock().unwrap_or_else(PoisonError::into_inner)).into_response()
 }
 
-impl Api {
+impl DemoApi {
     async fn answer(&self, tail: &str, page: u64, what: &'static str, headers: &HeaderMap) -> Response {
         self.count("requests", 1);
         let attempt = self.attempt(tail, page);
         match fault(self.seed, tail, page, attempt) {
             None => {}
-            Some(Fault::TooMany) => return self.too_many("1".to_owned()),
-            Some(Fault::TooManyUntil) => {
+            Some(DemoApiFault::TooMany) => return self.too_many("1".to_owned()),
+            Some(DemoApiFault::TooManyUntil) => {
                 // Dates have whole seconds: two ahead is at least one from now.
                 let until = chrono::Utc::now() + chrono::TimeDelta::seconds(2);
                 return self.too_many(until.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
             }
-            Some(Fault::Broken) => {
+            Some(DemoApiFault::Broken) => {
                 self.count("faults_500", 1);
                 return (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response();
             }
-            Some(Fault::Slow(milliseconds)) => {
+            Some(DemoApiFault::Slow(milliseconds)) => {
                 self.count("faults_slow", 1);
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             }
@@ -190,7 +190,7 @@ impl Api {
     }
 }
 
-fn body(page: Page, headers: &HeaderMap) -> Response {
+fn body(page: DemoPage, headers: &HeaderMap) -> Response {
     let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let accepted =
         headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::lake::Lake;
-use super::report::Check;
+use super::lake::DemoLake;
+use super::report::DemoCheck;
 use crate::api::BROKEN;
-use crate::truth::Truth;
+use crate::truth::DemoTruth;
 
 /// No worker's resident memory may pass this.
 const MOST_MEMORY: u64 = 256 << 20;
 
 /// Committed records of every topic, and of the archive.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct DemoCounts {
     pub(crate) flights: i64,
     pub(crate) aircraft: i64,
     pub(crate) masked_flights: i64,
@@ -28,7 +28,7 @@ pub(crate) struct Counts {
     pub(crate) mute_dead_letters: i64,
 }
 
-impl Counts {
+impl DemoCounts {
     pub(crate) fn dead(&self, worker: &str) -> i64 {
         self.dead_letters.get(worker).copied().unwrap_or(0)
     }
@@ -39,41 +39,45 @@ impl Counts {
 }
 
 /// Counts of topics and archive against the CSV files.
-pub(crate) fn of_topics(truth: &Truth, counts: &Counts, ids: i64) -> Vec<Check> {
+pub(crate) fn of_topics(truth: &DemoTruth, counts: &DemoCounts, ids: i64) -> Vec<DemoCheck> {
     let broken = i64::try_from(BROKEN).unwrap_or(0);
     vec![
-        Check::equal("ids in the table = distinct tail numbers", truth.tails, ids),
-        Check::equal("raw flights = flights in the CSV", truth.flights, counts.flights),
-        Check::equal("raw aircraft = aircraft in the CSV", truth.aircraft, counts.aircraft),
-        Check::equal(
+        DemoCheck::equal("ids in the table = distinct tail numbers", truth.tails, ids),
+        DemoCheck::equal("raw flights = flights in the CSV", truth.flights, counts.flights),
+        DemoCheck::equal("raw aircraft = aircraft in the CSV", truth.aircraft, counts.aircraft),
+        DemoCheck::equal(
             "dead letters = records that break the schema",
             broken,
             counts.dead_letters.values().sum::<i64>(),
         ),
-        Check::equal("dead letters by the collectors", broken, counts.dead("collector")),
-        Check::equal("dead letters without reason or source", 0, counts.mute_dead_letters),
-        Check::equal("masked flights = raw flights", counts.flights, counts.masked_flights),
-        Check::equal("masked aircraft = raw aircraft", counts.aircraft, counts.masked_aircraft),
-        Check::equal("facts = values that are there in the CSV", truth.facts_in_all(), counts.facts),
-        Check::equal("records in the archive = records in its topics", counts.landed(), counts.archived),
+        DemoCheck::equal("dead letters by the collectors", broken, counts.dead("collector")),
+        DemoCheck::equal("dead letters without reason or source", 0, counts.mute_dead_letters),
+        DemoCheck::equal("masked flights = raw flights", counts.flights, counts.masked_flights),
+        DemoCheck::equal("masked aircraft = raw aircraft", counts.aircraft, counts.masked_aircraft),
+        DemoCheck::equal("facts = values that are there in the CSV", truth.facts_in_all(), counts.facts),
+        DemoCheck::equal("records in the archive = records in its topics", counts.landed(), counts.archived),
     ]
 }
 
 /// Sums over the lake against the CSV files. Returns the checks and how many rows the lake holds.
-pub(crate) fn of_lake(truth: &Truth, counts: &Counts, lake: &Lake) -> Result<(Vec<Check>, i64)> {
+pub(crate) fn of_lake(
+    truth: &DemoTruth,
+    counts: &DemoCounts,
+    lake: &DemoLake,
+) -> Result<(Vec<DemoCheck>, i64)> {
     let flights = lake.number("SELECT COUNT(*) AS n FROM aviation_flight_masked_v1")?;
     let aircraft = lake.number("SELECT COUNT(*) AS n FROM aviation_aircraft_masked_v1")?;
     let facts = lake.number("SELECT COUNT(*) AS n FROM aviation_flight_facts_v1")?;
     let mut checks = vec![
-        Check::equal("lake: flights", truth.flights, flights),
-        Check::equal("lake: aircraft", truth.aircraft, aircraft),
-        Check::equal("lake: facts", counts.facts, facts),
-        Check::equal(
+        DemoCheck::equal("lake: flights", truth.flights, flights),
+        DemoCheck::equal("lake: aircraft", truth.aircraft, aircraft),
+        DemoCheck::equal("lake: facts", counts.facts, facts),
+        DemoCheck::equal(
             "lake: facts that differ",
             facts,
             lake.number("SELECT COUNT(DISTINCT fact_id) AS n FROM aviation_flight_facts_v1")?,
         ),
-        Check::equal(
+        DemoCheck::equal(
             "lake: distinct masked tail numbers",
             truth.tails,
             lake.number("SELECT COUNT(DISTINCT tailnum) AS n FROM aviation_flight_masked_v1")?,
@@ -82,10 +86,10 @@ pub(crate) fn of_lake(truth: &Truth, counts: &Counts, lake: &Lake) -> Result<(Ve
 
     let by_attribute =
         lake.rows("SELECT attribute AS k, COUNT(*) AS v FROM aviation_flight_facts_v1 GROUP BY 1")?;
-    checks.push(Check::equal("lake: facts by attribute", numbers(&truth.facts), grouped(&by_attribute)));
+    checks.push(DemoCheck::equal("lake: facts by attribute", numbers(&truth.facts), grouped(&by_attribute)));
     let by_carrier =
         lake.rows("SELECT carrier AS k, SUM(distance) AS v FROM aviation_flight_masked_v1 GROUP BY 1")?;
-    checks.push(Check::equal(
+    checks.push(DemoCheck::equal(
         "lake: sum of distance by carrier",
         numbers(&truth.distance_by_carrier),
         grouped(&by_carrier),
@@ -102,35 +106,35 @@ pub(crate) fn of_lake(truth: &Truth, counts: &Counts, lake: &Lake) -> Result<(Ve
         .map(|(maker, (n, sum))| (maker.clone(), json!([n, sum])))
         .collect();
     let actual: Map<String, Value> = rows.iter().map(|row| (key(row), json!([row["n"], row["v"]]))).collect();
-    checks.push(Check::equal(
+    checks.push(DemoCheck::equal(
         "lake: arrival delay by manufacturer, through the masked join",
         expected,
         actual,
     ));
     let means = lake.rows(&format!("SELECT a.manufacturer AS k, AVG(f.arr_delay) AS v {joined}"))?;
     let off = means.iter().filter(|row| !mean_holds(truth, row)).count();
-    checks.push(Check::equal("lake: mean arrival delays that differ from the CSV's", 0, off));
+    checks.push(DemoCheck::equal("lake: mean arrival delays that differ from the CSV's", 0, off));
     Ok((checks, flights + aircraft + facts))
 }
 
 /// Raw tail numbers where there must be none: topic → hits in keys, values and headers; hits in the logs.
-pub(crate) fn of_leaks(leaks: &BTreeMap<String, i64>, in_logs: i64) -> Vec<Check> {
-    let mut checks: Vec<Check> = leaks
+pub(crate) fn of_leaks(leaks: &BTreeMap<String, i64>, in_logs: i64) -> Vec<DemoCheck> {
+    let mut checks: Vec<DemoCheck> = leaks
         .iter()
-        .map(|(place, hits)| Check::equal(format!("raw tail numbers in {place}"), 0, *hits))
+        .map(|(place, hits)| DemoCheck::equal(format!("raw tail numbers in {place}"), 0, *hits))
         .collect();
-    checks.push(Check::equal("raw tail numbers in the logs", 0, in_logs));
+    checks.push(DemoCheck::equal("raw tail numbers in the logs", 0, in_logs));
     checks
 }
 
 /// Memory of every worker.
-pub(crate) fn of_memory<'a>(peaks: impl Iterator<Item = (&'a str, u64)>) -> Vec<Check> {
+pub(crate) fn of_memory<'a>(peaks: impl Iterator<Item = (&'a str, u64)>) -> Vec<DemoCheck> {
     peaks
-        .map(|(name, peak)| Check::at_most(format!("peak resident bytes of {name}"), MOST_MEMORY, peak))
+        .map(|(name, peak)| DemoCheck::at_most(format!("peak resident bytes of {name}"), MOST_MEMORY, peak))
         .collect()
 }
 
-fn mean_holds(truth: &Truth, row: &Value) -> bool {
+fn mean_holds(truth: &DemoTruth, row: &Value) -> bool {
     let Some((count, sum)) = truth.delay_by_manufacturer.get(&key(row)) else { return false };
     let expected = *sum as f64 / *count as f64;
     row["v"].as_f64().is_some_and(|actual| (actual - expected).abs() <= 1e-9 * expected.abs().max(1.0))

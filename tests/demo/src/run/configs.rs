@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::layout::Layout;
+use super::layout::DemoFolders;
 
 /// Topics of the demo's contracts.
 pub(crate) const FLIGHTS: &str = "aviation.flight.v1";
@@ -20,7 +20,7 @@ pub(crate) const ARCHIVE: &str = "demo-archive";
 pub(crate) const DELTA: &str = "demo-delta";
 
 /// Addresses that the configurations name.
-pub(crate) struct Places<'a> {
+pub(crate) struct DemoAddresses<'a> {
     pub(crate) brokers: &'a str,
     pub(crate) registry: &'a str,
     pub(crate) api: &'a str,
@@ -31,7 +31,7 @@ pub(crate) struct Places<'a> {
 }
 
 /// One process of the fleet: its name, what it runs, its admin pages.
-pub(crate) struct Member {
+pub(crate) struct DemoFleetMember {
     pub(crate) name: &'static str,
     /// `sluice run …`
     pub(crate) arguments: Vec<String>,
@@ -49,12 +49,15 @@ const MEMBERS: [(&str, &str); 6] = [
 ];
 
 /// Writes `apply.yaml`; it needs no API.
-pub(crate) fn write_apply(layout: &Layout, places: &Places<'_>) -> Result<PathBuf> {
+pub(crate) fn write_apply(layout: &DemoFolders, places: &DemoAddresses<'_>) -> Result<PathBuf> {
     write(layout, "apply", &servers(places))
 }
 
 /// Writes every member's file and says how to run it.
-pub(crate) fn write_members(layout: &Layout, places: &Places<'_>) -> Result<Vec<Member>> {
+pub(crate) fn write_members(
+    layout: &DemoFolders,
+    places: &DemoAddresses<'_>,
+) -> Result<Vec<DemoFleetMember>> {
     let ports = free_ports(MEMBERS.len())?;
     let mut members = Vec::new();
     for ((name, kind), port) in MEMBERS.into_iter().zip(ports) {
@@ -73,12 +76,12 @@ pub(crate) fn write_members(layout: &Layout, places: &Places<'_>) -> Result<Vec<
         if kind == "collector" {
             arguments.push("--once".to_owned());
         }
-        members.push(Member { name, arguments, admin });
+        members.push(DemoFleetMember { name, arguments, admin });
     }
     Ok(members)
 }
 
-fn servers(places: &Places<'_>) -> String {
+fn servers(places: &DemoAddresses<'_>) -> String {
     format!(
         "kafka: {{brokers: \"{}\"}}\nregistry: {{url: \"{}\"}}\nschemas: {}\n",
         places.brokers,
@@ -87,7 +90,7 @@ fn servers(places: &Places<'_>) -> String {
     )
 }
 
-fn masker(places: &Places<'_>) -> String {
+fn masker(places: &DemoAddresses<'_>) -> String {
     format!(
         "group: {MASKER}\ninstance: masker\nkeys: {{pseudonym: {{1: {{file: {}}}}}}}\n",
         quoted(places.key)
@@ -103,7 +106,7 @@ fn sink(group: &str, store: &str, path: &Path) -> String {
 
 /// The demo's API refuses single requests, not the caller, so only the one that was refused waits.
 /// Both collectors run the same job; a lease of seconds lets a killed one's ids come back while one looks on.
-fn collector_job(instance: &str, places: &Places<'_>) -> String {
+fn collector_job(instance: &str, places: &DemoAddresses<'_>) -> String {
     format!(
         "job: flights
 group: demo-collector
@@ -140,7 +143,7 @@ fn quoted(path: &Path) -> String {
     serde_json::Value::from(path.display().to_string()).to_string()
 }
 
-fn write(layout: &Layout, name: &str, text: &str) -> Result<PathBuf> {
+fn write(layout: &DemoFolders, name: &str, text: &str) -> Result<PathBuf> {
     let file = layout.config().join(format!("{name}.yaml"));
     std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     Ok(file)

@@ -16,7 +16,7 @@ const TRY_AGAIN: i32 = 75;
 const END_WITHIN: Duration = Duration::from_secs(40);
 
 /// One worker's process and what was seen of it.
-pub(crate) struct Worker {
+pub(crate) struct DemoWorkerProcess {
     pub(crate) name: String,
     program: PathBuf,
     arguments: Vec<String>,
@@ -33,11 +33,11 @@ pub(crate) struct Worker {
 
 /// All of them.
 #[derive(Default)]
-pub(crate) struct Fleet {
-    pub(crate) workers: Vec<Worker>,
+pub(crate) struct DemoFleet {
+    pub(crate) workers: Vec<DemoWorkerProcess>,
 }
 
-impl Fleet {
+impl DemoFleet {
     /// Starts a worker; its output is appended to `log`.
     pub(crate) fn start(
         &mut self,
@@ -46,7 +46,7 @@ impl Fleet {
         arguments: &[String],
         log: PathBuf,
     ) -> Result<()> {
-        let mut worker = Worker {
+        let mut worker = DemoWorkerProcess {
             name: name.to_owned(),
             program: program.to_path_buf(),
             arguments: arguments.to_vec(),
@@ -65,10 +65,10 @@ impl Fleet {
     /// Looks after every worker: memory, and whether it still runs. One that was killed, or that asks for it, is
     /// started again; one that failed ends the run.
     pub(crate) fn watch(&mut self) -> Result<()> {
-        self.workers.iter_mut().try_for_each(Worker::watch)
+        self.workers.iter_mut().try_for_each(DemoWorkerProcess::watch)
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Worker> {
+    pub(crate) fn get(&self, name: &str) -> Option<&DemoWorkerProcess> {
         self.workers.iter().find(|worker| worker.name == name)
     }
 
@@ -79,7 +79,7 @@ impl Fleet {
         }
     }
 
-    /// Kills a worker as a lost machine would, once; [`Fleet::watch`] starts it again. Says whether it did.
+    /// Kills a worker as a lost machine would, once; [`DemoFleet::watch`] starts it again. Says whether it did.
     pub(crate) fn kill(&mut self, name: &str) -> Result<bool> {
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.name == name) else {
             return Ok(false);
@@ -122,7 +122,7 @@ impl Fleet {
     }
 }
 
-impl Worker {
+impl DemoWorkerProcess {
     /// Whether its process has ended in good order.
     pub(crate) fn ended(&self) -> bool {
         self.child.is_none()
@@ -173,7 +173,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for DemoWorkerProcess {
     fn drop(&mut self) {
         if let Some(child) = self.child.as_mut() {
             let _ = child.kill().and_then(|()| child.wait()); // a run that failed: nothing is left to save
@@ -192,7 +192,7 @@ fn peak_of(pid: u32) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn until(fleet: &mut Fleet, what: impl Fn(&Fleet) -> bool) -> Result<()> {
+    fn until(fleet: &mut DemoFleet, what: impl Fn(&DemoFleet) -> bool) -> Result<()> {
         for _ in 0..500 {
             fleet.watch()?;
             if what(fleet) {
@@ -203,7 +203,7 @@ mod tests {
         panic!("waited in vain")
     }
 
-    fn shell(fleet: &mut Fleet, script: &str, once: bool) {
+    fn shell(fleet: &mut DemoFleet, script: &str, once: bool) {
         let log = std::env::temp_dir().join(format!("sluice-demo-fleet-{}.log", std::process::id()));
         let mut arguments = vec!["-c".to_owned(), script.to_owned()];
         if once {
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_killed_worker_is_started_again_and_ends_when_asked() {
-        let mut fleet = Fleet::default();
+        let mut fleet = DemoFleet::default();
         shell(&mut fleet, "trap 'exit 0' TERM; while :; do sleep 0.05; done", false);
         until(&mut fleet, |fleet| fleet.workers[0].peak > 0).unwrap();
         assert!(fleet.kill("w").unwrap());
@@ -226,11 +226,11 @@ mod tests {
 
     #[test]
     fn a_worker_that_works_once_is_done_and_one_that_fails_ends_the_run() {
-        let mut fleet = Fleet::default();
+        let mut fleet = DemoFleet::default();
         shell(&mut fleet, "exit 0", true);
         until(&mut fleet, |fleet| fleet.workers[0].ended()).unwrap();
         assert!(fleet.workers[0].done.is_some());
-        let mut fleet = Fleet::default();
+        let mut fleet = DemoFleet::default();
         shell(&mut fleet, "exit 64", false);
         assert!(until(&mut fleet, |_| false).is_err());
     }

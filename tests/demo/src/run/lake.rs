@@ -20,12 +20,12 @@ pub(crate) fn delay_by_manufacturer_and_age(least: i64) -> String {
 }
 
 /// The lake and the program that asks it.
-pub(crate) struct Lake {
+pub(crate) struct DemoLake {
     pub(crate) sluice: PathBuf,
     pub(crate) dir: PathBuf,
 }
 
-impl Lake {
+impl DemoLake {
     /// Rows as JSON objects.
     pub(crate) fn rows(&self, sql: &str) -> Result<Vec<Value>> {
         let text = self.ask(sql, "json")?;

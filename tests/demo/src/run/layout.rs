@@ -10,11 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// The folders of one run, all under one.
-pub(crate) struct Layout {
+pub(crate) struct DemoFolders {
     pub(crate) dir: PathBuf,
 }
 
-impl Layout {
+impl DemoFolders {
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         let dir = dir.canonicalize().with_context(|| format!("finding {}", dir.display()))?;
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn secrets_are_for_the_owner_and_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::create(dir.path()).unwrap();
+        let layout = DemoFolders::create(dir.path()).unwrap();
         let file = layout.random_secret("key").unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert_eq!(STANDARD.decode(&text).unwrap().len(), 32);
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn another_run_in_the_same_folder_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::create(dir.path()).unwrap();
+        let layout = DemoFolders::create(dir.path()).unwrap();
         layout.same_as_before("months 1").unwrap();
         layout.same_as_before("months 1").unwrap();
         assert!(layout.same_as_before("months 2").is_err());

@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// The raw tail numbers.
-pub(crate) struct Tails {
+pub(crate) struct RawTailNumbers {
     set: HashSet<Vec<u8>>,
     lengths: Vec<usize>,
     firsts: [bool; 256],
 }
 
-impl Tails {
+impl RawTailNumbers {
     pub(crate) fn new<'a>(tails: impl Iterator<Item = &'a str>) -> Self {
         let set: HashSet<Vec<u8>> = tails.map(|tail| tail.as_bytes().to_vec()).collect();
         let mut lengths: Vec<usize> = set.iter().map(Vec::len).collect();
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn found_as_a_word_of_its_own_only() {
-        let tails = Tails::new(["N123", "N45678"].into_iter());
+        let tails = RawTailNumbers::new(["N123", "N45678"].into_iter());
         assert_eq!(tails.found_in(b"\x08N123\x02 N45678"), 2);
         assert_eq!(tails.found_in(b"N123"), 1);
         assert_eq!(tails.found_in(b"1:xN123yyy N12"), 0);

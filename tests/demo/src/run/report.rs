@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 /// The whole report.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct DemoReport {
     /// Every check held.
     pub(crate) ok: bool,
     /// From the start of the servers until the last worker had written everything.
     pub(crate) seconds: f64,
-    pub(crate) stages: Vec<Stage>,
-    pub(crate) checks: Vec<Check>,
+    pub(crate) stages: Vec<DemoStage>,
+    pub(crate) checks: Vec<DemoCheck>,
     /// What the external API was asked and served in this run.
     pub(crate) api: Value,
     /// Delay by manufacturer and age.
@@ -25,7 +25,7 @@ pub(crate) struct Report {
 
 /// One stage of the way.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Stage {
+pub(crate) struct DemoStage {
     pub(crate) name: String,
     #[serde(rename = "in")]
     pub(crate) taken: i64,
@@ -40,14 +40,14 @@ pub(crate) struct Stage {
 
 /// One thing that has to add up.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Check {
+pub(crate) struct DemoCheck {
     pub(crate) name: String,
     pub(crate) expected: Value,
     pub(crate) actual: Value,
     pub(crate) ok: bool,
 }
 
-impl Check {
+impl DemoCheck {
     /// Both the same.
     pub(crate) fn equal(
         name: impl Into<String>,
@@ -64,7 +64,7 @@ impl Check {
     }
 }
 
-impl Report {
+impl DemoReport {
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("writing the report")?;
         std::fs::write(file, text + "\n").with_context(|| format!("writing {}", file.display()))
@@ -89,7 +89,7 @@ impl Report {
                 stage.starts
             );
         }
-        let failed: Vec<&Check> = self.checks.iter().filter(|check| !check.ok).collect();
+        let failed: Vec<&DemoCheck> = self.checks.iter().filter(|check| !check.ok).collect();
         text += &format!("\n{} of {} checks hold\n", self.checks.len() - failed.len(), self.checks.len());
         for check in &self.checks {
             let mark = if check.ok { "ok  " } else { "NOT " };
@@ -99,7 +99,7 @@ impl Report {
     }
 }
 
-fn shown(check: &Check) -> String {
+fn shown(check: &DemoCheck) -> String {
     let short = |value: &Value| match value {
         Value::Number(number) => number.as_i64().map_or_else(|| number.to_string(), thousands),
         Value::Object(map) => format!("{} groups", map.len()),
@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn what_does_not_add_up_is_shown() {
-        let mut report = Report::default();
-        report.checks.push(Check::equal("rows", 3, 3));
-        report.checks.push(Check::equal("sums", json!({"UA": 1, "AA": 2}), json!({"UA": 1, "AA": 3})));
+        let mut report = DemoReport::default();
+        report.checks.push(DemoCheck::equal("rows", 3, 3));
+        report.checks.push(DemoCheck::equal("sums", json!({"UA": 1, "AA": 2}), json!({"UA": 1, "AA": 3})));
         let text = report.tables();
         assert!(text.contains("1 of 2 checks hold") && text.contains("NOT  sums: AA: expected"), "{text}");
     }

@@ -11,14 +11,14 @@ use super::report::thousands;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Tells on standard error.
-pub(crate) struct Show {
+pub(crate) struct DemoDisplay {
     began: Instant,
     bars: Option<MultiProgress>,
     rows: Vec<(String, ProgressBar)>,
     told: Instant,
 }
 
-impl Show {
+impl DemoDisplay {
     pub(crate) fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
         Self { began: Instant::now(), bars, rows: Vec::new(), told: Instant::now() }

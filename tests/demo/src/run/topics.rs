@@ -16,7 +16,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// A topic read from its beginning to its end.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Scan {
+pub(crate) struct DemoTopicScan {
     /// Committed records.
     pub(crate) records: i64,
     /// Per partition that holds any: the offset after its last record.
@@ -24,13 +24,13 @@ pub(crate) struct Scan {
 }
 
 /// Asks Kafka.
-pub(crate) struct Topics {
+pub(crate) struct DemoTopicReader {
     brokers: String,
     client: BaseConsumer,
     groups: BTreeMap<String, BaseConsumer>,
 }
 
-impl Topics {
+impl DemoTopicReader {
     pub(crate) fn new(brokers: &str) -> Result<Self> {
         let client = client(brokers, "demo-onlooker")?;
         Ok(Self { brokers: brokers.to_owned(), client, groups: BTreeMap::new() })
@@ -76,13 +76,17 @@ impl Topics {
     }
 
     /// Whether a group has committed past every record of a scan.
-    pub(crate) fn reached(&mut self, group: &str, topic: &str, scan: &Scan) -> Result<bool> {
+    pub(crate) fn reached(&mut self, group: &str, topic: &str, scan: &DemoTopicScan) -> Result<bool> {
         let committed = self.committed(group, topic)?;
         Ok(scan.next.iter().all(|(partition, next)| committed.get(partition).is_some_and(|at| at >= next)))
     }
 
     /// Reads a whole topic as it stands.
-    pub(crate) fn scan(&self, topic: &str, mut look: impl FnMut(&BorrowedMessage<'_>)) -> Result<Scan> {
+    pub(crate) fn scan(
+        &self,
+        topic: &str,
+        mut look: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<DemoTopicScan> {
         let consumer = client(&self.brokers, "demo-onlooker")?;
         let mut assignment = TopicPartitionList::new();
         let partitions = self.partitions(topic)?;
@@ -90,7 +94,7 @@ impl Topics {
             assignment.add_partition_offset(topic, *partition, Offset::Beginning)?;
         }
         consumer.assign(&assignment).with_context(|| format!("reading {topic}"))?;
-        let mut scan = Scan::default();
+        let mut scan = DemoTopicScan::default();
         let mut open: Vec<i32> = partitions;
         let mut heard = Instant::now();
         while !open.is_empty() {

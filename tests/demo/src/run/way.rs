@@ -8,17 +8,18 @@ use anyhow::{Result, bail};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::archive;
-use super::checks::Counts;
+use super::checks::DemoCounts;
 use super::configs::{
-    AIRCRAFT, ARCHIVE, DELTA, FACTS, FLIGHTS, MASKED_AIRCRAFT, MASKED_FLIGHTS, MASKER, Member, NORMALISER,
+    AIRCRAFT, ARCHIVE, DELTA, DemoFleetMember, FACTS, FLIGHTS, MASKED_AIRCRAFT, MASKED_FLIGHTS, MASKER,
+    NORMALISER,
 };
-use super::fleet::Fleet;
-use super::leak::Tails;
-use super::report::Stage;
-use super::show::Show;
-use super::topics::{Scan, Topics};
+use super::fleet::DemoFleet;
+use super::leak::RawTailNumbers;
+use super::report::DemoStage;
+use super::show::DemoDisplay;
+use super::topics::{DemoTopicReader, DemoTopicScan};
 use crate::api::BROKEN;
-use crate::truth::Truth;
+use crate::truth::DemoTruth;
 
 /// Between two looks at everything.
 const LOOK: Duration = Duration::from_millis(250);
@@ -26,18 +27,18 @@ const LOOK: Duration = Duration::from_millis(250);
 const STANDSTILL: Duration = Duration::from_secs(180);
 
 /// What is needed to follow the records.
-pub(crate) struct Way<'a> {
-    pub(crate) truth: &'a Truth,
+pub(crate) struct DemoRecordTrail<'a> {
+    pub(crate) truth: &'a DemoTruth,
     pub(crate) kill_each: bool,
     pub(crate) archive: &'a Path,
-    pub(crate) members: &'a [Member],
+    pub(crate) members: &'a [DemoFleetMember],
     pub(crate) runtime: &'a tokio::runtime::Runtime,
-    pub(crate) raw: &'a Tails,
+    pub(crate) raw: &'a RawTailNumbers,
 }
 
 /// What has arrived where.
-pub(crate) struct Arrived {
-    pub(crate) counts: Counts,
+pub(crate) struct DemoArrivals {
+    pub(crate) counts: DemoCounts,
     /// Open topic or page → raw tail numbers found in it.
     pub(crate) leaks: BTreeMap<String, i64>,
     lake_rows: i64,
@@ -45,28 +46,29 @@ pub(crate) struct Arrived {
     skipped: Vec<(String, i64)>,
 }
 
-struct Watch<'a> {
-    way: &'a Way<'a>,
-    topics: Topics,
-    fleet: &'a mut Fleet,
-    api: &'a mut Fleet,
-    show: &'a mut Show,
+struct DemoWatch<'a> {
+    way: &'a DemoRecordTrail<'a>,
+    topics: DemoTopicReader,
+    fleet: &'a mut DemoFleet,
+    api: &'a mut DemoFleet,
+    show: &'a mut DemoDisplay,
     last: [i64; 6],
     moved: Instant,
 }
 
-impl Way<'_> {
+impl DemoRecordTrail<'_> {
     /// Follows the records to the end.
     pub(crate) fn go(
         &self,
         brokers: &str,
-        fleet: &mut Fleet,
-        api: &mut Fleet,
-        show: &mut Show,
-    ) -> Result<Arrived> {
-        let topics = Topics::new(brokers)?;
-        let mut watch = Watch { way: self, topics, fleet, api, show, last: [0; 6], moved: Instant::now() };
-        let (mut counts, mut leaks) = (Counts::default(), BTreeMap::new());
+        fleet: &mut DemoFleet,
+        api: &mut DemoFleet,
+        show: &mut DemoDisplay,
+    ) -> Result<DemoArrivals> {
+        let topics = DemoTopicReader::new(brokers)?;
+        let mut watch =
+            DemoWatch { way: self, topics, fleet, api, show, last: [0; 6], moved: Instant::now() };
+        let (mut counts, mut leaks) = (DemoCounts::default(), BTreeMap::new());
 
         let collectors = || self.members.iter().filter(|member| member.name.starts_with("collector"));
         watch.until(|watch| {
@@ -116,12 +118,12 @@ impl Way<'_> {
             .members
             .iter()
             .map(|member| (member.name.to_owned(), self.runtime.block_on(skipped(&member.admin))));
-        Ok(Arrived { counts, leaks, lake_rows: 0, skipped: skipped.collect() })
+        Ok(DemoArrivals { counts, leaks, lake_rows: 0, skipped: skipped.collect() })
     }
 }
 
-impl Watch<'_> {
-    fn reached(&mut self, group: &str, scans: &[(&str, &Scan)]) -> Result<()> {
+impl DemoWatch<'_> {
+    fn reached(&mut self, group: &str, scans: &[(&str, &DemoTopicScan)]) -> Result<()> {
         self.until(|watch| {
             for (topic, scan) in scans {
                 if !watch.topics.reached(group, topic, scan)? {
@@ -201,7 +203,7 @@ impl Watch<'_> {
 }
 
 /// Counts a topic's dead letters by worker, and those that do not say why or where from.
-fn dead_letters(topics: &Topics, topic: &str, counts: &mut Counts) -> Result<()> {
+fn dead_letters(topics: &DemoTopicReader, topic: &str, counts: &mut DemoCounts) -> Result<()> {
     topics.scan(&format!("{topic}.dead-letter"), |message| {
         let header = |name: &str| {
             let headers = message.headers()?;
@@ -219,7 +221,12 @@ fn dead_letters(topics: &Topics, topic: &str, counts: &mut Counts) -> Result<()>
 }
 
 /// Scans a topic that analysts may read, and looks for raw tail numbers in every byte of it.
-fn searched(topics: &Topics, topic: &str, raw: &Tails, leaks: &mut BTreeMap<String, i64>) -> Result<Scan> {
+fn searched(
+    topics: &DemoTopicReader,
+    topic: &str,
+    raw: &RawTailNumbers,
+    leaks: &mut BTreeMap<String, i64>,
+) -> Result<DemoTopicScan> {
     let mut hits = 0;
     let scan = topics.scan(topic, |message: &BorrowedMessage<'_>| {
         hits += raw.found_in(message.key().unwrap_or_default())
@@ -244,14 +251,14 @@ async fn page_text(admin: &str, page: &str) -> Result<String> {
     Ok(reqwest::get(format!("http://{admin}/{page}")).await?.text().await?)
 }
 
-impl Arrived {
+impl DemoArrivals {
     /// Rows of the lake's tables, counted by SQL.
     pub(crate) fn set_lake_rows(&mut self, rows: i64) {
         self.lake_rows = rows;
     }
 
     /// One line per stage.
-    pub(crate) fn stages(&self, truth: &Truth, fleet: &Fleet) -> Vec<Stage> {
+    pub(crate) fn stages(&self, truth: &DemoTruth, fleet: &DemoFleet) -> Vec<DemoStage> {
         let counts = &self.counts;
         let raw = counts.flights + counts.aircraft;
         let served = truth.flights + truth.aircraft + i64::try_from(BROKEN).unwrap_or(0);
@@ -260,7 +267,7 @@ impl Arrived {
             let of = |member: &str| {
                 self.skipped.iter().filter(|(name, _)| name == member).map(|(_, count)| count).sum::<i64>()
             };
-            Stage {
+            DemoStage {
                 name: name.to_owned(),
                 taken,
                 out,

@@ -5,25 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluice_tests::Servers;
+use sluice_tests::TestServers;
 
-use crate::reading::Positions;
+use crate::reading::GroupPositionReader;
 
 /// How often it looks; the resolution of all recovery times.
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// By partition.
-pub(super) type At = BTreeMap<i32, i64>;
+pub(super) type ChaosOffsets = BTreeMap<i32, i64>;
 
 /// One fault and what came after it.
 #[derive(Debug, Clone)]
-pub(super) struct Blow {
+pub(super) struct ChaosBlow {
     /// What was done.
     pub(super) kind: &'static str,
     /// When.
     pub(super) hit: Instant,
     /// The groups whose progress it may stop, where they stood, and what was there to be done.
-    before: Vec<(usize, At, At)>,
+    before: Vec<(usize, ChaosOffsets, ChaosOffsets)>,
     /// Until any of those groups committed something again.
     pub(super) first_commit: Option<Duration>,
     /// Until every partition of every group that had work was committed beyond where it stood.
@@ -34,11 +34,11 @@ pub(super) struct Blow {
 
 /// What is known at a moment.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct ChaosObservations {
     /// Positions, by group.
-    pub(super) positions: Vec<At>,
+    pub(super) positions: Vec<ChaosOffsets>,
     /// Blows in their order.
-    pub(super) blows: Vec<Blow>,
+    pub(super) blows: Vec<ChaosBlow>,
     /// Workers that are looked at: name, process id.
     pub(super) pids: BTreeMap<String, u32>,
     /// Peak resident bytes and descriptors per worker's name, over all its lives.
@@ -46,19 +46,22 @@ pub(super) struct Seen {
 }
 
 /// The watcher's thread; ends when dropped.
-pub(super) struct Watch {
-    seen: Arc<Mutex<Seen>>,
+pub(super) struct ChaosWatch {
+    seen: Arc<Mutex<ChaosObservations>>,
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Watch {
+impl ChaosWatch {
     /// Watches groups, each in one topic.
-    pub(super) fn start(servers: &Servers, groups: &[(String, String)]) -> Self {
-        let seen = Arc::new(Mutex::new(Seen { positions: vec![At::new(); groups.len()], ..Seen::default() }));
+    pub(super) fn start(servers: &TestServers, groups: &[(String, String)]) -> Self {
+        let seen = Arc::new(Mutex::new(ChaosObservations {
+            positions: vec![ChaosOffsets::new(); groups.len()],
+            ..ChaosObservations::default()
+        }));
         let over = Arc::new(AtomicBool::new(false));
         let asked: Vec<_> =
-            groups.iter().map(|(group, topic)| Positions::new(servers, group, topic)).collect();
+            groups.iter().map(|(group, topic)| GroupPositionReader::new(servers, group, topic)).collect();
         let (shared, ended) = (Arc::clone(&seen), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
@@ -77,17 +80,23 @@ impl Watch {
     }
 
     /// What is known now.
-    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, ChaosObservations> {
         lock(&self.seen)
     }
 
     /// A fault happens now; `work` is, per group it may stop, how far there is something to do.
-    pub(super) fn blow(&self, kind: &'static str, work: Vec<(usize, At)>) {
+    pub(super) fn blow(&self, kind: &'static str, work: Vec<(usize, ChaosOffsets)>) {
         let mut seen = self.seen();
         let before =
             work.into_iter().map(|(group, ends)| (group, seen.positions[group].clone(), ends)).collect();
-        let blow =
-            Blow { kind, hit: Instant::now(), before, first_commit: None, all_moving: None, caught_up: None };
+        let blow = ChaosBlow {
+            kind,
+            hit: Instant::now(),
+            before,
+            first_commit: None,
+            all_moving: None,
+            caught_up: None,
+        };
         seen.blows.push(blow);
     }
 
@@ -97,7 +106,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for ChaosWatch {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -106,11 +115,11 @@ impl Drop for Watch {
     }
 }
 
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+fn lock(seen: &Mutex<ChaosObservations>) -> MutexGuard<'_, ChaosObservations> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Seen {
+impl ChaosObservations {
     fn look(&mut self) {
         for (name, pid) in &self.pids {
             let peak = self.peaks.entry(name.clone()).or_default();
@@ -124,11 +133,13 @@ impl Seen {
         let positions = &self.positions;
         for blow in &mut self.blows {
             let after = blow.hit.elapsed();
-            let moved = |(group, before, ends): &(usize, At, At), partition: &i32| {
-                let at = |of: &At| of.get(partition).copied().unwrap_or(0);
+            let moved = |(group, before, ends): &(usize, ChaosOffsets, ChaosOffsets), partition: &i32| {
+                let at = |of: &ChaosOffsets| of.get(partition).copied().unwrap_or(0);
                 at(&positions[*group]) > at(before) || at(before) >= at(ends)
             };
-            let any = |one: &(usize, At, At)| positions[one.0].iter().any(|(p, at)| one.1.get(p) < Some(at));
+            let any = |one: &(usize, ChaosOffsets, ChaosOffsets)| {
+                positions[one.0].iter().any(|(p, at)| one.1.get(p) < Some(at))
+            };
             if blow.first_commit.is_none() && blow.before.iter().any(any) {
                 blow.first_commit = Some(after);
             }
@@ -137,7 +148,7 @@ impl Seen {
             {
                 blow.all_moving = Some(after);
             }
-            let done = |(group, _, ends): &(usize, At, At)| {
+            let done = |(group, _, ends): &(usize, ChaosOffsets, ChaosOffsets)| {
                 ends.iter()
                     .all(|(partition, end)| positions[*group].get(partition).is_some_and(|at| at >= end))
             };

@@ -4,27 +4,27 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use axum::Router;
-use sluice_lease::Claims;
-use sluice_stack::Stack;
+use sluice_lease::JobClaims;
+use sluice_stack::ServerStack;
 
 use super::*;
 use crate::client::STALE;
-use crate::config::{Config, RawConfig};
-use crate::pagination::Ask;
-use crate::template::Values;
+use crate::config::{CollectorConfig, RawCollectorConfig};
+use crate::pagination::PageSelector;
+use crate::template::TemplateValues;
 
 /// Requests in any second.
 const LIMIT: u64 = 100;
 
 /// Counts arrivals: the most in any second so far, and all of them by second.
 #[derive(Default)]
-struct Count {
+struct ArrivalCounter {
     last: VecDeque<Instant>,
     most: usize,
     all: Vec<Instant>,
 }
 
-impl Count {
+impl ArrivalCounter {
     fn arrived(&mut self) {
         let now = Instant::now();
         self.last.push_back(now);
@@ -48,7 +48,7 @@ impl Count {
     }
 }
 
-async fn api(count: Arc<Mutex<Count>>) -> String {
+async fn api(count: Arc<Mutex<ArrivalCounter>>) -> String {
     let app = Router::new().fallback(move || {
         count.lock().unwrap().arrived();
         async { "{\"data\":[]}" }
@@ -59,7 +59,7 @@ async fn api(count: Arc<Mutex<Count>>) -> String {
     url
 }
 
-fn config(url: &str, job: &str, database: &str) -> Config {
+fn config(url: &str, job: &str, database: &str) -> CollectorConfig {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("url"), database).unwrap();
     let text = format!(
@@ -69,35 +69,35 @@ fn config(url: &str, job: &str, database: &str) -> Config {
          endpoints: [{{name: e, path: \"/{{id}}\", topic: t}}]\n",
         folder.path().display()
     );
-    let raw = sluice_runtime::config::parse::<RawConfig>(&text, "job");
-    raw.and_then(Config::check).unwrap_or_else(|errors| panic!("{errors}"))
+    let raw = sluice_runtime::config::parse::<RawCollectorConfig>(&text, "job");
+    raw.and_then(CollectorConfig::check).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// A replica that asks as fast as it may, until it is aborted or told to stop.
-async fn replica(config: Config, holder: String, url: String, stop: CancellationToken) {
-    let claims = Claims::connect(&url, &config.job, 2).await.unwrap();
+async fn replica(config: CollectorConfig, holder: String, url: String, stop: CancellationToken) {
+    let claims = JobClaims::connect(&url, &config.job, 2).await.unwrap();
     claims.migrate().await.unwrap();
-    let api = Arc::new(Api::new(&config).unwrap());
+    let api = Arc::new(ApiClient::new(&config).unwrap());
     let (config, budgets) = (Arc::new(config), claims.budgets(&holder));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let (api, config, stop) = (Arc::clone(&api), Arc::clone(&config), stop.clone());
         tasks.spawn(async move {
-            let values = Values { id: "x", since: None };
+            let values = TemplateValues { id: "x", since: None };
             while !stop.is_cancelled() {
-                let mut asking = api.asking(&config.endpoints[0], values, &Ask::Plain).unwrap();
+                let mut asking = api.asking(&config.endpoints[0], values, &PageSelector::Plain).unwrap();
                 let Ok(Some(mut answer)) = asking.answer(&stop).await else { return };
                 while answer.chunk().await.unwrap().is_some() {}
             }
         });
     }
-    let status = Status::new("collector", &["database"]);
+    let status = WorkerStatus::new("collector", &["database"]);
     keep(&api, &budgets, &status, &stop).await;
     while tasks.join_next().await.is_some() {}
 }
 
 async fn no_second_holds_more_than_the_limit(url: &str) {
-    let count = Arc::new(Mutex::new(Count::default()));
+    let count = Arc::new(Mutex::new(ArrivalCounter::default()));
     let base = api(Arc::clone(&count)).await;
     let stop = CancellationToken::new();
     let start = |nth: usize| {
@@ -135,7 +135,7 @@ async fn no_second_holds_more_than_the_limit(url: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_replicas_of_two_jobs_keep_one_limit() {
-    let stack = tokio::task::spawn_blocking(|| Stack::builder().mariadb().postgres().start()).await;
+    let stack = tokio::task::spawn_blocking(|| ServerStack::builder().mariadb().postgres().start()).await;
     let stack = stack.unwrap().expect("MariaDB and Postgres start");
     let [one, other] = [stack.mariadb_url(), stack.postgres_url()].map(no_second_holds_more_than_the_limit);
     tokio::join!(one, other);
@@ -143,12 +143,12 @@ async fn four_replicas_of_two_jobs_keep_one_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_api_tells_one_replica_holds_all_of_them() {
-    let stack = tokio::task::spawn_blocking(|| Stack::builder().postgres().start()).await;
+    let stack = tokio::task::spawn_blocking(|| ServerStack::builder().postgres().start()).await;
     let stack = stack.unwrap().expect("Postgres starts");
-    let claims = Claims::connect(stack.postgres_url(), "held", 2).await.unwrap();
+    let claims = JobClaims::connect(stack.postgres_url(), "held", 2).await.unwrap();
     claims.migrate().await.unwrap();
     let (one, other) = (claims.budgets("one"), claims.budgets("other"));
-    let ask = |refused| Request {
+    let ask = |refused| BudgetRequest {
         budget: "host h",
         total: 100,
         wanted: 100,
@@ -170,7 +170,7 @@ async fn what_the_api_tells_one_replica_holds_all_of_them() {
 
 /// What the API was asked, and when it said that nobody must come.
 #[derive(Default)]
-struct Strict {
+struct StrictApiLog {
     /// When each request was let go, by the clock of its replica (which is ours), and when it arrived.
     asked: Vec<(Instant, Instant)>,
     /// From when it was said, until when.
@@ -181,7 +181,7 @@ const CLOSED_FOR: Duration = Duration::from_millis(700);
 const OPEN_FOR: Duration = Duration::from_millis(600);
 const TIMES: usize = 6;
 
-impl Strict {
+impl StrictApiLog {
     /// Whether this request is told to go away.
     fn arrived(&mut self, sent: Instant) -> bool {
         let now = Instant::now();
@@ -196,10 +196,10 @@ impl Strict {
 }
 
 /// Asks as fast as it may; whoever is told to go away tells everybody.
-async fn asks(config: Config, holder: String, url: String, begun: Instant, stop: CancellationToken) {
-    let claims = Claims::connect(&url, &config.job, 3).await.unwrap();
+async fn asks(config: CollectorConfig, holder: String, url: String, begun: Instant, stop: CancellationToken) {
+    let claims = JobClaims::connect(&url, &config.job, 3).await.unwrap();
     claims.migrate().await.unwrap();
-    let (api, budgets) = (Arc::new(Api::new(&config).unwrap()), claims.budgets(&holder));
+    let (api, budgets) = (Arc::new(ApiClient::new(&config).unwrap()), claims.budgets(&holder));
     let (http, base) = (reqwest::Client::new(), config.api.base.clone());
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -220,13 +220,13 @@ async fn asks(config: Config, holder: String, url: String, begun: Instant, stop:
             }
         });
     }
-    let status = Status::new("collector", &["database"]);
+    let status = WorkerStatus::new("collector", &["database"]);
     keep(&api, &budgets, &status, &stop).await;
     while tasks.join_next().await.is_some() {}
 }
 
 async fn nobody_comes_before_the_time(url: &str) {
-    let (strict, begun) = (Arc::new(Mutex::new(Strict::default())), Instant::now());
+    let (strict, begun) = (Arc::new(Mutex::new(StrictApiLog::default())), Instant::now());
     let counts = Arc::clone(&strict);
     let app =
         Router::new().fallback(move |headers: axum::http::HeaderMap| {
@@ -247,7 +247,7 @@ async fn nobody_comes_before_the_time(url: &str) {
         })
         .collect();
     // Looks at the database all the time, to know when each hold was committed at the latest.
-    let watch = Claims::connect(url, "watch", 1).await.unwrap();
+    let watch = JobClaims::connect(url, "watch", 1).await.unwrap();
     watch.migrate().await.unwrap();
     let (watch, name) = (watch.budgets("watch"), format!("host {base}"));
     let mut looks: Vec<(Instant, Instant, bool)> = Vec::new();
@@ -288,7 +288,7 @@ async fn nobody_comes_before_the_time(url: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_replica_undercuts_what_another_was_told() {
-    let stack = tokio::task::spawn_blocking(|| Stack::builder().mariadb().postgres().start()).await;
+    let stack = tokio::task::spawn_blocking(|| ServerStack::builder().mariadb().postgres().start()).await;
     let stack = stack.unwrap().expect("MariaDB and Postgres start");
     let [one, other] = [stack.mariadb_url(), stack.postgres_url()].map(nobody_comes_before_the_time);
     tokio::join!(one, other);

@@ -6,49 +6,49 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderValue, LINK};
 use sluice_core::Fault;
-use sluice_runtime::metrics::{self, Progress};
+use sluice_runtime::metrics::{self, ProgressCounter};
 
 use crate::page::PageError;
 
 /// An answer whose body is still to come, decompressed.
-pub(crate) struct Answer {
+pub(crate) struct ApiAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     /// Sound `Retry-After`.
     pub(crate) asked: Option<Duration>,
-    source: Source,
+    source: AnswerSource,
     bytes: u64,
     limit: u64,
 }
 
-enum Source {
+enum AnswerSource {
     Network(reqwest::Response),
     /// Recorded earlier.
     Memory(Option<Bytes>),
 }
 
-impl Answer {
+impl ApiAnswer {
     pub(crate) fn new(response: reqwest::Response, asked: Option<Duration>, limit: u64) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, asked, source: Source::Network(response), bytes: 0, limit }
+        Self { status, headers, asked, source: AnswerSource::Network(response), bytes: 0, limit }
     }
 
     /// One that was recorded.
     pub(crate) fn recorded(status: u16, headers: HeaderMap, body: Bytes, limit: u64) -> Self {
-        Self { status, headers, asked: None, source: Source::Memory(Some(body)), bytes: 0, limit }
+        Self { status, headers, asked: None, source: AnswerSource::Memory(Some(body)), bytes: 0, limit }
     }
 
     /// The next piece of the body; never more of it in memory than that.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, AnswerTrouble> {
         let chunk = match &mut self.source {
-            Source::Network(response) => response.chunk().await.map_err(|error| away(&error))?,
-            Source::Memory(body) => body.take().filter(|body| !body.is_empty()),
+            AnswerSource::Network(response) => response.chunk().await.map_err(|error| away(&error))?,
+            AnswerSource::Memory(body) => body.take().filter(|body| !body.is_empty()),
         };
         let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         self.bytes += length;
-        metrics::progress(Progress::AnswerBytes, length);
+        metrics::progress(ProgressCounter::AnswerBytes, length);
         if self.bytes > self.limit {
-            return Err(Trouble::Hopeless(format!("a page of more than {} bytes", self.limit)));
+            return Err(AnswerTrouble::Hopeless(format!("a page of more than {} bytes", self.limit)));
         }
         Ok(chunk)
     }
@@ -84,19 +84,19 @@ impl Answer {
 }
 
 /// A neighbour that did not answer. The URL is left out: it holds the id.
-pub(super) fn away(error: &reqwest::Error) -> Trouble {
+pub(super) fn away(error: &reqwest::Error) -> AnswerTrouble {
     let what = match () {
         () if error.is_timeout() => "nothing came in time",
         () if error.is_connect() => "no connection",
         () if error.is_decode() => "a body that cannot be decompressed",
         () => "the answer broke off",
     };
-    Trouble::Passing { what: what.to_owned(), asked: None, outage: true }
+    AnswerTrouble::Passing { what: what.to_owned(), asked: None, outage: true }
 }
 
 /// What is wrong with one answer. Words for an operator; no values of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum AnswerTrouble {
     /// May be gone next time.
     Passing {
         what: String,
@@ -115,7 +115,7 @@ pub(crate) enum Trouble {
 
 /// Why a page did not come, after all retries.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum PageRefusal {
     /// We are stopping.
     Stopped,
     /// Give the id back and try after the pause.
@@ -126,7 +126,7 @@ pub(crate) enum Refusal {
     Fatal(Fault),
 }
 
-impl Trouble {
+impl AnswerTrouble {
     pub(crate) fn passing(what: impl Into<String>) -> Self {
         Self::Passing { what: what.into(), asked: None, outage: false }
     }
@@ -146,7 +146,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for AnswerTrouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passing { what, .. } | Self::Hopeless(what) => f.write_str(what),

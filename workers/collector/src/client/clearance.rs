@@ -24,14 +24,14 @@ pub(crate) const STALE: Duration = Duration::from_millis(100);
 
 /// Where requests wait for a look at the database; `budget.rs` looks.
 #[derive(Default)]
-pub(crate) struct Clearance {
+pub(crate) struct RequestClearance {
     /// Nobody shares the limits.
     alone: AtomicBool,
     waiting: Mutex<Vec<oneshot::Sender<Instant>>>,
     news: Notify,
 }
 
-impl Clearance {
+impl RequestClearance {
     /// When the look was begun that found nothing, or what it found is known to the process by now. `None`: nobody could
     /// look.
     pub(crate) async fn look(&self) -> Option<Instant> {

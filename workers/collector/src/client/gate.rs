@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::window::{ARRIVAL, Token, Window, tokens};
+use super::window::{ARRIVAL, RateToken, RateWindow, tokens};
 use crate::config::BudgetConfig;
 
 /// Gives tokens in the order in which they were asked for.
-pub(crate) struct Gate {
+pub(crate) struct RateGate {
     name: String,
     /// The whole limit.
     total: u32,
     span: Duration,
-    window: Mutex<Window>,
+    window: Mutex<RateWindow>,
     /// Tokens came back, or the lease changed.
     changed: Notify,
     /// Somebody waits and there is no lease to wait for.
@@ -27,15 +27,15 @@ pub(crate) struct Gate {
 }
 
 /// A token for one request. Dropped unsent it is back at once, otherwise some time after.
-pub(crate) struct Permit<'g> {
-    gate: &'g Gate,
-    token: Token,
+pub(crate) struct RatePermit<'g> {
+    gate: &'g RateGate,
+    token: RateToken,
     sent: bool,
 }
 
 /// What the replicas share out by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Demand {
+pub(crate) struct RateDemand {
     /// Tokens that could be used.
     pub(crate) wanted: u32,
     /// Tokens that cannot be given away yet.
@@ -44,14 +44,14 @@ pub(crate) struct Demand {
     pub(crate) refused: u32,
 }
 
-impl Gate {
+impl RateGate {
     pub(crate) fn new(config: &BudgetConfig) -> Self {
         let (total, span) = tokens(config.per_second);
         Self {
             name: config.name.clone(),
             total,
             span,
-            window: Mutex::new(Window::new(span)),
+            window: Mutex::new(RateWindow::new(span)),
             changed: Notify::new(),
             hungry: Notify::new(),
             turn: tokio::sync::Mutex::default(),
@@ -74,8 +74,8 @@ impl Gate {
     }
 
     /// Waits for a token.
-    pub(crate) async fn take(&self) -> Permit<'_> {
-        let _waiting = Waiting::new(&self.waiting);
+    pub(crate) async fn take(&self) -> RatePermit<'_> {
+        let _waiting = RateWaitGuard::new(&self.waiting);
         let _turn = self.turn.lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -84,7 +84,7 @@ impl Gate {
             let now = Instant::now();
             let taken = self.lock().take(now);
             match taken {
-                Ok(token) => return Permit { gate: self, token, sent: false },
+                Ok(token) => return RatePermit { gate: self, token, sent: false },
                 Err(Some(at)) => tokio::select! {
                     () = tokio::time::sleep_until(at) => {}
                     () = changed => {}
@@ -114,21 +114,21 @@ impl Gate {
     }
 
     /// What to ask the others for.
-    pub(crate) fn demand(&self) -> Demand {
+    pub(crate) fn demand(&self) -> RateDemand {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let mut window = self.lock();
         let out = window.out(Instant::now());
         let wanted = if waiting > 0 { self.total } else { (out + out / 4 + 1).min(self.total) };
         let held = out.max(window.capacity());
-        Demand { wanted, held, refused: self.refused.swap(0, Ordering::Relaxed) }
+        RateDemand { wanted, held, refused: self.refused.swap(0, Ordering::Relaxed) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Window> {
+    fn lock(&self) -> MutexGuard<'_, RateWindow> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Permit<'_> {
+impl RatePermit<'_> {
     /// The request is sent now. `false`: too much time has passed since the token was taken, it is not ours any more.
     pub(crate) fn send(&mut self, now: Instant) -> bool {
         self.sent = self.gate.lock().sent(self.token, now);
@@ -136,7 +136,7 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for RatePermit<'_> {
     fn drop(&mut self) {
         {
             let mut window = self.gate.lock();
@@ -149,16 +149,16 @@ impl Drop for Permit<'_> {
     }
 }
 
-struct Waiting<'c>(&'c AtomicU32);
+struct RateWaitGuard<'c>(&'c AtomicU32);
 
-impl<'c> Waiting<'c> {
+impl<'c> RateWaitGuard<'c> {
     fn new(count: &'c AtomicU32) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for RateWaitGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -169,8 +169,8 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    fn gate(per_second: f64) -> Arc<Gate> {
-        Arc::new(Gate::new(&BudgetConfig { name: "host h".into(), per_second }))
+    fn gate(per_second: f64) -> Arc<RateGate> {
+        Arc::new(RateGate::new(&BudgetConfig { name: "host h".into(), per_second }))
     }
 
     #[tokio::test]
@@ -188,7 +188,7 @@ mod tests {
         }
         gate.hungry().await;
         assert!(order.lock().unwrap().is_empty());
-        assert_eq!(gate.demand(), Demand { wanted: 100, held: 0, refused: 0 });
+        assert_eq!(gate.demand(), RateDemand { wanted: 100, held: 0, refused: 0 });
         gate.lease(50, None);
         while tasks.join_next().await.is_some() {}
         assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);

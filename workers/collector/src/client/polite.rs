@@ -8,9 +8,9 @@ use std::time::Duration;
 use sluice_core::Backoff;
 use tokio::time::Instant;
 
-use super::clearance::{Clearance, STALE};
-use super::gate::{Gate, Permit};
-use crate::config::{BudgetConfig, RawScope, RetryConfig};
+use super::clearance::{RequestClearance, STALE};
+use super::gate::{RateGate, RatePermit};
+use crate::config::{BudgetConfig, RawHoldScope, RetryConfig};
 
 /// Page requests in a row that found no API; then it is away for everyone.
 const AWAY: u32 = 20;
@@ -18,9 +18,9 @@ const AWAY: u32 = 20;
 const BUDGET: (f64, f64) = (20.0, 200.0);
 
 /// The process's manners.
-pub(crate) struct Politeness {
-    gates: Vec<Arc<Gate>>,
-    clearance: Clearance,
+pub(crate) struct ApiPoliteness {
+    gates: Vec<Arc<RateGate>>,
+    clearance: RequestClearance,
     not_before: Mutex<Option<Instant>>,
     /// How far in time others have not been told to hold back.
     untold: Mutex<Option<Instant>>,
@@ -30,21 +30,21 @@ pub(crate) struct Politeness {
     attempts: u32,
     backoff: Backoff,
     longest_wait: Duration,
-    scope: RawScope,
+    scope: RawHoldScope,
 }
 
 /// Leave to send one request now.
-pub(crate) struct Leave<'p> {
-    _permits: Vec<Permit<'p>>,
+pub(crate) struct RequestPermission<'p> {
+    _permits: Vec<RatePermit<'p>>,
     /// When it was given.
     pub(crate) at: Instant,
 }
 
-impl Politeness {
+impl ApiPoliteness {
     pub(crate) fn new(budgets: &[BudgetConfig], retry: &RetryConfig) -> Self {
         Self {
-            gates: budgets.iter().map(|budget| Arc::new(Gate::new(budget))).collect(),
-            clearance: Clearance::default(),
+            gates: budgets.iter().map(|budget| Arc::new(RateGate::new(budget))).collect(),
+            clearance: RequestClearance::default(),
             not_before: Mutex::new(None),
             untold: Mutex::new(None),
             budget: Mutex::new(BUDGET.0),
@@ -59,7 +59,7 @@ impl Politeness {
 
     /// Waits until a request may be sent, which must then be at once. What comes back is held until its answer begins. An
     /// error says how long everybody has been asked to wait, if that is longer than ids are held for.
-    pub(crate) async fn permit(&self) -> Result<Leave<'_>, Duration> {
+    pub(crate) async fn permit(&self) -> Result<RequestPermission<'_>, Duration> {
         loop {
             if let Some(until) = self.held_until() {
                 let wait = until.saturating_duration_since(Instant::now());
@@ -79,7 +79,7 @@ impl Politeness {
     }
 
     /// The last look before a request; `None`: everybody has been asked to wait meanwhile, or it took too long.
-    async fn cleared<'p>(&self, mut permits: Vec<Permit<'p>>) -> Option<Leave<'p>> {
+    async fn cleared<'p>(&self, mut permits: Vec<RatePermit<'p>>) -> Option<RequestPermission<'p>> {
         loop {
             // A process without limits shares nothing with others.
             let looked = match permits.is_empty() {
@@ -92,18 +92,18 @@ impl Politeness {
             }
             if looked.is_some_and(|looked| now.saturating_duration_since(looked) < STALE) {
                 let ours = permits.iter_mut().all(|permit| permit.send(now));
-                return ours.then_some(Leave { _permits: permits, at: now });
+                return ours.then_some(RequestPermission { _permits: permits, at: now });
             }
         }
     }
 
     /// Who looks at the database for requests.
-    pub(crate) const fn clearance(&self) -> &Clearance {
+    pub(crate) const fn clearance(&self) -> &RequestClearance {
         &self.clearance
     }
 
     /// The limits, for whoever shares them out.
-    pub(crate) fn gates(&self) -> &[Arc<Gate>] {
+    pub(crate) fn gates(&self) -> &[Arc<RateGate>] {
         &self.gates
     }
 
@@ -178,7 +178,7 @@ impl Politeness {
         self.longest_wait
     }
 
-    pub(crate) const fn scope(&self) -> RawScope {
+    pub(crate) const fn scope(&self) -> RawHoldScope {
         self.scope
     }
 
@@ -191,17 +191,17 @@ impl Politeness {
 mod tests {
     use super::*;
 
-    fn politeness(budget: f64) -> Politeness {
+    fn politeness(budget: f64) -> ApiPoliteness {
         let retry = RetryConfig {
             attempts: 3,
             backoff: Backoff::default(),
             longest_wait: Duration::from_secs(60),
-            scope: RawScope::Host,
+            scope: RawHoldScope::Host,
             budget,
             max_pages: 10,
         };
         let budgets = [BudgetConfig { name: "host h".into(), per_second: 50.0 }];
-        let polite = Politeness::new(&budgets, &retry);
+        let polite = ApiPoliteness::new(&budgets, &retry);
         polite.alone();
         polite
     }

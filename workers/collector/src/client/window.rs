@@ -26,7 +26,7 @@ const SLACK: Duration = Duration::from_millis(10);
 
 /// Tokens of one limit in one process.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct RateWindow {
     /// How long a token is out.
     span: Duration,
     /// How many may be out.
@@ -44,10 +44,10 @@ pub(crate) struct Window {
 
 /// A token that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Token(u64);
+pub(crate) struct RateToken(u64);
 
-impl Window {
-    /// With no token to give; see [`Window::lease`].
+impl RateWindow {
+    /// With no token to give; see [`RateWindow::lease`].
     pub(crate) fn new(span: Duration) -> Self {
         let (sent, back) = (VecDeque::new(), Vec::new());
         Self { span, capacity: 0, until: None, sent, back, next: None, number: 0 }
@@ -70,7 +70,7 @@ impl Window {
     }
 
     /// Takes a token, or says when to ask again; `None`: when the lease is changed.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<Token, Option<Instant>> {
+    pub(crate) fn take(&mut self, now: Instant) -> Result<RateToken, Option<Instant>> {
         if self.until.is_some_and(|until| now >= until) {
             return Err(None);
         }
@@ -91,11 +91,11 @@ impl Window {
         self.next = Some(next + step);
         self.number += 1;
         self.sent.push_back((self.number, now));
-        Ok(Token(self.number))
+        Ok(RateToken(self.number))
     }
 
     /// The token's request is sent only now. `false`: the token is not ours any more.
-    pub(crate) fn sent(&mut self, token: Token, now: Instant) -> bool {
+    pub(crate) fn sent(&mut self, token: RateToken, now: Instant) -> bool {
         self.collect(now);
         let passed = self.until.is_some_and(|until| now >= until);
         match self.sent.iter().position(|(number, _)| *number == token.0) {
@@ -109,12 +109,12 @@ impl Window {
     }
 
     /// Nothing was sent on the token: it is back at once.
-    pub(crate) fn unused(&mut self, token: Token) {
+    pub(crate) fn unused(&mut self, token: RateToken) {
         self.sent.retain(|(number, _)| *number != token.0);
     }
 
     /// The token's request was answered, or failed.
-    pub(crate) fn answered(&mut self, token: Token, now: Instant) {
+    pub(crate) fn answered(&mut self, token: RateToken, now: Instant) {
         if let Some(at) = self.sent.iter().position(|(number, _)| *number == token.0) {
             let taken = self.sent.remove(at).map_or(now, |(_, taken)| taken);
             self.back.push(now.min(taken + ARRIVAL) + self.span);
@@ -147,10 +147,10 @@ mod tests {
     /// arrivals in any second, and all of them.
     fn run(capacity: u32, seconds: u64, mut delay: impl FnMut(u64) -> (u64, u64)) -> (usize, usize) {
         let start = Instant::now();
-        let mut window = Window::new(Duration::from_secs(1));
+        let mut window = RateWindow::new(Duration::from_secs(1));
         window.lease(capacity, None);
         let mut arrivals: Vec<u64> = Vec::new();
-        let mut open: Vec<(u64, Token)> = Vec::new();
+        let mut open: Vec<(u64, RateToken)> = Vec::new();
         for tick in 0..seconds * 1_000 {
             let now = start + Duration::from_millis(tick);
             open.retain(|(at, token)| {
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn without_a_lease_nothing_is_given() {
         let now = Instant::now();
-        let mut window = Window::new(Duration::from_secs(1));
+        let mut window = RateWindow::new(Duration::from_secs(1));
         assert_eq!(window.take(now), Err(None));
         window.lease(1, Some(now + Duration::from_secs(1)));
         let token = window.take(now).unwrap();
@@ -214,7 +214,7 @@ mod tests {
     fn a_token_counts_from_when_its_request_is_sent() {
         let now = Instant::now();
         let at = |millis| now + Duration::from_millis(millis);
-        let mut window = Window::new(Duration::from_secs(1));
+        let mut window = RateWindow::new(Duration::from_secs(1));
         window.lease(2, Some(at(3_000)));
         let (one, other) = (window.take(now).unwrap(), window.take(at(500)).unwrap());
         assert!(window.sent(one, at(600)));

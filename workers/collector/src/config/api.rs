@@ -7,7 +7,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use sluice_runtime::config::ConfigErrors;
 
 use super::merge;
-use super::raw::{RawApi, RawAuth, RawEncoding, RawHmac, RawOauth2};
+use super::raw::{RawApi, RawAuth, RawHmacSignature, RawOauthClient, RawSignatureFormat};
 
 /// Places that a text to be signed may have.
 pub(crate) const SIGNED: [&str; 5] = ["method", "path", "query", "timestamp", "body_sha256"];
@@ -48,7 +48,7 @@ pub(crate) struct HmacConfig {
     pub(crate) header: HeaderName,
     pub(crate) prefix: String,
     pub(crate) timestamp_header: HeaderName,
-    pub(crate) encoding: RawEncoding,
+    pub(crate) encoding: RawSignatureFormat,
 }
 
 pub(super) fn check(raw: &RawApi, errors: &mut ConfigErrors) -> Option<ApiConfig> {
@@ -137,7 +137,7 @@ fn auth(raw: Option<&RawAuth>, errors: &mut ConfigErrors) -> Option<AuthConfig> 
     }
 }
 
-fn oauth2(raw: &RawOauth2, errors: &mut ConfigErrors) -> Option<OauthConfig> {
+fn oauth2(raw: &RawOauthClient, errors: &mut ConfigErrors) -> Option<OauthConfig> {
     let token_url = url("api.auth.oauth2.token_url", &raw.token_url, errors);
     let secret = merge(raw.client_secret.reveal("api.auth.oauth2.client_secret"), errors)?;
     let mut client = HeaderValue::from_str(&crate::auth::basic(&raw.client_id, &secret)).ok()?;
@@ -145,7 +145,7 @@ fn oauth2(raw: &RawOauth2, errors: &mut ConfigErrors) -> Option<OauthConfig> {
     Some(OauthConfig { token_url: token_url?, client, scope: raw.scope.clone() })
 }
 
-fn hmac(raw: &RawHmac, errors: &mut ConfigErrors) -> Option<HmacConfig> {
+fn hmac(raw: &RawHmacSignature, errors: &mut ConfigErrors) -> Option<HmacConfig> {
     let header_name = header("api.auth.hmac.header", &raw.header, errors);
     let timestamp_header = header("api.auth.hmac.timestamp_header", &raw.timestamp_header, errors);
     let mut rest = raw.sign.as_str();

@@ -6,28 +6,28 @@ use reqwest::header::HeaderName;
 use serde_json::Value;
 use sluice_runtime::config::ConfigErrors;
 
-use super::raw::{RawEndpoint, RawMethod, RawOnStatus};
-use crate::page::{PathError, Paths};
-use crate::pagination::{Pagination, Place};
-use crate::process::Look;
-use crate::request::{Body, RequestTemplate};
-use crate::template::Template;
+use super::raw::{RawEndpoint, RawMethod, RawStatusRule};
+use crate::page::{PagePaths, PathError};
+use crate::pagination::{EndpointPagination, TokenPlace};
+use crate::process::PageReaderSettings;
+use crate::request::{BodyTemplate, RequestTemplate};
+use crate::template::TextTemplate;
 
 /// One resource that is asked for every id.
-pub(crate) struct Endpoint {
+pub(crate) struct ApiEndpoint {
     pub(crate) name: String,
     pub(crate) request: RequestTemplate,
-    pub(crate) pagination: Pagination,
-    pub(crate) look: Look,
+    pub(crate) pagination: EndpointPagination,
+    pub(crate) look: PageReaderSettings,
     /// The last of the values that are looked for is the total.
     pub(crate) says_total: bool,
     /// `{since}` of an id's first run.
     pub(crate) start: Option<String>,
     pub(crate) topic: String,
-    pub(crate) on_status: BTreeMap<u16, RawOnStatus>,
+    pub(crate) on_status: BTreeMap<u16, RawStatusRule>,
 }
 
-pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigErrors) -> Vec<Endpoint> {
+pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigErrors) -> Vec<ApiEndpoint> {
     if raw.is_empty() {
         errors.add("endpoints", "is empty", Some("a job asks at least one endpoint per id".into()));
     }
@@ -39,11 +39,11 @@ pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigE
             errors.add(at("name"), "is taken by an earlier endpoint", None);
         }
         super::name(&at("topic"), &endpoint.topic, errors);
-        let pagination = Pagination::new(&endpoint.pagination);
+        let pagination = EndpointPagination::new(&endpoint.pagination);
         let request = request(endpoint, &pagination, &at, errors);
         let mut wanted = pagination.wanted();
         wanted.extend(endpoint.total_at.as_deref());
-        let paths = match Paths::compile(&endpoint.record_path, &wanted) {
+        let paths = match PagePaths::compile(&endpoint.record_path, &wanted) {
             Ok(paths) => Some(paths),
             Err(PathError { path, why }) => {
                 errors.add(at("record_path"), format!("`{path}` {why}"), None);
@@ -64,8 +64,12 @@ pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigE
             }
         }
         if let (Some(request), Some(paths)) = (request, paths) {
-            let look = Look { paths, max_record, incremental: incremental.map(|rule| rule.at.clone()) };
-            sound.push(Endpoint {
+            let look = PageReaderSettings {
+                paths,
+                max_record,
+                incremental: incremental.map(|rule| rule.at.clone()),
+            };
+            sound.push(ApiEndpoint {
                 name: endpoint.name.clone(),
                 request,
                 pagination,
@@ -82,11 +86,11 @@ pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigE
 
 fn request(
     raw: &RawEndpoint,
-    pagination: &Pagination,
+    pagination: &EndpointPagination,
     at: &dyn Fn(&str) -> String,
     errors: &mut ConfigErrors,
 ) -> Option<RequestTemplate> {
-    let path = match Template::path(&raw.path) {
+    let path = match TextTemplate::path(&raw.path) {
         Ok(path) => Some(path),
         Err(error) => {
             errors.add(at("path"), error.to_string(), Some("/v1/things/{id}/parts".into()));
@@ -96,7 +100,7 @@ fn request(
     let texts = |key: &str, texts: &BTreeMap<String, String>, errors: &mut ConfigErrors| {
         let mut sound = Vec::new();
         for (name, text) in texts {
-            match Template::text(text) {
+            match TextTemplate::text(text) {
                 Ok(template) => sound.push((name.clone(), template)),
                 Err(error) => errors.add(at(&format!("{key}.{name}")), error.to_string(), None),
             }
@@ -119,7 +123,7 @@ fn request(
         (RawMethod::Get, None) => None,
         (RawMethod::Post, body) => {
             let empty = Value::Object(serde_json::Map::new());
-            match Body::parse(body.as_ref().unwrap_or(&empty), "body") {
+            match BodyTemplate::parse(body.as_ref().unwrap_or(&empty), "body") {
                 Ok(body) => Some(body),
                 Err((place, why)) => {
                     errors.add(at(&place), why, None);
@@ -129,11 +133,11 @@ fn request(
         }
     };
     match pagination.place() {
-        Some(Place::Field(_)) if raw.method == RawMethod::Get => {
+        Some(TokenPlace::Field(_)) if raw.method == RawMethod::Get => {
             let hint = "method: post, or a query `parameter` instead of a `field`".to_owned();
             errors.add(at("pagination.field"), "needs a body", Some(hint));
         }
-        Some(Place::Header(name)) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
+        Some(TokenPlace::Header(name)) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
             errors.add(at("pagination.to_header"), "is not a header name", None);
         }
         _ => {}

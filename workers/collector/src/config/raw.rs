@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_runtime::config::{AdminSection, KafkaSection, RegistrySection, Secret, Size};
+use sluice_runtime::config::{AdminSection, KafkaSection, MemorySize, RegistrySection, SecretReference};
 
-pub use auth::{RawAuth, RawBasic, RawEncoding, RawHmac, RawKeyHeader, RawOauth2};
+pub use auth::{RawAuth, RawBasicAuth, RawHmacSignature, RawKeyHeader, RawOauthClient, RawSignatureFormat};
 
 /// A collector job.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RawConfig {
+pub struct RawCollectorConfig {
     /// Name of the job: part of its claims' rows and of its checkpoint topic. All replicas of a job share it.
     pub job: String,
     /// Prefix of the transactional ids.
@@ -25,7 +25,7 @@ pub struct RawConfig {
     /// `transactional` (each page once for read_committed readers) or `idempotent` (a page twice at most where a process
     /// was stopped while it sent it, if the worker may read its topics; otherwise one of each id in work per crash).
     #[serde(default)]
-    pub mode: RawMode,
+    pub mode: RawPublishMode,
     /// Kafka.
     pub kafka: KafkaSection,
     /// The schema registry.
@@ -37,7 +37,7 @@ pub struct RawConfig {
     pub admin: AdminSection,
     /// Memory of this process, from which buffers are derived.
     #[serde(default = "memory")]
-    pub memory: Size,
+    pub memory: MemorySize,
     /// The table of ids.
     pub database: RawDatabase,
     /// The API.
@@ -55,7 +55,7 @@ pub struct RawConfig {
 /// How pages get to Kafka.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RawMode {
+pub enum RawPublishMode {
     /// Page and checkpoint in one Kafka transaction.
     #[default]
     Transactional,
@@ -68,7 +68,7 @@ pub enum RawMode {
 #[serde(deny_unknown_fields)]
 pub struct RawDatabase {
     /// `mysql://`, `mariadb://` or `postgres://` URL, by reference: {env: NAME} or {file: path}.
-    pub url: Secret,
+    pub url: SecretReference,
     /// Table (or schema.table) of the ids.
     pub table: String,
     /// Its id column.
@@ -126,10 +126,10 @@ pub struct RawApi {
     pub longest_answer_seconds: u64,
     /// Largest page after decompression. Pages are read as they arrive: this costs no memory.
     #[serde(default = "max_page")]
-    pub max_page: Size,
+    pub max_page: MemorySize,
     /// Largest record, in bytes of JSON, that is kept in memory; a larger one becomes a dead letter without its bytes.
     #[serde(default = "max_record")]
-    pub max_record: Size,
+    pub max_record: MemorySize,
 }
 
 /// One resource that is asked for every id.
@@ -164,18 +164,18 @@ pub struct RawEndpoint {
     pub record_path: String,
     /// Ask only for what is new since an id's last complete run.
     #[serde(default)]
-    pub incremental: Option<RawIncremental>,
+    pub incremental: Option<RawIncrementalField>,
     /// Topic of the contract that the records follow.
     pub topic: String,
     /// What an HTTP status means here: none (no records, go on), dead (the id is dead), retry.
     #[serde(default)]
-    pub on_status: BTreeMap<String, RawOnStatus>,
+    pub on_status: BTreeMap<String, RawStatusRule>,
 }
 
 /// Goes by a value that grows from record to record: a time of change, a number.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RawIncremental {
+pub struct RawIncrementalField {
     /// Where it stands in a record: `updated_at`
     pub at: String,
     /// What `{since}` is in an id's first run; left out, parameters that need it are left out too.
@@ -274,7 +274,7 @@ pub enum RawPagination {
 /// What an HTTP status means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RawOnStatus {
+pub enum RawStatusRule {
     /// No records; the endpoint is complete for this id.
     None,
     /// The id is dead.
@@ -295,7 +295,7 @@ pub struct RawLimits {
     /// Ids that are worked on at once.
     pub concurrency: usize,
     /// Whom a Retry-After holds back: every request of this process (host), or only the one that was told.
-    pub retry_after: RawScope,
+    pub retry_after: RawHoldScope,
     /// Pages of one endpoint and id at most; more is taken for an API that never ends.
     pub max_pages: u64,
 }
@@ -313,7 +313,7 @@ pub struct RawKeyLimit {
 /// Whom a Retry-After holds back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RawScope {
+pub enum RawHoldScope {
     /// Every request of this process, and of all that share its limit.
     #[default]
     Host,
@@ -343,7 +343,7 @@ impl Default for RawLimits {
             requests_per_second: None,
             key: None,
             concurrency: 32,
-            retry_after: RawScope::default(),
+            retry_after: RawHoldScope::default(),
             max_pages: 100_000,
         }
     }
@@ -355,8 +355,8 @@ impl Default for RawRetry {
     }
 }
 
-fn memory() -> Size {
-    Size::mib(64)
+fn memory() -> MemorySize {
+    MemorySize::mib(64)
 }
 
 const fn claim() -> u32 {
@@ -391,12 +391,12 @@ const fn longest_answer_seconds() -> u64 {
     1_800
 }
 
-fn max_page() -> Size {
-    Size::mib(2 << 10)
+fn max_page() -> MemorySize {
+    MemorySize::mib(2 << 10)
 }
 
-fn max_record() -> Size {
-    Size::mib(1)
+fn max_record() -> MemorySize {
+    MemorySize::mib(1)
 }
 
 const fn one() -> u64 {

@@ -2,9 +2,9 @@
 
 use serde::de::IgnoredAny;
 
-use super::kept::{Kept, is_delimiter, token};
+use super::kept::{PageValueScanner, is_delimiter, token};
 use super::paths::PathSet;
-use super::{PageError, Paths};
+use super::{PageError, PagePaths};
 
 /// Levels around the records; their own depth does not count.
 const MAX_DEPTH: usize = 64;
@@ -15,7 +15,7 @@ const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
 /// What is cut out of a page.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Cut<'a> {
+pub(crate) enum PageElement<'a> {
     /// One element's bytes. Brackets and strings close; the rest is for the taker to check.
     Record(&'a [u8]),
     /// An element longer than the limit, with its length in bytes; nothing of it was kept.
@@ -24,12 +24,12 @@ pub(crate) enum Cut<'a> {
 
 /// Cuts records out of one page after another.
 #[derive(Debug)]
-pub(crate) struct Cutter {
-    paths: Paths,
+pub(crate) struct PageCutter {
+    paths: PagePaths,
     max_record: usize,
-    stack: Vec<Level>,
-    expect: Expect,
-    within: Within,
+    stack: Vec<EnvelopeLevel>,
+    expect: EnvelopeExpectation,
+    within: OpenJsonToken,
     /// What of a key, scalar, wanted value or record lies in earlier chunks.
     carry: Vec<u8>,
     /// Paths that were met.
@@ -42,7 +42,7 @@ pub(crate) struct Cutter {
 
 /// An object or array around the records.
 #[derive(Debug, Clone, Copy)]
-enum Level {
+enum EnvelopeLevel {
     /// With the paths that lead on through it.
     Object(PathSet),
     Array,
@@ -51,20 +51,20 @@ enum Level {
 
 /// What the grammar allows next, between tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expect {
-    Value(Role),
+enum EnvelopeExpectation {
+    Value(PageValueRole),
     /// A first element, or the array's end.
-    ValueOrEnd(Role),
+    ValueOrEnd(PageValueRole),
     Key,
     KeyOrEnd,
-    Colon(Role),
+    Colon(PageValueRole),
     CommaOrEnd,
     End,
 }
 
 /// What the next value is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum PageValueRole {
     Skip,
     /// On the way to these paths.
     Way(PathSet),
@@ -76,7 +76,7 @@ enum Role {
 
 /// The token that the last chunk ended in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Within {
+enum OpenJsonToken {
     Nothing,
     /// A key: are there escapes in it, and is the next byte escaped?
     Key {
@@ -90,18 +90,18 @@ enum Within {
     /// A number or literal that nobody wants.
     Scalar,
     /// A value that is kept.
-    Kept(Role, Kept),
+    Kept(PageValueRole, PageValueScanner),
 }
 
-impl Cutter {
+impl PageCutter {
     /// `max_record` in bytes of JSON.
-    pub(crate) fn new(paths: &Paths, max_record: usize) -> Self {
+    pub(crate) fn new(paths: &PagePaths, max_record: usize) -> Self {
         let mut cutter = Self {
             paths: paths.clone(),
             max_record,
             stack: Vec::new(),
-            expect: Expect::End,
-            within: Within::Nothing,
+            expect: EnvelopeExpectation::End,
+            within: OpenJsonToken::Nothing,
             carry: Vec::new(),
             found: 0,
             values: Vec::new(),
@@ -112,9 +112,9 @@ impl Cutter {
         cutter
     }
 
-    /// A cutter for [`Cutter::pick`].
+    /// A cutter for [`PageCutter::pick`].
     pub(crate) fn picker(path: &str) -> Self {
-        Self::new(&Paths::only(path), 0)
+        Self::new(&PagePaths::only(path), 0)
     }
 
     /// The value that stands in one record at the picker's path.
@@ -127,9 +127,13 @@ impl Cutter {
     /// Forgets the page it was in.
     pub(crate) fn restart(&mut self) {
         self.stack.clear();
-        let role = if self.paths.at_root() { Role::Records } else { Role::Way(self.paths.every()) };
-        self.expect = Expect::Value(role);
-        self.within = Within::Nothing;
+        let role = if self.paths.at_root() {
+            PageValueRole::Records
+        } else {
+            PageValueRole::Way(self.paths.every())
+        };
+        self.expect = EnvelopeExpectation::Value(role);
+        self.within = OpenJsonToken::Nothing;
         self.carry.clear();
         // One giant record must not hold its memory for good.
         self.carry.shrink_to(MAX_TOKEN);
@@ -151,17 +155,17 @@ impl Cutter {
     pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
-        mut take: impl FnMut(Cut<'_>) -> Result<(), PageError>,
+        mut take: impl FnMut(PageElement<'_>) -> Result<(), PageError>,
     ) -> Result<(), PageError> {
         self.check_text(chunk)?;
         let mut rest = chunk;
         while !rest.is_empty() {
             let used = match self.within {
-                Within::Nothing => self.between(rest)?,
-                Within::Key { escapes, escaped } => self.key(rest, escapes, escaped)?,
-                Within::Text { escaped } => self.text(rest, escaped),
-                Within::Scalar => self.scalar(rest)?,
-                Within::Kept(role, kept) => self.kept(rest, role, kept, &mut take)?,
+                OpenJsonToken::Nothing => self.between(rest)?,
+                OpenJsonToken::Key { escapes, escaped } => self.key(rest, escapes, escaped)?,
+                OpenJsonToken::Text { escaped } => self.text(rest, escaped),
+                OpenJsonToken::Scalar => self.scalar(rest)?,
+                OpenJsonToken::Kept(role, kept) => self.kept(rest, role, kept, &mut take)?,
             };
             self.offset += used as u64;
             rest = rest.get(used..).unwrap_or_default();
@@ -174,7 +178,10 @@ impl Cutter {
     /// # Errors
     /// [`PageError::Truncated`], [`PageError::Missing`].
     pub(crate) fn finish(&mut self) -> Result<Vec<Option<String>>, PageError> {
-        if self.expect != Expect::End || self.within != Within::Nothing || !self.partial.is_empty() {
+        if self.expect != EnvelopeExpectation::End
+            || self.within != OpenJsonToken::Nothing
+            || !self.partial.is_empty()
+        {
             return Err(PageError::Truncated(self.offset));
         }
         match self.found & 1 {
@@ -218,62 +225,76 @@ impl Cutter {
         let Some(used) = bytes.iter().position(|byte| !blank(byte)) else { return Ok(bytes.len()) };
         let byte = bytes[used];
         match (self.expect, byte) {
-            (Expect::ValueOrEnd(_), b']') | (Expect::KeyOrEnd, b'}') => self.close(byte, used)?,
-            (Expect::Value(role) | Expect::ValueOrEnd(role), _) => {
+            (EnvelopeExpectation::ValueOrEnd(_), b']') | (EnvelopeExpectation::KeyOrEnd, b'}') => {
+                self.close(byte, used)?
+            }
+            (EnvelopeExpectation::Value(role) | EnvelopeExpectation::ValueOrEnd(role), _) => {
                 let at = self.offset + used as u64;
                 if self.stack.is_empty() && at < 3 && BOM.get(at as usize) == Some(&byte) {
                     return Ok(used + 1);
                 }
                 return self.begin(role, byte).map(|first| used + first);
             }
-            (Expect::Key | Expect::KeyOrEnd, b'"') => {
+            (EnvelopeExpectation::Key | EnvelopeExpectation::KeyOrEnd, b'"') => {
                 self.carry.clear();
-                self.within = Within::Key { escapes: false, escaped: false };
+                self.within = OpenJsonToken::Key { escapes: false, escaped: false };
             }
-            (Expect::Colon(role), b':') => self.expect = Expect::Value(role),
-            (Expect::CommaOrEnd, b',') => {
+            (EnvelopeExpectation::Colon(role), b':') => self.expect = EnvelopeExpectation::Value(role),
+            (EnvelopeExpectation::CommaOrEnd, b',') => {
                 self.expect = match self.stack.last() {
-                    Some(Level::Object(_)) => Expect::Key,
-                    Some(Level::Array) => Expect::Value(Role::Skip),
-                    Some(Level::Records) => Expect::Value(Role::Record),
+                    Some(EnvelopeLevel::Object(_)) => EnvelopeExpectation::Key,
+                    Some(EnvelopeLevel::Array) => EnvelopeExpectation::Value(PageValueRole::Skip),
+                    Some(EnvelopeLevel::Records) => EnvelopeExpectation::Value(PageValueRole::Record),
                     None => return Err(self.not_json(used)),
                 };
             }
-            (Expect::CommaOrEnd, b']' | b'}') => self.close(byte, used)?,
+            (EnvelopeExpectation::CommaOrEnd, b']' | b'}') => self.close(byte, used)?,
             _ => return Err(self.not_json(used)),
         }
         Ok(used + 1)
     }
 
     /// A value begins; answers whether its first byte is used up.
-    fn begin(&mut self, role: Role, byte: u8) -> Result<usize, PageError> {
+    fn begin(&mut self, role: PageValueRole, byte: u8) -> Result<usize, PageError> {
         let null = byte == b'n';
         match role {
-            Role::Records => match byte {
-                b'[' => return self.open(Level::Records, Expect::ValueOrEnd(Role::Record), 1),
-                b'{' => return Ok(self.keep(Role::Record)),
+            PageValueRole::Records => match byte {
+                b'[' => {
+                    return self.open(
+                        EnvelopeLevel::Records,
+                        EnvelopeExpectation::ValueOrEnd(PageValueRole::Record),
+                        1,
+                    );
+                }
+                b'{' => return Ok(self.keep(PageValueRole::Record)),
                 b'n' => {}
                 // Not even the beginning of JSON says more than "not records".
                 _ if self.stack.is_empty() => return Err(self.not_json(0)),
                 _ => return Err(PageError::NotRecords(self.paths.text(0))),
             },
-            Role::Record => return Ok(self.keep(role)),
-            Role::Wanted(nth) => match byte {
+            PageValueRole::Record => return Ok(self.keep(role)),
+            PageValueRole::Wanted(nth) => match byte {
                 b'[' | b'{' => return Err(PageError::NotToken(self.paths.text(nth))),
                 _ => return Ok(self.keep(role)),
             },
-            Role::Way(open) => match byte {
-                b'{' => return self.open(Level::Object(open), Expect::KeyOrEnd, 1),
+            PageValueRole::Way(open) => match byte {
+                b'{' => return self.open(EnvelopeLevel::Object(open), EnvelopeExpectation::KeyOrEnd, 1),
                 _ if self.stack.is_empty() => return Err(self.not_json(0)),
                 // `null` on the way to an optional token: what lies behind it is absent.
                 _ if null => {}
                 _ => return Err(PageError::NotObject(self.paths.first(open))),
             },
-            Role::Skip => match byte {
-                b'{' => return self.open(Level::Object(0), Expect::KeyOrEnd, 1),
-                b'[' => return self.open(Level::Array, Expect::ValueOrEnd(Role::Skip), 1),
+            PageValueRole::Skip => match byte {
+                b'{' => return self.open(EnvelopeLevel::Object(0), EnvelopeExpectation::KeyOrEnd, 1),
+                b'[' => {
+                    return self.open(
+                        EnvelopeLevel::Array,
+                        EnvelopeExpectation::ValueOrEnd(PageValueRole::Skip),
+                        1,
+                    );
+                }
                 b'"' => {
-                    self.within = Within::Text { escaped: false };
+                    self.within = OpenJsonToken::Text { escaped: false };
                     return Ok(1);
                 }
                 _ => {}
@@ -283,18 +304,23 @@ impl Cutter {
             return Err(self.not_json(0));
         }
         self.carry.clear();
-        self.within = Within::Scalar;
-        if role == Role::Records {
+        self.within = OpenJsonToken::Scalar;
+        if role == PageValueRole::Records {
             self.found |= 1;
         }
         Ok(0)
     }
 
-    fn open(&mut self, level: Level, expect: Expect, used: usize) -> Result<usize, PageError> {
+    fn open(
+        &mut self,
+        level: EnvelopeLevel,
+        expect: EnvelopeExpectation,
+        used: usize,
+    ) -> Result<usize, PageError> {
         if self.stack.len() >= MAX_DEPTH {
             return Err(PageError::TooDeep(MAX_DEPTH));
         }
-        if matches!(level, Level::Records) {
+        if matches!(level, EnvelopeLevel::Records) {
             self.found |= 1;
         }
         self.stack.push(level);
@@ -304,7 +330,8 @@ impl Cutter {
 
     fn close(&mut self, byte: u8, used: usize) -> Result<(), PageError> {
         match (self.stack.pop(), byte) {
-            (Some(Level::Object(_)), b'}') | (Some(Level::Array | Level::Records), b']') => {
+            (Some(EnvelopeLevel::Object(_)), b'}')
+            | (Some(EnvelopeLevel::Array | EnvelopeLevel::Records), b']') => {
                 self.valued();
                 Ok(())
             }
@@ -314,13 +341,14 @@ impl Cutter {
 
     /// A value has ended.
     fn valued(&mut self) {
-        self.within = Within::Nothing;
-        self.expect = if self.stack.is_empty() { Expect::End } else { Expect::CommaOrEnd };
+        self.within = OpenJsonToken::Nothing;
+        self.expect =
+            if self.stack.is_empty() { EnvelopeExpectation::End } else { EnvelopeExpectation::CommaOrEnd };
     }
 
-    fn keep(&mut self, role: Role) -> usize {
+    fn keep(&mut self, role: PageValueRole) -> usize {
         self.carry.clear();
-        self.within = Within::Kept(role, Kept::default());
+        self.within = OpenJsonToken::Kept(role, PageValueScanner::default());
         0
     }
 
@@ -341,18 +369,18 @@ impl Cutter {
         if self.carry.len() > MAX_TOKEN {
             return Err(self.not_json(0));
         }
-        self.within = Within::Key { escapes, escaped };
+        self.within = OpenJsonToken::Key { escapes, escaped };
         Ok(bytes.len())
     }
 
     /// A key has ended: what is its value to us?
     fn named(&mut self, escapes: bool) -> Result<(), PageError> {
-        self.within = Within::Nothing;
+        self.within = OpenJsonToken::Nothing;
         let open = match self.stack.last() {
-            Some(Level::Object(open)) => *open,
+            Some(EnvelopeLevel::Object(open)) => *open,
             _ => 0,
         };
-        let mut role = Role::Skip;
+        let mut role = PageValueRole::Skip;
         if open != 0 {
             let depth = self.stack.len() - 1;
             let through = if escapes {
@@ -363,19 +391,19 @@ impl Cutter {
                 self.paths.through(open, depth, &self.carry)
             };
             role = match self.paths.ending(through, depth) {
-                _ if through == 0 => Role::Skip,
-                None => Role::Way(through),
+                _ if through == 0 => PageValueRole::Skip,
+                None => PageValueRole::Way(through),
                 Some(nth) if self.found & (1 << nth) != 0 => {
                     return Err(PageError::Twice(self.paths.text(nth)));
                 }
-                Some(0) => Role::Records,
+                Some(0) => PageValueRole::Records,
                 Some(nth) => {
                     self.found |= 1 << nth;
-                    Role::Wanted(nth)
+                    PageValueRole::Wanted(nth)
                 }
             };
         }
-        self.expect = Expect::Colon(role);
+        self.expect = EnvelopeExpectation::Colon(role);
         Ok(())
     }
 
@@ -391,7 +419,7 @@ impl Cutter {
                 _ => {}
             }
         }
-        self.within = Within::Text { escaped };
+        self.within = OpenJsonToken::Text { escaped };
         bytes.len()
     }
 
@@ -411,11 +439,11 @@ impl Cutter {
     fn kept(
         &mut self,
         bytes: &[u8],
-        role: Role,
-        mut kept: Kept,
-        take: &mut impl FnMut(Cut<'_>) -> Result<(), PageError>,
+        role: PageValueRole,
+        mut kept: PageValueScanner,
+        take: &mut impl FnMut(PageElement<'_>) -> Result<(), PageError>,
     ) -> Result<usize, PageError> {
-        let limit = if role == Role::Record { self.max_record } else { MAX_TOKEN };
+        let limit = if role == PageValueRole::Record { self.max_record } else { MAX_TOKEN };
         let end = kept.end(bytes);
         let used = end.unwrap_or(bytes.len());
         kept.length += used as u64;
@@ -425,19 +453,19 @@ impl Cutter {
             self.carry.extend_from_slice(&bytes[..used]);
         }
         if end.is_none() {
-            self.within = Within::Kept(role, kept);
+            self.within = OpenJsonToken::Kept(role, kept);
             return Ok(used);
         }
         let value = if whole { &bytes[..used] } else { self.carry.as_slice() };
         match role {
-            Role::Wanted(nth) if oversize => return Err(PageError::NotToken(self.paths.text(nth))),
-            Role::Wanted(nth) => {
+            PageValueRole::Wanted(nth) if oversize => return Err(PageError::NotToken(self.paths.text(nth))),
+            PageValueRole::Wanted(nth) => {
                 let value = token(value).ok_or_else(|| self.not_json(0))?;
                 self.values[nth - 1] = value;
             }
             _ => {
                 self.found |= 1;
-                take(if oversize { Cut::Oversize(kept.length) } else { Cut::Record(value) })?;
+                take(if oversize { PageElement::Oversize(kept.length) } else { PageElement::Record(value) })?;
             }
         }
         self.valued();

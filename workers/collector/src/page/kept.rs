@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 
 /// How far into a value the bytes so far have led.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct PageValueScanner {
     depth: u32,
     in_text: bool,
     escaped: bool,
@@ -17,7 +17,7 @@ pub(super) struct Kept {
 /// Bytes that are looked at together.
 const BLOCK: usize = 32;
 
-impl Kept {
+impl PageValueScanner {
     /// Follows strings and brackets; answers where the value ends, if it does in these bytes.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
@@ -140,7 +140,7 @@ mod tests {
             let count = random.random_range(1..60);
             let text: String = (0..count).map(|_| pieces[random.random_range(0..pieces.len())]).collect();
             let text = format!("{{{text}");
-            let (mut blocks, mut single) = (Kept::default(), Kept::default());
+            let (mut blocks, mut single) = (PageValueScanner::default(), PageValueScanner::default());
             let mut rest = text.as_bytes();
             while !rest.is_empty() {
                 let cut = random.random_range(1..=rest.len());

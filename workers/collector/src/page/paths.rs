@@ -2,7 +2,7 @@
 
 /// Dotted paths of object keys: the records first, then what the pagination wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Paths {
+pub(crate) struct PagePaths {
     all: Vec<Vec<String>>,
 }
 
@@ -16,7 +16,7 @@ pub(crate) struct PathError {
 /// A set of paths, as bits.
 pub(super) type PathSet = u32;
 
-impl Paths {
+impl PagePaths {
     /// `records` may be empty: the page itself. No path may lead through another.
     pub(crate) fn compile(records: &str, wanted: &[&str]) -> Result<Self, PathError> {
         let split = |path: &str| match path {
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn paths_that_cross_are_refused() {
-        assert!(Paths::compile("data", &["data.next"]).is_err());
-        assert!(Paths::compile("data..x", &[]).is_err());
-        assert!(Paths::compile("", &["next"]).is_err());
-        assert!(Paths::compile("data", &["data2.next", "meta.next"]).is_ok());
+        assert!(PagePaths::compile("data", &["data.next"]).is_err());
+        assert!(PagePaths::compile("data..x", &[]).is_err());
+        assert!(PagePaths::compile("", &["next"]).is_err());
+        assert!(PagePaths::compile("data", &["data2.next", "meta.next"]).is_ok());
     }
 }

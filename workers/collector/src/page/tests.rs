@@ -1,15 +1,15 @@
 use super::*;
 
-type Read = Result<(Vec<String>, Vec<Option<String>>), PageError>;
+type PageCutResult = Result<(Vec<String>, Vec<Option<String>>), PageError>;
 
-fn fed(paths: &Paths, body: &[u8], piece: usize) -> Read {
-    let mut cutter = Cutter::new(paths, 1_000);
+fn fed(paths: &PagePaths, body: &[u8], piece: usize) -> PageCutResult {
+    let mut cutter = PageCutter::new(paths, 1_000);
     let mut all = Vec::new();
     for chunk in body.chunks(piece) {
         cutter.feed(chunk, |cut| {
             all.push(match cut {
-                Cut::Record(record) => String::from_utf8(record.to_vec()).unwrap(),
-                Cut::Oversize(length) => format!("oversize {length}"),
+                PageElement::Record(record) => String::from_utf8(record.to_vec()).unwrap(),
+                PageElement::Oversize(length) => format!("oversize {length}"),
             });
             Ok(())
         })?;
@@ -18,7 +18,7 @@ fn fed(paths: &Paths, body: &[u8], piece: usize) -> Read {
 }
 
 /// The same however the bytes are cut.
-fn read(paths: &Paths, body: &str) -> Read {
+fn read(paths: &PagePaths, body: &str) -> PageCutResult {
     let whole = fed(paths, body.as_bytes(), body.len().max(1));
     for piece in [1, 2, 3, 7] {
         let pieces = fed(paths, body.as_bytes(), piece);
@@ -33,7 +33,7 @@ fn read(paths: &Paths, body: &str) -> Read {
 
 #[test]
 fn records_and_token_in_either_order() {
-    let paths = Paths::compile("data.items", &["data.meta.next"]).unwrap();
+    let paths = PagePaths::compile("data.items", &["data.meta.next"]).unwrap();
     for body in [
         r#"{"x":[1,{"y":"}"}],"data":{"meta":{"next":"a\u0062"},"items":[{"a":1}, 2]}}"#,
         r#"{"data":{"items":[{"a":1}, 2],"meta":{"next":"ab","z":{}}}, "y":{"data":5}}"#,
@@ -47,18 +47,18 @@ fn records_and_token_in_either_order() {
 
 #[test]
 fn the_page_itself_and_one_object() {
-    let root = Paths::compile("", &[]).unwrap();
+    let root = PagePaths::compile("", &[]).unwrap();
     assert_eq!(read(&root, " [1,\"a]\\\"b\", [2,[3]] ] ").unwrap().0, ["1", "\"a]\\\"b\"", "[2,[3]]"]);
     assert_eq!(read(&root, "[]").unwrap().0, [""; 0]);
     assert_eq!(read(&root, r#"{"tailnum":"N1"}"#).unwrap().0, [r#"{"tailnum":"N1"}"#]);
-    let one = Paths::compile("data", &[]).unwrap();
+    let one = PagePaths::compile("data", &[]).unwrap();
     assert_eq!(read(&one, r#"{"data":{"tailnum":"é}"}}"#).unwrap().0, [r#"{"tailnum":"é}"}"#]);
     assert_eq!(read(&one, r#"{"data":null}"#).unwrap().0, [""; 0]);
 }
 
 #[test]
 fn tokens_of_any_plain_type() {
-    let paths = Paths::compile("d", &["n", "m", "k.l"]).unwrap();
+    let paths = PagePaths::compile("d", &["n", "m", "k.l"]).unwrap();
     let values = |body| read(&paths, body).unwrap().1;
     assert_eq!(
         values(r#"{"d":[],"n":12,"m":false,"k":null}"#),
@@ -72,7 +72,7 @@ fn tokens_of_any_plain_type() {
 
 #[test]
 fn what_is_not_the_page_is_said_without_quoting_it() {
-    let paths = Paths::compile("data", &["meta.next"]).unwrap();
+    let paths = PagePaths::compile("data", &["meta.next"]).unwrap();
     let error = |body: &str| read(&paths, body).unwrap_err();
     assert_eq!(error("<html>secret</html>"), PageError::NotJson(0));
     assert_eq!(error(r#"{"data":[{"a":1},{"a"#), PageError::Truncated(20));
@@ -103,7 +103,7 @@ fn what_is_not_the_page_is_said_without_quoting_it() {
 
 #[test]
 fn wrong_encodings_are_said() {
-    let paths = Paths::compile("data", &[]).unwrap();
+    let paths = PagePaths::compile("data", &[]).unwrap();
     let latin = b"{\"data\":[{\"a\":\"\xe9t\xe9\"}]}";
     let utf16: Vec<u8> = "{\"data\":[]}".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for piece in [1, 5, 100] {
@@ -116,7 +116,7 @@ fn wrong_encodings_are_said() {
 
 #[test]
 fn a_giant_record_is_counted_and_not_kept() {
-    let paths = Paths::compile("data", &["n"]).unwrap();
+    let paths = PagePaths::compile("data", &["n"]).unwrap();
     let giant = format!("\"{}\"", "x".repeat(5_000));
     let (all, values) = read(&paths, &format!(r#"{{"data":[1,{giant},[2]],"n":"t"}}"#)).unwrap();
     assert_eq!(all, ["1", "oversize 5002", "[2]"]);
@@ -125,8 +125,8 @@ fn a_giant_record_is_counted_and_not_kept() {
 
 #[test]
 fn a_page_of_any_size_takes_the_memory_of_one_record() {
-    let paths = Paths::compile("data", &[]).unwrap();
-    let mut cutter = Cutter::new(&paths, 1_000);
+    let paths = PagePaths::compile("data", &[]).unwrap();
+    let mut cutter = PageCutter::new(&paths, 1_000);
     let record = format!("{{\"a\":\"{}\"}},", "x".repeat(90));
     let block = record.repeat(640);
     cutter.feed(b"{\"data\":[", |_| Ok(())).unwrap();
@@ -155,7 +155,7 @@ fn a_page_of_any_size_takes_the_memory_of_one_record() {
 
 #[test]
 fn one_value_is_picked_out_of_a_record() {
-    let mut picker = Cutter::picker("meta.updated");
+    let mut picker = PageCutter::picker("meta.updated");
     assert_eq!(picker.pick(br#"{"a":[1],"meta":{"updated":"7"}}"#), Some("7".into()));
     assert_eq!(picker.pick(br#"{"meta":{"updated":8},"b":{}}"#), Some("8".into()));
     assert_eq!(picker.pick(br#"{"meta":null}"#), None);

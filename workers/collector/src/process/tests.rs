@@ -10,15 +10,15 @@ fn reader() -> PageReader {
 }
 
 fn looking(incremental: Option<&str>) -> PageReader {
-    let paths = Paths::compile("data", &["next"]).unwrap();
-    let look = Look { paths, max_record: 1 << 20, incremental: incremental.map(str::to_owned) };
-    PageReader::compile(&look, &Schema::parse(SCHEMA).unwrap(), SchemaId(7), "tailnum").unwrap()
+    let paths = PagePaths::compile("data", &["next"]).unwrap();
+    let look = PageReaderSettings { paths, max_record: 1 << 20, incremental: incremental.map(str::to_owned) };
+    PageReader::compile(&look, &DatumSchema::parse(SCHEMA).unwrap(), SchemaId(7), "tailnum").unwrap()
 }
 
-const AT: PageAt<'static> = PageAt { job: "flights", endpoint: "flights", page: 3 };
+const AT: PageAddress<'static> = PageAddress { job: "flights", endpoint: "flights", page: 3 };
 
 /// A page in two pieces.
-fn read(reader: &mut PageReader, body: &[u8], out: &mut Outputs) -> Result<PageRead, PageError> {
+fn read(reader: &mut PageReader, body: &[u8], out: &mut Outputs) -> Result<PageSummary, PageError> {
     let (one, two) = body.split_at(body.len() / 2);
     reader.begin(None, None);
     reader.feed(AT, one, out)?;
@@ -31,7 +31,7 @@ fn records_are_framed_and_keyed() {
     let mut out = Outputs::new();
     let body = br#"{"data":[{"distance":229,"tailnum":"N1"},{"tailnum":"N2","distance":1,"dep_delay":-2}],"next":"t"}"#;
     let read = read(&mut reader(), body, &mut out).unwrap();
-    assert_eq!(read.part, PartRead { records: 2, rejects: 0, repeats: 0 });
+    assert_eq!(read.part, PagePartCounts { records: 2, rejects: 0, repeats: 0 });
     assert_eq!(read.values, [Some("t".to_owned())]);
     let all: Vec<_> = out.iter().collect();
     assert_eq!(all[0].key, Some(&b"N1"[..]));
@@ -46,7 +46,7 @@ fn a_record_that_does_not_fit_is_a_letter_in_its_place() {
     let mut out = Outputs::new();
     let body = br#"{"data":[{"tailnum":"N1","distance":1},{"tailnum":"N2","distance":"far"},{"tailnum":"N3","distance":2}]}"#;
     let read = read(&mut reader(), body, &mut out).unwrap();
-    assert_eq!(read.part, PartRead { records: 2, rejects: 1, repeats: 0 });
+    assert_eq!(read.part, PagePartCounts { records: 2, rejects: 1, repeats: 0 });
     let all: Vec<_> = out.iter().collect();
     assert_eq!([all[0].route, all[1].route, all[2].route], [RECORDS, LETTERS, RECORDS]);
     assert_eq!(all[1].value, Some(&br#"{"tailnum":"N2","distance":"far"}"#[..]));
@@ -106,7 +106,7 @@ fn a_giant_record_is_a_letter_without_its_bytes() {
     let mut out = Outputs::new();
     let body = format!(r#"{{"data":[{{"tailnum":"{}"}}]}}"#, "x".repeat(2 << 20));
     let read = read(&mut reader(), body.as_bytes(), &mut out).unwrap();
-    assert_eq!(read.part, PartRead { records: 0, rejects: 1, repeats: 0 });
+    assert_eq!(read.part, PagePartCounts { records: 0, rejects: 1, repeats: 0 });
     assert_eq!(out.iter().next().unwrap().value, None);
 }
 
@@ -121,6 +121,6 @@ fn the_edge_of_an_earlier_run_is_passed_over() {
     let second = br#"{"data":[{"tailnum":"N3","distance":9},{"tailnum":"N2","distance":9}]}"#;
     reader.feed(AT, second, &mut out).unwrap();
     let read = reader.finish().unwrap();
-    assert_eq!(read.part, PartRead { records: 1, rejects: 0, repeats: 1 });
+    assert_eq!(read.part, PagePartCounts { records: 1, rejects: 0, repeats: 1 });
     assert_eq!(out.iter().next().unwrap().key, Some(&b"N3"[..]));
 }

@@ -16,12 +16,12 @@ use tokio::sync::Notify;
 pub(crate) const TOKEN: &str = "s3cret";
 const PER_PAGE: usize = 5;
 
-pub(crate) struct Api {
-    shared: Arc<Shared>,
+pub(crate) struct SeededApi {
+    shared: Arc<SeededApiState>,
     url: String,
 }
 
-struct Shared {
+struct SeededApiState {
     ids: usize,
     seed: u64,
     loops: AtomicBool,
@@ -33,15 +33,15 @@ struct Shared {
     asked: Mutex<HashMap<String, (u32, Option<Instant>)>>,
 }
 
-pub(crate) struct Truth {
+pub(crate) struct SeededApiTruth {
     pub(crate) flights: usize,
     pub(crate) broken: usize,
     pub(crate) aircraft: usize,
 }
 
-impl Api {
+impl SeededApi {
     pub(crate) async fn start(ids: usize, seed: u64) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SeededApiState {
             ids,
             seed,
             loops: AtomicBool::new(false),
@@ -83,8 +83,8 @@ impl Api {
     }
 
     /// What there is to collect.
-    pub(crate) fn truth(&self) -> Truth {
-        let mut truth = Truth { flights: 0, broken: 0, aircraft: 0 };
+    pub(crate) fn truth(&self) -> SeededApiTruth {
+        let mut truth = SeededApiTruth { flights: 0, broken: 0, aircraft: 0 };
         for nth in 0..self.shared.ids {
             let count = self.shared.flights_of(nth);
             let broken = (0..count).filter(|flight| self.shared.is_broken(nth, *flight)).count();
@@ -108,7 +108,7 @@ impl Api {
     }
 }
 
-impl Shared {
+impl SeededApiState {
     fn mix(&self, parts: [usize; 3]) -> u64 {
         let mut state = self.seed;
         for part in parts {
@@ -163,7 +163,11 @@ impl Shared {
     }
 }
 
-async fn aircraft(State(shared): State<Arc<Shared>>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+async fn aircraft(
+    State(shared): State<Arc<SeededApiState>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
     let nth: usize = id[1..].parse().unwrap();
     if let Some(trouble) = shared.trouble(&headers, &id, [nth, 999]) {
         return trouble;
@@ -178,7 +182,7 @@ async fn aircraft(State(shared): State<Arc<Shared>>, headers: HeaderMap, Path(id
 }
 
 async fn flights(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SeededApiState>>,
     headers: HeaderMap,
     Path(id): Path<String>,
     Query(query): Query<HashMap<String, String>>,

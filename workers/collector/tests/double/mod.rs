@@ -10,13 +10,13 @@ use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse, Response};
-use sluice_collector::operate::{Found, Trial, try_id};
-use sluice_collector::{Config, RawConfig, Tape};
+use sluice_collector::operate::{TrialOptions, TrialReport, try_id};
+use sluice_collector::{AnswerTape, CollectorConfig, RawCollectorConfig};
 use sluice_core::Fault;
 use sluice_runtime::config::parse;
 
 /// What the API was asked.
-pub(crate) struct Asked {
+pub(crate) struct ApiDoubleRequest {
     /// How many requests came before.
     pub(crate) nth: u64,
     pub(crate) method: Method,
@@ -27,7 +27,7 @@ pub(crate) struct Asked {
     pub(crate) body: Bytes,
 }
 
-impl Asked {
+impl ApiDoubleRequest {
     pub(crate) fn number(&self, name: &str, otherwise: u64) -> u64 {
         self.query.get(name).map_or(otherwise, |text| text.parse().unwrap())
     }
@@ -38,7 +38,7 @@ impl Asked {
 }
 
 /// Starts an API; answers its base URL.
-pub(crate) async fn serve(answer: impl Fn(Asked) -> Response + Send + Sync + 'static) -> String {
+pub(crate) async fn serve(answer: impl Fn(ApiDoubleRequest) -> Response + Send + Sync + 'static) -> String {
     let (answer, count) = (Arc::new(answer), Arc::new(AtomicU64::new(0)));
     let app = Router::new().fallback(move |request: Request| {
         let (answer, count) = (Arc::clone(&answer), Arc::clone(&count));
@@ -55,10 +55,10 @@ pub(crate) async fn serve(answer: impl Fn(Asked) -> Response + Send + Sync + 'st
     url
 }
 
-fn asked(nth: u64, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> Asked {
+fn asked(nth: u64, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> ApiDoubleRequest {
     let raw_query = uri.query().unwrap_or_default().to_owned();
     let query = url::form_urlencoded::parse(raw_query.as_bytes()).into_owned().collect();
-    Asked { nth, method, path: uri.path().to_owned(), query, raw_query, headers, body }
+    ApiDoubleRequest { nth, method, path: uri.path().to_owned(), query, raw_query, headers, body }
 }
 
 /// A flight that fits the contract.
@@ -80,7 +80,7 @@ pub(crate) fn json(body: String) -> Response {
 }
 
 /// A job with one endpoint `/v1/{id}` of flights; `endpoint`, `api` and `more` are lines of YAML.
-pub(crate) fn job(url: &str, endpoint: &str, api: &str, more: &str) -> Config {
+pub(crate) fn job(url: &str, endpoint: &str, api: &str, more: &str) -> CollectorConfig {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("url"), "postgres://nobody@127.0.0.1:9/none").unwrap();
     std::fs::write(folder.path().join("secret"), "s3cret\n").unwrap();
@@ -95,24 +95,24 @@ pub(crate) fn job(url: &str, endpoint: &str, api: &str, more: &str) -> Config {
         folder = folder.path().display(),
     );
     let text = text.replace("SECRET", &format!("{{file: \"{}/secret\"}}", folder.path().display()));
-    parse::<RawConfig>(&text, "job")
-        .and_then(Config::check)
+    parse::<RawCollectorConfig>(&text, "job")
+        .and_then(CollectorConfig::check)
         .unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
 /// Tries id `N1`, many pages.
-pub(crate) async fn tried(config: Config) -> Result<Found, Fault> {
+pub(crate) async fn tried(config: CollectorConfig) -> Result<TrialReport, Fault> {
     taped(config, None).await
 }
 
-pub(crate) async fn taped(config: Config, tape: Option<Tape>) -> Result<Found, Fault> {
-    let trial = Trial { pages: 1_000, samples: 2, tape };
+pub(crate) async fn taped(config: CollectorConfig, tape: Option<AnswerTape>) -> Result<TrialReport, Fault> {
+    let trial = TrialOptions { pages: 1_000, samples: 2, tape };
     tokio::time::timeout(std::time::Duration::from_secs(60), try_id(config, "N1", trial))
         .await
         .expect("a trial ends")
 }
 
 /// How many records came on each page.
-pub(crate) fn counts(found: &Found) -> Vec<u64> {
+pub(crate) fn counts(found: &TrialReport) -> Vec<u64> {
     found.pages.iter().map(|page| page.records).collect()
 }

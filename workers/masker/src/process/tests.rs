@@ -5,7 +5,7 @@ mod keyed;
 use std::collections::BTreeMap;
 
 use sluice_core::{Header, Offset};
-use sluice_wire::{FromJson, Project};
+use sluice_wire::{JsonConverter, LeafProjection};
 
 use super::*;
 
@@ -34,11 +34,11 @@ const AIRCRAFT: &str = r#"{"tailnum":"N14228","year":1999,"type":"Fixed wing mul
 
 /// A registry that knows whatever is asked, and gives ids by subject.
 #[derive(Default)]
-struct Known {
+struct MaskerTestRegistry {
     schemas: BTreeMap<u32, String>,
 }
 
-impl SchemaLookup for Known {
+impl SchemaLookup for MaskerTestRegistry {
     fn id_of(&mut self, _: &str, schema: &str) -> Result<Option<SchemaId>, Fault> {
         let id = 100 + u32::try_from(self.schemas.len()).unwrap();
         self.schemas.insert(id, schema.to_owned());
@@ -46,30 +46,33 @@ impl SchemaLookup for Known {
     }
 }
 
-struct Unregistered;
+struct EmptyMaskerRegistry;
 
-impl SchemaLookup for Unregistered {
+impl SchemaLookup for EmptyMaskerRegistry {
     fn id_of(&mut self, _: &str, _: &str) -> Result<Option<SchemaId>, Fault> {
         Ok(None)
     }
 }
 
-fn contracts() -> Contracts {
+fn contracts() -> ContractSet {
     let files: Vec<_> =
         FILES.iter().chain([&FACT]).map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-    Contracts::parse(&files).unwrap()
+    ContractSet::parse(&files).unwrap()
 }
 
-fn masker() -> Masker {
+fn masker() -> MaskerProcessor {
     let mut keys = KeyRing::new();
     keys.insert("pseudonym", 1, (0..32).collect::<Vec<u8>>().into()).unwrap();
-    Masker::new(&contracts(), &keys).unwrap()
+    MaskerProcessor::new(&contracts(), &keys).unwrap()
 }
 
 fn framed(id: u32, schema: &str, json: &str) -> Vec<u8> {
     let mut out = vec![];
     framing::write_prefix(SchemaId(id), &mut out);
-    FromJson::compile(&Schema::parse(schema).unwrap()).unwrap().run(json.as_bytes(), &mut out).unwrap();
+    JsonConverter::compile(&DatumSchema::parse(schema).unwrap())
+        .unwrap()
+        .run(json.as_bytes(), &mut out)
+        .unwrap();
     out
 }
 
@@ -91,10 +94,10 @@ fn record<'a>(
 }
 
 /// Key, value and headers of an output.
-type Out = (Vec<u8>, Option<Vec<u8>>, Vec<String>);
+type MaskedOutput = (Vec<u8>, Option<Vec<u8>>, Vec<String>);
 
 /// Masks one record; the outcome, and what came out.
-fn mask(masker: &mut Masker, record: &RecordRef<'_>) -> (Outcome, Vec<Out>) {
+fn mask(masker: &mut MaskerProcessor, record: &RecordRef<'_>) -> (Outcome, Vec<MaskedOutput>) {
     let mut out = Outputs::new();
     let outcome = masker.process(record, &mut out);
     let all = out
@@ -110,17 +113,20 @@ fn mask(masker: &mut Masker, record: &RecordRef<'_>) -> (Outcome, Vec<Out>) {
     (outcome, all)
 }
 
-fn field(known: &Known, framed: &[u8], path: &str) -> String {
+fn field(known: &MaskerTestRegistry, framed: &[u8], path: &str) -> String {
     let (id, datum) = framing::split(framed).unwrap();
-    let schema = Schema::parse(&known.schemas[&id.0]).unwrap();
+    let schema = DatumSchema::parse(&known.schemas[&id.0]).unwrap();
     let mut text = String::new();
-    Project::compile(&schema, &[path]).unwrap().run(datum, |_, leaf| text = format!("{leaf:?}")).unwrap();
+    LeafProjection::compile(&schema, &[path])
+        .unwrap()
+        .run(datum, |_, leaf| text = format!("{leaf:?}"))
+        .unwrap();
     text
 }
 
 #[test]
 fn a_flight_and_its_aircraft_mask_to_the_same_pseudonym_and_key() {
-    let (mut masker, mut known) = (masker(), Known::default());
+    let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
     let (flight, aircraft) = (FILES[0].1, FILES[2].1);
     masker.learn("aviation.flight.v1", SchemaId(1), flight, &mut known).unwrap();
     masker.learn("aviation.aircraft.v1", SchemaId(2), aircraft, &mut known).unwrap();
@@ -146,7 +152,7 @@ fn a_flight_and_its_aircraft_mask_to_the_same_pseudonym_and_key() {
 
 #[test]
 fn only_allowed_headers_and_the_source_come_out() {
-    let (mut masker, mut known) = (masker(), Known::default());
+    let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
     masker.learn("aviation.flight.v1", SchemaId(1), FILES[0].1, &mut known).unwrap();
     let value = framed(1, FILES[0].1, FLIGHT);
     let headers = [
@@ -159,7 +165,7 @@ fn only_allowed_headers_and_the_source_come_out() {
 
 #[test]
 fn what_is_broken_is_a_dead_letter_and_leaves_nothing_behind() {
-    let (mut masker, mut known) = (masker(), Known::default());
+    let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
     masker.learn("aviation.flight.v1", SchemaId(1), FILES[0].1, &mut known).unwrap();
     let value = framed(1, FILES[0].1, FLIGHT);
     for cut in 0..value.len() {
@@ -170,12 +176,12 @@ fn what_is_broken_is_a_dead_letter_and_leaves_nothing_behind() {
         assert!(!reason.to_string().contains("N14228"));
     }
     let (outcome, _) = mask(&mut masker, &record("aviation.flight.v1", None, Some(&value), &[]));
-    assert!(matches!(outcome, Outcome::DeadLetter(reason) if reason.class == Class::Null));
+    assert!(matches!(outcome, Outcome::DeadLetter(reason) if reason.class == ReasonClass::Null));
 }
 
 #[test]
 fn a_schema_is_asked_for_once_and_a_tombstone_needs_none() {
-    let (mut masker, mut known) = (masker(), Known::default());
+    let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
     let value = framed(9, FILES[0].1, FLIGHT);
     let flight = record("aviation.flight.v1", Some(b"N1"), Some(&value), &[]);
     assert_eq!(mask(&mut masker, &flight).0, Outcome::NeedsSchema(SchemaId(9)));
@@ -192,7 +198,9 @@ fn a_new_field_without_a_policy_does_not_pass() {
     let wider =
         FILES[0].1.replacen(r#""fields": ["#, r#""fields": [{"name": "pilot", "type": "string"},"#, 1);
     assert_ne!(wider, FILES[0].1);
-    let error = masker.learn("aviation.flight.v1", SchemaId(5), &wider, &mut Known::default()).unwrap_err();
+    let error = masker
+        .learn("aviation.flight.v1", SchemaId(5), &wider, &mut MaskerTestRegistry::default())
+        .unwrap_err();
     assert!(
         matches!(&error, LearnError::Uncovered(reason) if reason.to_string().contains("pilot")),
         "{error}"
@@ -204,7 +212,8 @@ fn a_new_field_without_a_policy_does_not_pass() {
 
 #[test]
 fn an_unregistered_masked_schema_is_an_outage_not_a_dead_letter() {
-    let error = masker().learn("aviation.flight.v1", SchemaId(1), FILES[0].1, &mut Unregistered).unwrap_err();
+    let error =
+        masker().learn("aviation.flight.v1", SchemaId(1), FILES[0].1, &mut EmptyMaskerRegistry).unwrap_err();
     assert!(
         matches!(&error, LearnError::Fault(fault) if fault.retry == sluice_core::Retry::Later),
         "{error}"

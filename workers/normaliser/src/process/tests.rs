@@ -1,7 +1,7 @@
 //! The normaliser over the repository's own contracts.
 
 use sluice_core::Offset;
-use sluice_wire::FromJson;
+use sluice_wire::JsonConverter;
 
 use super::*;
 
@@ -11,15 +11,15 @@ const FLIGHT: &str = r#"{"year":2013,"month":1,"day":1,"dep_time":517,"sched_dep
  "sched_arr_time":819,"arr_delay":null,"carrier":"UA","flight":1545,"tailnum":"1:abc","origin":"EWR","dest":"IAH",
  "air_time":227,"distance":1400,"hour":5,"minute":15,"time_hour":"2013-01-01T10:00:00Z"}"#;
 
-struct Known;
+struct NormaliserTestRegistry;
 
-impl SchemaLookup for Known {
+impl SchemaLookup for NormaliserTestRegistry {
     fn id_of(&mut self, _: &str, _: &str) -> Result<Option<SchemaId>, Fault> {
         Ok(Some(SchemaId(77)))
     }
 }
 
-fn normaliser() -> Normaliser {
+fn normaliser() -> NormaliserProcessor {
     let files = [
         ("schemas/aviation/flight/value.avsc", FLIGHT_SCHEMA),
         (
@@ -29,16 +29,18 @@ fn normaliser() -> Normaliser {
         ("schemas/sluice/fact/value.avsc", FACT_SCHEMA),
     ];
     let files: Vec<_> = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-    let mut normaliser = Normaliser::new(&Contracts::parse(&files).unwrap()).unwrap();
+    let mut normaliser = NormaliserProcessor::new(&ContractSet::parse(&files).unwrap()).unwrap();
     // The masked schema keeps every field of this contract and their types, so the raw one stands for it here.
-    normaliser.learn("aviation.flight.masked.v1", SchemaId(1), FLIGHT_SCHEMA, &mut Known).unwrap();
+    normaliser
+        .learn("aviation.flight.masked.v1", SchemaId(1), FLIGHT_SCHEMA, &mut NormaliserTestRegistry)
+        .unwrap();
     normaliser
 }
 
 fn framed(json: &str) -> Vec<u8> {
     let mut out = vec![];
     framing::write_prefix(SchemaId(1), &mut out);
-    FromJson::compile(&Schema::parse(FLIGHT_SCHEMA).unwrap())
+    JsonConverter::compile(&DatumSchema::parse(FLIGHT_SCHEMA).unwrap())
         .unwrap()
         .run(json.as_bytes(), &mut out)
         .unwrap();
@@ -58,10 +60,13 @@ fn record(offset: i64, value: Option<&[u8]>) -> RecordRef<'_> {
 }
 
 /// The facts of a record, each leaf as text, in the order of the fact schema; and the key.
-fn facts(normaliser: &mut Normaliser, record: &RecordRef<'_>) -> (Outcome, Vec<(String, Vec<String>)>) {
+fn facts(
+    normaliser: &mut NormaliserProcessor,
+    record: &RecordRef<'_>,
+) -> (Outcome, Vec<(String, Vec<String>)>) {
     let mut out = Outputs::new();
     let outcome = normaliser.process(record, &mut out);
-    let project = Project::compile(&Schema::parse(FACT_SCHEMA).unwrap(), &FACT_FIELDS).unwrap();
+    let project = LeafProjection::compile(&DatumSchema::parse(FACT_SCHEMA).unwrap(), &FACT_FIELDS).unwrap();
     let all = out
         .iter()
         .map(|fact| {

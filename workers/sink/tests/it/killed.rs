@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use apache_avro::types::Value;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use sluice_core::Store;
 use sluice_core::{Offset, Outcome, RecordRef, SchemaId, TopicPartition};
-use sluice_runtime::store_lane::Store;
+use sluice_sink::StoreConfig;
 use sluice_sink::config::{ArchiveSection, BlockCodec, DeltaSection, TableCodec};
-use sluice_sink::{StoreConfig, warehouse};
+use sluice_warehouse as warehouse;
 
 const FOLDER: &str = "SLUICE_TEST_KILLED_FOLDER";
 const STORE: &str = "SLUICE_TEST_KILLED_STORE";
@@ -98,7 +99,7 @@ fn take(store: &mut dyn Store, offset: i64) {
 
 /// How a child ended.
 #[derive(PartialEq, Eq)]
-enum End {
+enum ChildEnd {
     Through,
     /// Killed between "flushing" and "flushed".
     InFlush,
@@ -106,7 +107,7 @@ enum End {
 }
 
 /// Starts the child; kills it `after` it has said so many lines and so long has passed.
-fn run(folder: &Path, store: usize, after: Option<(usize, Duration)>) -> End {
+fn run(folder: &Path, store: usize, after: Option<(usize, Duration)>) -> ChildEnd {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "killed::child", "--ignored", "--nocapture"]);
     if after.is_none() {
@@ -146,9 +147,9 @@ fn run(folder: &Path, store: usize, after: Option<(usize, Duration)>) -> End {
     let through = child.wait().unwrap().success();
     assert!(through || after.is_some(), "{seen}");
     match seen.lines().rfind(|line| line.starts_with("flush")) {
-        _ if through => End::Through,
-        Some("flushing") => End::InFlush,
-        _ => End::Between,
+        _ if through => ChildEnd::Through,
+        Some("flushing") => ChildEnd::InFlush,
+        _ => ChildEnd::Between,
     }
 }
 
@@ -169,9 +170,9 @@ fn killed_at_any_moment_nothing_is_lost_or_repeated() {
             // milliseconds: so the pauses are spread over all of these.
             let line = 1 + 2 * random(3) as usize + usize::from(random(5) == 0);
             let pause = Duration::from_micros((1 << random(15)) + random(50));
-            in_flush += usize::from(run(folder.path(), store, Some((line, pause))) == End::InFlush);
+            in_flush += usize::from(run(folder.path(), store, Some((line, pause))) == ChildEnd::InFlush);
         }
-        assert!(run(folder.path(), store, None) == End::Through, "it gets through in the end");
+        assert!(run(folder.path(), store, None) == ChildEnd::Through, "it gets through in the end");
         println!("store {store}: killed {KILLS} times, {in_flush} of them in a flush");
         assert!(in_flush >= KILLS / 5, "hardly ever killed in a flush: this proves nothing");
     }

@@ -4,10 +4,11 @@
 
 use std::time::Instant;
 
+use sluice_core::Store;
 use sluice_core::{Offset, Outcome, RecordRef, SchemaId, TopicPartition};
-use sluice_runtime::store_lane::Store;
+use sluice_sink::StoreConfig;
 use sluice_sink::config::{ArchiveSection, BlockCodec, DeltaSection, TableCodec};
-use sluice_sink::{StoreConfig, warehouse};
+use sluice_warehouse as warehouse;
 
 const FLIGHTS: &str = include_str!("../../../../schemas/aviation/flight/value.avsc");
 const FACTS: &str = include_str!("../../../../schemas/sluice/fact/value.avsc");
@@ -74,7 +75,7 @@ fn fact(n: i64, out: &mut Vec<u8>) {
     zigzag(n / 6, out);
 }
 
-struct Load {
+struct VolumeLoad {
     topic: &'static str,
     id: SchemaId,
     schema: &'static str,
@@ -89,7 +90,7 @@ fn memory(counter: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-fn land(store: &mut dyn Store, load: &Load) -> (u64, usize) {
+fn land(store: &mut dyn Store, load: &VolumeLoad) -> (u64, usize) {
     for partition in 0..PARTITIONS as i32 {
         store.resume(&TopicPartition::new(load.topic, partition)).unwrap();
     }
@@ -130,14 +131,14 @@ fn a_year_of_flights_and_facts_fits() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let loads = [
-        Load {
+        VolumeLoad {
             topic: "aviation.flight.masked.v1",
             id: SchemaId(1),
             schema: FLIGHTS,
             records: 334_264,
             write: flight,
         },
-        Load {
+        VolumeLoad {
             topic: "aviation.flight.facts.v1",
             id: SchemaId(2),
             schema: FACTS,

@@ -4,16 +4,21 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use sluice_contract::{CONTRACT_FILE, Draft, VALUE_FILE};
+use sluice_contract::{CONTRACT_FILE, VALUE_FILE};
+use sluice_govern::ContractDrafter;
 use sluice_runtime::config::{self, ConfigErrors};
-use sluice_runtime::registry::Registry;
+use sluice_runtime::registry::SchemaRegistry;
 
-use super::NewArgs;
-use crate::apply::RawConfig;
-use crate::exit::{Ended, Found};
+use super::ContractNewArgs;
+use crate::apply::RawApplyConfig;
+use crate::exit::{CommandFinding, CommandResult};
 
-pub(super) fn new(args: &NewArgs) -> Ended {
-    let draft = Draft { topic: args.topic.clone(), record_key: args.key.clone(), owner: args.owner.clone() };
+pub(super) fn new(args: &ContractNewArgs) -> CommandResult {
+    let draft = ContractDrafter {
+        topic: args.topic.clone(),
+        record_key: args.key.clone(),
+        owner: args.owner.clone(),
+    };
     let drafted = match (&args.samples, &args.subject, &args.config) {
         (Some(file), _, _) => draft.from_samples(&lines(file)?),
         (None, Some(subject), Some(config)) => draft.from_schema(&registered(subject, config)?),
@@ -29,7 +34,7 @@ pub(super) fn new(args: &NewArgs) -> Ended {
         for (name, text) in files {
             println!("--- {}\n{text}", folder.join(name).display());
         }
-        return Ok(Found::Nothing);
+        return Ok(CommandFinding::Nothing);
     }
     for (name, _) in files {
         let path = folder.join(name);
@@ -46,7 +51,7 @@ pub(super) fn new(args: &NewArgs) -> Ended {
     println!("drafted {}", folder.display());
     println!("{} leaves wait for a decision: write a masking for each in {CONTRACT_FILE}", drafted.undecided);
     println!("`sluice plan` names those that are left, `sluice contract --help` says what may stand there");
-    Ok(Found::Nothing)
+    Ok(CommandFinding::Nothing)
 }
 
 fn lines(file: &Path) -> anyhow::Result<String> {
@@ -62,8 +67,8 @@ fn lines(file: &Path) -> anyhow::Result<String> {
 }
 
 fn registered(subject: &str, config: &Path) -> anyhow::Result<String> {
-    let raw: RawConfig = config::load(config)?;
-    let registry = Registry::new(&raw.registry)?;
+    let raw: RawApplyConfig = config::load(config)?;
+    let registry = SchemaRegistry::new(&raw.registry)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     let schema = runtime.block_on(registry.latest(subject))?;

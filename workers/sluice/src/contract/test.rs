@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sluice_contract::{Contract, SampleError};
+use sluice_contract::Contract;
+use sluice_govern::SampleError;
 use sluice_runtime::config::ConfigErrors;
 use sluice_runtime::contracts;
 
-use super::TestArgs;
-use crate::cli::Output;
-use crate::exit::{Ended, Found};
+use super::ContractTestArgs;
+use crate::cli::CommandFormat;
+use crate::exit::{CommandFinding, CommandResult};
 
 const SAMPLES: &str = "samples";
 
 /// One sample, tried.
 #[derive(Debug, Serialize)]
-struct Tried {
+struct SampleTestResult {
     contract: String,
     sample: String,
     holds: bool,
@@ -25,7 +26,7 @@ struct Tried {
     why: Option<String>,
 }
 
-pub(super) fn test(args: &TestArgs) -> Ended {
+pub(super) fn test(args: &ContractTestArgs) -> CommandResult {
     let contracts = contracts::load(&args.schemas)?;
     let mut unknown = ConfigErrors::default();
     for id in args.ids.iter().filter(|id| !contracts.iter().any(|contract| contract.id == **id)) {
@@ -45,11 +46,11 @@ pub(super) fn test(args: &TestArgs) -> Ended {
     }
     let broken = tried.iter().filter(|tried| !tried.holds).count();
     match args.output {
-        Output::Json => {
+        CommandFormat::Json => {
             println!("{}", serde_json::to_string_pretty(&json!({"samples": tried, "without": without}))?)
         }
-        Output::Text => {
-            for Tried { contract, sample, holds, why } in &tried {
+        CommandFormat::Text => {
+            for SampleTestResult { contract, sample, holds, why } in &tried {
                 let verdict = if *holds { "ok" } else { "WRONG" };
                 println!("{verdict:<6}{contract}: {sample}");
                 if let Some(why) = why {
@@ -62,7 +63,7 @@ pub(super) fn test(args: &TestArgs) -> Ended {
             println!("{} samples, {broken} wrong", tried.len());
         }
     }
-    Ok(if broken == 0 { Found::Nothing } else { Found::Something })
+    Ok(if broken == 0 { CommandFinding::Nothing } else { CommandFinding::Something })
 }
 
 /// The samples beside a contract, without what is expected of them.
@@ -85,12 +86,12 @@ fn samples(contract: &Contract) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn attempt(contract: &Contract, sample: &Path, accept: bool) -> anyhow::Result<Tried> {
+fn attempt(contract: &Contract, sample: &Path, accept: bool) -> anyhow::Result<SampleTestResult> {
     let text = std::fs::read_to_string(sample).with_context(|| format!("reading {}", sample.display()))?;
     let (masked_file, refused_file) =
         (sample.with_extension("masked.json"), sample.with_extension("refused.json"));
     let (masked, refused) = (expected(&masked_file)?, expected(&refused_file)?);
-    let came = contract.try_sample(&text);
+    let came = sluice_govern::try_sample(contract, &text);
     let why = match (&came, masked, refused) {
         (_, Some(_), Some(_)) => Some("both a .masked.json and a .refused.json: which is it?".to_owned()),
         (Ok(came), Some(masked), None) if *came == masked => None,
@@ -117,7 +118,7 @@ fn attempt(contract: &Contract, sample: &Path, accept: bool) -> anyhow::Result<T
             masked_file.display()
         )),
     };
-    Ok(Tried { contract: contract.id.clone(), sample: shown(sample), holds: why.is_none(), why })
+    Ok(SampleTestResult { contract: contract.id.clone(), sample: shown(sample), holds: why.is_none(), why })
 }
 
 fn expected(file: &Path) -> anyhow::Result<Option<Value>> {
@@ -130,11 +131,16 @@ fn expected(file: &Path) -> anyhow::Result<Option<Value>> {
     Ok(Some(value))
 }
 
-fn written(contract: &Contract, sample: &Path, file: &Path, value: &Value) -> anyhow::Result<Tried> {
+fn written(
+    contract: &Contract,
+    sample: &Path,
+    file: &Path,
+    value: &Value,
+) -> anyhow::Result<SampleTestResult> {
     let text = format!("{}\n", serde_json::to_string_pretty(value)?);
     std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
     let why = Some(format!("wrote {}; look at it before you keep it", shown(file)));
-    Ok(Tried { contract: contract.id.clone(), sample: shown(sample), holds: true, why })
+    Ok(SampleTestResult { contract: contract.id.clone(), sample: shown(sample), holds: true, why })
 }
 
 /// Fields that differ. Samples are made up, so that their values may be shown.

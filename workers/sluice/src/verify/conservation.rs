@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use sluice_runtime::receipts::conservation::{self, Line, Report};
-use sluice_runtime::{config, contracts, kafka};
+use sluice_runtime::receipts::conservation::{self, ConservationLine, ConservationReport};
+use sluice_runtime::{config, contracts};
 
-use crate::apply::{self, RawConfig};
-use crate::cli::{Output, VerifyArgs};
-use crate::exit::{Ended, Found};
-use crate::table::Table;
+use crate::apply::{self, RawApplyConfig};
+use crate::cli::{CommandFormat, VerifyArgs};
+use crate::exit::{CommandFinding, CommandResult};
+use crate::table::TextTable;
 
-pub(crate) fn verify(args: &VerifyArgs) -> Ended {
-    let raw: RawConfig = config::load(&args.config)?;
-    kafka::check_properties(&raw.kafka)?;
+pub(crate) fn verify(args: &VerifyArgs) -> CommandResult {
+    let raw: RawApplyConfig = config::load(&args.config)?;
+    sluice_kafka::check_properties(&raw.kafka)?;
     let (mut report, books) = conservation::verify(&raw.kafka, &args.group)?;
     if args.deep {
         let contracts = contracts::load(&raw.schemas)?;
@@ -25,20 +25,20 @@ pub(crate) fn verify(args: &VerifyArgs) -> Ended {
         bar.finish_and_clear();
     }
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-        Output::Text => show(&report, args.deep),
+        CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        CommandFormat::Text => show(&report, args.deep),
     }
-    Ok(if report.holds() { Found::Nothing } else { Found::Something })
+    Ok(if report.holds() { CommandFinding::Nothing } else { CommandFinding::Something })
 }
 
-fn show(report: &Report, deep: bool) {
+fn show(report: &ConservationReport, deep: bool) {
     if report.lines.is_empty() {
         println!("no receipts: no group has committed anything yet");
         return;
     }
     let columns =
         ["group", "topic", "partition", "offsets", "records", "written", "dead letters", "skipped", "holds"];
-    let mut table = Table::new(&columns);
+    let mut table = TextTable::new(&columns);
     for line in &report.lines {
         let audit = &line.audit;
         let (first, next) = (audit.first.unwrap_or_default(), audit.next.unwrap_or_default());
@@ -63,7 +63,7 @@ fn show(report: &Report, deep: bool) {
     for offset in &report.unreadable {
         println!("{}[0] offset {offset}: no receipt", sluice_runtime::receipts::TOPIC);
     }
-    let sum = |of: fn(&Line) -> u64| report.lines.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&ConservationLine) -> u64| report.lines.iter().map(of).sum::<u64>();
     let told = if report.holds() { "holds" } else { "does NOT hold" };
     println!(
         "{} records = {} written + {} dead letters + {} skipped: conservation {told}{}",

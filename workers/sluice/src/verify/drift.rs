@@ -1,15 +1,15 @@
 //! What `apply` would change or refuse, and what nobody asked for.
 
-use sluice_contract::plan::{Allow, Change, Plan, Refusal};
+use sluice_govern::plan::{ContractPlan, PlanAllowance, PlanChange, PlanRefusal};
 
-use super::Difference;
-use crate::apply::Fleet;
+use super::VerifyDifference;
+use crate::apply::FleetContext;
 
 /// Compares topics, permissions, levels and schemas with the contracts.
-pub(super) async fn look(fleet: &Fleet) -> anyhow::Result<Vec<Difference>> {
+pub(super) async fn look(fleet: &FleetContext) -> anyhow::Result<Vec<VerifyDifference>> {
     let world = fleet.servers.look(&fleet.desired).await?;
-    let plan = Plan::diff(&fleet.desired, &world, Allow::default());
-    let drift = |place: String, what: String| Difference { check: "drift", place, what };
+    let plan = ContractPlan::diff(&fleet.desired, &world, PlanAllowance::default());
+    let drift = |place: String, what: String| VerifyDifference { check: "drift", place, what };
     let changes = plan.changes.iter().map(|change| drift(place(change), missing(change)));
     let refusals = plan.refusals.iter().map(|refusal| drift(subject(refusal), refusal.to_string()));
     let extra = plan.extra_acls.iter().map(|acl| {
@@ -21,43 +21,49 @@ pub(super) async fn look(fleet: &Fleet) -> anyhow::Result<Vec<Difference>> {
     Ok(changes.chain(refusals).chain(extra).collect())
 }
 
-fn place(change: &Change) -> String {
+fn place(change: &PlanChange) -> String {
     match change {
-        Change::CreateTopic { topic } => format!("topic {}", topic.name),
-        Change::RaisePartitions { topic, .. } | Change::AlterConfig { topic, .. } => format!("topic {topic}"),
-        Change::CreateAcl { acl } | Change::RemoveAcl { acl } => {
+        PlanChange::CreateTopic { topic } => format!("topic {}", topic.name),
+        PlanChange::RaisePartitions { topic, .. } | PlanChange::AlterConfig { topic, .. } => {
+            format!("topic {topic}")
+        }
+        PlanChange::CreateAcl { acl } | PlanChange::RemoveAcl { acl } => {
             format!("{} {}", acl.resource.as_str(), acl.name)
         }
-        Change::SetCompatibility { subject, .. } | Change::RegisterSchema { subject, .. } => {
+        PlanChange::SetCompatibility { subject, .. } | PlanChange::RegisterSchema { subject, .. } => {
             format!("subject {subject}")
         }
     }
 }
 
-fn missing(change: &Change) -> String {
+fn missing(change: &PlanChange) -> String {
     match change {
-        Change::CreateTopic { .. } => "is not there".to_owned(),
-        Change::RaisePartitions { from, to, .. } => format!("has {from} partitions, the contract {to}"),
-        Change::AlterConfig { key, from: Some(from), to, .. } => format!("{key} is {from}, not {to}"),
-        Change::AlterConfig { key, from: None, to, .. } => format!("{key} is not set to {to}"),
-        Change::CreateAcl { acl } => format!("the permission is missing: {acl}"),
-        Change::RemoveAcl { acl } => format!("nobody asks for the permission: {acl}"),
-        Change::SetCompatibility { from: Some(from), to, .. } => format!("compatibility is {from}, not {to}"),
-        Change::SetCompatibility { from: None, to, .. } => {
+        PlanChange::CreateTopic { .. } => "is not there".to_owned(),
+        PlanChange::RaisePartitions { from, to, .. } => format!("has {from} partitions, the contract {to}"),
+        PlanChange::AlterConfig { key, from: Some(from), to, .. } => format!("{key} is {from}, not {to}"),
+        PlanChange::AlterConfig { key, from: None, to, .. } => format!("{key} is not set to {to}"),
+        PlanChange::CreateAcl { acl } => format!("the permission is missing: {acl}"),
+        PlanChange::RemoveAcl { acl } => format!("nobody asks for the permission: {acl}"),
+        PlanChange::SetCompatibility { from: Some(from), to, .. } => {
+            format!("compatibility is {from}, not {to}")
+        }
+        PlanChange::SetCompatibility { from: None, to, .. } => {
             format!("has no compatibility of its own, not {to}")
         }
-        Change::RegisterSchema { first: true, .. } => "has no schema".to_owned(),
-        Change::RegisterSchema { first: false, .. } => "the contract's schema is not registered".to_owned(),
+        PlanChange::RegisterSchema { first: true, .. } => "has no schema".to_owned(),
+        PlanChange::RegisterSchema { first: false, .. } => {
+            "the contract's schema is not registered".to_owned()
+        }
     }
 }
 
-fn subject(refusal: &Refusal) -> String {
+fn subject(refusal: &PlanRefusal) -> String {
     match refusal {
-        Refusal::FewerPartitions { topic, .. }
-        | Refusal::ShorterRetention { topic, .. }
-        | Refusal::OtherCleanup { topic, .. } => format!("topic {topic}"),
-        Refusal::Incompatible { subject, .. } => format!("subject {subject}"),
-        Refusal::Table { topic, .. } => format!("table of {topic}"),
-        Refusal::Leak { leak } => leak.file.clone(),
+        PlanRefusal::FewerPartitions { topic, .. }
+        | PlanRefusal::ShorterRetention { topic, .. }
+        | PlanRefusal::OtherCleanup { topic, .. } => format!("topic {topic}"),
+        PlanRefusal::Incompatible { subject, .. } => format!("subject {subject}"),
+        PlanRefusal::Table { topic, .. } => format!("table of {topic}"),
+        PlanRefusal::Leak { leak } => leak.file.clone(),
     }
 }

@@ -6,21 +6,20 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use sluice_contract::Contract;
-use sluice_contract::leak::{Needles, Texts};
-use sluice_contract::plan::{Access, Purpose, Topic};
 use sluice_core::{Fault, RecordRef, SchemaId};
+use sluice_govern::leak::{self, LeafTextReader, LeakNeedles};
+use sluice_govern::plan::{DesiredTopic, TopicAccess, TopicPurpose};
 use sluice_runtime::config::KafkaSection;
-use sluice_runtime::kafka;
-use sluice_runtime::registry::Registry;
-use sluice_sink::warehouse::{self, Format};
-use sluice_wire::{Schema, framing};
+use sluice_runtime::registry::SchemaRegistry;
+use sluice_warehouse::{self, QueryFormat};
+use sluice_wire::{DatumSchema, framing};
 
-use super::Difference;
-use crate::apply::Fleet;
+use super::VerifyDifference;
+use crate::apply::FleetContext;
 use crate::cli::VerifyArgs;
 
 /// One record of a sample.
-struct Sampled {
+struct LeakSample {
     place: String,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -28,23 +27,24 @@ struct Sampled {
 }
 
 /// Schemas by id, as texts are read from their data.
-struct Readers {
-    registry: Registry,
-    known: BTreeMap<u32, Option<(Schema, Texts)>>,
+struct LeakSchemaCache {
+    registry: SchemaRegistry,
+    known: BTreeMap<u32, Option<(DatumSchema, LeafTextReader)>>,
 }
 
 /// Samples every topic, and every table of the lake if one is named.
-pub(super) async fn scan(fleet: &Fleet, args: &VerifyArgs) -> anyhow::Result<Vec<Difference>> {
-    let mut readers = Readers { registry: Registry::new(&fleet.registry)?, known: BTreeMap::new() };
+pub(super) async fn scan(fleet: &FleetContext, args: &VerifyArgs) -> anyhow::Result<Vec<VerifyDifference>> {
+    let mut readers =
+        LeakSchemaCache { registry: SchemaRegistry::new(&fleet.registry)?, known: BTreeMap::new() };
     let open: Vec<&str> = fleet
         .desired
         .topics
         .iter()
-        .filter(|topic| topic.access == Access::Open)
+        .filter(|topic| topic.access == TopicAccess::Open)
         .map(|topic| topic.name.as_str())
         .collect();
     let bar = bar((fleet.contracts.iter().count() + open.len()) as u64);
-    let mut needles = Needles::default();
+    let mut needles = LeakNeedles::default();
     for contract in fleet.contracts.iter() {
         bar.set_message(contract.raw_topic.clone());
         for record in sample(&fleet.kafka, &contract.raw_topic, args.sample).await? {
@@ -74,10 +74,12 @@ pub(super) async fn scan(fleet: &Fleet, args: &VerifyArgs) -> anyhow::Result<Vec
             if let Some(contract) = contract.filter(|contract| contract.record_key.schema().is_some())
                 && let Some((_, texts, datum)) = readers.of(&record.key).await?
             {
-                let wrong = contract.misshapen_key(&texts.read(datum)).into_iter().map(|(path, expected)| {
-                    let what = format!("the key's leaf `{path}` is not what its operation gives: {expected}");
-                    leak(record.place.clone(), what)
-                });
+                let wrong =
+                    leak::misshapen_key(contract, &texts.read(datum)).into_iter().map(|(path, expected)| {
+                        let what =
+                            format!("the key's leaf `{path}` is not what its operation gives: {expected}");
+                        leak(record.place.clone(), what)
+                    });
                 differences.extend(wrong);
             }
         }
@@ -89,18 +91,18 @@ pub(super) async fn scan(fleet: &Fleet, args: &VerifyArgs) -> anyhow::Result<Vec
     bar.finish_and_clear();
     // A leaf that leaks does so in every record: the first place of each is enough.
     let mut said = BTreeSet::new();
-    differences.retain(|found: &Difference| {
+    differences.retain(|found: &VerifyDifference| {
         let topic = found.place.split(' ').take(2).collect::<Vec<_>>().join(" ");
         said.insert((topic, found.what.clone()))
     });
     Ok(differences)
 }
 
-fn leak(place: String, what: String) -> Difference {
-    Difference { check: "leak", place, what }
+fn leak(place: String, what: String) -> VerifyDifference {
+    VerifyDifference { check: "leak", place, what }
 }
 
-fn found(needles: &Needles, record: &Sampled) -> Option<Difference> {
+fn found(needles: &LeakNeedles, record: &LeakSample) -> Option<VerifyDifference> {
     let parts = [("key", &record.key), ("value", &record.value), ("headers", &record.headers)];
     parts.into_iter().find_map(|(part, bytes)| {
         let leaf = needles.find(bytes)?;
@@ -111,32 +113,32 @@ fn found(needles: &Needles, record: &Sampled) -> Option<Difference> {
 fn misshapen(
     contract: &Contract,
     place: &str,
-    schema: &Schema,
-    texts: &Texts,
+    schema: &DatumSchema,
+    texts: &LeafTextReader,
     datum: &[u8],
-) -> Vec<Difference> {
-    let undropped = contract.undropped(schema).into_iter().map(|path| {
+) -> Vec<VerifyDifference> {
+    let undropped = leak::undropped(contract, schema).into_iter().map(|path| {
         leak(place.to_owned(), format!("its schema has the leaf {path}, which the contract drops"))
     });
     let read = texts.read(datum);
-    let misshapen = contract.misshapen(&read).into_iter().map(|(path, expected)| {
+    let misshapen = leak::misshapen_value(contract, &read).into_iter().map(|(path, expected)| {
         leak(place.to_owned(), format!("the leaf {path} is not what its operation gives: {expected}"))
     });
     undropped.chain(misshapen).collect()
 }
 
 /// The newest records of every partition; a topic that is not there has none.
-async fn sample(kafka: &KafkaSection, topic: &str, count: u32) -> Result<Vec<Sampled>, Fault> {
+async fn sample(kafka: &KafkaSection, topic: &str, count: u32) -> Result<Vec<LeakSample>, Fault> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     let reading = tokio::task::spawn_blocking(move || {
         let mut all = vec![];
-        let taken = kafka::read_last(&kafka, &topic, count, |record| all.push(Sampled::of(record)));
+        let taken = sluice_kafka::read_last(&kafka, &topic, count, |record| all.push(LeakSample::of(record)));
         taken.map(|()| all)
     });
     reading.await.map_err(|error| Fault::bug("reading a sample", error))?
 }
 
-impl Sampled {
+impl LeakSample {
     fn of(record: &RecordRef<'_>) -> Self {
         let headers = record.headers.iter().flat_map(|header| header.value.unwrap_or_default());
         Self {
@@ -148,15 +150,19 @@ impl Sampled {
     }
 }
 
-impl Readers {
+impl LeakSchemaCache {
     /// What reads a framed value, or key; nothing if it is none, or if its schema is not known.
-    async fn of<'v>(&mut self, value: &'v [u8]) -> Result<Option<(&Schema, &Texts, &'v [u8])>, Fault> {
+    async fn of<'v>(
+        &mut self,
+        value: &'v [u8],
+    ) -> Result<Option<(&DatumSchema, &LeafTextReader, &'v [u8])>, Fault> {
         let Ok((id, datum)) = framing::split(value) else { return Ok(None) };
         let SchemaId(raw) = id;
         if !self.known.contains_key(&raw) {
             let found = self.registry.schema(id).await?;
-            let schema = found.and_then(|text| Schema::parse(&text).ok());
-            let reader = schema.and_then(|schema| Texts::new(&schema).ok().map(|texts| (schema, texts)));
+            let schema = found.and_then(|text| DatumSchema::parse(&text).ok());
+            let reader =
+                schema.and_then(|schema| LeafTextReader::new(&schema).ok().map(|texts| (schema, texts)));
             self.known.insert(raw, reader);
         }
         let known = self.known.get(&raw).and_then(Option::as_ref);
@@ -166,12 +172,12 @@ impl Readers {
 
 /// The newest rows of every open topic's table.
 async fn tables(
-    needles: &Needles,
-    fleet: &Fleet,
+    needles: &LeakNeedles,
+    fleet: &FleetContext,
     lake: &Path,
     count: u32,
-) -> anyhow::Result<Vec<Difference>> {
-    let there = warehouse::tables(lake)?;
+) -> anyhow::Result<Vec<VerifyDifference>> {
+    let there = sluice_warehouse::tables(lake)?;
     let mut differences = vec![];
     for topic in landed(fleet) {
         if !there.iter().any(|(_, name)| *name == topic) {
@@ -179,7 +185,7 @@ async fn tables(
         }
         let sql = format!("SELECT * FROM \"{topic}\" ORDER BY _offset DESC LIMIT {count}");
         let mut text = vec![];
-        warehouse::print(&warehouse::query(lake, &sql).await?, Format::Json, &mut text)?;
+        sluice_warehouse::print(&sluice_warehouse::query(lake, &sql).await?, QueryFormat::Json, &mut text)?;
         if let Some(leaf) = needles.find(&text) {
             let what = format!("a row holds a value of the masked leaf {leaf}");
             differences.push(leak(format!("table {topic}"), what));
@@ -189,8 +195,8 @@ async fn tables(
 }
 
 /// Topics that have tables: masked records and facts.
-fn landed(fleet: &Fleet) -> impl Iterator<Item = &str> {
-    let landed = |topic: &&Topic| matches!(topic.purpose, Purpose::Masked | Purpose::Facts);
+fn landed(fleet: &FleetContext) -> impl Iterator<Item = &str> {
+    let landed = |topic: &&DesiredTopic| matches!(topic.purpose, TopicPurpose::Masked | TopicPurpose::Facts);
     fleet.desired.topics.iter().filter(landed).map(|topic| topic.name.as_str())
 }
 

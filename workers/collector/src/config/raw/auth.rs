@@ -2,35 +2,35 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_runtime::config::Secret;
+use sluice_runtime::config::SecretReference;
 
 /// Credentials.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RawAuth {
     /// `Authorization: Bearer …`
-    Bearer(Secret),
+    Bearer(SecretReference),
     /// `Authorization: Basic …`
-    Basic(RawBasic),
+    Basic(RawBasicAuth),
     /// An API key in a header of the API's own.
     Header(RawKeyHeader),
     /// An API key in a query parameter. Redirects and next pages elsewhere do not get it.
     Query(RawKeyHeader),
     /// OAuth 2.0 client credentials (RFC 6749, 4.4): a token is fetched, used, and fetched anew before it expires or
     /// when the API refuses it.
-    Oauth2(RawOauth2),
+    Oauth2(RawOauthClient),
     /// Every request is signed with a shared secret, HMAC-SHA-256 (RFC 2104).
-    Hmac(RawHmac),
+    Hmac(RawHmacSignature),
 }
 
 /// Name and password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RawBasic {
+pub struct RawBasicAuth {
     /// User name.
     pub user: String,
     /// Password, by reference.
-    pub password: Secret,
+    pub password: SecretReference,
 }
 
 /// An API key in a header or a query parameter.
@@ -40,19 +40,19 @@ pub struct RawKeyHeader {
     /// Name of the header or parameter.
     pub name: String,
     /// Key, by reference.
-    pub value: Secret,
+    pub value: SecretReference,
 }
 
 /// Where tokens come from.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RawOauth2 {
+pub struct RawOauthClient {
     /// The token endpoint.
     pub token_url: String,
     /// Client id.
     pub client_id: String,
     /// Client secret, by reference; sent as Basic credentials to the token endpoint only.
-    pub client_secret: Secret,
+    pub client_secret: SecretReference,
     /// Scopes, separated by blanks.
     #[serde(default)]
     pub scope: Option<String>,
@@ -61,9 +61,9 @@ pub struct RawOauth2 {
 /// How a request is signed.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RawHmac {
+pub struct RawHmacSignature {
     /// The shared secret, by reference.
-    pub secret: Secret,
+    pub secret: SecretReference,
     /// What is signed: text with `{method}`, `{path}`, `{query}`, `{timestamp}` (seconds since 1970), `{body_sha256}` (hexadecimal).
     #[serde(default = "signed_text")]
     pub sign: String,
@@ -78,13 +78,13 @@ pub struct RawHmac {
     pub timestamp_header: String,
     /// Hexadecimal or base64.
     #[serde(default)]
-    pub encoding: RawEncoding,
+    pub encoding: RawSignatureFormat,
 }
 
 /// How a signature is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RawEncoding {
+pub enum RawSignatureFormat {
     /// Lower-case hexadecimal.
     #[default]
     Hex,

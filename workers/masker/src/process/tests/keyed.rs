@@ -6,7 +6,7 @@ const THING: &str = r#"{"type": "record", "name": "Thing", "fields": [{"name": "
 const TOPIC: &str = "shop.thing.v1";
 
 /// Key and value have the same schema, and are masked differently.
-fn keyed() -> Masker {
+fn keyed() -> MaskerProcessor {
     let leaf = |domain: &str| {
         format!(
             "{{name: id, logicalType: string, required: true, classification: restricted, customProperties: [{{property: masking, value: {{op: hmac, key: pseudonym, domain: {domain}}}}}]}}"
@@ -23,15 +23,15 @@ fn keyed() -> Masker {
     );
     let file = |name: &str, text: &str| (format!("schemas/shop/thing/{name}"), text.to_owned());
     let files = [file("value.avsc", THING), file("key.avsc", THING), file("contract.odcs.yaml", &contract)];
-    let contracts = Contracts::parse(&files).unwrap_or_else(|findings| panic!("{findings}"));
+    let contracts = ContractSet::parse(&files).unwrap_or_else(|findings| panic!("{findings}"));
     let mut keys = KeyRing::new();
     keys.insert("pseudonym", 1, (0..32).collect::<Vec<u8>>().into()).unwrap();
-    Masker::new(&contracts, &keys).unwrap()
+    MaskerProcessor::new(&contracts, &keys).unwrap()
 }
 
 #[test]
 fn a_key_has_programs_of_its_own_though_its_schema_is_the_values() {
-    let (mut masker, mut known) = (keyed(), Known::default());
+    let (mut masker, mut known) = (keyed(), MaskerTestRegistry::default());
     let datum = framed(7, THING, r#"{"id":"Ada"}"#);
     let whole = record(TOPIC, Some(&datum), Some(&datum), &[]);
     // Asked for twice under one id: once for the key, once for the value.
@@ -51,16 +51,16 @@ fn a_key_has_programs_of_its_own_though_its_schema_is_the_values() {
 
 #[test]
 fn a_key_that_breaks_its_schema_is_a_dead_letter_and_one_that_is_not_covered_stands_still() {
-    let (mut masker, mut known) = (keyed(), Known::default());
+    let (mut masker, mut known) = (keyed(), MaskerTestRegistry::default());
     let datum = framed(7, THING, r#"{"id":"Ada"}"#);
     let whole = record(TOPIC, Some(&datum), None, &[]);
     assert_eq!(mask(&mut masker, &whole).0, Outcome::NeedsSchema(SchemaId(7)));
     masker.learn(TOPIC, SchemaId(7), THING, &mut known).unwrap();
     let torn = &datum[..datum.len() - 1];
     for (broken, class, path) in [
-        (Some(&b"Ada"[..]), Class::Framing, "(key)"),
-        (Some(torn), Class::Datum, "(key).id"),
-        (None, Class::Null, ""),
+        (Some(&b"Ada"[..]), ReasonClass::Framing, "(key)"),
+        (Some(torn), ReasonClass::Datum, "(key).id"),
+        (None, ReasonClass::Null, ""),
     ] {
         let (outcome, out) = mask(&mut masker, &record(TOPIC, broken, Some(&datum), &[]));
         let Outcome::DeadLetter(reason) = outcome else { panic!("{outcome:?}") };

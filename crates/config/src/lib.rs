@@ -1,0 +1,144 @@
+//! Configuration: YAML → JSON value → the worker's JSON schema → serde → the worker's own checks.
+//!
+//! The schema is derived from the raw struct, so every mistake of form is found at once, with its path and a hint;
+//! what the worker checks by itself is added to the same list. Nothing falls back in silence.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod check;
+mod secret;
+mod size;
+
+use std::fmt;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+pub use secret::SecretReference;
+pub use size::MemorySize;
+
+/// One mistake in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where: `kafka.brokers`, or the file for a mistake of the file as a whole.
+    pub path: String,
+    /// What is wrong; never quotes a value, which may be a secret.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// All mistakes of a configuration at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// A list with one mistake.
+    pub fn one(path: impl Into<String>, message: impl Into<String>, hint: Option<String>) -> Self {
+        let mut errors = Self::default();
+        errors.add(path, message, hint);
+        errors
+    }
+
+    /// Adds a mistake.
+    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>, hint: Option<String>) {
+        self.0.push(ConfigError { path: path.into(), message: message.into(), hint });
+    }
+
+    /// `value` if nothing was wrong.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        writeln!(f, "{count} mistake{} in the configuration:", if count == 1 { "" } else { "s" })?;
+        for error in &self.0 {
+            write!(f, "  {}: {}", error.path, error.message)?;
+            if let Some(hint) = &error.hint {
+                write!(f, "\n      hint: {hint}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Reads a YAML file into `Raw`, or says everything that is wrong with its form.
+///
+/// # Errors
+/// [`ConfigErrors`]: unreadable file, broken YAML, unknown or missing keys, wrong types.
+pub fn load<Raw: DeserializeOwned + JsonSchema>(path: &Path) -> Result<Raw, ConfigErrors> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigErrors::one(
+            path.display().to_string(),
+            format!("cannot be read: {error}"),
+            Some("give a file with -c".into()),
+        )
+    })?;
+    parse(&text, &path.display().to_string())
+}
+
+/// The same from text; `name` stands for the file in messages.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Result<Raw, ConfigErrors> {
+    let value: serde_json::Value = serde_saphyr::from_str(text)
+        .map_err(|error| ConfigErrors::one(name, format!("not YAML: {error}"), None))?;
+    check::against_schema::<Raw>(&value, name)?;
+    serde_json::from_value(value).map_err(|error| ConfigErrors::one(name, error.to_string(), None))
+}
+
+/// The JSON schema of a worker's configuration, for editors and for the chart's tests.
+pub fn schema<Raw: JsonSchema>() -> serde_json::Value {
+    check::schema_of::<Raw>().to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct RawBrokers {
+        brokers: String,
+        #[serde(default)]
+        properties: std::collections::BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct RawTestConfig {
+        kafka: RawBrokers,
+        memory: MemorySize,
+        #[serde(default)]
+        token: Option<SecretReference>,
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_with_path_and_hint() {
+        let text = "kafka: {broker: hunter2, properties: 5}\nmemory: [1]\ncolour: red\n";
+        let errors = parse::<RawTestConfig>(text, "f.yaml").unwrap_err();
+        let paths: Vec<_> = errors.0.iter().map(|e| e.path.as_str()).collect();
+        for path in ["kafka", "kafka.broker", "kafka.properties", "memory", "colour"] {
+            assert!(paths.contains(&path), "{path} is not among {paths:?}");
+        }
+        let text = errors.to_string();
+        assert!(text.contains("did you mean `brokers`?"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("red"), "values must not be printed: {text}");
+    }
+
+    #[test]
+    fn a_good_file_is_read() {
+        let raw: RawTestConfig =
+            parse("kafka: {brokers: 'h:1'}\nmemory: 64MiB\ntoken: {env: T}\n", "f").unwrap();
+        assert_eq!((raw.kafka.brokers.as_str(), raw.memory.bytes()), ("h:1", 64 << 20));
+        assert!(raw.token.is_some() && raw.kafka.properties.is_empty());
+    }
+}

@@ -1,0 +1,243 @@
+//! What the walk over bytes does not need and a contract does: the tags of every path of an Avro schema, and which
+//! paths are no leaves. Paths are those of [`sluice_wire::LeafInfo`].
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The key under which schemas carry tags.
+const TAGS: &str = "confluent:tags";
+
+/// One path of a schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AvroPathInfo {
+    /// Leaf or container.
+    pub kind: AvroPathKind,
+    /// Sorted.
+    pub tags: Vec<String>,
+    /// A union with null holds it.
+    pub nullable: bool,
+}
+
+/// The documentation of each path that has some.
+pub fn docs(schema: &Value) -> BTreeMap<String, String> {
+    AvroPathWalk::of(schema).docs
+}
+
+/// Path of the first field of an Avro schema (JSON text) that holds a record which it is itself a part of: data may be
+/// so, columns may not. `None` if there is none, or the text is no schema.
+pub fn recursion(schema: &str) -> Option<String> {
+    AvroPathWalk::of(&serde_json::from_str(schema).ok()?).back
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AvroPathKind {
+    /// A value without parts.
+    Leaf,
+    /// A record with named fields.
+    Record,
+    /// An array of items.
+    Array,
+    /// A map from text to values.
+    Map,
+    /// A union of several types.
+    Union,
+}
+
+/// Every path of a schema that has been parsed before, so that it is known to be one.
+pub fn paths(schema: &Value) -> BTreeMap<String, AvroPathInfo> {
+    AvroPathWalk::of(schema).entries
+}
+
+/// Best guess at the line on which a field is defined: the `occurrence`-th `"name": "<its name>"`.
+pub fn line_of(text: &str, path: &str) -> Option<u32> {
+    let name = path.rsplit(['.', '[', '{', '<']).next().filter(|name| !name.ends_with([']', '}', '>']));
+    let quoted = format!("\"{}\"", name.unwrap_or(path));
+    let at = text.lines().position(|line| line.contains("\"name\"") && line.contains(&quoted))?;
+    u32::try_from(at + 1).ok()
+}
+
+#[derive(Default)]
+struct AvroPathWalk<'s> {
+    /// Definitions met so far, by full name, with their namespace.
+    named: BTreeMap<String, &'s Value>,
+    open: Vec<String>,
+    entries: BTreeMap<String, AvroPathInfo>,
+    docs: BTreeMap<String, String>,
+    /// The first path that leads back into a record above it.
+    back: Option<String>,
+}
+
+impl<'s> AvroPathWalk<'s> {
+    fn of(schema: &'s Value) -> Self {
+        let mut walk = Self::default();
+        walk.node(schema, "", "", Vec::new(), false);
+        walk
+    }
+
+    fn node(&mut self, node: &'s Value, path: &str, namespace: &str, tags: Vec<String>, nullable: bool) {
+        match node {
+            Value::String(name) => match self.definition(name, namespace) {
+                Some((full, definition)) if !self.open.contains(&full) => {
+                    self.node(definition, path, namespace_of(&full), tags, nullable);
+                }
+                Some(_) => {
+                    self.back.get_or_insert_with(|| path.to_owned());
+                    self.enter(path, AvroPathKind::Record, tags, nullable);
+                }
+                None => self.enter(path, AvroPathKind::Leaf, tags, nullable || name == "null"),
+            },
+            Value::Array(branches) => self.union(branches, path, namespace, tags),
+            Value::Object(object) => {
+                let word = object.get("type").and_then(Value::as_str);
+                match word {
+                    Some("record" | "error") => self.record(node, path, namespace, tags, nullable),
+                    Some("array") => {
+                        self.enter(path, AvroPathKind::Array, tags, nullable);
+                        self.under(object.get("items"), &format!("{path}[]"), namespace);
+                    }
+                    Some("map") => {
+                        self.enter(path, AvroPathKind::Map, tags, nullable);
+                        self.enter(&format!("{path}{{key}}"), AvroPathKind::Leaf, Vec::new(), false);
+                        self.under(object.get("values"), &format!("{path}{{}}"), namespace);
+                    }
+                    Some("enum" | "fixed") => {
+                        self.name(node, namespace);
+                        self.enter(path, AvroPathKind::Leaf, tags, nullable);
+                    }
+                    _ => {
+                        // `{"type": <any type>}`, a logical type most often.
+                        if let Some(inner) = object.get("type") {
+                            self.node(inner, path, namespace, tags, nullable);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn record(&mut self, node: &'s Value, path: &str, namespace: &str, tags: Vec<String>, nullable: bool) {
+        let full = self.name(node, namespace);
+        self.enter(path, AvroPathKind::Record, tags, nullable);
+        let namespace = namespace_of(&full).to_owned();
+        self.open.push(full);
+        for field in node.get("fields").and_then(Value::as_array).into_iter().flatten() {
+            let Some(name) = field.get("name").and_then(Value::as_str) else { continue };
+            let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            if let Some(doc) = field.get("doc").and_then(Value::as_str) {
+                self.docs.insert(path.clone(), doc.to_owned());
+            }
+            if let Some(inner) = field.get("type") {
+                self.node(inner, &path, &namespace, tags_of(field), false);
+            }
+        }
+        self.open.pop();
+    }
+
+    fn union(&mut self, branches: &'s [Value], path: &str, namespace: &str, tags: Vec<String>) {
+        let is_null =
+            |branch: &Value| branch.as_str().or_else(|| branch.get("type")?.as_str()) == Some("null");
+        let nullable = branches.iter().any(is_null);
+        let others: Vec<&Value> = branches.iter().filter(|branch| !is_null(branch)).collect();
+        match others[..] {
+            [] => self.enter(path, AvroPathKind::Leaf, tags, nullable),
+            [only] => self.node(only, path, namespace, tags, nullable),
+            _ => {
+                self.enter(path, AvroPathKind::Union, tags, nullable);
+                for branch in others {
+                    let path = format!("{path}<{}>", branch_name(branch));
+                    self.node(branch, &path, namespace, Vec::new(), nullable);
+                }
+            }
+        }
+    }
+
+    fn under(&mut self, node: Option<&'s Value>, path: &str, namespace: &str) {
+        if let Some(node) = node {
+            self.node(node, path, namespace, Vec::new(), false);
+        }
+    }
+
+    fn enter(&mut self, path: &str, kind: AvroPathKind, tags: Vec<String>, nullable: bool) {
+        self.entries.insert(path.to_owned(), AvroPathInfo { kind, tags, nullable });
+    }
+
+    /// Notes a definition and returns its full name.
+    fn name(&mut self, node: &'s Value, namespace: &str) -> String {
+        let name = node.get("name").and_then(Value::as_str).unwrap_or_default();
+        let own = node.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
+        let full =
+            if name.contains('.') || own.is_empty() { name.to_owned() } else { format!("{own}.{name}") };
+        self.named.insert(full.clone(), node);
+        full
+    }
+
+    fn definition(&self, name: &str, namespace: &str) -> Option<(String, &'s Value)> {
+        let full = if name.contains('.') || namespace.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{namespace}.{name}")
+        };
+        let full = if self.named.contains_key(&full) { full } else { name.to_owned() };
+        self.named.get(&full).map(|definition| (full, *definition))
+    }
+}
+
+fn namespace_of(full: &str) -> &str {
+    full.rsplit_once('.').map_or("", |(namespace, _)| namespace)
+}
+
+fn branch_name(branch: &Value) -> &str {
+    let name = match branch {
+        Value::String(name) => name,
+        _ => branch.get("name").or_else(|| branch.get("type")).and_then(Value::as_str).unwrap_or("union"),
+    };
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+fn tags_of(field: &Value) -> Vec<String> {
+    let mut tags: Vec<String> = field
+        .get(TAGS)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|tag| tag.as_str().map(str::to_owned))
+        .collect();
+    tags.sort();
+    tags.dedup();
+    tags
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tags_are_found_at_every_depth_and_through_names() {
+        let schema = json!({"type": "record", "name": "A", "namespace": "n", "fields": [
+            {"name": "who", "type": ["null", "string"], "confluent:tags": ["PII", "CONTACT"]},
+            {"name": "at", "type": {"type": "record", "name": "Place", "fields": [
+                {"name": "code", "type": "string", "confluent:tags": ["QUASI"]}]}},
+            {"name": "places", "type": {"type": "array", "items": "Place"}},
+            {"name": "more", "type": {"type": "map", "values": "n.Place"}},
+            {"name": "either", "type": ["null", "int", "Place"]},
+            {"name": "next", "type": ["null", "A"]},
+        ]});
+        let paths = paths(&schema);
+        let tags = |path: &str| paths[path].tags.clone();
+        assert_eq!(tags("who"), ["CONTACT", "PII"]);
+        assert!(paths["who"].nullable);
+        for path in ["at.code", "places[].code", "more{}.code", "either<Place>.code"] {
+            assert_eq!(tags(path), ["QUASI"], "{path}");
+        }
+        assert_eq!(paths["either"].kind, AvroPathKind::Union);
+        assert_eq!(paths["more{key}"].kind, AvroPathKind::Leaf);
+        assert!(!paths.contains_key("next.who"));
+        assert_eq!(recursion(&schema.to_string()), Some("next".to_owned()));
+        assert_eq!(recursion(r#"{"type": "string"}"#), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Keys by name and epoch, given by whoever may read files or a KMS; this room never fetches one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+/// Fewest bytes of a key: as many as SHA-256 puts out (RFC 2104, section 3).
+pub const KEY_BYTES_MIN: usize = 32;
+
+/// One key's secret; wiped when the last ring that holds it goes.
+type KeySecret = Arc<Zeroizing<Vec<u8>>>;
+
+/// Named keys, each in one or more epochs. Cloning shares the secrets; dropping the last clone wipes them.
+#[derive(Clone, Default)]
+pub struct KeyRing {
+    keys: BTreeMap<String, BTreeMap<u32, KeySecret>>,
+}
+
+/// Why a key was not taken, or not found. Never holds key bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Shorter than [`KEY_BYTES_MIN`].
+    #[error("key `{name}` epoch {epoch} has {length} bytes, at least {KEY_BYTES_MIN} are needed")]
+    TooShort {
+        /// Name of the key.
+        name: String,
+        /// Its epoch.
+        epoch: u32,
+        /// How many bytes it has.
+        length: usize,
+    },
+    /// One byte over and over: a placeholder, not a secret.
+    #[error("key `{name}` epoch {epoch} is one byte repeated, not a secret")]
+    Placeholder {
+        /// Name of the key.
+        name: String,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// The same name and epoch were given twice.
+    #[error("key `{name}` epoch {epoch} is given twice")]
+    Twice {
+        /// Name of the key.
+        name: String,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// No key of that name.
+    #[error("no key `{name}` in the key ring; it has: {known}")]
+    Unknown {
+        /// Name that was asked for.
+        name: String,
+        /// Names there are, comma-separated.
+        known: String,
+    },
+    /// A key of that name, but not in that epoch.
+    #[error("key `{name}` has no epoch {epoch} in the key ring")]
+    UnknownEpoch {
+        /// Name of the key.
+        name: String,
+        /// Epoch that was asked for.
+        epoch: u32,
+    },
+}
+
+impl KeyRing {
+    /// A ring without keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a key. Refuses one that is short, a placeholder, or there already.
+    pub fn insert(&mut self, name: &str, epoch: u32, secret: Zeroizing<Vec<u8>>) -> Result<(), KeyError> {
+        let name = name.to_owned();
+        if secret.len() < KEY_BYTES_MIN {
+            return Err(KeyError::TooShort { name, epoch, length: secret.len() });
+        }
+        if secret.iter().all(|byte| Some(byte) == secret.first()) {
+            return Err(KeyError::Placeholder { name, epoch });
+        }
+        let epochs = self.keys.entry(name.clone()).or_default();
+        if epochs.contains_key(&epoch) {
+            return Err(KeyError::Twice { name, epoch });
+        }
+        epochs.insert(epoch, Arc::new(secret));
+        Ok(())
+    }
+
+    /// The epoch asked for, or the latest, with its secret.
+    pub(crate) fn find(&self, name: &str, epoch: Option<u32>) -> Result<(u32, &[u8]), KeyError> {
+        let Some(epochs) = self.keys.get(name) else {
+            let known = self.keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(KeyError::Unknown { name: name.to_owned(), known });
+        };
+        let found = match epoch {
+            Some(epoch) => epochs.get_key_value(&epoch),
+            None => epochs.last_key_value(),
+        };
+        match found {
+            Some((epoch, secret)) => Ok((*epoch, secret.as_slice())),
+            None => Err(KeyError::UnknownEpoch { name: name.to_owned(), epoch: epoch.unwrap_or_default() }),
+        }
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (name, epochs) in &self.keys {
+            for epoch in epochs.keys() {
+                map.entry(&format_args!("{name}/{epoch}"), &"***");
+            }
+        }
+        map.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(seed: u8, length: usize) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new((0..length).map(|i| seed.wrapping_add(i as u8)).collect())
+    }
+
+    #[test]
+    fn the_latest_epoch_is_used_unless_one_is_named() {
+        let mut ring = KeyRing::new();
+        ring.insert("pseudonym", 1, secret(1, 32)).unwrap();
+        ring.insert("pseudonym", 2, secret(2, 32)).unwrap();
+        assert_eq!(ring.find("pseudonym", None).unwrap().0, 2);
+        assert_eq!(ring.find("pseudonym", Some(1)).unwrap().0, 1);
+        let missing = KeyError::UnknownEpoch { name: "pseudonym".into(), epoch: 3 };
+        assert_eq!(ring.find("pseudonym", Some(3)).unwrap_err(), missing);
+        let unknown = KeyError::Unknown { name: "other".into(), known: "pseudonym".into() };
+        assert_eq!(ring.find("other", None).unwrap_err(), unknown);
+    }
+
+    #[test]
+    fn weak_keys_are_refused() {
+        let mut ring = KeyRing::new();
+        assert!(matches!(ring.insert("k", 1, secret(1, 31)), Err(KeyError::TooShort { length: 31, .. })));
+        assert!(matches!(
+            ring.insert("k", 1, Zeroizing::new(vec![7; 32])),
+            Err(KeyError::Placeholder { .. })
+        ));
+        ring.insert("k", 1, secret(1, 32)).unwrap();
+        assert!(matches!(ring.insert("k", 1, secret(9, 32)), Err(KeyError::Twice { .. })));
+    }
+
+    #[test]
+    fn debug_shows_names_and_never_bytes() {
+        let mut ring = KeyRing::new();
+        ring.insert("pseudonym", 2, Zeroizing::new(b"abcdefghijklmnopqrstuvwxyz012345".to_vec())).unwrap();
+        assert_eq!(format!("{ring:?}"), r#"{pseudonym/2: "***"}"#);
+    }
+}

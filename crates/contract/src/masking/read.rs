@@ -1,0 +1,197 @@
+//! A masking operation as the contract file says it.
+
+use super::{DateStep, GeneraliseRule, MaskOperation, PartialRule, PseudonymRule, RedactConstant};
+use crate::finding::{FindingReport, did_you_mean};
+use crate::section::{ContractSection, SectionPlace, number};
+use crate::yaml::{YamlContent, YamlNode};
+
+/// Every operation there is.
+const OPS: [&str; 7] = ["keep", "drop", "null", "redact", "partial", "hmac", "generalise"];
+/// Operations that are designed but not built; refused, never taken for something else.
+const LATER: [&str; 3] = ["encrypt", "fpe", "scan"];
+/// What a draft says of every leaf.
+const UNDECIDED: &str = "decide";
+/// The longest output of `partial`.
+const LENGTH_MAX: i64 = 256;
+
+/// Reads `{op: …, …}` for the leaf at `path`; `None` if anything is wrong with it, which is then reported.
+pub(crate) fn read(node: &YamlNode, path: &str, report: &mut FindingReport<'_>) -> Option<MaskOperation> {
+    let place = SectionPlace::Leaf { path: path.to_owned(), label: "masking" };
+    let named = match node.get("op").map(|op| &op.content) {
+        // `op: null` without quotes is YAML's null; it can mean nothing else here.
+        Some(YamlContent::Null) => "null",
+        Some(YamlContent::Text(text)) => text,
+        _ => {
+            report.add(node.line, path, "masking has no `op`", Some(format!("one of {}", OPS.join(", "))));
+            return None;
+        }
+    };
+    let known: &[&str] = match named {
+        "keep" | "drop" | "null" => &["op"],
+        "redact" => &["op", "with"],
+        "partial" => &["op", "keepFirst", "keepLast", "length", "fill"],
+        "hmac" => &["op", "key", "domain", "epoch"],
+        "generalise" => &["op", "date", "number", "geo", "degrees"],
+        UNDECIDED => {
+            let hint = format!("one of {}", OPS.join(", "));
+            report.add(node.line, path, "nobody has decided about this leaf yet", Some(hint));
+            return None;
+        }
+        later if LATER.contains(&later) => {
+            let hint = format!("until it is: {}", OPS.join(", "));
+            report.add(
+                node.line,
+                path,
+                format!("masking operation `{later}` is not available yet"),
+                Some(hint),
+            );
+            return None;
+        }
+        other => {
+            let hint = did_you_mean(other, OPS).unwrap_or_else(|| format!("one of {}", OPS.join(", ")));
+            report.add(node.line, path, format!("unknown masking operation `{other}`"), Some(hint));
+            return None;
+        }
+    };
+    let section = ContractSection::open(node, place, known, report)?;
+    match named {
+        "keep" => Some(MaskOperation::Keep),
+        "drop" => Some(MaskOperation::Drop),
+        "null" => Some(MaskOperation::Null),
+        "redact" => redact(&section, report).map(MaskOperation::Redact),
+        "partial" => partial(&section, report).map(MaskOperation::Partial),
+        "hmac" => hmac(&section, report).map(MaskOperation::Hmac),
+        _ => generalise(&section, report).map(MaskOperation::Generalise),
+    }
+}
+
+fn redact(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<RedactConstant> {
+    let Some(with) = section.get("with") else {
+        return Some(RedactConstant::Text(RedactConstant::DEFAULT.to_owned()));
+    };
+    match &with.content {
+        YamlContent::Text(text) => Some(RedactConstant::Text(text.clone())),
+        YamlContent::Boolean(value) => Some(RedactConstant::Boolean(*value)),
+        YamlContent::Integer(_) | YamlContent::Number(_) => number(with).map(RedactConstant::Number),
+        YamlContent::Null | YamlContent::List(_) | YamlContent::Map(_) => {
+            section.refuse("with", with.line, "must be a text, a number or a boolean", None, report);
+            None
+        }
+    }
+}
+
+fn partial(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<PartialRule> {
+    let mut size = |key: &str, least: i64| match section.get(key) {
+        None => Some(None),
+        Some(_) => section.whole(key, least, LENGTH_MAX, report).map(|n| Some(n.unsigned_abs() as usize)),
+    };
+    let (keep_first, keep_last, length) = (size("keepFirst", 0)?, size("keepLast", 0)?, size("length", 1)?);
+    let line = section.line();
+    let shown = keep_first.unwrap_or(0) + keep_last.unwrap_or(0);
+    if keep_first.is_none() && keep_last.is_none() {
+        section.refuse("keepFirst", line, "`keepFirst` or `keepLast` is missing", None, report);
+        return None;
+    }
+    let length = length.unwrap_or(shown + PartialRule::FILLING);
+    if length <= shown {
+        let message = format!("must be more than the {shown} characters shown");
+        section.refuse("length", line, message, None, report);
+        return None;
+    }
+    let fill = match section.get("fill") {
+        None => '*',
+        Some(_) => {
+            let text = section.text("fill", report)?;
+            let mut chars = text.chars();
+            match (chars.next(), chars.next()) {
+                (Some(fill), None) => fill,
+                _ => {
+                    section.refuse("fill", line, "must be one character", None, report);
+                    return None;
+                }
+            }
+        }
+    };
+    Some(PartialRule { keep_first: keep_first.unwrap_or(0), keep_last: keep_last.unwrap_or(0), length, fill })
+}
+
+fn hmac(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<PseudonymRule> {
+    let key = section.required_text("key", report);
+    let domain = section.required_text("domain", report);
+    let epoch = match section.get("epoch") {
+        None => Some(None),
+        Some(_) => section.whole("epoch", 0, u32::MAX.into(), report).map(|n| u32::try_from(n).ok()),
+    };
+    let (key, domain, epoch) = (key?, domain?, epoch?);
+    if domain.contains('\0') {
+        section.refuse("domain", section.line(), "must not hold a NUL, which ends it", None, report);
+        return None;
+    }
+    Some(PseudonymRule { key: key.to_owned(), domain: domain.to_owned(), epoch })
+}
+
+fn generalise(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<GeneraliseRule> {
+    let ways: Vec<&str> =
+        ["date", "number", "geo"].into_iter().filter(|key| section.get(key).is_some()).collect();
+    let line = section.line();
+    let [way] = ways[..] else {
+        let hint = Some("date: 30m, number: 50, number: [18, 65], geo: outward or geo: grid".to_owned());
+        let message = "generalise needs exactly one of date, number, geo";
+        section.refuse("op", line, message, hint, report);
+        return None;
+    };
+    if way != "geo" && section.get("degrees").is_some() {
+        section.refuse("degrees", line, "belongs to `geo: grid`", None, report);
+        return None;
+    }
+    match way {
+        "date" => {
+            let text = section.text("date", report)?;
+            DateStep::parse(text)
+                .map_err(|why| section.refuse("date", line, why, None, report))
+                .ok()
+                .map(GeneraliseRule::Date)
+        }
+        "number" => match section.get("number").map(|node| &node.content) {
+            Some(YamlContent::List(_)) => buckets(section, report).map(GeneraliseRule::Buckets),
+            _ => section.positive("number", report).map(GeneraliseRule::Step),
+        },
+        _ => geo(section, report),
+    }
+}
+
+fn buckets(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<Vec<f64>> {
+    let node = section.get("number")?;
+    let bounds: Option<Vec<f64>> = node.items().iter().map(number).collect();
+    match bounds {
+        Some(bounds) if !bounds.is_empty() && bounds.windows(2).all(|pair| pair[0] < pair[1]) => Some(bounds),
+        _ => {
+            section.refuse("number", node.line, "must be a list of ascending numbers", None, report);
+            None
+        }
+    }
+}
+
+fn geo(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<GeneraliseRule> {
+    let line = section.line();
+    match section.text("geo", report)? {
+        "outward" if section.get("degrees").is_none() => Some(GeneraliseRule::Outward),
+        "outward" => {
+            section.refuse("degrees", line, "belongs to `geo: grid`", None, report);
+            None
+        }
+        "grid" => match section.get("degrees") {
+            None => {
+                let hint = Some("0.1 is about 11 km from north to south".to_owned());
+                section.refuse("degrees", line, "`degrees` is missing", hint, report);
+                None
+            }
+            Some(_) => section.positive("degrees", report).map(GeneraliseRule::Grid),
+        },
+        other => {
+            let hint = did_you_mean(other, ["outward", "grid"]);
+            section.refuse("geo", line, format!("`{other}` is not `outward` or `grid`"), hint, report);
+            None
+        }
+    }
+}

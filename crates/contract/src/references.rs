@@ -1,0 +1,209 @@
+//! Paths that one part of a contract names and another must have, and names that no two contracts may share.
+
+use std::collections::BTreeMap;
+
+use sluice_wire::{DatumSchema, LeafKind, LogicalType};
+
+use crate::contract::{Contract, ContractFacts, ContractField, WarehouseMode, dead_letter_topic};
+use crate::finding::{ContractFinding, FindingReport, did_you_mean};
+use crate::key;
+use crate::masking::MaskOperation;
+use crate::odcs;
+use crate::settings::ContractSettings;
+use crate::yaml::YamlNode;
+
+/// Every path that the settings name, against the leaves.
+pub(crate) fn within(
+    document: &YamlNode,
+    settings: &ContractSettings<'_>,
+    fields: &[ContractField],
+    report: &mut FindingReport<'_>,
+) {
+    let mut check = ReferenceCheck { document, fields, report };
+    if let Some(path) = settings.record_key {
+        check.record_key(path);
+    }
+    if let Some(path) = settings.subject_key {
+        check.leaf("subjectKey", "subjectKey", path);
+    }
+    let warehouse = &settings.warehouse;
+    if let WarehouseMode::Upsert(key) = &warehouse.mode {
+        key.iter().for_each(|path| check.column("warehouse", "warehouse.key", path));
+    }
+    warehouse.cluster.iter().for_each(|path| check.column("warehouse", "warehouse.cluster", path));
+    if let Some(partition) = &warehouse.partition {
+        check.time("warehouse", "warehouse.partition.field", &partition.field);
+    }
+    if let Some(facts) = &settings.facts {
+        check.facts(facts);
+    }
+}
+
+/// Every name, against those of the other contracts.
+pub(crate) fn across(
+    contracts: &[Contract],
+    fact: Option<&DatumSchema>,
+    findings: &mut Vec<ContractFinding>,
+) {
+    let mut ids: BTreeMap<&str, &Contract> = BTreeMap::new();
+    let mut topics: BTreeMap<String, &Contract> = BTreeMap::new();
+    let mut domains: BTreeMap<&str, (&str, &Contract)> = BTreeMap::new();
+    for contract in contracts {
+        let file = contract.file();
+        let mut report = FindingReport::new(&file, findings);
+        if let Some(other) = ids.insert(&contract.id, contract) {
+            let message = format!("the id `{}` is that of {} too", contract.id, other.folder);
+            report.add(
+                contract.line("id"),
+                "id",
+                message,
+                Some("give each contract one of its own".to_owned()),
+            );
+        }
+        let facts = contract.facts.as_ref();
+        let own = [
+            ("schema.0.physicalName", Some(&contract.raw_topic)),
+            ("customProperties.maskedTopic", Some(&contract.masked_topic)),
+            ("customProperties.facts.topic", facts.map(|facts| &facts.topic)),
+        ];
+        for (place, topic) in own.into_iter().filter_map(|(place, topic)| topic.map(|topic| (place, topic))) {
+            for topic in [topic.clone(), dead_letter_topic(topic)] {
+                if let Some(other) = topics.get(&topic) {
+                    let message = format!("the topic `{topic}` is that of {} too", other.folder);
+                    let hint = Some("one topic, one contract".to_owned());
+                    report.add(contract.line(place), place, message, hint);
+                }
+                topics.insert(topic, contract);
+            }
+        }
+        if facts.is_some() && fact.is_none() {
+            let message = "facts need the fleet's own schema";
+            let hint = Some("sluice/fact/value.avsc is missing".to_owned());
+            let place = "customProperties.facts";
+            report.add(contract.line(place), place, message, hint);
+        }
+        let of_value = contract.fields.iter().map(|field| (field.leaf.path.clone(), field));
+        let of_key = contract.record_key.fields().iter().map(|field| (key::place(&field.leaf.path), field));
+        for (place, field) in of_value.chain(of_key) {
+            let MaskOperation::Hmac(pseudonym) = &field.op else { continue };
+            let (key, other) = domains.entry(&pseudonym.domain).or_insert((&pseudonym.key, contract));
+            if *key != pseudonym.key {
+                let message = format!(
+                    "the domain `{}` has the key `{}` here and `{key}` in {}: joins would not survive",
+                    pseudonym.domain, pseudonym.key, other.folder
+                );
+                let hint = Some("one key for all of a domain".to_owned());
+                report.add(contract.line(&place), place, message, hint);
+            }
+        }
+    }
+}
+
+struct ReferenceCheck<'a, 'r, 'f> {
+    document: &'a YamlNode,
+    fields: &'a [ContractField],
+    report: &'r mut FindingReport<'f>,
+}
+
+impl<'a> ReferenceCheck<'a, '_, '_> {
+    fn refuse(&mut self, property: &str, place: &str, message: String, hint: Option<String>) {
+        let keys = place.split('.').skip(1);
+        let line = odcs::custom(self.document, property).map(|node| node.descend(keys).line);
+        self.report.add(line, format!("customProperties.{place}"), message, hint);
+    }
+
+    /// The leaf of that path, or a finding.
+    fn leaf(&mut self, property: &str, place: &str, path: &str) -> Option<&'a ContractField> {
+        let fields = self.fields;
+        let found = fields.iter().find(|field| field.leaf.path == path);
+        if found.is_none() && !fields.is_empty() {
+            let hint = did_you_mean(path, fields.iter().map(|field| field.leaf.path.as_str()));
+            self.refuse(property, place, format!("`{path}` is not a leaf of the value"), hint);
+        }
+        found
+    }
+
+    fn record_key(&mut self, path: &str) {
+        let Some(field) = self.leaf("recordKey", "recordKey", path) else { return };
+        let message = match (&field.op, field.leaf.leaf.kind) {
+            _ if field.leaf.nullable => {
+                Some("may be null: a record without a key cannot be ordered or compacted")
+            }
+            _ if repeated(path) => Some("stands in an array, a map or a union"),
+            (
+                MaskOperation::Keep | MaskOperation::Hmac(_),
+                LeafKind::String | LeafKind::Int | LeafKind::Long,
+            ) => None,
+            (MaskOperation::Keep | MaskOperation::Hmac(_), _) => Some("must be a string, an int or a long"),
+            _ => Some("must be kept or hmac: any other masking could make two keys one"),
+        };
+        if let Some(message) = message {
+            self.refuse("recordKey", "recordKey", format!("`{path}` {message}"), None);
+        }
+    }
+
+    /// A leaf that is a column of the masked table.
+    fn column(&mut self, property: &str, place: &str, path: &str) {
+        let Some(field) = self.leaf(property, place, path) else { return };
+        let message = match &field.op {
+            MaskOperation::Drop | MaskOperation::Null => {
+                Some(format!("`{path}` is not there any more in masked records"))
+            }
+            _ if repeated(path) => Some(format!("`{path}` stands in an array, a map or a union")),
+            _ => None,
+        };
+        if let Some(message) = message {
+            self.refuse(property, place, message, None);
+        }
+    }
+
+    /// A leaf of masked records that says when.
+    fn time(&mut self, property: &str, place: &str, path: &str) {
+        let before = self.fields.iter().find(|field| field.leaf.path == path);
+        self.column(property, place, path);
+        let Some(field) = before else { return };
+        let instant = matches!(
+            field.leaf.leaf.logical,
+            Some(
+                LogicalType::Date
+                    | LogicalType::TimestampMillis
+                    | LogicalType::TimestampMicros
+                    | LogicalType::TimestampNanos
+                    | LogicalType::LocalTimestampMillis
+                    | LogicalType::LocalTimestampMicros
+                    | LogicalType::LocalTimestampNanos
+            )
+        );
+        let stays = matches!(field.op, MaskOperation::Keep | MaskOperation::Generalise(_));
+        if !instant || (!stays && !matches!(field.op, MaskOperation::Drop | MaskOperation::Null)) {
+            self.refuse(property, place, format!("`{path}` is not a date or a timestamp"), None);
+        }
+    }
+
+    fn facts(&mut self, facts: &ContractFacts) {
+        self.time("facts", "facts.time", &facts.time);
+        let needed = facts.entity.iter().map(|path| ("facts.entity", path));
+        for (place, path) in needed.chain([("facts.time", &facts.time)]) {
+            if place == "facts.entity" {
+                self.column("facts", place, path);
+            }
+            let field = self.fields.iter().find(|field| field.leaf.path == *path);
+            if field.is_some_and(|field| field.leaf.nullable) {
+                self.refuse(
+                    "facts",
+                    place,
+                    format!("`{path}` may be null: no fact could say of what or when"),
+                    None,
+                );
+            }
+        }
+        for path in &facts.attributes {
+            self.column("facts", "facts.attributes", path);
+        }
+    }
+}
+
+/// Stands in something that may hold it more than once, or not at all.
+fn repeated(path: &str) -> bool {
+    path.contains(['[', '{', '<'])
+}

@@ -1,0 +1,325 @@
+//! Everything a contract file says besides the leaves: topic, retention, keys, headers, warehouse, facts, roles.
+
+mod topic;
+
+use std::collections::BTreeMap;
+
+use crate::contract::{
+    CleanupPolicy, CompatibilityLevel, ContractFacts, ContractOwner, ContractRole, PartitionInterval,
+    RoleView, TablePartition, TopicRetention, WarehouseMode, WarehouseSettings,
+};
+use crate::finding::{FindingReport, did_you_mean};
+use crate::odcs;
+use crate::section::{ContractSection, SectionPlace};
+use crate::yaml::YamlNode;
+
+/// Custom properties of a contract that mean something here.
+const KNOWN: [&str; 8] =
+    ["compatibility", "maskedTopic", "subjectKey", "recordKey", "headers", "warehouse", "facts", "topic"];
+
+/// What was read; `None` where it is missing or wrong, which is then reported.
+pub(crate) struct ContractSettings<'n> {
+    pub(crate) id: &'n str,
+    pub(crate) version: &'n str,
+    pub(crate) status: &'n str,
+    pub(crate) domain: &'n str,
+    pub(crate) description: Option<&'n str>,
+    pub(crate) owner: ContractOwner,
+    pub(crate) raw_topic: &'n str,
+    pub(crate) masked_topic: &'n str,
+    pub(crate) partitions: u32,
+    pub(crate) retention: TopicRetention,
+    pub(crate) cleanup: CleanupPolicy,
+    pub(crate) topic_config: BTreeMap<String, String>,
+    pub(crate) compatibility: CompatibilityLevel,
+    /// `None` if the key has a schema of its own.
+    pub(crate) record_key: Option<&'n str>,
+    pub(crate) subject_key: Option<&'n str>,
+    pub(crate) headers: Vec<String>,
+    pub(crate) facts: Option<ContractFacts>,
+    pub(crate) warehouse: WarehouseSettings,
+    pub(crate) roles: Vec<ContractRole>,
+    /// The schema object that stands for the topic's value.
+    pub(crate) object: &'n YamlNode,
+}
+
+/// Reads them all, so that every mistake is reported, and hands them out if the needed ones are there.
+pub(crate) fn read<'n>(
+    document: &'n YamlNode,
+    report: &mut FindingReport<'_>,
+) -> Option<ContractSettings<'n>> {
+    odcs::check_custom(document, &KNOWN, "customProperties", report);
+    let domain = top(document, "domain", "the business domain, as the folder is called", report);
+    let object = object(document, report);
+    let raw_topic = object.and_then(|object| raw_topic(object, report));
+    let masked_topic = text(document, "maskedTopic", report);
+    let line = odcs::custom(document, "maskedTopic").map_or(document.line, |node| node.line);
+    let masked_topic =
+        masked_topic.filter(|topic| topic::legal(topic, line, "customProperties.maskedTopic", report));
+    let record_key = record_key(document, report);
+    let warehouse = warehouse(document, report);
+    let of_topic = topic::settings(document, &warehouse, report);
+    let retention = topic::retention(document, of_topic.cleanup, report);
+    let compatibility = compatibility(document, report);
+    let headers = headers(document, report);
+    let facts = facts(document, report);
+    let roles = roles(document, report);
+    Some(ContractSettings {
+        // The standard's JSON schema asks for these three.
+        id: document.text_at("id")?,
+        version: document.text_at("version")?,
+        status: document.text_at("status")?,
+        domain: domain?,
+        description: document.get("description").and_then(|node| node.text_at("purpose")),
+        owner: owner(document),
+        raw_topic: raw_topic?,
+        masked_topic: masked_topic?,
+        partitions: of_topic.partitions,
+        retention,
+        cleanup: of_topic.cleanup,
+        topic_config: of_topic.config,
+        compatibility,
+        record_key: record_key?,
+        subject_key: odcs::custom(document, "subjectKey").and_then(YamlNode::text),
+        headers,
+        facts,
+        warehouse,
+        roles,
+        object: object?,
+    })
+}
+
+fn top<'n>(document: &'n YamlNode, key: &str, what: &str, report: &mut FindingReport<'_>) -> Option<&'n str> {
+    let found = document.text_at(key);
+    if found.is_none() {
+        report.add(document.line, key, format!("`{key}` is missing"), Some(what.to_owned()));
+    }
+    found
+}
+
+/// A custom property that is a text and must be there.
+fn text<'n>(document: &'n YamlNode, name: &str, report: &mut FindingReport<'_>) -> Option<&'n str> {
+    let path = format!("customProperties.{name}");
+    match odcs::custom(document, name) {
+        None => {
+            let hint = format!("add `- {{property: {name}, value: …}}`");
+            report.add(document.line, path, format!("`{name}` is missing"), Some(hint));
+            None
+        }
+        Some(node) => {
+            let text = node.text().filter(|text| !text.is_empty());
+            if text.is_none() {
+                report.add(node.line, path, "must be a text", None);
+            }
+            text
+        }
+    }
+}
+
+/// Does this schema object speak of the records' key?
+pub(crate) fn is_key(object: &YamlNode) -> bool {
+    object.text_at("physicalType") == Some("key")
+}
+
+/// The object that stands for the value; the one for the key is read elsewhere.
+fn object<'n>(document: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<&'n YamlNode> {
+    let all = document.get("schema").map(YamlNode::items).unwrap_or_default();
+    let mut keys = all.iter().filter(|object| is_key(object)).skip(1);
+    if let Some(second) = keys.next() {
+        report.add(second.line, "schema", "a second object with `physicalType: key`", None);
+    }
+    let mut objects = all.iter().filter(|object| !is_key(object));
+    let first = objects.next();
+    if first.is_none() {
+        report.add(document.line, "schema", "`schema` is missing: one object for the value", None);
+    }
+    if let Some(second) = objects.next() {
+        let hint = Some("a key with a schema of its own is an object with `physicalType: key`".to_owned());
+        report.add(second.line, "schema", "one contract, one topic: a second object stands here", hint);
+        return None;
+    }
+    first
+}
+
+/// The leaf whose text is the key; `Some(None)` if the key has a schema of its own, `None` if it is not said.
+fn record_key<'n>(document: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<Option<&'n str>> {
+    let objects = document.get("schema").map(YamlNode::items).unwrap_or_default();
+    if !objects.iter().any(is_key) {
+        return text(document, "recordKey", report).map(Some);
+    }
+    if let Some(node) = odcs::custom(document, "recordKey") {
+        let message = "the key is said twice: as a leaf's text, and with a schema of its own";
+        let hint = "leave `recordKey` out, or the object with `physicalType: key`".to_owned();
+        report.add(node.line, "customProperties.recordKey", message, Some(hint));
+    }
+    Some(None)
+}
+
+fn raw_topic<'n>(object: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<&'n str> {
+    if object.text_at("physicalType") != Some("topic") {
+        let hint = Some("`physicalType: topic`".to_owned());
+        let line = object.get("physicalType").unwrap_or(object).line;
+        report.add(line, "schema.0.physicalType", "the object must be a topic", hint);
+    }
+    match object.text_at("physicalName") {
+        None => {
+            let hint = Some("`physicalName: <the raw topic>`".to_owned());
+            report.add(object.line, "schema.0.physicalName", "`physicalName` is missing", hint);
+            None
+        }
+        Some(topic) => {
+            let line = object.get("physicalName").unwrap_or(object).line;
+            topic::legal(topic, line, "schema.0.physicalName", report).then_some(topic)
+        }
+    }
+}
+
+fn compatibility(document: &YamlNode, report: &mut FindingReport<'_>) -> CompatibilityLevel {
+    let Some(node) = odcs::custom(document, "compatibility") else { return CompatibilityLevel::Backward };
+    let word = node.text().unwrap_or_default();
+    CompatibilityLevel::named(word).unwrap_or_else(|| {
+        let words = CompatibilityLevel::ALL.map(CompatibilityLevel::as_str);
+        let hint = did_you_mean(word, words).unwrap_or_else(|| format!("one of {}", words.join(", ")));
+        let message = format!("`{word}` is not a level of compatibility");
+        report.add(node.line, "customProperties.compatibility", message, Some(hint));
+        CompatibilityLevel::Backward
+    })
+}
+
+fn headers(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<String> {
+    let Some(node) = odcs::custom(document, "headers") else { return Vec::new() };
+    let place = SectionPlace::Key("customProperties.headers".to_owned());
+    let Some(section) = ContractSection::open(node, place, &["allow"], report) else { return Vec::new() };
+    let mut allowed = Vec::new();
+    for (name, line) in section.texts("allow", report) {
+        if name.starts_with("sluice.") || name.starts_with("__") {
+            let message = format!("the header `{name}` is the fleet's own, it is never passed on");
+            section.refuse("allow", line, message, None, report);
+        } else if !allowed.iter().any(|earlier| earlier == name) {
+            allowed.push(name.to_owned());
+        }
+    }
+    allowed
+}
+
+fn warehouse(document: &YamlNode, report: &mut FindingReport<'_>) -> WarehouseSettings {
+    let mut warehouse =
+        WarehouseSettings { mode: WarehouseMode::Append, cluster: Vec::new(), partition: None };
+    let Some(node) = odcs::custom(document, "warehouse") else { return warehouse };
+    let place = SectionPlace::Key("customProperties.warehouse".to_owned());
+    let Some(section) = ContractSection::open(node, place, &["mode", "key", "cluster", "partition"], report)
+    else {
+        return warehouse;
+    };
+    let owned = |texts: Vec<(&str, u32)>| texts.into_iter().map(|(text, _)| text.to_owned()).collect();
+    let key: Vec<String> = owned(section.texts("key", report));
+    match section.required_text("mode", report) {
+        Some("append") if key.is_empty() => {}
+        Some("append") => section.refuse("key", section.line(), "belongs to `mode: upsert`", None, report),
+        Some("upsert") if key.is_empty() => {
+            section.refuse("key", section.line(), "`mode: upsert` needs a key", None, report);
+        }
+        Some("upsert") => warehouse.mode = WarehouseMode::Upsert(key),
+        Some(other) => {
+            let hint = did_you_mean(other, ["append", "upsert"]);
+            let message = format!("`{other}` is not `append` or `upsert`");
+            section.refuse("mode", section.line(), message, hint, report);
+        }
+        None => {}
+    }
+    warehouse.cluster = owned(section.texts("cluster", report));
+    warehouse.partition = section.get("partition").and_then(|node| table_partition(node, report));
+    warehouse
+}
+
+fn table_partition(node: &YamlNode, report: &mut FindingReport<'_>) -> Option<TablePartition> {
+    let place = SectionPlace::Key("customProperties.warehouse.partition".to_owned());
+    let section = ContractSection::open(node, place, &["field", "by", "expireDays"], report)?;
+    let field = section.required_text("field", report);
+    let by = section.required_text("by", report).and_then(|word| match word {
+        "hour" => Some(PartitionInterval::Hour),
+        "day" => Some(PartitionInterval::Day),
+        "month" => Some(PartitionInterval::Month),
+        "year" => Some(PartitionInterval::Year),
+        other => {
+            let hint = did_you_mean(other, ["hour", "day", "month", "year"]);
+            section.refuse("by", section.line(), "must be hour, day, month or year", hint, report);
+            None
+        }
+    });
+    let expire_days =
+        section.whole("expireDays", 1, 36_500, report).and_then(|days| u32::try_from(days).ok());
+    Some(TablePartition { field: field?.to_owned(), by: by?, expire_days })
+}
+
+fn facts(document: &YamlNode, report: &mut FindingReport<'_>) -> Option<ContractFacts> {
+    let node = odcs::custom(document, "facts")?;
+    let place = SectionPlace::Key("customProperties.facts".to_owned());
+    let known = ["topic", "entity", "entityType", "time", "attributes"];
+    let section = ContractSection::open(node, place, &known, report)?;
+    let topic = section.required_text("topic", report);
+    let topic =
+        topic.filter(|topic| topic::legal(topic, section.line(), "customProperties.facts.topic", report));
+    let entity_type = section.required_text("entityType", report);
+    let time = section.required_text("time", report);
+    let mut paths = |key: &str| -> Vec<String> {
+        let texts = section.texts(key, report);
+        if texts.is_empty() {
+            section.refuse(key, section.line(), format!("`{key}` needs at least one path"), None, report);
+        }
+        texts.into_iter().map(|(text, _)| text.to_owned()).collect()
+    };
+    let (entity, attributes) = (paths("entity"), paths("attributes"));
+    Some(ContractFacts {
+        topic: topic?.to_owned(),
+        entity_type: entity_type?.to_owned(),
+        entity,
+        time: time?.to_owned(),
+        attributes,
+    })
+}
+
+fn roles(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<ContractRole> {
+    let mut roles = Vec::new();
+    for (index, node) in document.get("roles").map(YamlNode::items).unwrap_or_default().iter().enumerate() {
+        let Some(name) = node.text_at("role") else { continue };
+        let path = format!("roles.{index}");
+        odcs::check_custom(node, &["view"], &path, report);
+        let (reads, writes, operates) = match node.text_at("access") {
+            None | Some("read") => (true, false, false),
+            Some("write") => (false, true, false),
+            Some("readWrite") => (true, true, false),
+            Some("operate") => (false, false, true),
+            Some(_) => {
+                let hint = Some("`read`, `write`, `readWrite` or `operate`".to_owned());
+                report.add(node.line, path, format!("the access of the role `{name}` is not known"), hint);
+                continue;
+            }
+        };
+        let view = match odcs::custom(node, "view").and_then(YamlNode::text) {
+            Some("raw") => RoleView::Raw,
+            Some("masked") => RoleView::Masked,
+            None if !reads => RoleView::Masked,
+            _ => {
+                let message = format!("the role `{name}` does not say what it sees");
+                let hint = "add `customProperties: [{property: view, value: masked}]` (or raw)".to_owned();
+                report.add(node.line, path, message, Some(hint));
+                continue;
+            }
+        };
+        roles.push(ContractRole { name: name.to_owned(), view, reads, writes, operates });
+    }
+    roles
+}
+
+fn owner(document: &YamlNode) -> ContractOwner {
+    let Some(team) = document.get("team") else { return ContractOwner::default() };
+    // Up to version 3.0 a team is the list of its members.
+    let members = team.get("members").unwrap_or(team).items();
+    let is_owner = |role: &str| role.eq_ignore_ascii_case("owner");
+    let owners = members.iter().filter(|member| member.text_at("role").is_some_and(is_owner));
+    ContractOwner {
+        team: team.text_at("name").unwrap_or_default().to_owned(),
+        contacts: owners.filter_map(|member| member.text_at("username")).map(str::to_owned).collect(),
+    }
+}

@@ -1,0 +1,133 @@
+//! The catalogue: a static site of what there is, whose it is, and what has become of it.
+//!
+//! ```text
+//!  index.html              every topic and view, with a search box over topics, fields, owners and tags
+//!  topic-<id>.html         fields, owners, classification, retention, roles, lineage, a sample query
+//!  view-<name>.html        columns and where they come from, the SQL
+//!  proof.html              the leak proof
+//! ```
+//!
+//! Pages need nothing but themselves: no network, no fonts, no scripts from elsewhere. Everything that stands in a
+//! contract is escaped.
+
+mod frame;
+mod topic;
+mod view;
+
+use std::fmt::Write as _;
+
+use crate::html::HtmlText;
+use crate::proof::LeakProof;
+use crate::views::SqlViewSet;
+use sluice_contract::contract::{Contract, TopicRetention, sql_name};
+use sluice_contract::contracts::ContractSet;
+
+/// A file of the site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CataloguePage {
+    /// Its name; all are in one folder.
+    pub name: String,
+    /// Its text.
+    pub html: String,
+}
+
+/// The whole site; the same contracts and views give the same, byte for byte.
+pub fn site(contracts: &ContractSet, views: &SqlViewSet) -> Vec<CataloguePage> {
+    let proof = LeakProof::of(contracts, views);
+    let mut pages = vec![index(contracts, views, &proof)];
+    pages.extend(contracts.iter().map(|contract| topic::page(contract, views, contracts)));
+    pages.extend(views.iter().map(|view| view::page(view, contracts)));
+    pages.push(CataloguePage { name: "proof.html".to_owned(), html: proof.html() });
+    pages
+}
+
+/// Name of a contract's page.
+fn topic_page(contract: &Contract) -> String {
+    format!("topic-{}.html", file_part(&contract.id))
+}
+
+/// Name of a view's page.
+fn view_page(name: &str) -> String {
+    format!("view-{}.html", file_part(name))
+}
+
+/// A text that may be part of a file's name.
+fn file_part(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
+}
+
+fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> CataloguePage {
+    let mut body = String::from("<h1>Catalogue</h1>\n");
+    let (topics, of_views) = (contracts.iter().count(), views.iter().count());
+    let verdict = match proof.holds() {
+        true => "no way out without a masking step".to_owned(),
+        false => format!("{} ways without a masking step", proof.leaks.len()),
+    };
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        body,
+        "<p>{topics} topics, {of_views} views. <a href=\"proof.html\">Leak proof</a>: {verdict}.</p>\n\
+         <p><input id=\"find\" type=\"search\" placeholder=\"topic, field, owner, tag, table …\" aria-label=\"search the catalogue\" autofocus> \
+         <span id=\"count\" aria-live=\"polite\"></span></p>\n\
+         <table id=\"topics\"><thead><tr><th>topic</th><th>what it is for</th><th>owner</th><th>fields</th><th>kept</th><th>masked table</th></tr></thead><tbody>"
+    );
+    for contract in contracts.iter() {
+        let mut words =
+            vec![contract.raw_topic.clone(), contract.masked_topic.clone(), contract.domain.clone()];
+        words.extend([contract.owner.team.clone(), contract.status.clone()]);
+        words.extend(contract.owner.contacts.iter().cloned());
+        words.extend(contract.description.clone());
+        words.push(sql_name(&contract.masked_topic));
+        words.extend(contract.facts.iter().map(|facts| facts.topic.clone()));
+        for field in &contract.fields {
+            words.push(field.leaf.path.clone());
+            words.push(field.classification.clone());
+            words.extend(field.tags.iter().cloned());
+        }
+        let _ = writeln!(
+            body,
+            "<tr data-words=\"{}\"><td class=\"name\"><a href=\"{}\">{}</a><br><small>{}, {}</small></td><td>{}</td><td data-of=\"owner\">{}</td><td class=\"number\" data-of=\"fields\">{}</td><td class=\"kept\" data-of=\"kept\">{}</td><td><code>{}</code></td></tr>",
+            HtmlText(&words.join(" ")),
+            topic_page(contract),
+            HtmlText(&contract.raw_topic),
+            HtmlText(&contract.domain),
+            HtmlText(&contract.status),
+            HtmlText(contract.description.as_deref().unwrap_or_default()),
+            HtmlText(&contract.owner.team),
+            contract.fields.len(),
+            kept(contract),
+            HtmlText(&sql_name(&contract.masked_topic)),
+        );
+    }
+    for view in views.iter() {
+        let columns: Vec<&str> = view.columns().map(|(name, _)| name).collect();
+        let words = [&view.name, &view.domain, &view.description].map(String::as_str).join(" ");
+        let _ = writeln!(
+            body,
+            "<tr data-words=\"{} view {}\"><td class=\"name\"><a href=\"{}\">{}</a><br><small>{}, view</small></td><td>{}</td><td></td><td class=\"number\" data-of=\"columns\">{}</td><td></td><td><code>{}</code></td></tr>",
+            HtmlText(&words),
+            HtmlText(&columns.join(" ")),
+            view_page(&view.name),
+            HtmlText(&view.name),
+            HtmlText(&view.domain),
+            HtmlText(&view.description),
+            columns.len(),
+            HtmlText(&view.name),
+        );
+    }
+    body.push_str("</tbody></table>\n");
+    CataloguePage { name: "index.html".to_owned(), html: frame::framed("Catalogue", &body, frame::SEARCH) }
+}
+
+/// How long records stay, for people.
+fn kept(contract: &Contract) -> String {
+    let millis = match contract.retention {
+        TopicRetention::Forever => return "for ever".to_owned(),
+        TopicRetention::Millis(millis) => millis,
+    };
+    let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds")];
+    match units.into_iter().find(|(unit, _)| millis >= *unit && millis % unit == 0) {
+        Some((unit, word)) => format!("{} {word}", millis / unit),
+        None => format!("{millis} ms"),
+    }
+}

@@ -1,0 +1,20 @@
+//! What every page has.
+
+use crate::html::HtmlText;
+
+const STYLE: &str = include_str!("site.css");
+/// The search of the index page.
+pub(super) const SEARCH: &str = include_str!("search.js");
+
+/// A whole page around a body.
+pub(super) fn framed(title: &str, body: &str, script: &str) -> String {
+    let script = if script.is_empty() { String::new() } else { format!("<script>{script}</script>\n") };
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>{STYLE}</style></head>\n<body>\n{body}{script}</body></html>\n",
+        HtmlText(title)
+    )
+}

@@ -1,0 +1,260 @@
+//! What an expression comes from: every column named in it, and everything its subqueries hand out.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Subscript,
+    Value, Visit, Visitor,
+};
+
+use super::scope::{ColumnStep, NameLookupError, ScopeColumn};
+use super::{ColumnOrigin, LineageRefusal, LineageResolver, line_of, names, refused};
+use sluice_contract::finding::nearest;
+
+impl LineageResolver<'_> {
+    /// Everything that something made of expressions comes from. `aliases` may be named too: ORDER BY and GROUP BY know
+    /// the columns of the answer.
+    pub(super) fn sources(
+        &mut self,
+        expressions: &impl Visit,
+        aliases: &[ScopeColumn],
+    ) -> Result<BTreeSet<ColumnOrigin>, LineageRefusal> {
+        let mut collect = OriginVisitor {
+            resolver: self,
+            aliases,
+            found: BTreeSet::new(),
+            inside: 0,
+            passed_over: 0,
+            pass: Vec::new(),
+        };
+        match expressions.visit(&mut collect) {
+            ControlFlow::Continue(()) => Ok(collect.found),
+            ControlFlow::Break(unresolved) => Err(unresolved),
+        }
+    }
+
+    /// The same, for what decides which rows there are.
+    pub(super) fn deciding(
+        &mut self,
+        expressions: &impl Visit,
+        aliases: &[ScopeColumn],
+    ) -> Result<(), LineageRefusal> {
+        let mut origins = self.sources(expressions, aliases)?;
+        self.decides.append(&mut origins);
+        Ok(())
+    }
+
+    /// The column that an expression is, as it is: a name, with steps into it. `None` for any other expression.
+    pub(super) fn column(
+        &self,
+        expression: &Expr,
+        aliases: &[ScopeColumn],
+    ) -> Option<Result<ScopeColumn, LineageRefusal>> {
+        match expression {
+            Expr::Identifier(name) => Some(self.named(std::slice::from_ref(name), aliases)),
+            Expr::CompoundIdentifier(parts) => Some(self.named(parts, aliases)),
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let root = match self.column(root, aliases)? {
+                    Ok(column) => column,
+                    Err(unresolved) => return Some(Err(unresolved)),
+                };
+                let steps: Option<Vec<ColumnStep<'_>>> = access_chain.iter().map(step).collect();
+                let narrowed = root.narrow(&steps?);
+                Some(
+                    narrowed.map_err(|failed| {
+                        self.failed(failed, &expression.to_string(), line_of(expression), &[])
+                    }),
+                )
+            }
+            Expr::Nested(inner) => self.column(inner, aliases),
+            _ => None,
+        }
+    }
+
+    fn named(&self, parts: &[Ident], aliases: &[ScopeColumn]) -> Result<ScopeColumn, LineageRefusal> {
+        let words: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
+        let line = parts.first().map_or(1, |part| u32::try_from(part.span.start.line).unwrap_or(1));
+        let shown = words.join(".");
+        let mut found = None;
+        for scope in self.scopes.iter().rev() {
+            match scope.find(&words) {
+                Ok(column) => {
+                    found = Some(column);
+                    break;
+                }
+                Err(NameLookupError::Unknown) => {}
+                Err(failed) => return Err(self.failed(failed, &shown, line, aliases)),
+            }
+        }
+        // Where a column of the answer goes by the same name, databases differ in which is meant: it is both.
+        if let [word] = words[..] {
+            for alias in aliases.iter().filter(|alias| alias.name.eq_ignore_ascii_case(word)) {
+                let origins = found.take().map(|column| column.origins).unwrap_or_default();
+                let origins = origins.into_iter().chain(alias.origins.iter().cloned()).collect();
+                found = Some(ScopeColumn::made(alias.name.clone(), origins));
+            }
+        }
+        found.ok_or_else(|| self.failed(NameLookupError::Unknown, &shown, line, aliases))
+    }
+
+    fn failed(
+        &self,
+        failed: NameLookupError,
+        shown: &str,
+        line: u32,
+        aliases: &[ScopeColumn],
+    ) -> LineageRefusal {
+        match failed {
+            NameLookupError::Ambiguous => refused(
+                line,
+                format!("`{shown}` could be one of several columns"),
+                "write the table before it",
+            ),
+            NameLookupError::NoField(path) => refused(
+                line,
+                format!("`{shown}`: there is no such field in `{path}`"),
+                "look at the masked schema",
+            ),
+            NameLookupError::Unknown => {
+                let known: Vec<&str> = self
+                    .scopes
+                    .iter()
+                    .flat_map(super::QueryScope::names)
+                    .chain(aliases.iter().map(|alias| alias.name.as_str()))
+                    .collect();
+                let last = shown.rsplit('.').next().unwrap_or(shown);
+                let hint = match nearest(last, known.iter().copied()) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None if known.is_empty() => "there is no table to take a column from".to_owned(),
+                    None => format!("columns here: {}", known.join(", ")),
+                };
+                refused(line, format!("there is no column `{shown}`"), hint)
+            }
+        }
+    }
+}
+
+fn step(access: &AccessExpr) -> Option<ColumnStep<'_>> {
+    match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => Some(ColumnStep::Field(&name.value)),
+        AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) => match &value.value {
+            Value::SingleQuotedString(name) => Some(ColumnStep::Field(name)),
+            Value::Number(..) => Some(ColumnStep::Item),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+struct OriginVisitor<'r, 't> {
+    resolver: &'r mut LineageResolver<'t>,
+    aliases: &'r [ScopeColumn],
+    found: BTreeSet<ColumnOrigin>,
+    /// Subqueries that are open; each is resolved as a whole when it is met.
+    inside: usize,
+    /// Expressions that are open inside one that is passed over.
+    passed_over: usize,
+    /// Expressions that were taken in already, or are names of fields.
+    pass: Vec<*const Expr>,
+}
+
+impl OriginVisitor<'_, '_> {
+    fn expression(&mut self, expression: &Expr) -> Result<(), LineageRefusal> {
+        let line = || line_of(expression);
+        match expression {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.take(expression)?,
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                // Only what follows a dot is no expression of its own; an index may be one.
+                for access in access_chain {
+                    if let AccessExpr::Dot(name) = access {
+                        self.pass.push(name);
+                    }
+                }
+                if self.resolver.column(expression, self.aliases).is_some() {
+                    self.take(expression)?;
+                    self.pass.push(root.as_ref());
+                }
+            }
+            Expr::Function(function) => self.function(function)?,
+            Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {
+                return Err(refused(line(), "`*` inside an expression", "name the columns"));
+            }
+            Expr::Lambda(_) | Expr::MatchAgainst { .. } | Expr::Prior(_) | Expr::OuterJoin(_) => {
+                let message = format!("the lineage of `{expression}` is not known");
+                return Err(refused(line(), message, "write it another way"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, expression: &Expr) -> Result<(), LineageRefusal> {
+        if let Some(column) = self.resolver.column(expression, self.aliases) {
+            self.found.extend(column?.origins);
+        }
+        Ok(())
+    }
+
+    /// `count(*)` counts rows; any other function over `*` sees every column.
+    fn function(&mut self, function: &Function) -> Result<(), LineageRefusal> {
+        let FunctionArguments::List(list) = &function.args else { return Ok(()) };
+        for argument in &list.args {
+            let (FunctionArg::Unnamed(argument)
+            | FunctionArg::Named { arg: argument, .. }
+            | FunctionArg::ExprNamed { arg: argument, .. }) = argument;
+            let counts = names::parts(&function.name)
+                .is_some_and(|name| matches!(&name[..], [name] if name.eq_ignore_ascii_case("count")));
+            match argument {
+                FunctionArgExpr::Expr(_) => {}
+                FunctionArgExpr::Wildcard if counts => {}
+                _ => {
+                    let message = format!("`*` in `{function}`");
+                    return Err(refused(line_of(&function.name), message, "name the columns"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Visitor for OriginVisitor<'_, '_> {
+    type Break = LineageRefusal;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<LineageRefusal> {
+        if self.inside == 0 && self.passed_over == 0 {
+            match self.resolver.query(query) {
+                Ok(columns) => self.found.extend(columns.into_iter().flat_map(|column| column.origins)),
+                Err(unresolved) => return ControlFlow::Break(unresolved),
+            }
+        }
+        self.inside += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<LineageRefusal> {
+        self.inside -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<LineageRefusal> {
+        if self.inside > 0 {
+            return ControlFlow::Continue(());
+        }
+        if self.passed_over > 0 || self.pass.iter().any(|pass| std::ptr::eq(*pass, expression)) {
+            self.passed_over += 1;
+            return ControlFlow::Continue(());
+        }
+        match self.expression(expression) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(unresolved) => ControlFlow::Break(unresolved),
+        }
+    }
+
+    fn post_visit_expr(&mut self, _expression: &Expr) -> ControlFlow<LineageRefusal> {
+        if self.inside == 0 && self.passed_over > 0 {
+            self.passed_over -= 1;
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,123 @@
+//! From contracts to topics and subjects.
+
+use std::collections::BTreeMap;
+
+use super::{
+    AclPrincipals, CLEANUP, DesiredState, DesiredSubject, DesiredTopic, RETENTION, TopicAccess, TopicPurpose,
+    acl,
+};
+use sluice_contract::contract::{CleanupPolicy, Contract, TopicRetention, dead_letter_topic, value_subject};
+use sluice_contract::contracts::ContractSet;
+use sluice_contract::key::key_subject;
+use sluice_core::names::RECEIPTS;
+
+/// How long dead letters stay where the topic's own records stay for ever, in milliseconds: 30 days.
+const DEAD_LETTERS: i64 = 30 * 86_400_000;
+
+/// Kafka's name for the largest batch that a topic takes, in bytes.
+const LARGEST: &str = "max.message.bytes";
+/// What it is unless somebody set it (a megabyte and the overhead of a batch).
+const KAFKAS_LARGEST: i64 = 1_048_588;
+/// Bytes for the headers of an output or a dead letter, and for pseudonyms that are longer than what they stand for.
+const ROOM: i64 = 64 << 10;
+
+impl DesiredState {
+    /// Everything these contracts ask for, every role and worker being called as it is named.
+    pub fn of(contracts: &ContractSet) -> Self {
+        Self::with(contracts, &AclPrincipals::default())
+    }
+
+    /// Everything these contracts ask for; the same contracts give the same, in the same order.
+    pub fn with(contracts: &ContractSet, principals: &AclPrincipals) -> Self {
+        let mut desired = Self { topics: vec![receipts()], subjects: Vec::new(), acls: Vec::new() };
+        let mut raw = Vec::new();
+        for contract in contracts.iter() {
+            topics(contract, &mut desired.topics);
+            let subject = |topic: &str, schema: &str| DesiredSubject {
+                subject: value_subject(topic),
+                contract: contract.id.clone(),
+                topic: topic.to_owned(),
+                raw: topic == contract.raw_topic,
+                lands: topic != contract.raw_topic,
+                schema: schema.to_owned(),
+                compatibility: contract.compatibility,
+            };
+            let key = |topic: &str, schema: &str| DesiredSubject {
+                subject: key_subject(topic),
+                lands: false,
+                ..subject(topic, schema)
+            };
+            if let Some(of_key) = contract.record_key.schema() {
+                desired.subjects.push(key(&contract.masked_topic, of_key.masked_schema().json()));
+                raw.push(key(&contract.raw_topic, of_key.schema.json()));
+            }
+            desired.subjects.push(subject(&contract.masked_topic, contract.masked_schema().json()));
+            if let (Some(facts), Some(fact)) = (&contract.facts, contracts.fact()) {
+                desired.subjects.push(subject(&facts.topic, fact.json()));
+            }
+            raw.push(subject(&contract.raw_topic, contract.value.json()));
+        }
+        desired.subjects.append(&mut raw);
+        desired.acls = acl::of(contracts, &desired.topics, principals);
+        desired
+    }
+}
+
+/// One partition keeps the receipts of a group in order; compaction keeps the last state of each segment.
+fn receipts() -> DesiredTopic {
+    let mut config = BTreeMap::from(settings(CleanupPolicy::Compact, -1));
+    // Only closed log segments are compacted: small ones are closed sooner.
+    config.insert("segment.bytes".to_owned(), (16 << 20).to_string());
+    DesiredTopic {
+        name: RECEIPTS.to_owned(),
+        contract: "sluice".to_owned(),
+        purpose: TopicPurpose::Receipts,
+        access: TopicAccess::Open,
+        partitions: 1,
+        config,
+    }
+}
+
+fn topics(contract: &Contract, topics: &mut Vec<DesiredTopic>) {
+    use TopicAccess::{Open, Restricted};
+    let facts = contract.facts.as_ref().map(|facts| (&facts.topic, TopicPurpose::Facts, Open));
+    let own = [
+        (&contract.raw_topic, TopicPurpose::Raw, Restricted),
+        (&contract.masked_topic, TopicPurpose::Masked, Open),
+    ];
+    for (name, purpose, access) in own.into_iter().chain(facts) {
+        // Facts are a history: an entity has many, so that compaction would lose all but one.
+        let (cleanup, retention) = match (purpose, contract.retention) {
+            (TopicPurpose::Facts, retention) => (CleanupPolicy::Delete, retention),
+            (_, retention) => (contract.cleanup, retention),
+        };
+        let mut config = contract.topic_config.clone();
+        config.extend(settings(cleanup, retention.millis()));
+        // What is made of a record is a little larger than the record, and so is its dead letter: it must fit all the same.
+        let largest = config.get(LARGEST).and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKAS_LARGEST);
+        let largest = if purpose == TopicPurpose::Raw { largest } else { largest + ROOM };
+        if purpose != TopicPurpose::Raw {
+            config.insert(LARGEST.to_owned(), largest.to_string());
+        }
+        let topic = |name: String, purpose, partitions, config| DesiredTopic {
+            name,
+            contract: contract.id.clone(),
+            purpose,
+            access,
+            partitions,
+            config,
+        };
+        topics.push(topic(name.clone(), purpose, contract.partitions, config));
+        let letters = match contract.retention {
+            TopicRetention::Millis(millis) => millis,
+            TopicRetention::Forever => DEAD_LETTERS,
+        };
+        let mut config = BTreeMap::from(settings(CleanupPolicy::Delete, letters));
+        config.insert(LARGEST.to_owned(), (largest + ROOM).to_string());
+        topics.push(topic(dead_letter_topic(name), TopicPurpose::DeadLetter, 1, config));
+    }
+}
+
+fn settings(cleanup: CleanupPolicy, retention: i64) -> [(String, String); 2] {
+    [(RETENTION.to_owned(), retention.to_string()), (CLEANUP.to_owned(), cleanup.as_str().to_owned())]
+}

@@ -1,0 +1,96 @@
+//! What is wanted against what is there.
+
+use std::collections::BTreeSet;
+
+use super::{
+    CLEANUP, ContractPlan, DesiredState, DesiredSubject, DesiredTopic, PlanAllowance, PlanChange,
+    PlanRefusal, RETENTION, SubjectState, TopicState, WorldState, acl,
+};
+use crate::compatibility;
+
+pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowance) -> ContractPlan {
+    let mut plan = ContractPlan::default();
+    for topic in &desired.topics {
+        match world.topics.get(&topic.name) {
+            None => plan.changes.push(PlanChange::CreateTopic { topic: topic.clone() }),
+            Some(state) => alter(topic, state, allow, &mut plan),
+        }
+    }
+    let (missing, extra) = acl::compare(desired, world);
+    plan.changes.extend(missing.into_iter().map(|acl| PlanChange::CreateAcl { acl }));
+    if allow.remove_acls {
+        plan.changes.extend(extra.into_iter().map(|acl| PlanChange::RemoveAcl { acl }));
+    } else {
+        plan.extra_acls = extra;
+    }
+    let absent = SubjectState::default();
+    let state = |subject: &DesiredSubject| world.subjects.get(&subject.subject).unwrap_or(&absent);
+    for subject in &desired.subjects {
+        let is = state(subject).compatibility;
+        if is != Some(subject.compatibility) {
+            let (subject, to) = (subject.subject.clone(), subject.compatibility);
+            plan.changes.push(PlanChange::SetCompatibility { subject, from: is, to });
+        }
+    }
+    for wanted in &desired.subjects {
+        let state = state(wanted);
+        let (subject, schema) = (wanted.subject.clone(), wanted.schema.clone());
+        if state.registered {
+            continue;
+        }
+        let breaks = compatibility::check(wanted.compatibility, &schema, &state.earlier);
+        if !breaks.is_empty() || !state.incompatible.is_empty() {
+            // The registry's own words are needed only where ours are missing: it knows no paths.
+            let why = if breaks.is_empty() { state.incompatible.clone() } else { Vec::new() };
+            plan.refusals.push(PlanRefusal::Incompatible { subject, breaks, why });
+        } else {
+            let (first, raw) = (!state.has_versions, wanted.raw);
+            plan.changes.push(PlanChange::RegisterSchema { subject, schema, first, raw });
+        }
+    }
+    plan
+}
+
+fn alter(topic: &DesiredTopic, state: &TopicState, allow: PlanAllowance, plan: &mut ContractPlan) {
+    let (from, to) = (state.partitions, topic.partitions);
+    let name = || topic.name.clone();
+    if from < to {
+        plan.changes.push(PlanChange::RaisePartitions { topic: name(), from, to });
+    } else if from > to {
+        plan.refusals.push(PlanRefusal::FewerPartitions { topic: name(), is: from, wanted: to });
+    }
+    for (key, to) in &topic.config {
+        let from = state.config.get(key);
+        if from.is_some_and(|from| same(key, from, to)) {
+            continue;
+        }
+        let refusal = match (key.as_str(), from) {
+            (RETENTION, Some(from)) if !allow.shorter_retention => shorter(&topic.name, from, to),
+            (CLEANUP, Some(from)) if !allow.other_cleanup => {
+                Some(PlanRefusal::OtherCleanup { topic: name(), is: from.clone(), wanted: to.clone() })
+            }
+            _ => None,
+        };
+        match refusal {
+            Some(refusal) => plan.refusals.push(refusal),
+            None => plan.changes.push(PlanChange::AlterConfig {
+                topic: name(),
+                key: key.clone(),
+                from: from.cloned(),
+                to: to.clone(),
+            }),
+        }
+    }
+}
+
+fn same(key: &str, one: &str, other: &str) -> bool {
+    let set = |text: &str| text.split(',').map(|word| word.trim().to_owned()).collect::<BTreeSet<_>>();
+    one == other || (key == CLEANUP && set(one) == set(other))
+}
+
+/// A refusal if `to` is shorter than `from`; -1 is for ever.
+fn shorter(topic: &str, from: &str, to: &str) -> Option<PlanRefusal> {
+    let (is, wanted) = (from.parse::<i64>().ok()?, to.parse::<i64>().ok()?);
+    let is_shorter = wanted >= 0 && (is < 0 || wanted < is);
+    is_shorter.then(|| PlanRefusal::ShorterRetention { topic: topic.to_owned(), is, wanted })
+}

@@ -1,0 +1,14 @@
+//! Plan, proof, catalogue and samples of the repository's own contracts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
+
+mod catalogue;
+#[path = "../../../contract/tests/it/files.rs"]
+mod files;
+mod keyed;
+mod mutations;
+mod plan;
+mod proof;
+mod refusals;
+mod samples;
+mod views;

@@ -1,0 +1,271 @@
+//! One way to speak to either server: a statement with its values, rows read by position.
+
+use sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, Encode, Executor, MySql, Postgres, Row as _, Type};
+
+use crate::{LeaseError, SqlDialect};
+
+/// A pool of connections to one of the servers.
+#[derive(Clone)]
+pub(crate) enum SqlDatabase {
+    MySql(MySqlPool),
+    Postgres(PgPool),
+}
+
+/// An open transaction; dropped, it rolls back.
+pub(crate) enum SqlTransaction {
+    MySql(sqlx::Transaction<'static, MySql>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+/// SQL text in the server's dialect and the values of its marks. Text is only ever ours (or an operator's
+/// configuration); ids and everything else that comes from data are bound.
+pub(crate) struct SqlStatement {
+    dialect: SqlDialect,
+    text: String,
+    values: Vec<SqlValue>,
+}
+
+pub(crate) enum SqlValue {
+    Text(Option<String>),
+    Int(i64),
+}
+
+pub(crate) enum SqlRow {
+    MySql(MySqlRow),
+    Postgres(PgRow),
+}
+
+impl SqlDatabase {
+    /// Opens a pool of at most `connections`; the first connection is made now, so that a server that is not there is
+    /// said at once.
+    pub(crate) async fn connect(url: &str, connections: u32) -> Result<Self, LeaseError> {
+        let doing = LeaseError::while_doing("connecting to the database");
+        let patience = std::time::Duration::from_secs(10);
+        let dialect = SqlDialect::of(url)?;
+        match dialect {
+            SqlDialect::MySql => {
+                let pool = MySqlPoolOptions::new().max_connections(connections).acquire_timeout(patience);
+                let pool = pool.after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        for text in dialect.session() {
+                            connection.execute(*text).await?;
+                        }
+                        Ok(())
+                    })
+                });
+                // sqlx knows one scheme for both servers
+                let url = url.replacen("mariadb://", "mysql://", 1);
+                pool.connect(&url).await.map(Self::MySql).map_err(doing)
+            }
+            SqlDialect::Postgres => {
+                let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(patience);
+                let pool = pool.after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        for text in dialect.session() {
+                            connection.execute(*text).await?;
+                        }
+                        Ok(())
+                    })
+                });
+                pool.connect(url).await.map(Self::Postgres).map_err(doing)
+            }
+        }
+    }
+
+    pub(crate) const fn dialect(&self) -> SqlDialect {
+        match self {
+            Self::MySql(_) => SqlDialect::MySql,
+            Self::Postgres(_) => SqlDialect::Postgres,
+        }
+    }
+
+    pub(crate) fn statement(&self, text: &str) -> SqlStatement {
+        SqlStatement { dialect: self.dialect(), text: text.to_owned(), values: Vec::new() }
+    }
+
+    pub(crate) async fn begin(&self) -> Result<SqlTransaction, sqlx::Error> {
+        match self {
+            Self::MySql(pool) => pool.begin().await.map(SqlTransaction::MySql),
+            Self::Postgres(pool) => pool.begin().await.map(SqlTransaction::Postgres),
+        }
+    }
+
+    /// Runs one statement by itself; answers how many rows it matched.
+    pub(crate) async fn execute(&self, statement: &SqlStatement) -> Result<u64, sqlx::Error> {
+        match self {
+            Self::MySql(pool) => {
+                bound::<MySql>(statement).execute(pool).await.map(|done| done.rows_affected())
+            }
+            Self::Postgres(pool) => {
+                bound::<Postgres>(statement).execute(pool).await.map(|done| done.rows_affected())
+            }
+        }
+    }
+
+    pub(crate) async fn rows(&self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
+        match self {
+            Self::MySql(pool) => wrap(bound::<MySql>(statement).fetch_all(pool).await, SqlRow::MySql),
+            Self::Postgres(pool) => {
+                wrap(bound::<Postgres>(statement).fetch_all(pool).await, SqlRow::Postgres)
+            }
+        }
+    }
+
+    /// Runs a statement of the schema, unprepared: not every server prepares DDL.
+    pub(crate) async fn define(&self, text: &'static str) -> Result<(), sqlx::Error> {
+        match self {
+            Self::MySql(pool) => pool.execute(text).await.map(drop),
+            Self::Postgres(pool) => pool.execute(text).await.map(drop),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::MySql(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl SqlTransaction {
+    pub(crate) async fn execute(&mut self, statement: &SqlStatement) -> Result<u64, sqlx::Error> {
+        match self {
+            Self::MySql(open) => {
+                bound::<MySql>(statement).execute(&mut **open).await.map(|done| done.rows_affected())
+            }
+            Self::Postgres(open) => {
+                bound::<Postgres>(statement).execute(&mut **open).await.map(|done| done.rows_affected())
+            }
+        }
+    }
+
+    pub(crate) async fn rows(&mut self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
+        match self {
+            Self::MySql(open) => wrap(bound::<MySql>(statement).fetch_all(&mut **open).await, SqlRow::MySql),
+            Self::Postgres(open) => {
+                wrap(bound::<Postgres>(statement).fetch_all(&mut **open).await, SqlRow::Postgres)
+            }
+        }
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::MySql(open) => open.commit().await,
+            Self::Postgres(open) => open.commit().await,
+        }
+    }
+}
+
+impl SqlStatement {
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// The same, asked for its plan.
+    pub(crate) fn explained(mut self) -> Self {
+        self.text.insert_str(0, "EXPLAIN ");
+        self
+    }
+
+    /// The database's clock.
+    pub(crate) fn now(self) -> Self {
+        let now = self.dialect.now();
+        self.text(now)
+    }
+
+    pub(crate) fn bind(mut self, value: impl Into<SqlValue>) -> Self {
+        self.values.push(value.into());
+        self.dialect.mark(self.values.len(), &mut self.text);
+        self
+    }
+
+    /// A bound text that is text to the server too, where it cannot tell by a column.
+    pub(crate) fn typed_text(self, value: Option<&str>) -> Self {
+        let (before, after) = self.dialect.as_text();
+        self.text(before).bind(value).text(after)
+    }
+
+    /// The same for a number.
+    pub(crate) fn typed_int(self, value: i64) -> Self {
+        let after = self.dialect.as_whole();
+        self.text("CAST(").bind(value).text(after)
+    }
+
+    /// `item, item, …`, each written by `write`.
+    pub(crate) fn list<T>(mut self, items: &[T], write: impl Fn(Self, &T) -> Self) -> Self {
+        for (nth, item) in items.iter().enumerate() {
+            if nth > 0 {
+                self.text.push_str(", ");
+            }
+            self = write(self, item);
+        }
+        self
+    }
+}
+
+impl SqlRow {
+    pub(crate) fn text(&self, at: usize) -> Result<Option<String>, sqlx::Error> {
+        match self {
+            Self::MySql(row) => row.try_get(at),
+            Self::Postgres(row) => row.try_get(at),
+        }
+    }
+
+    /// Every column that is text, for people.
+    pub(crate) fn words(&self) -> String {
+        let count = match self {
+            Self::MySql(row) => row.len(),
+            Self::Postgres(row) => row.len(),
+        };
+        let words: Vec<String> = (0..count).filter_map(|at| self.text(at).ok().flatten()).collect();
+        words.join(" ").trim().to_owned()
+    }
+
+    pub(crate) fn int(&self, at: usize) -> Result<Option<i64>, sqlx::Error> {
+        match self {
+            Self::MySql(row) => row.try_get(at),
+            Self::Postgres(row) => row.try_get(at),
+        }
+    }
+}
+
+impl From<i64> for SqlValue {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<&str> for SqlValue {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.to_owned()))
+    }
+}
+
+impl From<Option<&str>> for SqlValue {
+    fn from(value: Option<&str>) -> Self {
+        Self::Text(value.map(str::to_owned))
+    }
+}
+
+fn bound<DB>(statement: &SqlStatement) -> sqlx::query::Query<'_, DB, DB::Arguments>
+where
+    DB: sqlx::Database,
+    i64: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let mut query = sqlx::query::<DB>(AssertSqlSafe(statement.text.clone()));
+    for value in &statement.values {
+        query = match value {
+            SqlValue::Text(text) => query.bind(text.clone()),
+            SqlValue::Int(int) => query.bind(*int),
+        };
+    }
+    query
+}
+
+fn wrap<R>(rows: Result<Vec<R>, sqlx::Error>, row: fn(R) -> SqlRow) -> Result<Vec<SqlRow>, sqlx::Error> {
+    rows.map(|rows| rows.into_iter().map(row).collect())
+}

@@ -1,0 +1,107 @@
+//! What a letter's headers say.
+
+use serde::Serialize;
+use sluice_core::{RecordRef, TopicPartition};
+
+use crate::receipts::DeadLetterIdentity;
+
+/// A letter without its value: nothing in it is personal data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadLetterHead {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition; for a collector's letter the page.
+    pub partition: i32,
+    /// Source offset; for a collector's letter the place in the page.
+    pub offset: i64,
+    /// Schema id that the value claims.
+    pub schema_id: Option<u32>,
+    /// Kind of trouble.
+    pub class: String,
+    /// Field path; empty for the record as a whole.
+    pub path: String,
+    /// The words.
+    pub reason: String,
+    /// Worker that refused it.
+    pub worker: String,
+    /// Its consumer group; empty for the collector, which has none.
+    pub group: String,
+    /// Its version.
+    pub version: String,
+    /// For the how-manieth time it was refused.
+    pub attempt: u32,
+}
+
+impl DeadLetterHead {
+    /// Reads the headers; `None` if what must be there is not: it is no letter of the fleet's.
+    pub fn read(record: &RecordRef<'_>) -> Option<Self> {
+        let text = |name: &str| {
+            let header = record.headers.iter().find(|header| header.name == name)?;
+            std::str::from_utf8(header.value?).ok().map(str::to_owned)
+        };
+        Some(Self {
+            topic: text("sluice.dlq.source.topic")?,
+            partition: text("sluice.dlq.source.partition")?.parse().ok()?,
+            offset: text("sluice.dlq.source.offset")?.parse().ok()?,
+            schema_id: text("sluice.dlq.schema.id").and_then(|id| id.parse().ok()),
+            class: text("sluice.dlq.class")?,
+            path: text("sluice.dlq.path").unwrap_or_default(),
+            reason: text("sluice.dlq.reason").unwrap_or_default(),
+            worker: text("sluice.dlq.worker")?,
+            group: text("sluice.dlq.group").unwrap_or_default(),
+            version: text("sluice.dlq.version").unwrap_or_default(),
+            attempt: text("sluice.dlq.attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(1),
+        })
+    }
+
+    /// Whose letter about which record.
+    pub fn identity(&self) -> DeadLetterIdentity {
+        DeadLetterIdentity {
+            // A letter from before groups were named is its worker's.
+            group: if self.group.is_empty() { self.worker.clone() } else { self.group.clone() },
+            at: TopicPartition::new(self.topic.as_str(), self.partition),
+            offset: self.offset,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dead_letter::{DeadLetter, own_headers};
+    use sluice_core::{Header, Offset, OutcomeReason, ReasonClass};
+
+    #[test]
+    fn what_is_written_is_read_back_and_the_records_own_headers_go_along() {
+        let own =
+            [Header { name: "trace", value: Some(b"t1") }, Header { name: "sluice.dlq.path", value: None }];
+        let record = RecordRef {
+            topic: "a.v1",
+            partition: 3,
+            offset: Offset::new(41).unwrap(),
+            timestamp_ms: Some(5),
+            key: Some(b"k"),
+            value: Some(&[0, 0, 0, 0, 7, 1]),
+            headers: &own,
+        };
+        let reason = OutcomeReason::new(ReasonClass::Datum, "a long").at("a.b", Some(6));
+        let letter = DeadLetter { reason: &reason, worker: "masker", group: "m", attempt: 2 };
+        let mut read = None;
+        letter
+            .send(&record, |out| {
+                assert_eq!(out.topic, "a.v1.dead-letter");
+                let letter = RecordRef { topic: out.topic, headers: out.headers, ..record };
+                read = DeadLetterHead::read(&letter);
+                let own: Vec<_> = own_headers(&letter).map(|header| header.name).collect();
+                assert_eq!(own, ["trace"]);
+                Ok(())
+            })
+            .unwrap();
+        let head = read.unwrap();
+        assert_eq!((head.topic.as_str(), head.partition, head.offset, head.attempt), ("a.v1", 3, 41, 2));
+        assert_eq!((head.class.as_str(), head.path.as_str(), head.schema_id), ("datum", "a.b", Some(7)));
+        assert_eq!((head.worker.as_str(), head.group.as_str()), ("masker", "m"));
+        assert!(!head.reason.contains('k'), "values do not belong in reasons");
+        assert_eq!(DeadLetterHead::read(&record), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! Dead letters handled again by the fixed worker's code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use sluice_core::{Fault, Header, Offset, Outputs, Processor, RecordRef};
+
+use super::{ReplayConfig, ReplayVerdict, given_up, judge, send_outputs};
+use crate::dead_letter::{
+    DeadLetter, DeadLetterBoard, DeadLetterHead, DeadLetterState, VERSION, own_headers, topic_of,
+};
+use crate::receipts::{DeadLetterFate, FateKind, ReceiptBooks, ReceiptRecord, now_ms};
+use crate::registry::BlockingRegistry;
+use sluice_kafka::{KafkaProducer, read_to_end};
+
+/// Letters in one transaction.
+const BATCH: u64 = 1_000;
+
+/// What a replay of letters did, or would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LetterReplaySummary {
+    /// Unresolved letters that were chosen.
+    pub chosen: u64,
+    /// Their outputs are written.
+    pub out: u64,
+    /// Nothing comes of them, by rule.
+    pub skipped: u64,
+    /// Refused again, for another reason or by another version: a letter with the next attempt is written.
+    pub refused: u64,
+    /// Refused again for the same reason by the same version: nothing is written.
+    pub unchanged: u64,
+}
+
+struct LetterReplay<'a> {
+    config: &'a ReplayConfig,
+    processor: Box<dyn Processor>,
+    registry: BlockingRegistry,
+    outputs: Outputs,
+    /// `None` in a dry run.
+    producer: Option<KafkaProducer>,
+    open: u64,
+    done: LetterReplaySummary,
+}
+
+/// Handles the unresolved letters about `sources` that `choose` takes. Without `write` nothing is written and the
+/// counts are what would be. `progress` is told after each letter.
+///
+/// # Errors
+/// A [`Fault`]; what was committed before it stays, and a repeat goes on behind it.
+pub fn letters(
+    config: &ReplayConfig,
+    (processor, registry): (Box<dyn Processor>, BlockingRegistry),
+    sources: &[String],
+    choose: impl Fn(&DeadLetterHead) -> bool,
+    write: bool,
+    mut progress: impl FnMut(&LetterReplaySummary),
+) -> Result<LetterReplaySummary, Fault> {
+    // Before anything is looked at: from here on nobody else resolves letters of this worker.
+    let producer = if write { Some(config.producer()?) } else { None };
+    let books = ReceiptBooks::open(&config.kafka)?;
+    let done = LetterReplaySummary::default();
+    let mut replay =
+        LetterReplay { config, processor, registry, outputs: Outputs::new(), producer, open: 0, done };
+    for source in sources {
+        let mut board = DeadLetterBoard::default();
+        board.read(&config.kafka, source)?;
+        let ours = |head: &DeadLetterHead| {
+            head.worker == config.worker && (head.group.is_empty() || head.group == config.group)
+        };
+        let chosen: BTreeSet<(i32, i64)> = board
+            .iter(&books)
+            .filter(|(_, newest, state)| {
+                *state == DeadLetterState::Unresolved && ours(&newest.head) && choose(&newest.head)
+            })
+            .map(|(_, newest, _)| (newest.partition, newest.offset))
+            .collect();
+        replay.done.chosen += chosen.len() as u64;
+        if chosen.is_empty() {
+            continue;
+        }
+        // A second reading: values are not held in memory between choosing and handling.
+        let mut failed = None;
+        read_to_end(&config.kafka, &topic_of(source), &mut BTreeMap::new(), |record| {
+            if failed.is_none() && chosen.contains(&(record.partition, record.offset.raw())) {
+                failed = replay.take(record).err();
+                progress(&replay.done);
+            }
+        })?;
+        if let Some(fault) = failed.or_else(|| replay.commit().err()) {
+            return Err(match &mut replay.producer {
+                Some(producer) => given_up(producer, fault),
+                None => fault,
+            });
+        }
+    }
+    Ok(replay.done)
+}
+
+impl LetterReplay<'_> {
+    fn take(&mut self, letter: &RecordRef<'_>) -> Result<(), Fault> {
+        let Some(head) = DeadLetterHead::read(letter) else { return Ok(()) };
+        let Some(offset) = Offset::new(head.offset) else { return Ok(()) };
+        let headers: Vec<Header<'_>> = own_headers(letter).collect();
+        let record =
+            RecordRef { topic: &head.topic, partition: head.partition, offset, headers: &headers, ..*letter };
+        let verdict = judge(self.processor.as_mut(), &mut self.registry, &record, &mut self.outputs)?;
+        if let ReplayVerdict::Refused(reason) = &verdict
+            && reason.class.as_str() == head.class
+            && reason.path == head.path
+            && head.version == VERSION
+        {
+            // The same code says the same of the same bytes: a further letter would tell nothing new.
+            self.done.unchanged += 1;
+            return Ok(());
+        }
+        self.begin()?;
+        let fate = match verdict {
+            ReplayVerdict::Written => {
+                if let Some(producer) = &mut self.producer {
+                    send_outputs(producer, &self.outputs, self.processor.routes(), |_| {})?;
+                }
+                self.done.out += 1;
+                FateKind::Out
+            }
+            ReplayVerdict::Skipped(_) => {
+                self.done.skipped += 1;
+                FateKind::Skipped
+            }
+            ReplayVerdict::Refused(reason) => {
+                let (worker, group) = (self.config.worker, self.config.group.as_str());
+                let again = DeadLetter { reason: &reason, worker, group, attempt: head.attempt + 1 };
+                if let Some(producer) = &mut self.producer {
+                    again.send(&record, |out| producer.send(out))?;
+                }
+                self.done.refused += 1;
+                FateKind::Refused
+            }
+        };
+        let identity = head.identity();
+        let fate = ReceiptRecord::Letter(DeadLetterFate {
+            group: identity.group,
+            topic: head.topic.clone(),
+            partition: head.partition,
+            offset: head.offset,
+            fate,
+            attempt: head.attempt + 1,
+            version: VERSION.to_owned(),
+            time_ms: now_ms(),
+        });
+        if let Some(producer) = &mut self.producer {
+            fate.send(|out| producer.send(out))?;
+        }
+        self.open += 1;
+        if self.open >= BATCH { self.commit() } else { Ok(()) }
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        match &mut self.producer {
+            Some(producer) if self.open == 0 => producer.begin(),
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Fault> {
+        if std::mem::take(&mut self.open) > 0
+            && let Some(producer) = &mut self.producer
+        {
+            producer.commit()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,355 @@
+//! Ranges of offsets that no receipt covers, handled by the worker's code and accounted for like the live worker's.
+//!
+//! ```text
+//!  wanted        ├──────────────────────────────────────────────┤
+//!  the log            ├──────────────────────────────────────────────────────…   what lies before is gone,
+//!                                                                                 unless an archive has it
+//!  receipts           ├────────┤            ├────────┤                           done already
+//!  the group stands                                            ▲                 from here on the live worker's to do
+//!  to do                        ├──────────┤          ├────────┤
+//! ```
+//!
+//! A group that has no position yet is given one with the first transaction: the end of the span, so that a live
+//! worker that is started later goes on there and does not do the span again.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sluice_core::{Fault, NextOffset, Offset, Outputs, Processor, RecordArchive, RecordRef, TopicPartition};
+
+use super::{ReplayConfig, ReplayVerdict, given_up, judge, send_outputs};
+use crate::dead_letter::DeadLetter;
+use crate::lane::limits::{DeadLetterGauge, TooManyDeadLetters};
+use crate::receipts::{
+    OutcomeCounts, ReceiptAccount, ReceiptAuthor, ReceiptBooks, ReceiptChain, ReceiptRecord, now_ms,
+    uncovered,
+};
+use crate::registry::BlockingRegistry;
+use sluice_kafka::{CommitPositions, KafkaProducer};
+
+/// Records in one transaction …
+const BATCH_RECORDS: u64 = 10_000;
+/// … and bytes of input.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// What is wanted of one partition; offsets half-open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayRange {
+    /// Topic and partition.
+    pub at: TopicPartition,
+    /// First offset; the beginning of the log if not said.
+    pub from: Option<i64>,
+    /// One past the last; where the group stands if not said.
+    pub to: Option<i64>,
+}
+
+/// What is to be done of it, and what is not, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReplayPlan {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// To be done: `(from, to)`, half-open, in order.
+    pub open: Vec<(i64, i64)>,
+    /// Offsets wanted that a receipt covers already.
+    pub done: i64,
+    /// Offsets below this are no longer in the log.
+    pub log_start: i64,
+    /// What the archive covers, half-open, if there is one and it has something of this partition.
+    pub archived: Option<(i64, i64)>,
+    /// Wanted offsets from here on are the live worker's; `None` if the group has no position.
+    pub committed: Option<i64>,
+    /// What the group is given as its position, if it has none.
+    pub claim: Option<i64>,
+}
+
+/// What was done, or would be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RangeReplaySummary {
+    /// Records handled.
+    pub records: u64,
+    /// Records whose outputs are written.
+    pub written: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Skips.
+    pub skipped: u64,
+}
+
+/// What is to be done of a range; pure.
+fn decide(
+    range: &ReplayRange,
+    books: &ReceiptBooks,
+    group: &str,
+    (start, end): (i64, i64),
+    archived: Option<(i64, i64)>,
+    committed: Option<i64>,
+) -> ReplayPlan {
+    let wanted_to = range.to.unwrap_or(i64::MAX).min(committed.unwrap_or(end));
+    let chain = ReceiptChain { group: group.to_owned(), at: range.at.clone() };
+    let segments = books.segments(&chain);
+    let (mut open, mut readable) = (vec![], 0);
+    // The archive up to where the log begins, then the log.
+    let archived_part = archived.map(|(first, after)| (first, after.min(start)));
+    for (from, to) in archived_part.into_iter().chain([(start, end.max(wanted_to))]) {
+        let from = range.from.unwrap_or(from).max(from);
+        let to = wanted_to.min(to).max(from);
+        readable += to - from;
+        open.extend(uncovered(&segments, from, to));
+    }
+    let left: i64 = open.iter().map(|(from, to)| to - from).sum();
+    let claim = wanted_to.max(start);
+    ReplayPlan {
+        topic: range.at.topic.to_string(),
+        partition: range.at.partition,
+        claim: (committed.is_none() && !open.is_empty()).then_some(claim),
+        open,
+        done: readable - left,
+        log_start: start,
+        archived,
+        committed,
+    }
+}
+
+/// Looks what is to be done.
+///
+/// # Errors
+/// A [`Fault`] if Kafka or the archive does not answer.
+pub fn todo(
+    config: &ReplayConfig,
+    ranges: &[ReplayRange],
+    mut archive: Option<&mut (dyn RecordArchive + '_)>,
+) -> Result<Vec<ReplayPlan>, Fault> {
+    let partitions = ranges.iter().map(|range| range.at.clone());
+    // Before the receipts are read: what is committed by then has its receipt among them.
+    let committed = sluice_kafka::committed(&config.kafka, &config.group, partitions)?;
+    let books = ReceiptBooks::open(&config.kafka)?;
+    ranges
+        .iter()
+        .map(|range| {
+            let bounds = sluice_kafka::bounds(&config.kafka, &range.at)?;
+            let archived = match &mut archive {
+                Some(archive) => archive.covered(&range.at)?,
+                None => None,
+            };
+            let committed = committed.get(&range.at).map(|next| next.raw());
+            Ok(decide(range, &books, &config.group, bounds, archived, committed))
+        })
+        .collect()
+}
+
+/// Handles what no receipt covers of `ranges`; what is no longer in the log is read from `archive`. Without `write` nothing is written and the counts are what would be.
+///
+/// # Errors
+/// A [`Fault`]; what was committed before it stays, and a repeat goes on behind it.
+pub fn range(
+    config: &ReplayConfig,
+    (processor, registry): (Box<dyn Processor>, BlockingRegistry),
+    ranges: &[ReplayRange],
+    mut archive: Option<&mut (dyn RecordArchive + '_)>,
+    write: bool,
+    mut progress: impl FnMut(&RangeReplaySummary),
+) -> Result<RangeReplaySummary, Fault> {
+    // Before anything is looked at: from here on nobody else replays for this worker.
+    let producer = if write { Some(config.producer()?) } else { None };
+    let todo = todo(config, ranges, archive.as_deref_mut())?;
+    let mut replay = RangeReplay {
+        config,
+        who: config.who(),
+        processor,
+        registry,
+        outputs: Outputs::new(),
+        producer,
+        claims: todo
+            .iter()
+            .filter_map(|todo| {
+                let at = TopicPartition::new(todo.topic.as_str(), todo.partition);
+                Some((at, NextOffset::new(todo.claim?)?))
+            })
+            .collect(),
+        batch: ReplayBatch::default(),
+        gauge: DeadLetterGauge::default(),
+        done: RangeReplaySummary::default(),
+    };
+    for todo in &todo {
+        let at = TopicPartition::new(todo.topic.as_str(), todo.partition);
+        replay.gauge = DeadLetterGauge::default();
+        for &(from, to) in &todo.open {
+            let shelf = if to <= todo.log_start { archive.as_deref_mut() } else { None };
+            if let Err(fault) = replay.run(&at, (from, to), shelf, &mut progress) {
+                return Err(match &mut replay.producer {
+                    Some(producer) => given_up(producer, fault),
+                    None => fault,
+                });
+            }
+        }
+    }
+    Ok(replay.done)
+}
+
+#[derive(Default)]
+struct ReplayBatch {
+    open: bool,
+    first: Option<Offset>,
+    next: i64,
+    counts: OutcomeCounts,
+    bytes: usize,
+}
+
+struct RangeReplay<'a> {
+    config: &'a ReplayConfig,
+    who: ReceiptAuthor,
+    processor: Box<dyn Processor>,
+    registry: BlockingRegistry,
+    outputs: Outputs,
+    /// `None` in a dry run.
+    producer: Option<KafkaProducer>,
+    /// Positions for a group that has none, committed with the first transaction.
+    claims: CommitPositions,
+    batch: ReplayBatch,
+    gauge: DeadLetterGauge,
+    done: RangeReplaySummary,
+}
+
+impl RangeReplay<'_> {
+    fn run(
+        &mut self,
+        at: &TopicPartition,
+        (from, to): (i64, i64),
+        archive: Option<&mut (dyn RecordArchive + '_)>,
+        progress: &mut impl FnMut(&RangeReplaySummary),
+    ) -> Result<(), Fault> {
+        let Some(start) = NextOffset::new(from) else { return Ok(()) };
+        let mut account = ReceiptAccount::replay(at.clone(), start);
+        self.batch = ReplayBatch { next: from, ..ReplayBatch::default() };
+        let kafka = self.config.kafka.clone();
+        let mut take = |record: &RecordRef<'_>| {
+            self.take(record)?;
+            if self.batch.counts.records >= BATCH_RECORDS || self.batch.bytes >= BATCH_BYTES {
+                self.commit(&mut account, from)?;
+            }
+            progress(&self.done);
+            Ok(())
+        };
+        match archive {
+            Some(archive) => archive.read(at, (from, to), &mut take)?,
+            None => sluice_kafka::read_range(&kafka, at, (from, to), take)?,
+        }
+        // The range is done to its end, although its last offsets may be transaction markers.
+        self.batch.next = to;
+        self.commit(&mut account, from)
+    }
+
+    fn take(&mut self, record: &RecordRef<'_>) -> Result<(), Fault> {
+        self.begin()?;
+        self.batch.counts.records += 1;
+        match judge(self.processor.as_mut(), &mut self.registry, record, &mut self.outputs)? {
+            ReplayVerdict::Written => {
+                self.gauge.passed();
+                if let Some(producer) = &mut self.producer {
+                    let counts = &mut self.batch.counts;
+                    send_outputs(producer, &self.outputs, self.processor.routes(), |route| {
+                        counts.output(route)
+                    })?;
+                }
+                self.batch.counts.written += 1;
+                self.done.written += 1;
+            }
+            ReplayVerdict::Skipped(reason) => {
+                self.gauge.passed();
+                self.batch.counts.skip(reason.class);
+                self.done.skipped += 1;
+            }
+            ReplayVerdict::Refused(reason) => {
+                if let Some(tripped) = self.gauge.refused(record.offset, &self.config.limits) {
+                    let at = TopicPartition::new(record.topic, record.partition);
+                    let limit = TooManyDeadLetters { at, tripped, class: reason.class, path: reason.path };
+                    return Err(limit.into());
+                }
+                let (worker, group) = (self.config.worker, self.config.group.as_str());
+                let letter = DeadLetter { reason: &reason, worker, group, attempt: 1 };
+                if let Some(producer) = &mut self.producer {
+                    letter.send(record, |out| producer.send(out))?;
+                }
+                self.batch.counts.dead_letter(reason.class);
+                self.done.dead_letters += 1;
+            }
+        }
+        self.batch.first.get_or_insert(record.offset);
+        self.batch.next = record.offset.next().raw();
+        self.batch.bytes += record.size();
+        self.done.records += 1;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        if !std::mem::replace(&mut self.batch.open, true)
+            && let Some(producer) = &mut self.producer
+        {
+            producer.begin()?;
+        }
+        Ok(())
+    }
+
+    /// Outputs, dead letters, receipt and, for a group without a position, that: one transaction.
+    fn commit(&mut self, account: &mut ReceiptAccount, from: i64) -> Result<(), Fault> {
+        self.begin()?;
+        let first = self.batch.first.or(Offset::new(from));
+        let (Some(first), Some(next)) = (first, NextOffset::new(self.batch.next)) else { return Ok(()) };
+        let routes = self.processor.routes();
+        let segment = account.grown(&self.who, first, next, &self.batch.counts, routes, now_ms());
+        if let Some(producer) = &mut self.producer {
+            ReceiptRecord::Segment(segment.clone()).send(|out| producer.send(out))?;
+            if !self.claims.is_empty() {
+                let group = sluice_kafka::outside(&self.config.kafka, &self.config.group)?;
+                producer.send_offsets(&self.claims, &group)?;
+            }
+            producer.commit()?;
+            self.claims = BTreeMap::new();
+        }
+        account.settle(segment);
+        self.gauge.settle();
+        self.batch = ReplayBatch { next: self.batch.next, ..ReplayBatch::default() };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(from: Option<i64>, to: Option<i64>, bounds: (i64, i64), committed: Option<i64>) -> ReplayPlan {
+        let range = ReplayRange { at: TopicPartition::new("t", 0), from, to };
+        decide(&range, &ReceiptBooks::default(), "g", bounds, None, committed)
+    }
+
+    #[test]
+    fn what_left_the_log_is_taken_from_the_archive_and_no_further() {
+        let wanted = |archived| {
+            let range = ReplayRange { at: TopicPartition::new("t", 0), from: Some(2), to: None };
+            decide(&range, &ReceiptBooks::default(), "g", (50, 100), archived, Some(80)).open
+        };
+        assert_eq!(wanted(None), [(50, 80)]);
+        assert_eq!(wanted(Some((0, 70))), [(2, 50), (50, 80)]);
+        // What is neither here nor there stays open: it is not said to be done.
+        assert_eq!(wanted(Some((5, 40))), [(5, 40), (50, 80)]);
+    }
+
+    #[test]
+    fn only_what_is_in_the_log_and_behind_the_group_is_to_do() {
+        let todo = open(Some(5), Some(500), (10, 100), Some(60));
+        assert_eq!((todo.open, todo.done, todo.claim), (vec![(10, 60)], 0, None));
+        assert_eq!(open(Some(70), Some(80), (10, 100), Some(60)).open, []);
+        assert_eq!(open(None, None, (10, 100), Some(60)).open, [(10, 60)]);
+        assert_eq!(open(Some(20), Some(15), (10, 100), Some(60)).open, []);
+    }
+
+    #[test]
+    fn a_group_without_a_position_is_given_the_end_of_the_span() {
+        let todo = open(Some(20), Some(40), (10, 100), None);
+        assert_eq!((todo.open, todo.claim), (vec![(20, 40)], Some(40)));
+        assert_eq!(open(Some(20), None, (10, 100), None).claim, Some(100));
+        assert_eq!(open(Some(40), Some(40), (10, 100), None).claim, None);
+    }
+}

@@ -1,0 +1,396 @@
+//! Starting the servers together and ending them together.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::guard::BrokerGuard;
+use crate::mariadb::hex;
+use crate::server::{StackServer, StackServerPlan, kept, port_was_taken, random};
+use crate::{StackError, StackInstallation, kafka, mariadb, postgres, registry};
+
+/// Starts of one server before a taken port is given up on.
+const PORT_TRIES: usize = 4;
+
+/// What a server has come to, told while a stack starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StackStartStep {
+    /// Its folder is prepared and its process is started.
+    Starting,
+    /// It answers; after this long.
+    Ready(Duration),
+}
+
+/// One piece of news while a stack starts. Told from several threads, one at a time.
+#[derive(Debug, Clone)]
+pub struct StackProgress<'a> {
+    /// `kafka`, `registry`, `mariadb` or `postgres`.
+    pub server: &'a str,
+    /// What it has come to.
+    pub step: StackStartStep,
+}
+
+type StackListener<'a> = Box<dyn FnMut(&StackProgress<'_>) + Send + 'a>;
+
+/// Which servers to start, and where. Made by [`ServerStack::builder`].
+#[must_use]
+pub struct StackBuilder<'a> {
+    root: Option<PathBuf>,
+    logs: Option<PathBuf>,
+    kafka: usize,
+    fronts: Vec<u16>,
+    users: Option<Vec<String>>,
+    registry: bool,
+    mariadb: bool,
+    postgres: bool,
+    listener: Mutex<StackListener<'a>>,
+}
+
+/// Running servers; they end when this is dropped.
+pub struct ServerStack {
+    servers: Vec<StackServer>,
+    root: PathBuf,
+    brokers: String,
+    behind: Vec<u16>,
+    guard: Option<BrokerGuard>,
+    registry_url: String,
+    mariadb_url: String,
+    postgres_url: String,
+    temporary: Option<tempfile::TempDir>,
+}
+
+/// One kind of server: its processes and the address clients use.
+struct StackServerGroup {
+    servers: Vec<StackServer>,
+    address: String,
+    behind: Vec<u16>,
+}
+
+/// How to start one kind of server: processes, the address clients use, ports behind a proxy.
+type StackServerPlans = (Vec<StackServerPlan>, String, Vec<u16>);
+
+impl<'a> StackBuilder<'a> {
+    /// Keeps the servers' data under `root` (made if it is not there); a later start goes on from it.
+    /// Without it everything is in a temporary folder that goes with the stack.
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// Where the servers' logs go; default `logs` under the root.
+    pub fn logs(mut self, logs: impl Into<PathBuf>) -> Self {
+        self.logs = Some(logs.into());
+        self
+    }
+
+    /// A Kafka cluster of this many nodes (1, or 3 for replication).
+    pub fn kafka(mut self, nodes: usize) -> Self {
+        self.kafka = nodes;
+        self
+    }
+
+    /// Puts a proxy before each node of the cluster: `ports` are the proxy's, one per node. Clients that come in by
+    /// the ports of [`ServerStack::behind`] are told these; clients of [`ServerStack::brokers`] and the nodes among themselves
+    /// never see the proxy.
+    pub fn fronted(mut self, ports: Vec<u16>) -> Self {
+        self.fronts = ports;
+        self
+    }
+
+    /// Kafka with the authoriser on, and with these SCRAM users; see [`ServerStack::guard`]. For one node.
+    pub fn guarded(mut self, users: &[&str]) -> Self {
+        self.users = Some(users.iter().map(|name| (*name).to_owned()).collect());
+        self
+    }
+
+    /// The schema registry.
+    pub fn registry(mut self) -> Self {
+        self.registry = true;
+        self
+    }
+
+    /// `MariaDB`.
+    pub fn mariadb(mut self) -> Self {
+        self.mariadb = true;
+        self
+    }
+
+    /// `PostgreSQL`.
+    pub fn postgres(mut self) -> Self {
+        self.postgres = true;
+        self
+    }
+
+    /// Tells `listener` how the start comes along.
+    pub fn on_progress(mut self, listener: impl FnMut(&StackProgress<'_>) + Send + 'a) -> Self {
+        self.listener = Mutex::new(Box::new(listener));
+        self
+    }
+
+    /// Starts all of them at the same time and returns when each has answered.
+    ///
+    /// # Errors
+    /// [`StackError`] with the end of the log of the server that did not come up; the others are ended.
+    pub fn start(self) -> Result<ServerStack, StackError> {
+        let (root, mut temporary) = self.place()?;
+        let logs = self.logs.clone().unwrap_or_else(|| root.join("logs"));
+        let tie = kept(&root.join("stack.id"), || Ok(hex(&random::<8>()?)))?;
+        let here = StackInstallation::here();
+        let guard = self
+            .users
+            .as_ref()
+            .map(|users| BrokerGuard::new(&root.join("kafka/guard"), users))
+            .transpose()?;
+        let guarded = guard.as_ref();
+        let (this, root_dir, logs, tie, here) = (&self, root.as_path(), logs.as_path(), tie.as_str(), &here);
+
+        let parts = std::thread::scope(|scope| {
+            let kafka = scope.spawn(move || {
+                this.part("kafka", this.kafka > 0, |keep| {
+                    let cluster = kafka::plan(
+                        here,
+                        &root_dir.join("kafka"),
+                        logs,
+                        this.kafka,
+                        &this.fronts,
+                        guarded,
+                        keep,
+                    )?;
+                    Ok((cluster.plans, cluster.brokers, cluster.behind))
+                })
+            });
+            let registry = scope.spawn(move || {
+                this.part("registry", this.registry, |keep| {
+                    one(registry::plan(here, &root_dir.join("registry"), logs, keep)?)
+                })
+            });
+            let mariadb = scope.spawn(move || {
+                this.part("mariadb", this.mariadb, |keep| {
+                    one(mariadb::plan(&root_dir.join("mariadb"), logs, tie, keep)?)
+                })
+            });
+            let postgres = scope.spawn(move || {
+                this.part("postgres", this.postgres, |keep| {
+                    one(postgres::plan(&root_dir.join("postgres"), logs, tie, keep)?)
+                })
+            });
+            [kafka, registry, mariadb, postgres].map(|part| {
+                part.join().unwrap_or_else(|_| Err(StackError::Unknown("a thread that panicked".to_owned())))
+            })
+        });
+        let parts = parts.into_iter().collect::<Result<Vec<StackServerGroup>, _>>();
+        let parts = parts.inspect_err(|_| {
+            temporary.iter_mut().for_each(|folder| folder.disable_cleanup(true));
+            keep_for_reading(&root);
+        })?;
+        let mut stack = ServerStack {
+            servers: Vec::new(),
+            brokers: parts[0].address.clone(),
+            behind: parts[0].behind.clone(),
+            guard,
+            registry_url: parts[1].address.clone(),
+            mariadb_url: parts[2].address.clone(),
+            postgres_url: parts[3].address.clone(),
+            root,
+            temporary,
+        };
+        stack.servers = parts.into_iter().flat_map(|part| part.servers).collect();
+        Ok(stack)
+    }
+
+    /// The folder of this stack; open to be passed through, since database servers run as their own users.
+    fn place(&self) -> Result<(PathBuf, Option<tempfile::TempDir>), StackError> {
+        use std::os::unix::fs::PermissionsExt;
+        if let Some(root) = &self.root {
+            let root = std::path::absolute(root).map_err(StackError::io("find the stack's folder"))?;
+            std::fs::create_dir_all(&root).map_err(StackError::io(format!("create {}", root.display())))?;
+            return Ok((root, None));
+        }
+        let temporary = tempfile::Builder::new()
+            .prefix("sluice-stack-")
+            .permissions(PermissionsExt::from_mode(0o711))
+            .tempdir()
+            .map_err(StackError::io("create a temporary folder"))?;
+        Ok((temporary.path().to_path_buf(), Some(temporary)))
+    }
+
+    /// Starts one kind of server; again on other ports if one was taken in the meantime.
+    fn part(
+        &self,
+        name: &str,
+        wanted: bool,
+        plan: impl Fn(bool) -> Result<StackServerPlans, StackError>,
+    ) -> Result<StackServerGroup, StackError> {
+        if !wanted {
+            return Ok(StackServerGroup { servers: Vec::new(), address: String::new(), behind: Vec::new() });
+        }
+        let began = Instant::now();
+        let mut tries = 1;
+        loop {
+            self.tell(name, StackStartStep::Starting);
+            let (plans, address, behind) = plan(tries == 1)?;
+            let mut servers: Vec<StackServer> = plans.into_iter().map(StackServer::new).collect();
+            match start_together(&mut servers) {
+                Ok(()) => {
+                    self.tell(name, StackStartStep::Ready(began.elapsed()));
+                    return Ok(StackServerGroup { servers, address, behind });
+                }
+                Err(error) if port_was_taken(&error) && tries < PORT_TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn tell(&self, server: &str, step: StackStartStep) {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener(&StackProgress { server, step });
+    }
+}
+
+impl ServerStack {
+    /// Nothing chosen yet: say which servers, then [`StackBuilder::start`].
+    pub fn builder<'a>() -> StackBuilder<'a> {
+        StackBuilder {
+            root: None,
+            logs: None,
+            kafka: 0,
+            fronts: Vec::new(),
+            users: None,
+            registry: false,
+            mariadb: false,
+            postgres: false,
+            listener: Mutex::new(Box::new(|_| ())),
+        }
+    }
+
+    /// Kafka's bootstrap servers, `127.0.0.1:port,…`; empty without Kafka.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Where the nodes listen for the proxy of [`StackBuilder::fronted`], in the order of its ports.
+    #[must_use]
+    pub fn behind(&self) -> &[u16] {
+        &self.behind
+    }
+
+    /// How to log in at a guarded Kafka; [`ServerStack::brokers`] lets super users in without.
+    #[must_use]
+    pub fn guard(&self) -> Option<&BrokerGuard> {
+        self.guard.as_ref()
+    }
+
+    /// The registry's Confluent-compatible API, `http://127.0.0.1:port/apis/ccompat/v7`; empty without it.
+    #[must_use]
+    pub fn registry_url(&self) -> &str {
+        &self.registry_url
+    }
+
+    /// `mysql://user:password@127.0.0.1:port/database`: a secret; empty without `MariaDB`.
+    #[must_use]
+    pub fn mariadb_url(&self) -> &str {
+        &self.mariadb_url
+    }
+
+    /// `postgres://user:password@127.0.0.1:port/database`: a secret; empty without `PostgreSQL`.
+    #[must_use]
+    pub fn postgres_url(&self) -> &str {
+        &self.postgres_url
+    }
+
+    /// The folder with the servers' data.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Name and process id of every server that runs: `kafka-1`…, `registry`, `mariadb`, `postgres`.
+    #[must_use]
+    pub fn pids(&self) -> Vec<(String, u32)> {
+        self.servers.iter().filter_map(|server| Some((server.name().to_owned(), server.pid()?))).collect()
+    }
+
+    /// Kills one server, as a machine that loses power would; its data stays for [`ServerStack::start_server`].
+    ///
+    /// # Errors
+    /// No such server, or the system refused.
+    pub fn kill_server(&mut self, name: &str) -> Result<(), StackError> {
+        self.named(name)?.kill()
+    }
+
+    /// Ends one server in good order; its data stays for [`ServerStack::start_server`].
+    ///
+    /// # Errors
+    /// No such server, or the system refused.
+    pub fn stop_server(&mut self, name: &str) -> Result<(), StackError> {
+        self.named(name)?.stop()
+    }
+
+    /// Starts a server again that was killed or ended, on its former port, and waits until it answers.
+    ///
+    /// # Errors
+    /// No such server, or it did not come up.
+    pub fn start_server(&mut self, name: &str) -> Result<(), StackError> {
+        let server = self.named(name)?;
+        if server.pid().is_some() {
+            return Ok(());
+        }
+        server.start()
+    }
+
+    /// Ends all servers in good order.
+    ///
+    /// # Errors
+    /// The first that could not be ended; all are tried.
+    pub fn stop(mut self) -> Result<(), StackError> {
+        self.end_all()
+    }
+
+    fn end_all(&mut self) -> Result<(), StackError> {
+        self.servers.iter_mut().for_each(StackServer::ask_to_end);
+        let ended: Vec<_> = self.servers.iter_mut().map(StackServer::stop).collect();
+        ended.into_iter().collect()
+    }
+
+    fn named(&mut self, name: &str) -> Result<&mut StackServer, StackError> {
+        self.servers
+            .iter_mut()
+            .find(|server| server.name() == name)
+            .ok_or_else(|| StackError::Unknown(name.to_owned()))
+    }
+}
+
+impl Drop for ServerStack {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(temporary) = self.temporary.as_mut()
+        {
+            temporary.disable_cleanup(true);
+            keep_for_reading(&self.root);
+        }
+        // Data that stays is left in good order; data that goes needs no farewell.
+        if self.temporary.is_none() {
+            let _ = self.end_all();
+        }
+        self.servers.clear(); // ended before their temporary folder goes
+    }
+}
+
+/// All at the same time: the nodes of a cluster are ready only together.
+fn start_together(servers: &mut [StackServer]) -> Result<(), StackError> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = servers.iter_mut().map(|server| scope.spawn(|| server.start())).collect();
+        let panicked = || Err(StackError::Unknown("a thread that panicked".to_owned()));
+        started.into_iter().try_for_each(|start| start.join().unwrap_or_else(|_| panicked()))
+    })
+}
+
+fn one((plan, address): (StackServerPlan, String)) -> Result<StackServerPlans, StackError> {
+    Ok((vec![plan], address, Vec::new()))
+}
+
+/// A failed test's logs are wanted afterwards.
+fn keep_for_reading(root: &Path) {
+    eprintln!("sluice-stack: the servers' folder is {}", root.display());
+}

@@ -1,0 +1,291 @@
+//! The archive: immutable Avro container objects, one chain per topic and partition.
+//!
+//! ```text
+//! <topic>/partition=<p>/00000000000000000000.avro   covers offsets 0 … 4999
+//!                       00000000000000005000.avro   covers offsets 5000 … 8120
+//!                       00000000000000008121.avro   …
+//! ```
+//!
+//! An object is named after the offset from which on it covers the partition: one past the last offset of its
+//! predecessor, 0 for the first. It is created only if absent. So the names form a chain, and adding to it is a
+//! compare-and-set: of two writers that stand at the same place only one gets the name, and a writer that stands
+//! further back collides with an object that exists. Neither clocks, leases nor the consumer group are trusted.
+//!
+//! Offsets inside the covered range may be missing: transaction markers, compacted records, tombstones, and records
+//! that went to the dead-letter topic.
+//!
+//! The records are the datums as they came, validated, with lineage fields appended (`_topic`, `_partition`, `_offset`,
+//! `_timestamp`, `_schema_id`). The header's metadata tells what is inside, so that nothing but the header is read to
+//! find out where the archive stands:
+//!
+//! | key | value (decimal text where a number) |
+//! |---|---|
+//! | `sluice.topic`, `sluice.partition` | where the records come from |
+//! | `sluice.from` | first offset covered: the object's name |
+//! | `sluice.first`, `sluice.last` | offsets of the first and the last record inside |
+//! | `sluice.count` | records inside |
+//! | `sluice.schema.id` | registry id of the writer's schema; one per object |
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod header;
+mod reader;
+mod segment;
+
+#[cfg(test)]
+#[path = "../../fixture.rs"]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use sluice_core::{
+    Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordRef, SchemaId, TopicPartition,
+};
+use sluice_core::{Store, StoreBacklog};
+use sluice_wire::{ContainerCodec, DatumSchema, LineageFrame, RecordLineage, framing};
+use tokio::runtime::Handle;
+
+pub use reader::ArchiveReader;
+use segment::ArchiveObjectBuilder;
+use sluice_location::fault;
+
+/// Bytes of an object that are read to see its header; a longer header is read in full.
+const HEADER_GUESS: u64 = 16 * 1024;
+
+/// A [`Store`] of Avro container objects in any object store that has conditional writes.
+pub struct ArchiveStore {
+    store: Arc<dyn ObjectStore>,
+    runtime: Handle,
+    codec: ContainerCodec,
+    topics: HashMap<String, ArchiveTopic>,
+    /// Where records that the archive has already are framed once more, to be judged and forgotten.
+    judged: Vec<u8>,
+}
+
+#[derive(Default)]
+struct ArchiveTopic {
+    frames: HashMap<SchemaId, LineageFrame>,
+    partitions: BTreeMap<i32, ArchiveChain>,
+}
+
+/// A partition's chain of objects, and what waits to become its next ones.
+struct ArchiveChain {
+    /// Where the archive stands: what the next object covers from, and is named after.
+    end: i64,
+    /// That is what the archive said; otherwise nothing may be added.
+    asked: bool,
+    waiting: VecDeque<ArchiveObjectBuilder>,
+}
+
+impl ArchiveStore {
+    /// An archive in `store`. `runtime` carries its requests; it must not be the thread's own current-thread runtime.
+    ///
+    /// `store` must refuse to create what exists ([`PutMode::Create`]): S3, GCS, Azure and the local file system do.
+    pub fn new(store: Arc<dyn ObjectStore>, codec: ContainerCodec, runtime: Handle) -> Self {
+        Self { store, runtime, codec, topics: HashMap::new(), judged: Vec::new() }
+    }
+
+    /// Where the chain of `at` ends: one past the last offset covered; `None` if it has no object.
+    async fn end(&self, at: &TopicPartition) -> Result<Option<i64>, Fault> {
+        let doing = || format!("looking for the end of the archive of {at}");
+        let prefix = folder(&at.topic, at.partition);
+        let newest = self
+            .store
+            .list(Some(&prefix))
+            .try_fold(None, |newest: Option<Path>, object| async move {
+                // Listings are sorted in some stores and not in others.
+                let location = object.location;
+                Ok(match newest {
+                    _ if !location.as_ref().ends_with(".avro") => newest,
+                    Some(newest) if newest >= location => Some(newest),
+                    _ => Some(location),
+                })
+            })
+            .await
+            .map_err(|error| fault::of_object_store(doing(), error))?;
+        let Some(newest) = newest else { return Ok(None) };
+        let last = self.last_offset(&newest).await.map_err(|error| match error {
+            ArchiveOffsetError::Store(error) => fault::of_object_store(doing(), error),
+            ArchiveOffsetError::Header(error) => Fault::user(format!("{}: {newest}", doing()), error),
+        })?;
+        Ok(Some(last.saturating_add(1)))
+    }
+
+    async fn last_offset(&self, object: &Path) -> Result<i64, ArchiveOffsetError> {
+        let start = self.store.get_range(object, 0..HEADER_GUESS).await?;
+        match header::last_offset(&start) {
+            Err(header::ArchiveHeaderError::Incomplete) => {
+                let whole = self.store.get(object).await?.bytes().await?;
+                Ok(header::last_offset(&whole)?)
+            }
+            known => Ok(known?),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ArchiveOffsetError {
+    #[error(transparent)]
+    Store(#[from] object_store::Error),
+    #[error(transparent)]
+    Header(#[from] header::ArchiveHeaderError),
+}
+
+impl Store for ArchiveStore {
+    fn name(&self) -> &'static str {
+        "archive"
+    }
+
+    fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+        let end = self.runtime.block_on(self.end(at))?;
+        let chain = ArchiveChain { end: end.unwrap_or(0), asked: true, waiting: VecDeque::new() };
+        self.topics.entry(at.topic.to_string()).or_default().partitions.insert(at.partition, chain);
+        Ok(end.and_then(NextOffset::new))
+    }
+
+    fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
+        let Some(value) = record.value else {
+            return Outcome::Skipped(OutcomeReason::new(
+                ReasonClass::Null,
+                "a tombstone adds nothing to an archive",
+            ));
+        };
+        let (id, datum) = match framing::split(value) {
+            Ok(split) => split,
+            Err(error) => {
+                return Outcome::DeadLetter(OutcomeReason::new(ReasonClass::Framing, error.to_string()));
+            }
+        };
+        let Some(topic) = self.topics.get_mut(record.topic) else { return Outcome::NeedsSchema(id) };
+        let Some(frame) = topic.frames.get(&id) else { return Outcome::NeedsSchema(id) };
+        let offset = record.offset.raw();
+        let chain = topic.partitions.entry(record.partition).or_insert_with(|| ArchiveChain {
+            end: offset,
+            asked: false,
+            waiting: VecDeque::new(),
+        });
+        let lineage = RecordLineage {
+            topic: record.topic,
+            partition: record.partition,
+            offset,
+            timestamp_ms: record.timestamp_ms,
+            schema_id: id.0,
+        };
+        if offset < chain.end() {
+            // Read again because the group does not know yet how it ended: it ends as it did then, and is not added.
+            self.judged.clear();
+            return match frame.append(datum, &lineage, &mut self.judged) {
+                Ok(()) => Outcome::Emitted,
+                Err(error) => Outcome::DeadLetter(error.into()),
+            };
+        }
+        match chain.append(id, frame, self.codec, datum, &lineage) {
+            Ok(()) => Outcome::Emitted,
+            Err(reason) => Outcome::DeadLetter(reason),
+        }
+    }
+
+    fn learn(&mut self, topic: &str, id: SchemaId, schema: &str) -> Result<(), LearnError> {
+        let uncovered = |error: &dyn std::fmt::Display| {
+            LearnError::Uncovered(OutcomeReason::new(
+                ReasonClass::Type,
+                format!("an archivable schema: {error}"),
+            ))
+        };
+        let schema = DatumSchema::parse(schema).map_err(|error| uncovered(&error))?;
+        let frame = LineageFrame::compile(&schema, true, &[]).map_err(|error| uncovered(&error))?;
+        self.topics.entry(topic.to_owned()).or_default().frames.insert(id, frame);
+        Ok(())
+    }
+
+    fn pending(&self) -> StoreBacklog {
+        let waiting =
+            self.topics.values().flat_map(|topic| topic.partitions.values()).flat_map(|c| &c.waiting);
+        waiting.fold(StoreBacklog { records: 0, bytes: 0 }, |sum, segment| StoreBacklog {
+            records: sum.records + segment.count(),
+            bytes: sum.bytes + segment.bytes(),
+        })
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        let Self { store, runtime, topics, .. } = self;
+        for (topic, state) in topics {
+            for (partition, chain) in &mut state.partitions {
+                while let Some(segment) = chain.waiting.front_mut() {
+                    let path = object(topic, *partition, segment.from());
+                    if !chain.asked {
+                        return Err(Fault::rewind(
+                            format!("archiving {path}"),
+                            "nobody asked where the archive stands",
+                        ));
+                    }
+                    let payload = segment
+                        .object(topic, *partition)
+                        .map_err(|error| Fault::bug(format!("compressing {path}"), error))?;
+                    match runtime.block_on(put_new(store.as_ref(), &path, payload)) {
+                        Err(object_store::Error::AlreadyExists { .. })
+                            if sluice_failpoint::sabotaged("ignore-412") => {}
+                        put => {
+                            put.map_err(|error| fault::of_object_store(format!("archiving {path}"), error))?
+                        }
+                    }
+                    chain.end = segment.end();
+                    chain.waiting.pop_front();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, at: &TopicPartition) {
+        if let Some(topic) = self.topics.get_mut(&*at.topic) {
+            topic.partitions.remove(&at.partition);
+        }
+    }
+}
+
+impl ArchiveChain {
+    /// Where the chain ends once everything that waits is stored.
+    fn end(&self) -> i64 {
+        self.waiting.back().map_or(self.end, ArchiveObjectBuilder::end)
+    }
+
+    fn append(
+        &mut self,
+        id: SchemaId,
+        frame: &LineageFrame,
+        codec: ContainerCodec,
+        datum: &[u8],
+        lineage: &RecordLineage<'_>,
+    ) -> Result<(), OutcomeReason> {
+        if let Some(segment) = self.waiting.back_mut()
+            && segment.schema_id() == id
+        {
+            return segment.append(frame, datum, lineage);
+        }
+        // Another schema begins another object; one that stays empty is not kept.
+        let mut segment = ArchiveObjectBuilder::new(frame, id, codec, self.end(), lineage);
+        segment.append(frame, datum, lineage)?;
+        self.waiting.push_back(segment);
+        Ok(())
+    }
+}
+
+/// Creates `path`; [`object_store::Error::AlreadyExists`] if it is there already.
+async fn put_new(store: &dyn ObjectStore, path: &Path, payload: PutPayload) -> object_store::Result<()> {
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    store.put_opts(path, payload, options).await.map(|_| ())
+}
+
+fn folder(topic: &str, partition: i32) -> Path {
+    Path::from_iter([topic.to_owned(), format!("partition={partition}")])
+}
+
+fn object(topic: &str, partition: i32, from: i64) -> Path {
+    Path::from_iter([topic.to_owned(), format!("partition={partition}"), format!("{from:020}.avro")])
+}

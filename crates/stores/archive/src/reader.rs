@@ -1,0 +1,156 @@
+//! Reads archived records back as they lay in Kafka: same place, same time, same bytes behind the same schema id.
+//!
+//! Keys and headers are not archived. Whoever reads from here must not need them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
+use apache_avro::{Reader, Schema};
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use sluice_core::RecordArchive;
+use sluice_core::{BoxError, Fault, Offset, RecordRef, SchemaId, TopicPartition};
+use sluice_wire::framing;
+use tokio::runtime::Handle;
+
+use super::{folder, header};
+use sluice_location::fault;
+
+/// The fields that the archive appends: `_topic`, `_partition`, `_offset`, `_timestamp`, `_schema_id`.
+const LINEAGE: usize = 5;
+
+/// An archive that is read from.
+pub struct ArchiveReader {
+    store: Arc<dyn ObjectStore>,
+    runtime: Handle,
+}
+
+impl ArchiveReader {
+    /// The archive in a folder.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the user if there is no such folder.
+    pub fn open(path: &std::path::Path, runtime: Handle) -> Result<Self, Fault> {
+        let store = LocalFileSystem::new_with_prefix(path)
+            .map_err(|error| Fault::user(format!("opening the archive {}", path.display()), error))?;
+        Ok(Self { store: Arc::new(store), runtime })
+    }
+
+    /// The objects of a partition by the offset from which they cover it.
+    fn objects(&self, at: &TopicPartition) -> Result<BTreeMap<i64, Path>, Fault> {
+        let prefix = folder(&at.topic, at.partition);
+        let listed: Result<Vec<_>, _> = self.runtime.block_on(self.store.list(Some(&prefix)).try_collect());
+        let listed =
+            listed.map_err(|error| fault::of_object_store(format!("listing the archive of {at}"), error))?;
+        let named = |path: &Path| path.filename()?.strip_suffix(".avro")?.parse().ok();
+        Ok(listed
+            .into_iter()
+            .filter_map(|object| Some((named(&object.location)?, object.location)))
+            .collect())
+    }
+
+    fn bytes(&self, object: &Path) -> Result<bytes::Bytes, Fault> {
+        self.runtime
+            .block_on(async { self.store.get(object).await?.bytes().await })
+            .map_err(|error| fault::of_object_store(format!("reading {object}"), error))
+    }
+}
+
+impl RecordArchive for ArchiveReader {
+    fn covered(&mut self, at: &TopicPartition) -> Result<Option<(i64, i64)>, Fault> {
+        let objects = self.objects(at)?;
+        let (Some((_, oldest)), Some((_, newest))) = (objects.first_key_value(), objects.last_key_value())
+        else {
+            return Ok(None);
+        };
+        let told = |object: &Path, tell: fn(&[u8]) -> Result<i64, header::ArchiveHeaderError>| {
+            tell(&self.bytes(object)?).map_err(|error| Fault::user(format!("reading {object}"), error))
+        };
+        // By its name the first object covers the partition from 0 on; what retention took before the archive began is
+        // not in it.
+        Ok(Some((told(oldest, header::first_offset)?, told(newest, header::last_offset)?.saturating_add(1))))
+    }
+
+    fn read(
+        &mut self,
+        at: &TopicPartition,
+        (from, to): (i64, i64),
+        take: &mut dyn FnMut(&RecordRef<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let objects = self.objects(at)?;
+        let first = objects.range(..=from).next_back().map_or(from, |(covers, _)| *covers);
+        for object in objects.range(first..to).map(|(_, object)| object) {
+            let bytes = self.bytes(object)?;
+            let wrong = |error: BoxError| Fault::user(format!("reading {object}"), error);
+            let reader = Reader::new(&bytes[..]).map_err(|error| wrong(error.into()))?;
+            let plain = without_lineage(reader.writer_schema()).ok_or_else(|| {
+                wrong("its schema has no lineage: it was not written by this archive".into())
+            })?;
+            let writer = GenericDatumWriter::builder(&plain).build().map_err(|error| wrong(error.into()))?;
+            for record in reader {
+                let record = record.map_err(|error| wrong(error.into()))?;
+                let (record, place) = split(record).ok_or_else(|| {
+                    wrong("a record without lineage: it was not written by this archive".into())
+                })?;
+                if !(from..to).contains(&place.offset.raw()) {
+                    continue;
+                }
+                let mut value = Vec::new();
+                framing::write_prefix(place.schema, &mut value);
+                value.extend(writer.write_value_to_vec(record).map_err(|error| wrong(error.into()))?);
+                take(&RecordRef {
+                    topic: &at.topic,
+                    partition: at.partition,
+                    offset: place.offset,
+                    timestamp_ms: place.timestamp_ms,
+                    key: None,
+                    value: Some(&value),
+                    headers: &[],
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where an archived record lay.
+struct ArchivePlace {
+    offset: Offset,
+    timestamp_ms: Option<i64>,
+    schema: SchemaId,
+}
+
+/// The schema that its writer had, but for names that the frame changed: these are not in the bytes.
+fn without_lineage(schema: &Schema) -> Option<Schema> {
+    let Schema::Record(record) = schema else { return None };
+    let mut record = record.clone();
+    let fields = record.fields.len().checked_sub(LINEAGE)?;
+    record.fields.truncate(fields);
+    record.lookup.retain(|_, position| *position < fields);
+    Some(Schema::Record(record))
+}
+
+/// The record as its writer wrote it, and where it lay.
+fn split(record: Value) -> Option<(Value, ArchivePlace)> {
+    let Value::Record(mut fields) = record else { return None };
+    let lineage = fields.split_off(fields.len().checked_sub(LINEAGE)?);
+    let [_, _, (_, Value::Long(offset)), (_, Value::Union(_, timestamp)), (_, Value::Int(schema))] =
+        &lineage[..]
+    else {
+        return None;
+    };
+    let timestamp_ms = match **timestamp {
+        Value::TimestampMillis(millis) => Some(millis),
+        _ => None,
+    };
+    let place = ArchivePlace {
+        offset: Offset::new(*offset)?,
+        timestamp_ms,
+        schema: SchemaId(schema.cast_unsigned()),
+    };
+    Some((Value::Record(fields), place))
+}

@@ -1,0 +1,163 @@
+//! How a table's schema grows when records come with another one.
+//!
+//! | difference | what happens |
+//! |---|---|
+//! | a column the table does not have | added, nullable: older rows have none |
+//! | a column the records no longer have | stays, becomes nullable |
+//! | a column that is nullable now | becomes nullable |
+//! | a narrower type than the table's (int for long, float for double) | the records are widened |
+//! | any other type | conflict: the schema is refused, the partition stands still |
+//!
+//! Nothing is ever dropped, narrowed or renamed.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
+
+use super::types::{ColumnTypeError, LINEAGE, entry_types, join, list_of, map_of};
+
+/// The table schema that holds both; `None` if the table's own already does.
+///
+/// # Errors
+/// [`ColumnTypeError`] at the first column whose types conflict.
+pub(super) fn merge(table: &Schema, records: &Schema) -> Result<Option<Schema>, ColumnTypeError> {
+    let merged = merge_fields(table.fields(), records.fields(), "")?;
+    let merged = Schema::new_with_metadata(merged, table.metadata().clone());
+    Ok((merged != *table).then_some(merged))
+}
+
+fn merge_fields(table: &Fields, records: &Fields, path: &str) -> Result<Vec<FieldRef>, ColumnTypeError> {
+    let mut merged = Vec::with_capacity(table.len());
+    for column in table {
+        merged.push(match records.iter().find(|field| field.name() == column.name()) {
+            Some(field) => {
+                let path = join(path, column.name());
+                let data_type = merge_types(column.data_type(), field.data_type(), &path)?;
+                let nullable = column.is_nullable() || field.is_nullable();
+                let merged = Field::new(column.name(), data_type, nullable);
+                Arc::new(merged.with_metadata(column.metadata().clone()))
+            }
+            None => Arc::new(column.as_ref().clone().with_nullable(true)),
+        });
+    }
+    // New columns go before the lineage columns, where there are any.
+    let end =
+        merged.iter().position(|field| LINEAGE.contains(&field.name().as_str())).unwrap_or(merged.len());
+    let mut added = Vec::new();
+    for field in records {
+        if table.iter().any(|column| column.name() == field.name()) {
+            continue;
+        }
+        if let Some(other) = table.iter().find(|column| column.name().eq_ignore_ascii_case(field.name())) {
+            let why = format!("a new column that differs from `{}` in case only", other.name());
+            return Err(ColumnTypeError { path: join(path, field.name()), why });
+        }
+        added.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+    }
+    merged.splice(end..end, added);
+    Ok(merged)
+}
+
+fn merge_types(table: &DataType, records: &DataType, path: &str) -> Result<DataType, ColumnTypeError> {
+    use DataType as D;
+    Ok(match (table, records) {
+        (D::Struct(table), D::Struct(records)) => D::Struct(merge_fields(table, records, path)?.into()),
+        (D::List(table), D::List(records)) => list_of(
+            merge_types(table.data_type(), records.data_type(), &format!("{path}[]"))?,
+            table.is_nullable() || records.is_nullable(),
+        ),
+        (D::Map(table_entries, _), D::Map(record_entries, _)) => {
+            let (Some((key, value)), Some((_, other))) =
+                (entry_types(table_entries), entry_types(record_entries))
+            else {
+                return conflict(table, records, path);
+            };
+            let merged = merge_types(value.data_type(), other.data_type(), &format!("{path}{{}}"))?;
+            map_of(key.data_type().clone(), merged, value.is_nullable() || other.is_nullable())
+        }
+        (table, records) if table == records || holds(table, records) => table.clone(),
+        (table, records) => return conflict(table, records, path),
+    })
+}
+
+/// Every value of `narrow` is a value of `wide`.
+fn holds(wide: &DataType, narrow: &DataType) -> bool {
+    use DataType as D;
+    match (wide, narrow) {
+        (D::Int64, D::Int32) | (D::Float64, D::Float32 | D::Int32) => true,
+        (D::Decimal128(p, s), D::Decimal128(q, t)) => {
+            s >= t && i16::from(*p) - i16::from(*s) >= i16::from(*q) - i16::from(*t)
+        }
+        _ => false,
+    }
+}
+
+fn conflict<T>(table: &DataType, records: &DataType, path: &str) -> Result<T, ColumnTypeError> {
+    Err(ColumnTypeError {
+        path: path.to_owned(),
+        why: format!("the table has {table}, the records have {records}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(fields: &[(&str, DataType, bool)]) -> Schema {
+        Schema::new(
+            fields
+                .iter()
+                .map(|(name, of, nullable)| Field::new(*name, of.clone(), *nullable))
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn what_the_table_holds_changes_nothing() {
+        let table = schema(&[("a", DataType::Int64, false), ("_topic", DataType::Utf8, false)]);
+        let narrower = schema(&[("a", DataType::Int32, false), ("_topic", DataType::Utf8, false)]);
+        assert_eq!(merge(&table, &table), Ok(None));
+        assert_eq!(merge(&table, &narrower), Ok(None));
+    }
+
+    #[test]
+    fn columns_are_added_before_the_lineage_and_relaxed() {
+        let table = schema(&[
+            ("a", DataType::Int32, false),
+            ("b", DataType::Utf8, false),
+            ("_topic", DataType::Utf8, false),
+        ]);
+        let records = schema(&[
+            ("a", DataType::Int32, true),
+            ("c", DataType::Utf8, false),
+            ("_topic", DataType::Utf8, false),
+        ]);
+        let merged = merge(&table, &records).unwrap().unwrap();
+        let seen: Vec<_> = merged.fields().iter().map(|f| (f.name().as_str(), f.is_nullable())).collect();
+        assert_eq!(seen, [("a", true), ("b", true), ("c", true), ("_topic", false)]);
+    }
+
+    #[test]
+    fn fields_are_added_inside_records_of_arrays() {
+        let items = |fields: &[(&str, DataType, bool)]| {
+            schema(&[("l", list_of(DataType::Struct(schema(fields).fields().clone()), false), false)])
+        };
+        let merged = merge(&items(&[("x", DataType::Int32, false)]), &items(&[("y", DataType::Utf8, false)]));
+        assert_eq!(merged, Ok(Some(items(&[("x", DataType::Int32, true), ("y", DataType::Utf8, true)]))));
+    }
+
+    #[test]
+    fn a_conflict_says_where_and_what() {
+        let inner =
+            |of: DataType| schema(&[("r", DataType::Struct(vec![Field::new("x", of, true)].into()), true)]);
+        let refused = merge(&inner(DataType::Int32), &inner(DataType::Utf8)).unwrap_err();
+        assert_eq!(
+            (refused.path.as_str(), refused.why.as_str()),
+            ("r.x", "the table has Int32, the records have Utf8")
+        );
+        assert!(
+            merge(&inner(DataType::Int32), &inner(DataType::Int64)).is_err(),
+            "a table is not widened in place"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! The embedded warehouse: one Delta table per topic, at `<lake>/<topic>/`.
+//!
+//! A flush makes one commit per table: its rows as Parquet, and per partition a `txn` action
+//! (`appId` = `sluice/<topic>/<partition>`, `version` = next offset to read). Rows and position become visible
+//! together or not at all, so [`Store::resume`] reads from the table how far it is, and nothing is ever added twice.
+//!
+//! A writer that was overtaken is refused: it commits only after it has read every commit since the one that told it
+//! where it stands, and gives up if one of them moves a partition of its own.
+//!
+//! Tables are created from the first schema that is learned, columns described by the fields' documentation, and grow
+//! with later ones; types and rules of growth are in the submodules `types` and `evolve`. Every row is traceable by
+//! its columns `_topic`, `_partition`, `_offset`, `_timestamp` and `_schema_id`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod conform;
+mod docs;
+mod evolve;
+mod guard;
+mod log;
+pub mod plan;
+mod rows;
+mod table;
+mod types;
+
+#[cfg(test)]
+#[path = "../../fixture.rs"]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use deltalake::DeltaTableError;
+use deltalake::logstore::{StorageConfig, logstore_for};
+use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
+use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::schema::types::ColumnPath;
+use sluice_core::{
+    Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordRef, SchemaId, TopicPartition,
+};
+use sluice_core::{Store, StoreBacklog};
+use sluice_wire::framing;
+use tokio::runtime::Handle;
+use url::Url;
+
+use log::DeltaLog;
+use table::DeltaTopicTable;
+
+/// Rows of a Parquet row group: what a reader has to hold of the columns it reads, and what the writer encodes at a
+/// time.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// A commit in how many is followed by a checkpoint, unless configured.
+pub const CHECKPOINT_EVERY: u64 = 20;
+
+/// How a table's Parquet files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileCodec {
+    /// Zstandard: smaller.
+    #[default]
+    Zstd,
+    /// Snappy: what the oldest readers know.
+    Snappy,
+}
+
+/// A [`Store`] of Delta tables in one folder, the lake.
+pub struct DeltaStore {
+    lake: PathBuf,
+    checkpoint_every: u64,
+    properties: WriterProperties,
+    runtime: Handle,
+    tables: HashMap<String, DeltaTopicTable>,
+}
+
+impl DeltaStore {
+    /// A store of tables under `lake`, which is made if it is not there. `runtime` must be a multi-threaded one: it
+    /// carries the requests while a lane's thread waits.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the folder cannot be made.
+    pub fn new(lake: &Path, codec: FileCodec, checkpoint_every: u64, runtime: Handle) -> Result<Self, Fault> {
+        let made = std::fs::create_dir_all(lake).and_then(|()| lake.canonicalize());
+        let lake = made.map_err(|error| Fault::user(format!("making the lake {}", lake.display()), error))?;
+        let compression = match codec {
+            FileCodec::Zstd => Compression::ZSTD(ZstdLevel::default()),
+            FileCodec::Snappy => Compression::SNAPPY,
+        };
+        // Offsets count up: their differences are next to nothing, and no two are alike.
+        let offset = || ColumnPath::from("_offset");
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(compression)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_column_dictionary_enabled(offset(), false)
+            .set_column_encoding(offset(), Encoding::DELTA_BINARY_PACKED)
+            .build();
+        Ok(Self { lake, checkpoint_every, properties, runtime, tables: HashMap::new() })
+    }
+
+    fn table(&mut self, topic: &str) -> Result<&mut DeltaTopicTable, Fault> {
+        if !self.tables.contains_key(topic) {
+            let log = self
+                .open(topic)
+                .map_err(|error| Fault::user(format!("opening the table of {topic}"), error))?;
+            self.tables.insert(topic.to_owned(), DeltaTopicTable::new(topic, log));
+        }
+        let missing = || Fault::bug(format!("opening the table of {topic}"), "it was just opened");
+        self.tables.get_mut(topic).ok_or_else(missing)
+    }
+
+    fn open(&self, topic: &str) -> Result<DeltaLog, DeltaTableError> {
+        let folder = self.lake.join(topic);
+        let invalid = || DeltaTableError::InvalidTableLocation(folder.display().to_string());
+        let [Component::Normal(_)] = Path::new(topic).components().collect::<Vec<_>>()[..] else {
+            return Err(invalid());
+        };
+        let url = Url::from_directory_path(&folder).map_err(|()| invalid())?;
+        let store = logstore_for(&url, StorageConfig::default())?;
+        Ok(DeltaLog::new(store, self.checkpoint_every))
+    }
+}
+
+impl Store for DeltaStore {
+    fn name(&self) -> &'static str {
+        "delta"
+    }
+
+    fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+        let runtime = self.runtime.clone();
+        let table = self.table(&at.topic)?;
+        let next = runtime.block_on(table.resume(at.partition))?;
+        Ok(next.and_then(NextOffset::new))
+    }
+
+    fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
+        let Some(value) = record.value else {
+            return Outcome::Skipped(OutcomeReason::new(
+                ReasonClass::Null,
+                "a tombstone adds nothing to an append-only table",
+            ));
+        };
+        match framing::split(value) {
+            Ok((id, datum)) => match self.tables.get_mut(record.topic) {
+                Some(table) => table.append(id, datum, record),
+                None => Outcome::NeedsSchema(id),
+            },
+            Err(error) => Outcome::DeadLetter(OutcomeReason::new(ReasonClass::Framing, error.to_string())),
+        }
+    }
+
+    fn learn(&mut self, topic: &str, id: SchemaId, schema: &str) -> Result<(), LearnError> {
+        let runtime = self.runtime.clone();
+        let table = self.table(topic)?;
+        runtime.block_on(table.learn(id, schema))
+    }
+
+    fn pending(&self) -> StoreBacklog {
+        self.tables.values().map(DeltaTopicTable::pending).fold(
+            StoreBacklog::default(),
+            |sum, (records, bytes)| StoreBacklog { records: sum.records + records, bytes: sum.bytes + bytes },
+        )
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        let Self { tables, runtime, properties, .. } = self;
+        tables.values_mut().try_for_each(|table| runtime.block_on(table.flush(properties)))
+    }
+
+    fn forget(&mut self, at: &TopicPartition) {
+        if let Some(table) = self.tables.get_mut(&*at.topic) {
+            table.forget(at.partition);
+        }
+    }
+}

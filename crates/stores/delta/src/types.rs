@@ -1,0 +1,258 @@
+//! What a Delta table can hold of what Avro can say.
+//!
+//! | Avro | column |
+//! |---|---|
+//! | boolean, int, long, float, double, string, bytes | the same |
+//! | enum, uuid on string | string |
+//! | fixed, uuid on fixed | binary |
+//! | decimal up to 38 digits | decimal(p, s), exact |
+//! | decimal of more digits | string: its exact decimal text |
+//! | date | date |
+//! | timestamp-millis, -micros | timestamp, UTC microseconds |
+//! | local-timestamp-millis, -micros | timestamp without zone, microseconds |
+//! | timestamp-nanos, local-timestamp-nanos | long: nanoseconds, so that nothing is cut off |
+//! | time-millis, time-micros | int, long: since midnight |
+//! | record, array, map | struct, array, map |
+//! | `["null", T]` | T, nullable |
+//! | any other union | struct of one nullable field per branch |
+//! | duration | refused: Delta has no type that holds it exactly |
+//!
+//! Nothing becomes a floating-point number that was none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+
+use super::docs::FieldDocs;
+
+/// Names of the lineage columns, in their order.
+pub(super) const LINEAGE: [&str; 5] = ["_topic", "_partition", "_offset", "_timestamp", "_schema_id"];
+
+/// A field that a table cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at `{path}`: {why}")]
+pub(super) struct ColumnTypeError {
+    /// Field path in the record.
+    pub(super) path: String,
+    /// What stands in the way.
+    pub(super) why: String,
+}
+
+/// The table for records that decode to `decoded`: their columns, described by `docs`, then the lineage columns.
+///
+/// # Errors
+/// [`ColumnTypeError`] for a type without a column, and for names that Delta cannot tell apart (it ignores case).
+pub(super) fn table_schema(decoded: &Schema, docs: &FieldDocs) -> Result<Schema, ColumnTypeError> {
+    let mut fields = stored_fields(decoded.fields(), "", docs)?;
+    fields.extend(lineage_fields().into_iter().map(Arc::new));
+    distinct(&fields, "")?;
+    Ok(Schema::new(fields))
+}
+
+/// Timestamps as Delta has them.
+pub(super) fn utc_micros() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn lineage_fields() -> [Field; 5] {
+    let [topic, partition, offset, timestamp, schema_id] = LINEAGE;
+    let described = |field: Field, text: &str| field.with_metadata(comment(text));
+    [
+        described(Field::new(topic, DataType::Utf8, false), "Kafka topic the row was read from"),
+        described(Field::new(partition, DataType::Int32, false), "Partition of that topic"),
+        described(Field::new(offset, DataType::Int64, false), "Offset in that partition"),
+        described(Field::new(timestamp, utc_micros(), true), "Kafka's time of the record"),
+        described(Field::new(schema_id, DataType::Int32, false), "Registry id of the writer's schema"),
+    ]
+}
+
+/// Delta keeps a column's description under `comment`.
+fn comment(text: &str) -> std::collections::HashMap<String, String> {
+    [("comment".to_owned(), text.to_owned())].into()
+}
+
+fn stored_fields(fields: &Fields, path: &str, docs: &FieldDocs) -> Result<Vec<FieldRef>, ColumnTypeError> {
+    fields
+        .iter()
+        .map(|field| {
+            let path = join(path, field.name());
+            let stored =
+                Field::new(field.name(), stored(field.data_type(), &path, docs)?, may_be_null(field));
+            Ok(Arc::new(match docs.of(&path) {
+                Some(text) => stored.with_metadata(comment(text)),
+                None => stored,
+            }))
+        })
+        .collect()
+}
+
+/// A field of Avro's type null is not nullable to its decoder, and is never anything else.
+fn may_be_null(field: &Field) -> bool {
+    field.is_nullable() || field.data_type() == &DataType::Null
+}
+
+fn stored(decoded: &DataType, path: &str, docs: &FieldDocs) -> Result<DataType, ColumnTypeError> {
+    use DataType as D;
+    let refuse = |why: &str| Err(ColumnTypeError { path: path.to_owned(), why: why.to_owned() });
+    Ok(match decoded {
+        D::Boolean | D::Int32 | D::Int64 | D::Float32 | D::Float64 | D::Utf8 | D::Binary | D::Date32 => {
+            decoded.clone()
+        }
+        D::LargeUtf8 | D::Utf8View => D::Utf8,
+        D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => D::Binary,
+        D::Dictionary(_, value) => stored(value, path, docs)?,
+        D::Timestamp(TimeUnit::Nanosecond, _) => D::Int64,
+        D::Timestamp(_, None) => D::Timestamp(TimeUnit::Microsecond, None),
+        D::Timestamp(_, Some(zone)) if matches!(&**zone, "UTC" | "+00:00" | "Z") => utc_micros(),
+        D::Timestamp(_, Some(_)) => return refuse("a time zone other than UTC"),
+        D::Time32(_) => D::Int32,
+        D::Time64(_) => D::Int64,
+        D::Decimal32(p, s) | D::Decimal64(p, s) | D::Decimal128(p, s) => {
+            if *s < 0 || *s as u8 > *p {
+                return refuse("a decimal whose scale is not between 0 and its precision");
+            }
+            D::Decimal128(*p, *s)
+        }
+        D::Decimal256(..) => D::Utf8,
+        // A column that is always null: kept, so that the name is not lost.
+        D::Null => D::Utf8,
+        D::Struct(fields) if fields.is_empty() => return refuse("a record without fields"),
+        D::Struct(fields) => {
+            let fields = stored_fields(fields, path, docs)?;
+            distinct(&fields, path)?;
+            D::Struct(fields.into())
+        }
+        D::List(item) | D::LargeList(item) => {
+            let item_type = stored(item.data_type(), &format!("{path}[]"), docs)?;
+            list_of(item_type, may_be_null(item))
+        }
+        D::Map(entries, _) => {
+            let Some((key, value)) = entry_types(entries) else {
+                return refuse("a map without key and value");
+            };
+            let key_type = stored(key.data_type(), path, docs)?;
+            let value_type = stored(value.data_type(), &format!("{path}{{}}"), docs)?;
+            map_of(key_type, value_type, may_be_null(value))
+        }
+        D::Union(branches, _) => {
+            let mut fields = Vec::new();
+            for (_, branch) in branches.iter().filter(|(_, branch)| branch.data_type() != &D::Null) {
+                let path = format!("{path}<{}>", branch.name());
+                fields.push(Arc::new(Field::new(
+                    branch.name(),
+                    stored(branch.data_type(), &path, docs)?,
+                    true,
+                )));
+            }
+            distinct(&fields, path)?;
+            D::Struct(fields.into())
+        }
+        D::Interval(_) | D::Duration(_) => return refuse("a duration, which no column type holds exactly"),
+        other => return refuse(&format!("a type that a Delta table cannot hold ({other})")),
+    })
+}
+
+/// A list as Delta's Arrow form names its parts.
+pub(super) fn list_of(item: DataType, nullable: bool) -> DataType {
+    DataType::List(Arc::new(Field::new("element", item, nullable)))
+}
+
+/// A map as Delta's Arrow form names its parts.
+pub(super) fn map_of(key: DataType, value: DataType, nullable: bool) -> DataType {
+    let entries = vec![Field::new("key", key, false), Field::new("value", value, nullable)];
+    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entries.into()), false)), false)
+}
+
+/// Key and value fields of a map's entries.
+pub(super) fn entry_types(entries: &Field) -> Option<(&FieldRef, &FieldRef)> {
+    match entries.data_type() {
+        DataType::Struct(fields) => Some((fields.first()?, fields.get(1)?)),
+        _ => None,
+    }
+}
+
+/// `a` and `b` as `a.b`.
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn distinct(fields: &[FieldRef], path: &str) -> Result<(), ColumnTypeError> {
+    let mut seen = BTreeMap::new();
+    for field in fields {
+        if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
+            let why = if other == field.name() {
+                "a second column of this name".to_owned()
+            } else {
+                format!("a column that differs from `{other}` in case only")
+            };
+            return Err(ColumnTypeError { path: join(path, field.name()), why });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_that_is_always_null_may_be() {
+        let decoded = Schema::new(vec![Field::new("nothing", DataType::Null, false)]);
+        let table = table_schema(&decoded, &FieldDocs::default()).unwrap();
+        assert!(table.field_with_name("nothing").unwrap().is_nullable());
+    }
+
+    fn one(data_type: DataType) -> Result<DataType, ColumnTypeError> {
+        let decoded = Schema::new(vec![Field::new("f", data_type, true)]);
+        table_schema(&decoded, &FieldDocs::default()).map(|schema| schema.field(0).data_type().clone())
+    }
+
+    #[test]
+    fn every_type_by_its_rule() {
+        use DataType as D;
+        let zone = |text: &str| Some(text.into());
+        assert_eq!(one(D::Timestamp(TimeUnit::Millisecond, zone("+00:00"))).unwrap(), utc_micros());
+        assert_eq!(
+            one(D::Timestamp(TimeUnit::Millisecond, None)).unwrap(),
+            D::Timestamp(TimeUnit::Microsecond, None)
+        );
+        assert_eq!(one(D::Timestamp(TimeUnit::Nanosecond, None)).unwrap(), D::Int64);
+        assert_eq!(one(D::Dictionary(Box::new(D::Int32), Box::new(D::Utf8))).unwrap(), D::Utf8);
+        assert_eq!(one(D::FixedSizeBinary(16)).unwrap(), D::Binary);
+        assert_eq!(one(D::Decimal128(38, 9)).unwrap(), D::Decimal128(38, 9));
+        assert_eq!(one(D::Decimal256(60, 9)).unwrap(), D::Utf8);
+        assert_eq!(one(D::Time64(TimeUnit::Microsecond)).unwrap(), D::Int64);
+        assert_eq!(one(D::Interval(arrow_schema::IntervalUnit::MonthDayNano)).unwrap_err().path, "f");
+    }
+
+    #[test]
+    fn names_that_delta_cannot_tell_apart_are_refused() {
+        let decoded = Schema::new(vec![
+            Field::new("Id", DataType::Int32, true),
+            Field::new("id", DataType::Int32, true),
+        ]);
+        assert_eq!(table_schema(&decoded, &FieldDocs::default()).unwrap_err().path, "id");
+        let decoded = Schema::new(vec![Field::new("_offset", DataType::Int64, true)]);
+        assert_eq!(
+            table_schema(&decoded, &FieldDocs::default()).unwrap_err().why,
+            "a second column of this name"
+        );
+    }
+
+    #[test]
+    fn columns_carry_the_documentation_of_their_fields() {
+        let inner = DataType::Struct(vec![Field::new("b", DataType::Int32, false)].into());
+        let decoded = Schema::new(vec![Field::new(
+            "a",
+            DataType::List(Arc::new(Field::new("item", inner, false))),
+            false,
+        )]);
+        let docs = FieldDocs::from_pairs(&[("a", "outer"), ("a[].b", "inner")]);
+        let schema = table_schema(&decoded, &docs).unwrap();
+        assert_eq!(schema.field(0).metadata()["comment"], "outer");
+        let DataType::List(item) = schema.field(0).data_type() else { panic!("a list") };
+        let DataType::Struct(fields) = item.data_type() else { panic!("a struct") };
+        assert_eq!(fields[0].metadata()["comment"], "inner");
+    }
+}

@@ -1,0 +1,331 @@
+//! From a policy to a plan: every leaf asked for, every leaf covered, nothing let through by default.
+
+use std::sync::Arc;
+
+use super::{LeafAction, LeafFn, LeafPolicy};
+use crate::program::plan::WalkPlan;
+use crate::schema::{DatumSchema, LeafInfo, LeafKind, LeafType, NodeId, SchemaNode, branch_name};
+use crate::{MAX_LEAVES, MAX_SCHEMA_DEPTH, PatchError, SchemaError};
+
+/// A leaf that a function replaces.
+pub(super) struct PatchSlot {
+    pub(super) path: String,
+    pub(super) leaf: LeafType,
+    pub(super) function: Arc<dyn LeafFn>,
+    /// Type that comes out, as schema JSON.
+    pub(super) output: serde_json::Value,
+}
+
+/// What was decided.
+pub(super) struct PatchDecision {
+    pub(super) plan: WalkPlan,
+    pub(super) slots: Vec<PatchSlot>,
+    /// Path, type and fate of every leaf or whole subtree, for people.
+    pub(super) lines: Vec<(String, String, String)>,
+}
+
+pub(super) fn decide(schema: &DatumSchema, policy: &dyn LeafPolicy) -> Result<PatchDecision, PatchError> {
+    let mut asking = PatchPlanner {
+        schema,
+        policy,
+        path: String::new(),
+        depth: 0,
+        open: Vec::new(),
+        slots: Vec::new(),
+        lines: Vec::new(),
+        uncovered: Vec::new(),
+        steps: 0,
+    };
+    let plan = asking.node(schema.root(), false)?;
+    if !asking.uncovered.is_empty() {
+        return Err(PatchError::Uncovered(asking.uncovered));
+    }
+    let plan = match (plan, schema.node(schema.root())) {
+        // A record whose every field is dropped is an empty record; the topic still has its keys and times.
+        (WalkPlan::Drop(node), SchemaNode::Record { fields, .. }) => {
+            WalkPlan::Record { node, fields: fields.iter().map(|field| WalkPlan::Drop(field.node)).collect() }
+        }
+        (WalkPlan::Drop(_), _) => return Err(asking.unsupported("the datum as a whole cannot be dropped")),
+        (plan, _) => plan,
+    };
+    Ok(PatchDecision { plan, slots: asking.slots, lines: asking.lines })
+}
+
+struct PatchPlanner<'s> {
+    schema: &'s DatumSchema,
+    policy: &'s dyn LeafPolicy,
+    path: String,
+    depth: usize,
+    open: Vec<NodeId>,
+    slots: Vec<PatchSlot>,
+    lines: Vec<(String, String, String)>,
+    uncovered: Vec<String>,
+    steps: usize,
+}
+
+impl PatchPlanner<'_> {
+    fn unsupported(&self, why: impl Into<String>) -> PatchError {
+        PatchError::Unsupported { path: self.path.clone(), why: why.into() }
+    }
+
+    fn node(&mut self, id: NodeId, nullable: bool) -> Result<WalkPlan, PatchError> {
+        self.steps += 1;
+        if self.steps > 4 * MAX_LEAVES || self.lines.len() > MAX_LEAVES {
+            return Err(SchemaError::TooLarge.into());
+        }
+        let schema = self.schema;
+        match schema.node(id) {
+            SchemaNode::Leaf { leaf, .. } => self.leaf(id, leaf, nullable),
+            SchemaNode::Record { .. } if self.open.contains(&id) => self.back(id),
+            SchemaNode::Record { fields, .. } => {
+                if let Some(plan) = self.subtree(id, "record")? {
+                    return Ok(plan);
+                }
+                self.open.push(id);
+                let mut plans = Vec::with_capacity(fields.len());
+                for field in fields {
+                    let dot = if self.path.is_empty() { "" } else { "." };
+                    plans.push(self.under(&[dot, &field.name], field.node, false)?);
+                }
+                self.open.pop();
+                Ok(collapse(id, plans, |fields| WalkPlan::Record { node: id, fields }))
+            }
+            SchemaNode::Array { items, .. } => {
+                if let Some(plan) = self.subtree(id, "array")? {
+                    return Ok(plan);
+                }
+                let items = self.under(&["[]"], *items, false)?;
+                Ok(match items {
+                    WalkPlan::Drop(_) => WalkPlan::Drop(id),
+                    WalkPlan::Keep(_) => WalkPlan::Keep(id),
+                    items => WalkPlan::Array { node: id, items: Box::new(items) },
+                })
+            }
+            SchemaNode::Map { values, .. } => {
+                if let Some(plan) = self.subtree(id, "map")? {
+                    return Ok(plan);
+                }
+                let key = self.key(id)?;
+                let values = self.under(&["{}"], *values, false)?;
+                match (key, values) {
+                    (WalkPlan::Drop(_), WalkPlan::Drop(_)) => Ok(WalkPlan::Drop(id)),
+                    (WalkPlan::Keep(_), WalkPlan::Keep(_)) => Ok(WalkPlan::Keep(id)),
+                    (WalkPlan::Drop(_), _) | (_, WalkPlan::Drop(_)) => {
+                        Err(self.unsupported("a map's keys and values are dropped together or not at all"))
+                    }
+                    (WalkPlan::Keep(_), values) => {
+                        Ok(WalkPlan::Map { node: id, key: None, values: Box::new(values) })
+                    }
+                    (WalkPlan::Leaf { slot, .. }, values) => {
+                        Ok(WalkPlan::Map { node: id, key: Some(slot), values: Box::new(values) })
+                    }
+                    _ => Err(self.unsupported("a map's keys cannot be null")),
+                }
+            }
+            SchemaNode::Union { branches } => self.union(id, branches),
+        }
+    }
+
+    fn union(&mut self, id: NodeId, branches: &[NodeId]) -> Result<WalkPlan, PatchError> {
+        let schema = self.schema;
+        let nullable = branches.iter().any(|&branch| schema.is_null(branch));
+        let others: Vec<NodeId> =
+            branches.iter().copied().filter(|&branch| !schema.is_null(branch)).collect();
+        if others.is_empty() {
+            // A union of null alone is a null leaf.
+            return match branches.first() {
+                Some(&branch) => Ok(match self.node(branch, true)? {
+                    WalkPlan::Drop(_) => WalkPlan::Drop(id),
+                    _ => WalkPlan::Keep(id),
+                }),
+                None => Ok(WalkPlan::Keep(id)),
+            };
+        }
+        let mut plans = Vec::new();
+        for &branch in branches {
+            plans.push(match (schema.is_null(branch), others.len()) {
+                (true, _) => WalkPlan::Keep(branch),
+                (false, 1) => self.node(branch, nullable)?,
+                (false, _) => {
+                    let name = branch_name(schema.node(branch));
+                    self.under(&["<", name, ">"], branch, nullable)?
+                }
+            });
+        }
+        let of_others = || plans.iter().zip(branches).filter(|&(_, &branch)| !schema.is_null(branch));
+        if of_others().all(|(plan, _)| matches!(plan, WalkPlan::Drop(_))) {
+            return Ok(WalkPlan::Drop(id));
+        }
+        if of_others().all(|(plan, _)| matches!(plan, WalkPlan::Null(_))) {
+            return Ok(WalkPlan::Null(id));
+        }
+        if of_others().any(|(plan, _)| matches!(plan, WalkPlan::Drop(_) | WalkPlan::Null(_))) {
+            return Err(
+                self.unsupported("the branches of a union are dropped or nulled together or not at all")
+            );
+        }
+        Ok(match plans.iter().all(|plan| matches!(plan, WalkPlan::Keep(_))) {
+            true => WalkPlan::Keep(id),
+            false => WalkPlan::Union { node: id, branches: plans },
+        })
+    }
+
+    fn subtree(&mut self, id: NodeId, kind: &str) -> Result<Option<WalkPlan>, PatchError> {
+        let Some(action) = self.policy.subtree(&self.path) else { return Ok(None) };
+        let (plan, fate) = match action {
+            LeafAction::Keep => (WalkPlan::Keep(id), "keep, all of it"),
+            LeafAction::Drop => (WalkPlan::Drop(id), "drop, all of it"),
+            LeafAction::Null => (WalkPlan::Null(id), "null, all of it"),
+            LeafAction::Replace(_) => {
+                return Err(self.unsupported("a function takes one leaf, not a whole subtree"));
+            }
+        };
+        // What is dropped is walked over as it came, whatever it refers to.
+        let stays = !matches!(plan, WalkPlan::Drop(_));
+        if stays && !self.open.is_empty() && action_reaches_back(self.schema, id, &self.open) {
+            return Err(
+                self.unsupported("a part that refers back to a record above it is handled leaf by leaf")
+            );
+        }
+        if self.path.is_empty() && !matches!(plan, WalkPlan::Keep(_)) {
+            return Err(self.unsupported("the datum as a whole cannot be dropped or nulled"));
+        }
+        self.lines.push((self.path.clone(), kind.to_owned(), fate.to_owned()));
+        Ok(Some(plan))
+    }
+
+    /// A record inside itself: as the policy has it above, or dropped, so that what comes out is not recursive.
+    fn back(&mut self, id: NodeId) -> Result<WalkPlan, PatchError> {
+        match self.policy.subtree(&self.path) {
+            None => Ok(WalkPlan::Back { node: id }),
+            Some(LeafAction::Drop) => {
+                self.lines.push((self.path.clone(), "record".to_owned(), "drop, all of it".to_owned()));
+                Ok(WalkPlan::Drop(id))
+            }
+            Some(LeafAction::Keep | LeafAction::Null | LeafAction::Replace(_)) => {
+                Err(self.unsupported("a record inside itself can only be dropped there"))
+            }
+        }
+    }
+
+    fn key(&mut self, map: NodeId) -> Result<WalkPlan, PatchError> {
+        let len = self.path.len();
+        self.path.push_str("{key}");
+        let plan = self.leaf(map, &LeafType::plain(LeafKind::String), false)?;
+        if let WalkPlan::Leaf { slot, .. } = plan
+            && !is_string(&self.slots[slot as usize].output)
+        {
+            return Err(self.unsupported("a map's keys must stay strings"));
+        }
+        self.path.truncate(len);
+        Ok(plan)
+    }
+
+    fn leaf(&mut self, node: NodeId, leaf: &LeafType, nullable: bool) -> Result<WalkPlan, PatchError> {
+        let info = LeafInfo { path: self.path.clone(), leaf: leaf.clone(), nullable };
+        let Some(action) = self.policy.action(&info) else {
+            self.uncovered.push(info.path);
+            return Ok(WalkPlan::Keep(node));
+        };
+        let (plan, fate) = match action {
+            LeafAction::Keep => (WalkPlan::Keep(node), "keep".to_owned()),
+            LeafAction::Drop => (WalkPlan::Drop(node), "drop".to_owned()),
+            LeafAction::Null if leaf.kind == LeafKind::Null => {
+                (WalkPlan::Keep(node), "keep (always null)".to_owned())
+            }
+            LeafAction::Null => (WalkPlan::Null(node), "null".to_owned()),
+            LeafAction::Replace(function) => {
+                let output = function.output(leaf).map_err(|why| self.unsupported(why))?;
+                if leaf.kind == LeafKind::Null {
+                    return Err(self.unsupported("a null has nothing to replace"));
+                }
+                if output.is_array() {
+                    return Err(self.unsupported("a function's output cannot be a union"));
+                }
+                let fate = format!("replace by {} → {}", function.name(), output_name(&output));
+                let slot = self.slots.len() as u32;
+                self.slots.push(PatchSlot { path: info.path.clone(), leaf: leaf.clone(), function, output });
+                (WalkPlan::Leaf { node, slot }, fate)
+            }
+        };
+        self.lines.push((info.path, type_name(leaf, nullable), fate));
+        Ok(plan)
+    }
+
+    fn under(&mut self, parts: &[&str], id: NodeId, nullable: bool) -> Result<WalkPlan, PatchError> {
+        if self.depth >= MAX_SCHEMA_DEPTH {
+            return Err(SchemaError::TooDeep.into());
+        }
+        let len = self.path.len();
+        self.depth += 1;
+        parts.iter().for_each(|part| self.path.push_str(part));
+        let plan = self.node(id, nullable)?;
+        self.path.truncate(len);
+        self.depth -= 1;
+        Ok(plan)
+    }
+}
+
+/// A part of which everything is kept or dropped is kept or dropped as one.
+fn collapse(
+    node: NodeId,
+    plans: Vec<WalkPlan>,
+    otherwise: impl FnOnce(Vec<WalkPlan>) -> WalkPlan,
+) -> WalkPlan {
+    if !plans.is_empty() && plans.iter().all(|plan| matches!(plan, WalkPlan::Drop(_))) {
+        return WalkPlan::Drop(node);
+    }
+    match plans.iter().all(|plan| kept(plan, &mut vec![node])) {
+        true => WalkPlan::Keep(node),
+        false => otherwise(plans),
+    }
+}
+
+/// Nothing in it changes, and nothing in it refers back to a record outside, which may.
+fn kept(plan: &WalkPlan, open: &mut Vec<NodeId>) -> bool {
+    match plan {
+        WalkPlan::Keep(_) => true,
+        WalkPlan::Back { node } => open.contains(node),
+        WalkPlan::Record { node, fields } => {
+            open.push(*node);
+            let all = fields.iter().all(|field| kept(field, open));
+            open.pop();
+            all
+        }
+        WalkPlan::Array { items, .. } => kept(items, open),
+        WalkPlan::Map { key: None, values, .. } => kept(values, open),
+        WalkPlan::Union { branches, .. } => branches.iter().all(|branch| kept(branch, open)),
+        WalkPlan::Map { .. } | WalkPlan::Drop(_) | WalkPlan::Null(_) | WalkPlan::Leaf { .. } => false,
+    }
+}
+
+fn action_reaches_back(schema: &DatumSchema, id: NodeId, open: &[NodeId]) -> bool {
+    let mut seen = vec![false; schema.nodes().len()];
+    let mut next = vec![id];
+    while let Some(id) = next.pop() {
+        if open.contains(&id) {
+            return true;
+        }
+        if !std::mem::replace(&mut seen[id.0 as usize], true) {
+            schema.node(id).each_child(|child| next.push(child));
+        }
+    }
+    false
+}
+
+fn is_string(output: &serde_json::Value) -> bool {
+    output == "string" || (output["type"] == "string" && output.get("logicalType").is_none())
+}
+
+fn output_name(output: &serde_json::Value) -> String {
+    let name = output.as_str().or_else(|| output["logicalType"].as_str()).or_else(|| output["type"].as_str());
+    name.unwrap_or("another type").to_owned()
+}
+
+fn type_name(leaf: &LeafType, nullable: bool) -> String {
+    let mut name = leaf.name.clone().unwrap_or_else(|| leaf.kind.as_str().to_owned());
+    if let Some(logical) = leaf.logical {
+        name = format!("{name} ({logical:?})");
+    }
+    if nullable { format!("{name} or null") } else { name }
+}

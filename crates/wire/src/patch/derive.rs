@@ -1,0 +1,321 @@
+//! The schema of what comes out of a patch.
+//!
+//! A named type may be used in several places under different policies, and a name may be defined once only:
+//! the first form keeps the name, each other form gets the name with its path appended.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Map, Value, json};
+
+use super::decide::PatchSlot;
+use crate::program::plan::WalkPlan;
+use crate::schema::print::print;
+use crate::schema::{DatumSchema, NodeId, SchemaField, SchemaNode};
+
+/// Writes the derived schema, as JSON.
+pub(super) fn derive(schema: &DatumSchema, plan: &WalkPlan, slots: &[PatchSlot]) -> Value {
+    let names = HashMap::new();
+    let mut deriving = DerivedSchemaWriter {
+        schema,
+        slots,
+        names,
+        taken: HashSet::new(),
+        open: Vec::new(),
+        path: Vec::new(),
+    };
+    deriving.plan(plan, "")
+}
+
+/// The root record under another name, around itself as it was: for a record that contains itself, and whose
+/// outermost level is to have fields that the inner ones have not.
+pub(crate) fn wrapped(schema: &DatumSchema) -> Value {
+    let names = HashMap::new();
+    let mut deriving = DerivedSchemaWriter {
+        schema,
+        slots: &[],
+        names,
+        taken: HashSet::new(),
+        open: Vec::new(),
+        path: Vec::new(),
+    };
+    let SchemaNode::Record { name, fields, attributes } = schema.node(schema.root()) else {
+        return Value::Null;
+    };
+    let outer = format!("{name}_framed");
+    deriving.taken.insert(outer.clone());
+    let mut record = definition("record", &outer, "", attributes);
+    let mut written = Vec::new();
+    for original in fields {
+        deriving.path.push(&original.name);
+        let schema = deriving.keep(original.node, namespace_of(&outer));
+        deriving.path.pop();
+        written.push(field(original, &WalkPlan::Keep(original.node), schema, false));
+    }
+    record.insert("fields".into(), Value::Array(written));
+    Value::Object(record)
+}
+
+struct DerivedSchemaWriter<'s> {
+    schema: &'s DatumSchema,
+    slots: &'s [PatchSlot],
+    /// Name of each form that has been defined, by what makes the form.
+    names: HashMap<String, String>,
+    taken: HashSet<String>,
+    /// Records of the plan that are being written, with the names they got.
+    open: Vec<(NodeId, String)>,
+    path: Vec<&'s str>,
+}
+
+enum FormName {
+    Known(String),
+    New(String),
+}
+
+impl<'s> DerivedSchemaWriter<'s> {
+    fn plan(&mut self, plan: &WalkPlan, namespace: &str) -> Value {
+        let schema = self.schema;
+        match plan {
+            WalkPlan::Keep(node) | WalkPlan::Drop(node) => self.keep(*node, namespace),
+            WalkPlan::Null(node) => self.null(*node, namespace),
+            WalkPlan::Leaf { slot, .. } => self.output(*slot),
+            WalkPlan::Record { node, fields } => {
+                let SchemaNode::Record { name, fields: originals, attributes } = schema.node(*node) else {
+                    return Value::Null;
+                };
+                let form = self.form(plan);
+                let name = match self.name(name, form) {
+                    FormName::Known(name) => return Value::String(name),
+                    FormName::New(name) => name,
+                };
+                let mut record = definition("record", &name, namespace, attributes);
+                let inner = namespace_of(&name).to_owned();
+                self.open.push((*node, name));
+                let mut written = Vec::new();
+                for (original, plan) in originals.iter().zip(fields) {
+                    if !matches!(plan, WalkPlan::Drop(_)) {
+                        self.path.push(&original.name);
+                        let schema = self.plan(plan, &inner);
+                        self.path.pop();
+                        written.push(field(original, plan, schema, self.null_first(plan)));
+                    }
+                }
+                self.open.pop();
+                record.insert("fields".into(), Value::Array(written));
+                Value::Object(record)
+            }
+            WalkPlan::Array { node, items } => {
+                let items = self.plan(items, namespace);
+                self.container(*node, "array", "items", items)
+            }
+            WalkPlan::Map { node, values, .. } => {
+                let values = self.plan(values, namespace);
+                self.container(*node, "map", "values", values)
+            }
+            WalkPlan::Union { branches, .. } => {
+                Value::Array(branches.iter().map(|branch| self.plan(branch, namespace)).collect())
+            }
+            WalkPlan::Back { node } => {
+                let name =
+                    self.open.iter().rev().find(|(open, _)| open == node).map(|(_, name)| name.clone());
+                Value::String(name.unwrap_or_default())
+            }
+        }
+    }
+
+    fn keep(&mut self, id: NodeId, namespace: &str) -> Value {
+        let schema = self.schema;
+        match schema.node(id) {
+            SchemaNode::Leaf { leaf, attributes } => match &leaf.name {
+                None if attributes.is_empty() => Value::String(leaf.kind.as_str().to_owned()),
+                None => {
+                    let mut written = attributes.clone();
+                    written.insert("type".into(), leaf.kind.as_str().into());
+                    Value::Object(written)
+                }
+                Some(name) => match self.name(name, format!("keep {}", id.0)) {
+                    FormName::Known(name) => Value::String(name),
+                    FormName::New(name) => {
+                        let mut written = definition(leaf.kind.as_str(), &name, namespace, attributes);
+                        match leaf.symbols.is_empty() {
+                            false => written.insert("symbols".into(), json!(leaf.symbols)),
+                            true => written.insert("size".into(), json!(leaf.size)),
+                        };
+                        Value::Object(written)
+                    }
+                },
+            },
+            SchemaNode::Record { name, fields, attributes } => {
+                match self.name(name, format!("keep {}", id.0)) {
+                    FormName::Known(name) => Value::String(name),
+                    FormName::New(name) => {
+                        let mut record = definition("record", &name, namespace, attributes);
+                        let inner = namespace_of(&name);
+                        let fields = fields.iter().map(|original| {
+                            self.path.push(&original.name);
+                            let schema = self.keep(original.node, inner);
+                            self.path.pop();
+                            field(original, &WalkPlan::Keep(original.node), schema, false)
+                        });
+                        let fields = fields.collect();
+                        record.insert("fields".into(), Value::Array(fields));
+                        Value::Object(record)
+                    }
+                }
+            }
+            SchemaNode::Array { items, .. } => {
+                let items = self.keep(*items, namespace);
+                self.container(id, "array", "items", items)
+            }
+            SchemaNode::Map { values, .. } => {
+                let values = self.keep(*values, namespace);
+                self.container(id, "map", "values", values)
+            }
+            SchemaNode::Union { branches } => {
+                Value::Array(branches.iter().map(|&branch| self.keep(branch, namespace)).collect())
+            }
+        }
+    }
+
+    /// `["null", …]` of what was there.
+    fn null(&mut self, id: NodeId, namespace: &str) -> Value {
+        let schema = self.schema;
+        let others: Vec<NodeId> = match schema.node(id) {
+            SchemaNode::Union { branches } => {
+                branches.iter().copied().filter(|&branch| !schema.is_null(branch)).collect()
+            }
+            _ => vec![id],
+        };
+        let mut branches = vec![Value::String("null".into())];
+        branches.extend(others.into_iter().map(|branch| self.keep(branch, namespace)));
+        Value::Array(branches)
+    }
+
+    /// A function's output type; one with a name is defined where it first occurs.
+    fn output(&mut self, slot: u32) -> Value {
+        let output = self.slots.get(slot as usize).map_or(Value::Null, |slot| slot.output.clone());
+        let Value::Object(mut definition) = output else { return output };
+        let Some(name) = definition.get("name").and_then(Value::as_str).map(str::to_owned) else {
+            return Value::Object(definition);
+        };
+        let namespace = definition.get("namespace").and_then(Value::as_str).unwrap_or_default();
+        let full = match name.contains('.') || namespace.is_empty() {
+            true => name,
+            false => format!("{namespace}.{name}"),
+        };
+        let form = format!("output {}", print(&Value::Object(definition.clone())));
+        match self.name(&full, form) {
+            FormName::Known(name) => Value::String(name),
+            FormName::New(name) => {
+                definition.insert("namespace".into(), namespace_of(&name).into());
+                definition.insert("name".into(), local(&name).into());
+                Value::Object(definition)
+            }
+        }
+    }
+
+    fn container(&self, id: NodeId, kind: &str, key: &str, inner: Value) -> Value {
+        let mut written = match self.schema.node(id) {
+            SchemaNode::Array { attributes, .. } | SchemaNode::Map { attributes, .. } => attributes.clone(),
+            _ => Map::new(),
+        };
+        // A default of the container's own would be of the old item type.
+        written.insert("type".into(), kind.into());
+        written.insert(key.into(), inner);
+        Value::Object(written)
+    }
+
+    fn name(&mut self, full: &str, form: String) -> FormName {
+        if let Some(name) = self.names.get(&form) {
+            return FormName::Known(name.clone());
+        }
+        let mut name = full.to_owned();
+        if self.taken.contains(&name) {
+            name = format!("{full}_{}", self.path.join("_"));
+        }
+        while self.taken.contains(&name) {
+            name.push('_');
+        }
+        self.taken.insert(name.clone());
+        self.names.insert(form, name.clone());
+        FormName::New(name)
+    }
+
+    /// What makes one form of a type different from another.
+    fn form(&self, plan: &WalkPlan) -> String {
+        match plan {
+            WalkPlan::Keep(node) => format!("keep {}", node.0),
+            WalkPlan::Drop(_) => "drop".to_owned(),
+            WalkPlan::Null(node) => format!("null {}", node.0),
+            WalkPlan::Leaf { slot, .. } => match self.slots.get(*slot as usize) {
+                Some(slot) => format!("output {}", print(&slot.output)),
+                None => String::new(),
+            },
+            WalkPlan::Record { node, fields } => format!("record {} ({})", node.0, self.forms(fields)),
+            WalkPlan::Array { items, .. } => format!("array ({})", self.form(items)),
+            WalkPlan::Map { values, .. } => format!("map ({})", self.form(values)),
+            WalkPlan::Union { node, branches } => format!("union {} ({})", node.0, self.forms(branches)),
+            WalkPlan::Back { node } => {
+                let open = self.open.iter().rev().find(|(open, _)| open == node);
+                format!("back {} {}", node.0, open.map_or("", |(_, name)| name))
+            }
+        }
+    }
+
+    fn forms(&self, plans: &[WalkPlan]) -> String {
+        plans.iter().map(|plan| self.form(plan)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn null_first(&self, plan: &WalkPlan) -> bool {
+        match plan {
+            WalkPlan::Union { node, .. } => match self.schema.node(*node) {
+                SchemaNode::Union { branches } => {
+                    branches.first().is_some_and(|&branch| self.schema.is_null(branch))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+fn field(original: &SchemaField, plan: &WalkPlan, schema: Value, null_first: bool) -> Value {
+    let mut written = original.attributes.clone();
+    written.insert("name".into(), original.name.clone().into());
+    written.insert("type".into(), schema);
+    let default = match (plan, &original.default) {
+        (WalkPlan::Null(_), _) => Some(Value::Null),
+        (WalkPlan::Keep(_), default) => default.clone(),
+        (_, Some(Value::Null)) if null_first => Some(Value::Null),
+        (WalkPlan::Array { .. }, Some(Value::Array(items))) if items.is_empty() => Some(json!([])),
+        (WalkPlan::Map { .. }, Some(Value::Object(entries))) if entries.is_empty() => Some(json!({})),
+        // A default of the old type, or one that was never masked.
+        _ => None,
+    };
+    if let Some(default) = default {
+        written.insert("default".into(), default);
+    }
+    Value::Object(written)
+}
+
+fn definition(
+    kind: &str,
+    name: &str,
+    namespace: &str,
+    attributes: &Map<String, Value>,
+) -> Map<String, Value> {
+    let mut written = attributes.clone();
+    written.insert("type".into(), kind.into());
+    written.insert("name".into(), local(name).into());
+    if namespace_of(name) != namespace {
+        written.insert("namespace".into(), namespace_of(name).into());
+    }
+    written
+}
+
+fn namespace_of(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(namespace, _)| namespace)
+}
+
+fn local(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(_, local)| local)
+}

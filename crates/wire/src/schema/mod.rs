@@ -1,0 +1,86 @@
+//! A parsed schema: apache-avro says whether it is one, the flat node table says how to walk its data.
+
+mod leaves;
+mod node;
+mod parse;
+pub(crate) mod print;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use leaves::branch_name;
+pub use leaves::{LeafInfo, LeafKind, LeafType, LogicalType};
+pub(crate) use node::{NodeId, SchemaField, SchemaNode};
+
+use crate::SchemaError;
+
+/// A schema, cheap to clone.
+#[derive(Clone)]
+pub struct DatumSchema(Arc<ParsedSchema>);
+
+struct ParsedSchema {
+    json: String,
+    avro: apache_avro::Schema,
+    nodes: Vec<SchemaNode>,
+    root: NodeId,
+}
+
+impl DatumSchema {
+    /// Parses an Avro schema from its JSON text.
+    ///
+    /// # Errors
+    /// [`SchemaError::Parse`] if it is none, [`SchemaError::TooDeep`] beyond [`crate::MAX_SCHEMA_DEPTH`].
+    pub fn parse(json: &str) -> Result<Self, SchemaError> {
+        let avro = apache_avro::Schema::parse_str(json).map_err(|e| SchemaError::Parse(e.to_string()))?;
+        let value = serde_json::from_str(json).map_err(|e| SchemaError::Parse(e.to_string()))?;
+        let (nodes, root) = parse::nodes(&value)?;
+        Ok(Self(Arc::new(ParsedSchema { json: json.to_owned(), avro, nodes, root })))
+    }
+
+    /// The text as given; for a derived schema compact JSON that is the same for the same input.
+    pub fn json(&self) -> &str {
+        &self.0.json
+    }
+
+    /// The same schema for apache-avro.
+    pub fn avro(&self) -> &apache_avro::Schema {
+        &self.0.avro
+    }
+
+    /// Every leaf with its path, in schema order; recursion is cut at the back reference. Empty for a schema
+    /// with more than [`crate::MAX_LEAVES`] of them, which no policy can cover either.
+    pub fn leaves(&self) -> Vec<LeafInfo> {
+        leaves::of(self).unwrap_or_default()
+    }
+
+    pub(crate) fn root(&self) -> NodeId {
+        self.0.root
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> &SchemaNode {
+        &self.0.nodes[id.0 as usize]
+    }
+
+    pub(crate) fn nodes(&self) -> &[SchemaNode] {
+        &self.0.nodes
+    }
+}
+
+impl fmt::Debug for DatumSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Schema").field(&self.0.json).finish()
+    }
+}
+
+impl PartialEq for DatumSchema {
+    /// Equal texts.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.json == other.0.json
+    }
+}
+
+impl DatumSchema {
+    pub(crate) fn is_null(&self, id: NodeId) -> bool {
+        matches!(self.node(id), SchemaNode::Leaf { leaf, .. } if leaf.kind == LeafKind::Null)
+    }
+}
