@@ -1,99 +1,103 @@
-{{- /* The workers' files, in the keys of their RawConfig. Each takes {root, component, worker} and gives YAML. */ -}}
+{{- /* A worker's file, and where its contracts are. */ -}}
 
-{{- define "sluicegate.secrets" -}}/run/secrets/sluicegate{{- end -}}
-
-{{- define "sluicegate.schemas" -}}
-{{- if or .Values.contracts.files .Values.contracts.volume -}}
-/etc/sluicegate/schemas
-{{- else -}}
-{{ .Values.contracts.imagePath }}
+{{- /* Where a workload's contracts are, as JSON: {files, volume, path, name of the ConfigMap}. */ -}}
+{{- define "sluicegate.contracts" -}}
+{{- $from := .workload.values.contracts -}}
+{{- $own := or $from.files $from.volume $from.imagePath -}}
+{{- if not $own -}}
+{{- $from = .root.Values.contracts -}}
+{{- end -}}
+{{- $given := list -}}
+{{- range list "files" "volume" "imagePath" -}}
+{{- if index $from . -}}
+{{- $given = append $given . -}}
 {{- end -}}
 {{- end -}}
-
-{{- /* kafka, registry, schemas */ -}}
-{{- define "sluicegate.config.servers" -}}
-{{- $kafka := dict "brokers" .root.Values.kafka.brokers -}}
-{{- $own := get .root.Values.kafka.workers .component | default dict -}}
-{{- with merge (deepCopy ($own.properties | default dict)) .root.Values.kafka.properties -}}
-{{- $_ := set $kafka "properties" . -}}
+{{- if not $given -}}
+{{- fail (printf "no contracts for %s: give one of contracts.files (path → text, a ConfigMap of the chart), contracts.volume (any volume that holds <domain>/<topic>/), contracts.imagePath (a folder of your image; /usr/share/sluicegate/schemas holds the demo's contracts)" .workload.where) -}}
 {{- end -}}
-{{- with merge (deepCopy ($own.secrets | default dict)) .root.Values.kafka.secrets -}}
-{{- $secrets := dict -}}
-{{- range $property, $key := . -}}
-{{- $_ := set $secrets $property (dict "file" (printf "%s/kafka/%s" (include "sluicegate.secrets" $) $key)) -}}
+{{- if gt (len $given) 1 -}}
+{{- fail (printf "contracts: %s are given; give one" (join " and " $given)) -}}
 {{- end -}}
-{{- $_ := set $kafka "secrets" $secrets -}}
-{{- end -}}
-{{- $registry := dict "url" .root.Values.registry.url -}}
-{{- if .root.Values.registry.existingSecret -}}
-{{- $_ := set $registry "token" (dict "file" (printf "%s/registry/%s" (include "sluicegate.secrets" .) .root.Values.registry.tokenKey)) -}}
-{{- end -}}
-{{- toYaml (dict "kafka" $kafka "registry" $registry "schemas" (include "sluicegate.schemas" .root)) -}}
+{{- $mounted := or $from.files $from.volume -}}
+{{- $component := ternary (printf "%s-contracts" .workload.component) "contracts" (not (empty $own)) -}}
+{{- dict "files" $from.files "volume" $from.volume "path" (ternary "/etc/sluicegate/schemas" $from.imagePath (not (empty $mounted))) "own" (not (empty $own)) "component" $component | toJson -}}
 {{- end -}}
 
-{{- /* and admin */ -}}
-{{- define "sluicegate.config.common" -}}
-{{- $config := include "sluicegate.config.servers" . | fromYaml -}}
-{{- $_ := set $config "admin" (dict "listen" (printf "0.0.0.0:%d" (int .root.Values.admin.port))) -}}
-{{- toYaml $config -}}
+{{- /* The file with secrets as they are in the values, as JSON: {file, rackFromZone}. */ -}}
+{{- define "sluicegate.file" -}}
+{{- $load := .workload -}}
+{{- $file := dict -}}
+{{- range $load.facts.sections -}}
+{{- $_ := set $file . (deepCopy (index $.root.Values .)) -}}
+{{- end -}}
+{{- if has "schemas" $load.facts.accepts -}}
+{{- $_ := set $file "schemas" $load.contracts.path -}}
+{{- end -}}
+{{- if has "admin" $load.facts.accepts -}}
+{{- $_ := set $file "admin" (dict "listen" (printf "0.0.0.0:%d" (int .root.Values.admin.port))) -}}
+{{- end -}}
+{{- range $key, $from := $load.facts.fill | default dict -}}
+{{- $_ := set $file $key (index $load $from) -}}
+{{- end -}}
+{{- $file = mergeOverwrite $file (deepCopy ($load.values.config | default dict)) -}}
+
+{{- /* client.rack, unless the values say it; a Job reads no records. */ -}}
+{{- $rackFromZone := false -}}
+{{- with ternary nil $file.kafka (eq $load.kind "Job") -}}
+{{- $properties := .properties | default dict -}}
+{{- $secrets := .secrets | default dict -}}
+{{- if not (or (hasKey $properties "client.rack") (hasKey $secrets "client.rack")) -}}
+{{- if $.root.Values.rack.value -}}
+{{- $_ := set . "properties" (set $properties "client.rack" $.root.Values.rack.value) -}}
+{{- else if $.root.Values.rack.fromZone -}}
+{{- $_ := set . "secrets" (set $secrets "client.rack" (dict "env" "SLUICE_RACK")) -}}
+{{- $rackFromZone = true -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
-{{- define "sluicegate.config.apply" -}}
-{{- $config := include "sluicegate.config.servers" . | fromYaml -}}
-{{- with .worker.replication -}}
-{{- $_ := set $config "replication" (int .) -}}
+{{- /* What the worker needs. */ -}}
+{{- range $need := $load.facts.required -}}
+{{- $at := $file -}}
+{{- $there := true -}}
+{{- range initial $need.path -}}
+{{- $part := get $at . -}}
+{{- $there = and $there (kindIs "map" $part) -}}
+{{- $at = ternary $part dict (kindIs "map" $part) -}}
 {{- end -}}
-{{- with .worker.access -}}
-{{- $_ := set $config "access" . -}}
+{{- $last := last $need.path -}}
+{{- if and $there (or (not (hasKey $at $last)) (kindIs "invalid" (get $at $last)) (eq (toString (get $at $last)) "")) -}}
+{{- $where := ternary (join "." $need.path) (printf "%s.config.%s" $load.where (join "." $need.path)) (has (first $need.path) $load.facts.sections) -}}
+{{- fail (printf "%s is missing: %s" $where $need.about) -}}
 {{- end -}}
-{{- toYaml $config -}}
 {{- end -}}
-
-{{- define "sluicegate.config.masker" -}}
-{{- $keys := dict -}}
-{{- range $name, $epochs := .worker.keys.names -}}
-{{- $files := dict -}}
-{{- range $epoch, $key := $epochs -}}
-{{- $_ := set $files $epoch (dict "file" (printf "%s/masking/%s" (include "sluicegate.secrets" $) $key)) -}}
-{{- end -}}
-{{- $_ := set $keys $name $files -}}
-{{- end -}}
-{{- toYaml (merge (dict "keys" $keys) (deepCopy .worker.config) (include "sluicegate.config.common" . | fromYaml)) -}}
+{{- dict "file" $file "rackFromZone" $rackFromZone | toJson -}}
 {{- end -}}
 
-{{- define "sluicegate.config.normaliser" -}}
-{{- toYaml (merge (deepCopy .worker.config) (include "sluicegate.config.common" . | fromYaml)) -}}
+{{- /*
+A value with each {secretKeyRef: {name, key}} replaced by {file: path}, as JSON: {value}. Adds to `secrets` which keys of
+which Secrets are mounted.
+*/ -}}
+{{- define "sluicegate.resolve" -}}
+{{- $value := .value -}}
+{{- if and (kindIs "map" $value) (hasKey $value "secretKeyRef") -}}
+{{- with $value.secretKeyRef -}}
+{{- $_ := set $.secrets .name (append (get $.secrets .name | default list) .key | uniq) -}}
+{{- $value = dict "file" (printf "/run/secrets/sluicegate/%s/%s" .name .key) -}}
 {{- end -}}
-
-{{- define "sluicegate.config.sink-archive" -}}
-{{- $store := merge (dict "path" "/data/archive") (deepCopy .worker.store) -}}
-{{- toYaml (merge (dict "stores" (list (dict "archive" $store))) (deepCopy .worker.config) (include "sluicegate.config.common" . | fromYaml)) -}}
+{{- else if kindIs "map" $value -}}
+{{- $new := dict -}}
+{{- range $key, $part := $value -}}
+{{- $_ := set $new $key (include "sluicegate.resolve" (dict "value" $part "secrets" $.secrets) | fromJson).value -}}
 {{- end -}}
-
-{{- define "sluicegate.config.sink-delta" -}}
-{{- $store := merge (dict "path" "/data/lake") (deepCopy .worker.store) -}}
-{{- toYaml (merge (dict "stores" (list (dict "delta" $store))) (deepCopy .worker.config) (include "sluicegate.config.common" . | fromYaml)) -}}
+{{- $value = $new -}}
+{{- else if kindIs "slice" $value -}}
+{{- $new := list -}}
+{{- range $part := $value -}}
+{{- $new = append $new (include "sluicegate.resolve" (dict "value" $part "secrets" $.secrets) | fromJson).value -}}
 {{- end -}}
-
-{{- define "sluicegate.config.collector" -}}
-{{- $file := include "sluicegate.secrets" . -}}
-{{- $config := merge (dict "job" (.worker.config.job | default .job)) (deepCopy .worker.config) (dict "group" "collector") (include "sluicegate.config.common" . | fromYaml) -}}
-{{- $_ := set $config.database "url" (dict "file" (printf "%s/database/%s" $file .worker.databaseUrl.key)) -}}
-{{- with .worker.apiAuth -}}
-{{- $secret := dict "file" (printf "%s/api/%s" $file .key) -}}
-{{- if eq .kind "bearer" -}}
-{{- $_ := set $config.api "auth" (dict "bearer" $secret) -}}
-{{- else if eq .kind "basic" -}}
-{{- $_ := set $config.api "auth" (dict "basic" (dict "user" .user "password" $secret)) -}}
-{{- else if eq .kind "header" -}}
-{{- $_ := set $config.api "auth" (dict "header" (dict "name" .header "value" $secret)) -}}
-{{- else if eq .kind "query" -}}
-{{- $_ := set $config.api "auth" (dict "query" (dict "name" .header "value" $secret)) -}}
-{{- else if eq .kind "oauth2" -}}
-{{- $_ := set $config.api "auth" (dict "oauth2" (merge (dict "client_secret" $secret "client_id" .user) (deepCopy (.settings | default dict)))) -}}
-{{- else if eq .kind "hmac" -}}
-{{- $_ := set $config.api "auth" (dict "hmac" (merge (dict "secret" $secret) (deepCopy (.settings | default dict)))) -}}
+{{- $value = $new -}}
 {{- end -}}
-{{- end -}}
-{{- toYaml $config -}}
+{{- dict "value" $value | toJson -}}
 {{- end -}}

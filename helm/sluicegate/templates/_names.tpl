@@ -11,7 +11,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The name of a worker's objects. Takes {root, component}. A CronJob's may have 52 characters at most. */ -}}
+{{- /* The name of a workload's objects. Takes {root, component}. A CronJob's may have 52 characters at most. */ -}}
 {{- define "sluicegate.name" -}}
 {{- $name := printf "%s-%s" (include "sluicegate.fullname" .root) .component -}}
 {{- if gt (len $name) 52 -}}
@@ -44,11 +44,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{- /* The account of a workload's pods. */ -}}
 {{- define "sluicegate.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create -}}
-{{ default (include "sluicegate.fullname" .) .Values.serviceAccount.name }}
+{{- if .account.create -}}
+{{ .account.name | default (include "sluicegate.name" .) }}
 {{- else -}}
-{{ default "default" .Values.serviceAccount.name }}
+{{ .account.name | default "default" }}
 {{- end -}}
 {{- end -}}
 

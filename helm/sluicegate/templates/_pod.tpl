@@ -1,24 +1,15 @@
-{{- /*
-One pod template for all workers. Takes
-  root, component   where and who
-  worker            its values
-  args              arguments of `sluice`
-  config            its file, rendered
-  secrets           list of {name: mount name, secret: Secret's name}
-  data              name of the claim mounted at /data, if any
-  probes            false for what has no admin pages or ends by itself
-  restartPolicy     for Jobs
-*/ -}}
+{{- /* One pod template for all workers. Takes what sluicegate.complete gives, and root. */ -}}
 {{- define "sluicegate.pod" -}}
 {{- $root := .root -}}
-{{- $pod := merge (deepCopy .worker.pod) $root.Values.pod -}}
+{{- $pod := .pod -}}
+{{- $mounted := or .contracts.files .contracts.volume -}}
 metadata:
   annotations:
     # A new file or image path is a new pod. Contracts are not: the kubelet updates them in place, and masker, normaliser
-    # and sinks take them over as they run. What runs once (apply, collectors) is made anew for them.
-    checksum/config: {{ .config | sha256sum }}
-    {{- if and $root.Values.contracts.files (or .restartPolicy (hasPrefix "collector" .component)) }}
-    checksum/contracts: {{ $root.Values.contracts.files | toJson | sha256sum }}
+    # and sinks take them over as they run. What runs once, and a collector, is made anew for them.
+    checksum/config: {{ .text | sha256sum }}
+    {{- if and .contracts.files (or .once (eq .worker "collector")) }}
+    checksum/contracts: {{ .contracts.files | toJson | sha256sum }}
     {{- end }}
     {{- with $pod.annotations }}
     {{- toYaml . | nindent 4 }}
@@ -29,12 +20,12 @@ metadata:
     {{- end }}
     {{- include "sluicegate.labels" . | nindent 4 }}
 spec:
-  serviceAccountName: {{ include "sluicegate.serviceAccountName" $root }}
+  serviceAccountName: {{ include "sluicegate.serviceAccountName" . }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ $pod.terminationGracePeriodSeconds }}
-  {{- with .restartPolicy }}
-  restartPolicy: {{ . }}
+  terminationGracePeriodSeconds: {{ int $pod.terminationGracePeriodSeconds }}
+  {{- if .once }}
+  restartPolicy: Never
   {{- end }}
   {{- with $root.Values.imagePullSecrets }}
   imagePullSecrets:
@@ -42,6 +33,9 @@ spec:
   {{- end }}
   {{- with $pod.priorityClassName }}
   priorityClassName: {{ . }}
+  {{- end }}
+  {{- with $pod.runtimeClassName }}
+  runtimeClassName: {{ . }}
   {{- end }}
   securityContext:
     {{- toYaml $pod.securityContext | nindent 4 }}
@@ -61,13 +55,25 @@ spec:
     {{- if $pod.topologySpreadConstraints }}
     {{- toYaml $pod.topologySpreadConstraints | nindent 4 }}
     {{- else }}
+    {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
     - maxSkew: 1
-      topologyKey: kubernetes.io/hostname
+      topologyKey: {{ . }}
       whenUnsatisfiable: ScheduleAnyway
       labelSelector:
         matchLabels:
-          {{- include "sluicegate.selector" . | nindent 10 }}
+          {{- include "sluicegate.selector" $ | nindent 10 }}
     {{- end }}
+    {{- end }}
+  {{- if or $pod.sidecars $pod.initContainers }}
+  initContainers:
+    # Side-cars first: what an init container needs may come from one. They end after the worker.
+    {{- range $pod.sidecars }}
+    - {{- toYaml (mergeOverwrite (dict "restartPolicy" "Always") .) | nindent 6 }}
+    {{- end }}
+    {{- with $pod.initContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- end }}
   containers:
     - name: sluice
       image: {{ include "sluicegate.image" $root }}
@@ -79,6 +85,11 @@ spec:
         # StatefulSet has the same instance after a restart and takes its transactional id over at once.
         - name: HOSTNAME
           valueFrom: {fieldRef: {fieldPath: metadata.name}}
+        {{- if .rackFromZone }}
+        # Empty where Kubernetes does not copy the node's zone to the pod; then it has no effect.
+        - name: SLUICE_RACK
+          valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
+        {{- end }}
         {{- with $root.Values.logLevel }}
         - name: RUST_LOG
           value: {{ . | quote }}
@@ -86,42 +97,38 @@ spec:
         {{- with $pod.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+      {{- with $pod.envFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- if .probes }}
       ports:
         - name: admin
-          containerPort: {{ $root.Values.admin.port }}
-      # Configuration is checked before the admin pages are there: what is wrong ends the process with exit code 64.
+          containerPort: {{ int $root.Values.admin.port }}
+      # Configuration is checked before the admin pages are there: a mistake ends the process with exit code 64.
       startupProbe:
-        httpGet: {path: /healthz, port: admin}
-        periodSeconds: 2
-        failureThreshold: 60
+        {{- include "sluicegate.probe" (list $pod.probes.startup "/healthz" (dict "periodSeconds" 2 "failureThreshold" 60)) | nindent 8 }}
       livenessProbe:
-        httpGet: {path: /healthz, port: admin}
-        periodSeconds: 10
-        timeoutSeconds: 5
-        failureThreshold: 6
+        {{- include "sluicegate.probe" (list $pod.probes.liveness "/healthz" (dict "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6)) | nindent 8 }}
       # Not ready while a neighbour is away, a partition stands still, or the worker drains.
       readinessProbe:
-        httpGet: {path: /readyz, port: admin}
-        periodSeconds: 5
-        timeoutSeconds: 3
-        failureThreshold: 2
+        {{- include "sluicegate.probe" (list $pod.probes.readiness "/readyz" (dict "periodSeconds" 5 "timeoutSeconds" 3 "failureThreshold" 2)) | nindent 8 }}
       {{- end }}
       resources:
-        {{- toYaml .worker.resources | nindent 8 }}
+        {{- toYaml .values.resources | nindent 8 }}
       securityContext:
         {{- toYaml $pod.containerSecurityContext | nindent 8 }}
       volumeMounts:
         - {name: config, mountPath: /etc/sluicegate/config, readOnly: true}
         - {name: tmp, mountPath: /tmp}
-        {{- if or $root.Values.contracts.files $root.Values.contracts.volume }}
+        {{- if $mounted }}
         - {name: contracts, mountPath: /etc/sluicegate/schemas, readOnly: true}
         {{- end }}
-        {{- range .secrets }}
-        - {name: secret-{{ .name }}, mountPath: {{ include "sluicegate.secrets" $ }}/{{ .name }}, readOnly: true}
+        {{- range $secret, $_ := .secrets }}
+        - {name: {{ include "sluicegate.volume" $secret }}, mountPath: /run/secrets/sluicegate/{{ $secret }}, readOnly: true}
         {{- end }}
-        {{- if .data }}
-        - {name: data, mountPath: /data}
+        {{- if include "sluicegate.claim" . }}
+        - {name: data, mountPath: /data{{ if eq .facts.storage "read" }}, readOnly: true{{ end }}}
         {{- end }}
         {{- with $pod.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
@@ -131,21 +138,29 @@ spec:
       configMap: {name: {{ include "sluicegate.name" . }}}
     - name: tmp
       emptyDir: {sizeLimit: 256Mi}
-    {{- if $root.Values.contracts.files }}
+    {{- if .contracts.files }}
     - name: contracts
       configMap:
         # Flat, aviation__flight__value.avsc, as the keys are: a list of items would make every new contract a new pod.
-        name: {{ include "sluicegate.name" (dict "root" $root "component" "contracts") }}
-    {{- else if $root.Values.contracts.volume }}
+        name: {{ include "sluicegate.name" (dict "root" $root "component" .contracts.component) }}
+    {{- else if .contracts.volume }}
     - name: contracts
-      {{- toYaml $root.Values.contracts.volume | nindent 6 }}
+      {{- toYaml .contracts.volume | nindent 6 }}
     {{- end }}
-    {{- range .secrets }}
-    - name: secret-{{ .name }}
+    {{- range $secret, $keys := .secrets }}
+    - name: {{ include "sluicegate.volume" $secret }}
       # Readable through fsGroup; nobody else.
-      secret: {secretName: {{ .secret }}, defaultMode: 0440}
+      secret:
+        secretName: {{ $secret }}
+        defaultMode: 0440
+        {{- with $keys }}
+        items:
+          {{- range . }}
+          - {key: {{ . | quote }}, path: {{ . | quote }}}
+          {{- end }}
+        {{- end }}
     {{- end }}
-    {{- with .data }}
+    {{- with include "sluicegate.claim" . }}
     - name: data
       persistentVolumeClaim: {claimName: {{ . }}}
     {{- end }}
@@ -154,18 +169,32 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{- /* Secrets every worker mounts, as a YAML list. */ -}}
-{{- define "sluicegate.commonSecrets" -}}
-{{- $list := list -}}
-{{- with .Values.kafka.existingSecret -}}
-{{- $list = append $list (dict "name" "kafka" "secret" .) -}}
+{{- /* A probe. Takes a list: the values', the path, the chart's numbers. A handler of the values' replaces the chart's. */ -}}
+{{- define "sluicegate.probe" -}}
+{{- $own := first . | default dict -}}
+{{- $chart := dict -}}
+{{- if not (or $own.httpGet $own.exec $own.tcpSocket $own.grpc) -}}
+{{- $chart = dict "httpGet" (dict "path" (index . 1) "port" "admin") -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite $chart (last .) (deepCopy $own)) -}}
+{{- end -}}
+
+{{- /* A Secret's name as the name of a volume, which has no dots and 63 characters at most. */ -}}
+{{- define "sluicegate.volume" -}}
+{{- if and (le (len .) 56) (not (contains "." .)) -}}
+secret-{{ . }}
 {{- else -}}
-{{- if .Values.kafka.secrets -}}
-{{- fail "kafka.secrets names keys of a Secret: set kafka.existingSecret" -}}
+secret-{{ . | replace "." "-" | trunc 40 | trimSuffix "-" }}-{{ . | sha256sum | trunc 8 }}
 {{- end -}}
 {{- end -}}
-{{- with .Values.registry.existingSecret -}}
-{{- $list = append $list (dict "name" "registry" "secret" .) -}}
+
+{{- /* The claim that is mounted at /data; empty if there is none. */ -}}
+{{- define "sluicegate.claim" -}}
+{{- if .facts.storage -}}
+{{- if .values.storage.existingClaim -}}
+{{ .values.storage.existingClaim }}
+{{- else if and (eq .facts.storage "own") .values.storage.enabled -}}
+{{ include "sluicegate.name" . }}
 {{- end -}}
-{{- toYaml (dict "list" $list) -}}
+{{- end -}}
 {{- end -}}

@@ -1,5 +1,8 @@
-{{- /* A worker with a stable name for each pod: its transactional ids. Takes what sluicegate.pod takes. */ -}}
-{{- define "sluicegate.statefulSet" }}
+{{- /* The kinds of workloads. Each takes what sluicegate.complete gives, and root. */ -}}
+
+{{- /* Each pod keeps its name, and with it its transactional ids. */ -}}
+{{- define "sluicegate.workload.StatefulSet" }}
+{{- include "sluicegate.service" . }}
 ---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -9,19 +12,27 @@ metadata:
     {{- include "sluicegate.labels" . | nindent 4 }}
 spec:
   serviceName: {{ include "sluicegate.name" . }}
-  {{- if not .worker.autoscaling.enabled }}
-  replicas: {{ .worker.replicas }}
+  {{- if not .values.autoscaling.enabled }}
+  replicas: {{ int .values.replicas }}
   {{- end }}
   # Pods do not wait for one another: one that is not ready (a neighbour is away) holds no other up.
   podManagementPolicy: Parallel
+  {{- with .values.strategy }}
+  updateStrategy:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "sluicegate.selector" . | nindent 6 }}
   template:
     {{- include "sluicegate.pod" . | nindent 4 }}
+{{- include "sluicegate.pdb" . }}
+{{- include "sluicegate.hpa" . }}
 {{- end -}}
 
-{{- define "sluicegate.deployment" }}
+{{- define "sluicegate.workload.Deployment" }}
+{{- $one := and (include "sluicegate.claim" .) (not (has "ReadWriteMany" (.values.storage | default dict).accessModes)) }}
+{{- include "sluicegate.service" . }}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -30,19 +41,22 @@ metadata:
   labels:
     {{- include "sluicegate.labels" . | nindent 4 }}
 spec:
-  {{- if not .worker.autoscaling.enabled }}
-  replicas: {{ .worker.replicas }}
+  {{- if not .values.autoscaling.enabled }}
+  replicas: {{ int .values.replicas }}
   {{- end }}
   strategy:
-    type: {{ .strategy | default "RollingUpdate" }}
+    {{- toYaml (.values.strategy | default (dict "type" (ternary "Recreate" "RollingUpdate" (not (empty $one))))) | nindent 4 }}
   selector:
     matchLabels:
       {{- include "sluicegate.selector" . | nindent 6 }}
   template:
     {{- include "sluicegate.pod" . | nindent 4 }}
+{{- include "sluicegate.claimObject" . }}
+{{- include "sluicegate.pdb" . }}
+{{- include "sluicegate.hpa" . }}
 {{- end -}}
 
-{{- define "sluicegate.cronJob" }}
+{{- define "sluicegate.workload.CronJob" }}
 ---
 apiVersion: batch/v1
 kind: CronJob
@@ -51,11 +65,11 @@ metadata:
   labels:
     {{- include "sluicegate.labels" . | nindent 4 }}
 spec:
-  schedule: {{ .worker.schedule | quote }}
-  {{- with .worker.timeZone }}
+  schedule: {{ .values.schedule | quote }}
+  {{- with .values.timeZone }}
   timeZone: {{ . }}
   {{- end }}
-  suspend: {{ .worker.suspend }}
+  suspend: {{ .values.suspend }}
   # The next run takes over what a late one has left; two at once would only ask the API twice as hard.
   concurrencyPolicy: Forbid
   startingDeadlineSeconds: 300
@@ -63,68 +77,44 @@ spec:
   failedJobsHistoryLimit: 3
   jobTemplate:
     spec:
-      parallelism: {{ .worker.replicas }}
-      completions: {{ .worker.replicas }}
-      backoffLimit: 3
-      {{- with .worker.activeDeadlineSeconds }}
-      activeDeadlineSeconds: {{ int . }}
-      {{- end }}
+      parallelism: {{ int .values.replicas }}
+      completions: {{ int .values.replicas }}
+      {{- include "sluicegate.jobLimits" . | nindent 6 }}
       template:
         {{- include "sluicegate.pod" . | nindent 8 }}
 {{- end -}}
 
-{{- /* A sink: one volume that all its pods write to. */ -}}
-{{- define "sluicegate.sink" }}
-{{- $many := has "ReadWriteMany" .worker.storage.accessModes }}
-{{- if and (not $many) (not .worker.storage.existingClaim) (or (gt (int .worker.replicas) 1) .worker.autoscaling.enabled) }}
-{{- fail (printf "%s: several pods write to one volume: add ReadWriteMany to storage.accessModes, or name a claim that has it in storage.existingClaim" .component) }}
-{{- end }}
-{{- $claim := .worker.storage.existingClaim | default (include "sluicegate.name" .) }}
-{{- $config := include (printf "sluicegate.config.%s" .component) . }}
-{{- $secrets := (include "sluicegate.commonSecrets" .root | fromYaml).list }}
-{{- $strategy := ternary "RollingUpdate" "Recreate" $many }}
-{{- $all := merge (dict "config" $config "args" (list "run" "sink" "-c" "/etc/sluicegate/config/worker.yaml") "secrets" $secrets "data" $claim "probes" true "strategy" $strategy "kind" "Deployment") . }}
-{{- include "sluicegate.configMap" $all }}
-{{- include "sluicegate.service" $all }}
-{{- include "sluicegate.deployment" $all }}
-{{- if not .worker.storage.existingClaim }}
+{{- /* A Job cannot be changed, so its name carries what it is made of. */ -}}
+{{- define "sluicegate.workload.Job" }}
+{{- $pod := include "sluicegate.pod" . }}
 ---
-apiVersion: v1
-kind: PersistentVolumeClaim
+apiVersion: batch/v1
+kind: Job
 metadata:
-  name: {{ $claim }}
+  name: {{ include "sluicegate.name" . }}-{{ $pod | sha256sum | trunc 8 }}
   labels:
     {{- include "sluicegate.labels" . | nindent 4 }}
-  annotations:
-    # What analysts read is not removed with the release.
-    helm.sh/resource-policy: keep
-    {{- with .worker.storage.annotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
 spec:
-  accessModes:
-    {{- toYaml .worker.storage.accessModes | nindent 4 }}
-  {{- with .worker.storage.storageClassName }}
-  storageClassName: {{ . }}
-  {{- end }}
-  resources:
-    requests:
-      storage: {{ .worker.storage.size }}
-{{- end }}
-{{- include "sluicegate.pdb" $all }}
-{{- include "sluicegate.hpa" $all }}
-{{- include "sluicegate.networkPolicy" $all }}
+  {{- include "sluicegate.jobLimits" . | nindent 2 }}
+  template:
+    {{- $pod | nindent 4 }}
 {{- end -}}
 
-{{- /* A worker that reads topics and writes topics in transactions. Takes {root, component, worker, secrets}. */ -}}
-{{- define "sluicegate.transform" }}
-{{- $config := include (printf "sluicegate.config.%s" .component) . }}
-{{- $secrets := concat .secrets (include "sluicegate.commonSecrets" .root | fromYaml).list }}
-{{- $all := merge (dict "config" $config "args" (list "run" .component "-c" "/etc/sluicegate/config/worker.yaml") "secrets" $secrets "probes" true "kind" "StatefulSet") . }}
-{{- include "sluicegate.configMap" $all }}
-{{- include "sluicegate.service" $all }}
-{{- include "sluicegate.statefulSet" $all }}
-{{- include "sluicegate.pdb" $all }}
-{{- include "sluicegate.hpa" $all }}
-{{- include "sluicegate.networkPolicy" $all }}
+{{- define "sluicegate.jobLimits" -}}
+backoffLimit: {{ int .values.backoffLimit }}
+{{- with .values.activeDeadlineSeconds }}
+activeDeadlineSeconds: {{ int . }}
+{{- end }}
+podFailurePolicy:
+  {{- if .values.podFailurePolicy }}
+  {{- toYaml .values.podFailurePolicy | nindent 2 }}
+  {{- else }}
+  rules:
+    # 1: refused, or something was found. 64: a mistake in the configuration. Neither goes away by itself.
+    - action: FailJob
+      onExitCodes: {containerName: sluice, operator: In, values: [1, 64]}
+    # A node that is drained is no failure of the worker.
+    - action: Ignore
+      onPodConditions: [{type: DisruptionTarget, status: "True"}]
+  {{- end }}
 {{- end -}}
