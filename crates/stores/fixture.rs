@@ -1,4 +1,5 @@
-//! Records for tests: flights that follow from their offset, so that what comes out can be told without what went in.
+//! Records for tests: each flight follows from its offset. A test can check the output without keeping the
+//! input.
 
 use std::sync::LazyLock;
 
@@ -15,7 +16,7 @@ pub(crate) const FLIGHT: &str = r#"{"type":"record","name":"Flight","namespace":
     {"name":"arr_delay","type":["null","int"],"default":null},
     {"name":"time_hour","type":{"type":"long","logicalType":"timestamp-micros"}}]}"#;
 
-/// A runtime for the stores of all tests; their threads wait for it.
+/// Returns the runtime for the stores of all tests. The threads of the tests wait for it.
 pub(crate) fn runtime() -> Handle {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -27,7 +28,7 @@ pub(crate) fn at(partition: i32) -> TopicPartition {
     TopicPartition::new(TOPIC, partition)
 }
 
-/// The flight at an offset: every seventh has no delay.
+/// Returns the flight at an offset. Every seventh has no delay.
 pub(crate) fn flight(offset: i64) -> Value {
     let delay = if offset % 7 == 0 {
         Value::Union(0, Box::new(Value::Null))
@@ -42,7 +43,7 @@ pub(crate) fn flight(offset: i64) -> Value {
     ])
 }
 
-/// `value` as it lies in Kafka: framed under `id`.
+/// Returns `value` as a Kafka record has it: framed under `id`.
 pub(crate) fn framed(schema: &str, id: SchemaId, value: Value) -> Vec<u8> {
     let schema = apache_avro::Schema::parse_str(schema).unwrap();
     let mut out = Vec::new();
@@ -52,7 +53,7 @@ pub(crate) fn framed(schema: &str, id: SchemaId, value: Value) -> Vec<u8> {
     out
 }
 
-/// Hands one value to a store, as a lane does: teaches the schema when it is asked for.
+/// Hands one value to a store, as a lane does: teaches the schema when the store needs it.
 pub(crate) fn give(
     store: &mut dyn Store,
     schema: &str,
@@ -63,7 +64,7 @@ pub(crate) fn give(
     try_give(store, schema, partition, offset, value).unwrap()
 }
 
-/// The same where the schema may be refused.
+/// Does the same as [`give`] in tests where the schema may be refused.
 pub(crate) fn try_give(
     store: &mut dyn Store,
     schema: &str,
@@ -81,7 +82,7 @@ pub(crate) fn try_give(
         headers: &[],
     };
     match store.append(&record) {
-        Outcome::NeedsSchema(id) => {
+        Outcome::NeedsSchema(_, id) => {
             store.learn(TOPIC, id, schema)?;
             Ok(store.append(&record))
         }
@@ -89,7 +90,7 @@ pub(crate) fn try_give(
     }
 }
 
-/// Hands the flights at `offsets` of a partition to a store, all of which it must take.
+/// Hands the flights at `offsets` of a partition to a store, and asserts that the store takes each.
 pub(crate) fn feed(store: &mut dyn Store, partition: i32, offsets: std::ops::Range<i64>) {
     for offset in offsets {
         let value = framed(FLIGHT, ID, flight(offset));
@@ -97,7 +98,7 @@ pub(crate) fn feed(store: &mut dyn Store, partition: i32, offsets: std::ops::Ran
     }
 }
 
-/// Where a store says it stands in a partition.
+/// Returns a store's position in a partition.
 pub(crate) fn resume(store: &mut dyn Store, partition: i32) -> Option<i64> {
     store.resume(&at(partition)).unwrap().map(|next| next.raw())
 }

@@ -427,7 +427,7 @@ fn verify_names_what_differs_and_what_leaks() {
         text.contains(&masked_place) && text.contains("its value holds a value of the masked leaf"),
         "{text}"
     );
-    assert!(text.contains("the leaf id is not what its operation gives: a pseudonym"), "{text}");
+    assert!(text.contains("the leaf id is not a result of its masking: expected a pseudonym"), "{text}");
     assert!(!text.contains("Ada"), "no value is shown: {text}");
     assert!(!text.contains("drift:"), "{text}");
     // A contract that asks for more than there is.
@@ -439,5 +439,8 @@ fn verify_names_what_differs_and_what_leaks() {
     let differences: Value = serde_json::from_slice(&drifting.stdout).unwrap();
     let all = differences.as_array().unwrap();
     assert!(all.len() >= 4 && all.iter().all(|one| one["check"] == "drift"), "{differences}");
-    assert!(all.iter().any(|one| one["what"] == "retention.ms is 604800000, not 777600000"), "{differences}");
+    assert!(
+        all.iter().any(|one| one["what"] == "retention.ms is 604800000, expected 777600000"),
+        "{differences}"
+    );
 }

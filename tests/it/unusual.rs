@@ -266,5 +266,5 @@ fn folders_that_are_not_legal_are_told_with_file_line_and_hint() {
     }
     std::fs::write(folder.join("value.avsc"), r#"{"type": "array", "items": "string"}"#).unwrap();
     let plan = run("plan", &contract);
-    assert!(plan.code == 64 && plan.err.contains("the value is no record"), "{}", plan.err);
+    assert!(plan.code == 64 && plan.err.contains("the value is not a record"), "{}", plan.err);
 }

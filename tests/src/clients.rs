@@ -1,4 +1,4 @@
-//! Plain clients: a producer of framed records and a reader of committed ones, straight on rdkafka.
+//! Plain clients, directly on rdkafka: a producer of framed records and a reader of committed records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::TestServers;
 
-/// A record as a reader got it.
+/// A record that a reader has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumedRecord {
     /// Partition and offset.
@@ -31,7 +31,7 @@ pub struct TestRecordSender {
 }
 
 impl TestRecordSender {
-    /// A sender to `topic`.
+    /// Creates a sender to `topic`.
     pub fn new(servers: &TestServers, topic: &str) -> Self {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &servers.brokers)
@@ -42,7 +42,7 @@ impl TestRecordSender {
         Self { producer, topic: topic.to_owned() }
     }
 
-    /// Hands one record over.
+    /// Hands one record to the producer.
     pub fn send(&self, key: Option<&[u8]>, value: Option<&[u8]>) {
         let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic);
         record.key = key;
@@ -57,7 +57,7 @@ impl TestRecordSender {
     }
 }
 
-/// Everything that a `read_committed` reader sees in a topic up to its end as it is now.
+/// Returns every record that a `read_committed` reader sees in a topic, up to its present end.
 pub fn committed(servers: &TestServers, topic: &str) -> Vec<ConsumedRecord> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &servers.brokers)
@@ -67,6 +67,8 @@ pub fn committed(servers: &TestServers, topic: &str) -> Vec<ConsumedRecord> {
         .set("enable.partition.eof", "true")
         .create()
         .unwrap_or_else(|error| panic!("a consumer: {error}"));
+
+    // Every partition is read from its beginning; the group is never joined.
     let metadata = consumer
         .fetch_metadata(Some(topic), Duration::from_secs(10))
         .unwrap_or_else(|error| panic!("metadata of {topic}: {error}"));
@@ -77,6 +79,8 @@ pub fn committed(servers: &TestServers, topic: &str) -> Vec<ConsumedRecord> {
         open.insert(partition.id());
     }
     consumer.assign(&list).unwrap_or_else(|error| panic!("assigning {topic}: {error}"));
+
+    // A partition is finished when librdkafka reports its end.
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut all = vec![];
     while !open.is_empty() {
@@ -106,12 +110,12 @@ pub fn committed(servers: &TestServers, topic: &str) -> Vec<ConsumedRecord> {
     all
 }
 
-/// How many committed records a topic holds.
+/// Returns the number of committed records in a topic.
 pub fn count(servers: &TestServers, topic: &str) -> usize {
     committed(servers, topic).len()
 }
 
-/// The newest schema of a subject: id and text.
+/// Returns the newest schema of a subject: its id and its text.
 pub fn schema_of(servers: &TestServers, subject: &str) -> (u32, String) {
     let url = format!("{}/subjects/{subject}/versions/latest", servers.registry);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -125,7 +129,8 @@ pub fn schema_of(servers: &TestServers, subject: &str) -> (u32, String) {
     (id, body["schema"].as_str().unwrap_or_default().to_owned())
 }
 
-/// One event of [`crate::contract::SCHEMA`], framed: the bytes written by hand, so that no encoder of ours is trusted.
+/// Returns one framed event of [`crate::contract::SCHEMA`]. The bytes are written by hand, so that the test
+/// trusts no encoder of the fleet.
 pub fn event(schema_id: u32, id: &str, n: i64, note: &str) -> Vec<u8> {
     let mut out = vec![0];
     out.extend_from_slice(&schema_id.to_be_bytes());
@@ -135,12 +140,13 @@ pub fn event(schema_id: u32, id: &str, n: i64, note: &str) -> Vec<u8> {
     out
 }
 
+/// Appends a string in Avro's encoding: its length and its bytes.
 fn text(text: &str, out: &mut Vec<u8>) {
     zigzag(text.len() as i64, out);
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends a long as Avro writes it.
+/// Appends a long in Avro's encoding, a zig-zag varint.
 pub fn zigzag(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     while rest >= 0x80 {

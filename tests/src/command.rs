@@ -1,4 +1,4 @@
-//! One command of the binary, run to its end.
+//! Runs one command of the binary to its end.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::binary;
 
-/// What a command left behind.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub struct TestCommandOutput {
     /// Exit code.
@@ -19,7 +19,7 @@ pub struct TestCommandOutput {
 }
 
 impl TestCommandOutput {
-    /// Standard output as one JSON document.
+    /// Parses standard output as one JSON document.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

@@ -1,4 +1,4 @@
-//! A contract for one test: topics of its own, a key, the files of a user.
+//! A contract for one test: its own topics, a masking key, and the files that a user would write.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,18 +7,19 @@ use tempfile::TempDir;
 
 use crate::{TestServers, binary};
 
-/// The value schema of every test contract: an id that is masked, a number that is kept, a note that is dropped.
+/// The value schema of every test contract: an id that is masked, a number that is kept, a note that is
+/// dropped.
 pub const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"it","fields":[
  {"name":"id","type":"string","confluent:tags":["PII"]},
  {"name":"n","type":"long"},
  {"name":"note","type":"string","confluent:tags":["PII"]}]}"#;
 
-/// A folder with a contract that was applied, and everything a worker's configuration names.
+/// A folder with a contract and all files that a worker's configuration names.
 pub struct TestContract {
     dir: TempDir,
     /// Unique among the tests of a run.
     pub name: String,
-    /// Where Kafka and the registry are.
+    /// Addresses of Kafka and the registry.
     pub servers: TestServers,
 }
 
@@ -45,34 +46,34 @@ impl TestContract {
         contract
     }
 
-    /// Path of a file in the contract's folder.
+    /// Returns the path of a file in the contract's folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The contract's folder.
+    /// Returns the contract's folder.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Writes a file into the folder.
+    /// Writes a file into the folder and returns its path.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.file(name);
         std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
 
-    /// The producer's topic.
+    /// Returns the name of the producer's topic.
     pub fn raw(&self) -> String {
         format!("it.{}.v1", self.name)
     }
 
-    /// The masked topic.
+    /// Returns the name of the masked topic.
     pub fn masked(&self) -> String {
         format!("it.{}.masked.v1", self.name)
     }
 
-    /// The sections that every configuration has.
+    /// Returns the sections that every configuration has.
     pub fn common(&self) -> String {
         format!(
             "kafka: {{brokers: \"{}\"}}\nregistry: {{url: \"{}\"}}\nschemas: {}\n",
@@ -82,7 +83,7 @@ impl TestContract {
         )
     }
 
-    /// A masker's configuration, for the process `instance`.
+    /// Writes a masker's configuration for the process `instance`.
     pub fn masker(&self, instance: &str) -> PathBuf {
         let text = format!(
             "{}admin: {{listen: \"127.0.0.1:0\"}}\ngroup: {}\ninstance: {instance}\ncommit_ms: 100\nkeys: {{pseudonym: {{1: {{file: {}}}}}}}\n",
@@ -93,7 +94,7 @@ impl TestContract {
         self.write(&format!("{instance}.yaml"), &text)
     }
 
-    /// A sink's configuration: archive and Delta.
+    /// Writes a sink's configuration with the stores archive and Delta.
     pub fn sink(&self, instance: &str) -> PathBuf {
         let text = format!(
             "{}admin: {{listen: \"127.0.0.1:0\"}}\ngroup: {}-sink\nflush_seconds: 1\nstores:\n  - archive: {{path: {}}}\n  - delta: {{path: {}}}\n",
@@ -106,6 +107,7 @@ impl TestContract {
     }
 }
 
+/// Returns the contract's ODCS file.
 fn odcs(name: &str) -> String {
     let masked = |field: &str, kind: &str, op: &str, tags: &str| {
         format!(
@@ -125,7 +127,8 @@ fn odcs(name: &str) -> String {
     )
 }
 
-/// Any 32 bytes that are not one byte repeated; the same in every run.
+/// Returns a masking key: 32 bytes, the same in every run. They are not one repeated byte, which would be
+/// refused.
 fn base64_of_32_bytes() -> &'static str {
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 }

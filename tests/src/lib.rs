@@ -1,5 +1,5 @@
-//! What the integration tests share: the stack, a contract of their own each, workers as child processes, and plain
-//! Kafka clients that know nothing of Sluicegate.
+//! Shared parts of the integration tests: the stack, one contract for each test, workers as child processes,
+//! and plain Kafka clients that do not use Sluicegate's code.
 //!
 //! A test drives the binary as a user would: by configuration files, topics and signals.
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sluice_stack::ServerStack;
 
-/// Where Kafka and the registry of this test binary are.
+/// Addresses of Kafka and the registry of this test binary.
 #[derive(Debug, Clone)]
 pub struct TestServers {
     /// Bootstrap servers.
@@ -23,8 +23,8 @@ pub struct TestServers {
     pub registry: String,
 }
 
-/// One Kafka and one registry for all tests of a binary, started by the first that asks. They end with the process:
-/// the kernel ends each server when its parent is gone.
+/// Returns one Kafka and one registry for all tests of a binary. The first call starts them. They end with
+/// the process, because the kernel ends each server when its parent is gone.
 pub fn servers() -> TestServers {
     static SERVERS: OnceLock<TestServers> = OnceLock::new();
     SERVERS
@@ -35,26 +35,28 @@ pub fn servers() -> TestServers {
                 brokers: stack.brokers().to_owned(),
                 registry: stack.registry_url().to_owned(),
             };
-            Box::leak(Box::new(stack)); // it lives as long as the process
+            // Dropping the stack would end the servers, and they have to live as long as the process.
+            Box::leak(Box::new(stack));
             servers
         })
         .clone()
 }
 
-/// The binary under test: `$SLUICE_BIN`, or `sluice` beside this program or the folder it is in.
+/// Returns the binary under test: `$SLUICE_BIN`, or else `sluice` in the folder of this program or in the
+/// folder above.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SLUICE_BIN") {
         return path.into();
     }
     let test = std::env::current_exe().unwrap_or_default();
-    // A program lies beside it, a test one folder below.
+    // Cargo puts `sluice` beside a program, and tests one folder below.
     let mut places = test.ancestors().skip(1).take(2).map(|folder| folder.join("sluice"));
     places
         .find(|place| place.is_file())
         .unwrap_or_else(|| panic!("no `sluice` beside or above {}: `make build` makes it", test.display()))
 }
 
-/// Waits until `ready` has an answer, looking again every 50 ms; there is no event to wait for in another process.
+/// Waits until `ready` returns a value, and asks again every 50 ms: another process has no event to wait for.
 pub fn eventually<T>(what: &str, within: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {

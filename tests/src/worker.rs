@@ -1,4 +1,4 @@
-//! A worker as a child process: started, asked, told, killed.
+//! A worker as a child process: tests start it, read its pages, send it signals and kill it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,24 +10,24 @@ use sluice_stack::process;
 
 use crate::{binary, eventually};
 
-/// A running `sluice run …`; killed when dropped.
+/// A running `sluice run …`. It is killed when it is dropped.
 pub struct TestWorkerProcess {
     child: Child,
     log: PathBuf,
 }
 
 impl TestWorkerProcess {
-    /// Starts `sluice run <kind> -c <config>`; its log is beside the configuration.
+    /// Starts `sluice run <kind> -c <config>`. Its log is a file beside the configuration.
     pub fn start(kind: &str, config: &Path) -> Self {
         Self::start_with(kind, config, &[])
     }
 
-    /// The same with more in its environment.
+    /// Does the same with additional environment variables.
     pub fn start_with(kind: &str, config: &Path, environment: &[(&str, &str)]) -> Self {
         Self::start_program(&binary(), kind, config, environment)
     }
 
-    /// The same of a `sluice` that was built in another way.
+    /// Does the same with another build of `sluice`.
     pub fn start_program(program: &Path, kind: &str, config: &Path, environment: &[(&str, &str)]) -> Self {
         static STARTS: AtomicUsize = AtomicUsize::new(0);
         let log = config.with_extension(format!("{}.log", STARTS.fetch_add(1, Ordering::Relaxed)));
@@ -39,12 +39,12 @@ impl TestWorkerProcess {
         Self { child, log }
     }
 
-    /// Everything it has logged.
+    /// Returns its whole log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Where its admin pages are, once it has said so.
+    /// Waits until the log names the address of its admin pages and returns it.
     pub fn admin(&self) -> String {
         eventually("the admin pages' address in the log", Duration::from_secs(20), || {
             self.log()
@@ -55,7 +55,7 @@ impl TestWorkerProcess {
         })
     }
 
-    /// Status code and body of one of its admin pages.
+    /// Returns the status code and the body of one of its admin pages.
     pub fn page(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.admin());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -66,45 +66,47 @@ impl TestWorkerProcess {
         })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Has it ended? With its status, if so.
+    /// Returns its exit status if it has ended.
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Its peak resident memory in bytes, as the kernel counts it, its program's pages included; 0 once it has ended.
+    /// Returns its peak resident memory in bytes (`VmHWM` of proc(5)), the program's own pages included. It
+    /// is 0 once the worker has ended.
     pub fn peak_bytes(&self) -> u64 {
         self.status_bytes("VmHWM:")
     }
 
-    /// What it has allocated and holds now, in bytes; without the pages of its program, which in a debug build are
-    /// many, and shared.
+    /// Returns the memory that it has allocated and holds now, in bytes (`RssAnon` of proc(5)). The program's
+    /// own pages are not counted: a debug build has many, and they are shared.
     pub fn own_bytes(&self) -> u64 {
         self.status_bytes("RssAnon:")
     }
 
+    /// Returns a figure of `/proc/<pid>/status` in bytes. The file has kB.
     fn status_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
-    /// How many file descriptors it has open; 0 once it has ended.
+    /// Returns the number of its open file descriptors. It is 0 once the worker has ended.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
-    /// Is it stopped, by a signal?
+    /// Tells whether a signal has stopped it.
     pub fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
-    /// SIGKILL, and its end.
+    /// Kills it with SIGKILL and waits for its end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -116,13 +118,13 @@ impl TestWorkerProcess {
         assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");
     }
 
-    /// SIGTERM, and its end within `patience`.
+    /// Ends it with SIGTERM and returns its exit status. Panics if it does not end within `patience`.
     pub fn end(&mut self, patience: Duration) -> ExitStatus {
         self.signal("TERM");
         self.ended(patience)
     }
 
-    /// Its end within `patience`.
+    /// Waits for its end and returns its exit status. Panics if it does not end within `patience`.
     pub fn ended(&mut self, patience: Duration) -> ExitStatus {
         let ended = process::wait_until(&mut self.child, Instant::now() + patience);
         match ended {

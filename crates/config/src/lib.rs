@@ -1,7 +1,8 @@
 //! Configuration: YAML → JSON value → the worker's JSON schema → serde → the worker's own checks.
 //!
-//! The schema is derived from the raw struct, so every mistake of form is found at once, with its path and a hint;
-//! what the worker checks by itself is added to the same list. Nothing falls back in silence.
+//! The schema is derived from the raw struct, so that every mistake of form is found at once, with its path
+//! and a hint. The worker adds the findings of its own checks to the same list. No setting falls back to a
+//! default in silence.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod check;
@@ -20,11 +21,11 @@ pub use size::MemorySize;
 /// One mistake in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where: `kafka.brokers`, or the file for a mistake of the file as a whole.
+    /// Path of the setting, for example `kafka.brokers`, or the file for a mistake of the file as a whole.
     pub path: String,
-    /// What is wrong; never quotes a value, which may be a secret.
+    /// The mistake. Never quotes a value, which may be a secret.
     pub message: String,
-    /// What to do about it.
+    /// The way to mend it, if there is one to name.
     pub hint: Option<String>,
 }
 
@@ -33,19 +34,19 @@ pub struct ConfigError {
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// A list with one mistake.
+    /// Returns a list with one mistake.
     pub fn one(path: impl Into<String>, message: impl Into<String>, hint: Option<String>) -> Self {
         let mut errors = Self::default();
         errors.add(path, message, hint);
         errors
     }
 
-    /// Adds a mistake.
+    /// Adds a mistake. `path` and `message` are as in [`ConfigError`].
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>, hint: Option<String>) {
         self.0.push(ConfigError { path: path.into(), message: message.into(), hint });
     }
 
-    /// `value` if nothing was wrong.
+    /// Returns `value` if the list is empty, and the list as an error otherwise.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
@@ -55,6 +56,8 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         writeln!(f, "{count} mistake{} in the configuration:", if count == 1 { "" } else { "s" })?;
+
+        // One line per mistake, and the hint below it.
         for error in &self.0 {
             write!(f, "  {}: {}", error.path, error.message)?;
             if let Some(hint) = &error.hint {
@@ -68,10 +71,11 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Reads a YAML file into `Raw`, or says everything that is wrong with its form.
+/// Reads a YAML file into `Raw`.
 ///
 /// # Errors
-/// [`ConfigErrors`]: unreadable file, broken YAML, unknown or missing keys, wrong types.
+/// [`ConfigErrors`] with all mistakes of form: unreadable file, broken YAML, unknown or missing keys, wrong
+/// types.
 pub fn load<Raw: DeserializeOwned + JsonSchema>(path: &Path) -> Result<Raw, ConfigErrors> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         ConfigErrors::one(
@@ -83,18 +87,23 @@ pub fn load<Raw: DeserializeOwned + JsonSchema>(path: &Path) -> Result<Raw, Conf
     parse(&text, &path.display().to_string())
 }
 
-/// The same from text; `name` stands for the file in messages.
+/// Reads a YAML text into `Raw`. Messages call the text `name`.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load`], but for the unreadable file.
 pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Result<Raw, ConfigErrors> {
+    // The schema check and serde both read a JSON value.
     let value: serde_json::Value = serde_saphyr::from_str(text)
         .map_err(|error| ConfigErrors::one(name, format!("not YAML: {error}"), None))?;
+
+    // The schema finds every mistake at once; serde would stop at the first one.
     check::against_schema::<Raw>(&value, name)?;
+
+    // A mistake here is one that the schema cannot express, for example in a custom deserialiser.
     serde_json::from_value(value).map_err(|error| ConfigErrors::one(name, error.to_string(), None))
 }
 
-/// The JSON schema of a worker's configuration, for editors and for the chart's tests.
+/// Returns the JSON schema of a worker's configuration, for editors and for the chart.
 pub fn schema<Raw: JsonSchema>() -> serde_json::Value {
     check::schema_of::<Raw>().to_value()
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::ConfigErrors;
 
-/// A reference to a secret: `{env: NAME}` or `{file: path}`. The secret itself never stands in a configuration.
+/// A reference to a secret: `{env: NAME}` or `{file: path}`. A configuration never holds the secret itself.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretReference {
@@ -18,10 +18,11 @@ pub enum SecretReference {
 }
 
 impl SecretReference {
-    /// Reads it.
+    /// Reads the secret. `path` is the setting that holds the reference, for messages.
     ///
     /// # Errors
-    /// Says which variable or file is missing, under `path`; never what was found.
+    /// Fails if the variable is not set, or if the file cannot be read. The error names the variable or file,
+    /// and never quotes its content.
     pub fn reveal(&self, path: &str) -> Result<String, ConfigErrors> {
         match self {
             Self::Env(name) => std::env::var(name).map_err(|_| {
@@ -32,12 +33,14 @@ impl SecretReference {
                 )
             }),
             Self::File(file) => std::fs::read_to_string(file)
+                // Most editors end a file with a line break, which is not part of the secret.
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|error| ConfigErrors::one(path, format!("{file} cannot be read: {error}"), None)),
         }
     }
 }
 
+// Written out, so that a derived form never shows more than the reference.
 impl fmt::Debug for SecretReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

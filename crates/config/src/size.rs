@@ -10,19 +10,24 @@ use serde::{Deserialize, Deserializer};
 pub struct MemorySize(usize);
 
 impl MemorySize {
-    /// So many mebibytes.
+    /// Returns an amount in mebibytes (2^20 bytes).
     pub const fn mib(count: usize) -> Self {
         Self(count << 20)
     }
 
-    /// In bytes.
+    /// Returns the amount in bytes.
     pub const fn bytes(self) -> usize {
         self.0
     }
 
+    /// Reads a number and a unit, with or without spaces between them. `None` for any other text or unit, and
+    /// for an amount that does not fit.
     fn parse(text: &str) -> Option<Self> {
+        // Split at the first character that is no digit.
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: usize = text.get(..digits)?.parse().ok()?;
+
+        // Only powers of two: `MB` could mean either, and is refused.
         let shift = match text.get(digits..)?.trim() {
             "" | "B" => 0,
             "KiB" => 10,
@@ -36,12 +41,14 @@ impl MemorySize {
 
 impl<'de> Deserialize<'de> for MemorySize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // YAML has a number of bytes as an integer, and an amount with a unit as a text.
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum RawMemorySize {
             Bytes(usize),
             Text(String),
         }
+
         match RawMemorySize::deserialize(deserializer)? {
             RawMemorySize::Bytes(bytes) => Ok(Self(bytes)),
             RawMemorySize::Text(text) => {
@@ -53,6 +60,7 @@ impl<'de> Deserialize<'de> for MemorySize {
 
 impl JsonSchema for MemorySize {
     fn inline_schema() -> bool {
+        // Inline, like all schemas here: a mistake's path leads to its place without references.
         true
     }
 
@@ -61,6 +69,7 @@ impl JsonSchema for MemorySize {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // The pattern is that of `parse`, and the description is shown as a hint.
         json_schema!({
             "type": ["string", "integer"],
             "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)?$",

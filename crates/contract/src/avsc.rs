@@ -1,11 +1,11 @@
-//! What the walk over bytes does not need and a contract does: the tags of every path of an Avro schema, and which
-//! paths are no leaves. Paths are those of [`sluice_wire::LeafInfo`].
+//! The properties of an Avro schema that a contract needs and the walk over bytes does not: the tags of every
+//! path, and the paths that are no leaves. Paths are those of [`sluice_wire::LeafInfo`].
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The key under which schemas carry tags.
+/// The key of a field's tags in a schema, as Confluent's tools write it.
 const TAGS: &str = "confluent:tags";
 
 /// One path of a schema.
@@ -13,24 +13,25 @@ const TAGS: &str = "confluent:tags";
 pub struct AvroPathInfo {
     /// Leaf or container.
     pub kind: AvroPathKind,
-    /// Sorted.
+    /// Tags of the field, sorted, each once.
     pub tags: Vec<String>,
-    /// A union with null holds it.
+    /// True if a union with null holds it.
     pub nullable: bool,
 }
 
-/// The documentation of each path that has some.
+/// Returns the documentation (`doc`) of each path that has one.
 pub fn docs(schema: &Value) -> BTreeMap<String, String> {
     AvroPathWalk::of(schema).docs
 }
 
-/// Path of the first field of an Avro schema (JSON text) that holds a record which it is itself a part of: data may be
-/// so, columns may not. `None` if there is none, or the text is no schema.
+/// Returns the path of the first field of an Avro schema (JSON text) that holds a record which the field is a
+/// part of. Such data is legal, but cannot become columns. `None` if there is no such field, or if the text
+/// is no JSON.
 pub fn recursion(schema: &str) -> Option<String> {
     AvroPathWalk::of(&serde_json::from_str(schema).ok()?).back
 }
 
-/// What stands at a path.
+/// The kind of node at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AvroPathKind {
     /// A value without parts.
@@ -45,23 +46,27 @@ pub enum AvroPathKind {
     Union,
 }
 
-/// Every path of a schema that has been parsed before, so that it is known to be one.
+/// Returns every path of a schema. The schema must have been parsed as Avro before.
 pub fn paths(schema: &Value) -> BTreeMap<String, AvroPathInfo> {
     AvroPathWalk::of(schema).entries
 }
 
-/// Best guess at the line on which a field is defined: the `occurrence`-th `"name": "<its name>"`.
+/// Returns the most likely line of a field's definition, from 1: the first line with `"name"` and the field's
+/// name in quotes. A guess, for hints only: two records may have fields of one name.
 pub fn line_of(text: &str, path: &str) -> Option<u32> {
+    // The last name of the path; items, map values and branches have none of their own.
     let name = path.rsplit(['.', '[', '{', '<']).next().filter(|name| !name.ends_with([']', '}', '>']));
     let quoted = format!("\"{}\"", name.unwrap_or(path));
     let at = text.lines().position(|line| line.contains("\"name\"") && line.contains(&quoted))?;
     u32::try_from(at + 1).ok()
 }
 
+/// One visit of a schema, which collects all paths.
 #[derive(Default)]
 struct AvroPathWalk<'s> {
-    /// Definitions met so far, by full name, with their namespace.
+    /// Definitions met so far, by full name.
     named: BTreeMap<String, &'s Value>,
+    /// Full names of the records around the current node. A name among them is a recursion.
     open: Vec<String>,
     entries: BTreeMap<String, AvroPathInfo>,
     docs: BTreeMap<String, String>,
@@ -70,25 +75,32 @@ struct AvroPathWalk<'s> {
 }
 
 impl<'s> AvroPathWalk<'s> {
+    /// Visits a whole schema.
     fn of(schema: &'s Value) -> Self {
         let mut walk = Self::default();
         walk.node(schema, "", "", Vec::new(), false);
         walk
     }
 
+    /// Visits one node, which has the tags of the field that holds it.
     fn node(&mut self, node: &'s Value, path: &str, namespace: &str, tags: Vec<String>, nullable: bool) {
         match node {
+            // A primitive type, or the name of a type that was defined before.
             Value::String(name) => match self.definition(name, namespace) {
                 Some((full, definition)) if !self.open.contains(&full) => {
                     self.node(definition, path, namespace_of(&full), tags, nullable);
                 }
+                // The record is open: to follow the name again would never end.
                 Some(_) => {
                     self.back.get_or_insert_with(|| path.to_owned());
                     self.enter(path, AvroPathKind::Record, tags, nullable);
                 }
                 None => self.enter(path, AvroPathKind::Leaf, tags, nullable || name == "null"),
             },
+
             Value::Array(branches) => self.union(branches, path, namespace, tags),
+
+            // A definition.
             Value::Object(object) => {
                 let word = object.get("type").and_then(Value::as_str);
                 match word {
@@ -99,6 +111,7 @@ impl<'s> AvroPathWalk<'s> {
                     }
                     Some("map") => {
                         self.enter(path, AvroPathKind::Map, tags, nullable);
+                        // The keys of a map are a leaf of their own: they can hold personal data, too.
                         self.enter(&format!("{path}{{key}}"), AvroPathKind::Leaf, Vec::new(), false);
                         self.under(object.get("values"), &format!("{path}{{}}"), namespace);
                     }
@@ -107,22 +120,27 @@ impl<'s> AvroPathWalk<'s> {
                         self.enter(path, AvroPathKind::Leaf, tags, nullable);
                     }
                     _ => {
-                        // `{"type": <any type>}`, a logical type most often.
+                        // `{"type": <any type>}`: most often a logical type.
                         if let Some(inner) = object.get("type") {
                             self.node(inner, path, namespace, tags, nullable);
                         }
                     }
                 }
             }
+
+            // No Avro type is another kind of JSON value.
             _ => {}
         }
     }
 
+    /// Visits a record and its fields, in order.
     fn record(&mut self, node: &'s Value, path: &str, namespace: &str, tags: Vec<String>, nullable: bool) {
         let full = self.name(node, namespace);
         self.enter(path, AvroPathKind::Record, tags, nullable);
         let namespace = namespace_of(&full).to_owned();
         self.open.push(full);
+
+        // The fields of the value itself have no prefix.
         for field in node.get("fields").and_then(Value::as_array).into_iter().flatten() {
             let Some(name) = field.get("name").and_then(Value::as_str) else { continue };
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
@@ -133,9 +151,11 @@ impl<'s> AvroPathWalk<'s> {
                 self.node(inner, &path, &namespace, tags_of(field), false);
             }
         }
+
         self.open.pop();
     }
 
+    /// Visits a union. A union of one type and null is that type, nullable.
     fn union(&mut self, branches: &'s [Value], path: &str, namespace: &str, tags: Vec<String>) {
         let is_null =
             |branch: &Value| branch.as_str().or_else(|| branch.get("type")?.as_str()) == Some("null");
@@ -147,6 +167,7 @@ impl<'s> AvroPathWalk<'s> {
             _ => {
                 self.enter(path, AvroPathKind::Union, tags, nullable);
                 for branch in others {
+                    // Tags belong to the field as a whole, which the union is.
                     let path = format!("{path}<{}>", branch_name(branch));
                     self.node(branch, &path, namespace, Vec::new(), nullable);
                 }
@@ -154,41 +175,48 @@ impl<'s> AvroPathWalk<'s> {
         }
     }
 
+    /// Visits the node below an array or a map, which has no tags of its own.
     fn under(&mut self, node: Option<&'s Value>, path: &str, namespace: &str) {
         if let Some(node) = node {
             self.node(node, path, namespace, Vec::new(), false);
         }
     }
 
+    /// Notes a path.
     fn enter(&mut self, path: &str, kind: AvroPathKind, tags: Vec<String>, nullable: bool) {
         self.entries.insert(path.to_owned(), AvroPathInfo { kind, tags, nullable });
     }
 
-    /// Notes a definition and returns its full name.
+    /// Notes a definition and returns its full name. Source: the Avro specification, section "Names".
     fn name(&mut self, node: &'s Value, namespace: &str) -> String {
         let name = node.get("name").and_then(Value::as_str).unwrap_or_default();
         let own = node.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
+        // A name with a dot is a full name already.
         let full =
             if name.contains('.') || own.is_empty() { name.to_owned() } else { format!("{own}.{name}") };
         self.named.insert(full.clone(), node);
         full
     }
 
+    /// Returns the full name and the definition of a named type; `None` for a primitive type.
     fn definition(&self, name: &str, namespace: &str) -> Option<(String, &'s Value)> {
         let full = if name.contains('.') || namespace.is_empty() {
             name.to_owned()
         } else {
             format!("{namespace}.{name}")
         };
+        // A name without a namespace may also be meant as it is.
         let full = if self.named.contains_key(&full) { full } else { name.to_owned() };
         self.named.get(&full).map(|definition| (full, *definition))
     }
 }
 
+/// Returns the namespace of a full name; empty if it has none.
 fn namespace_of(full: &str) -> &str {
     full.rsplit_once('.').map_or("", |(namespace, _)| namespace)
 }
 
+/// Returns the name of a union's branch in paths: the type's name without its namespace.
 fn branch_name(branch: &Value) -> &str {
     let name = match branch {
         Value::String(name) => name,
@@ -197,6 +225,7 @@ fn branch_name(branch: &Value) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
+/// Returns the tags of a field, sorted, each once.
 fn tags_of(field: &Value) -> Vec<String> {
     let mut tags: Vec<String> = field
         .get(TAGS)

@@ -1,4 +1,4 @@
-//! A contract as the fleet uses it: read, checked, nothing left to guess.
+//! A contract as the fleet uses it: read and checked, with all defaults filled in.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,20 +11,20 @@ use crate::coverage::ancestors;
 use crate::key::RecordKey;
 use crate::masking::MaskOperation;
 
-/// One topic's contract and everything derived from it. Made only by [`crate::ContractSet::parse`].
+/// One topic's contract and all that is derived from it. Only [`crate::ContractSet::parse`] makes one.
 #[derive(Debug, Clone)]
 pub struct Contract {
-    /// Its name among the contracts.
+    /// Name of the contract, unique among the contracts.
     pub id: String,
     /// Version of the contract, semantic.
     pub version: String,
-    /// `draft`, `active`, `deprecated` …, in the words of the ODCS.
+    /// Status in the terms of the ODCS, for example `draft`, `active` or `deprecated`.
     pub status: String,
-    /// Business domain, and the folder above the contract's own.
+    /// Business domain; also the name of the folder above the contract's own.
     pub domain: String,
-    /// What it is for, if said.
+    /// Purpose of the data, if the contract gives one.
     pub description: Option<String>,
-    /// Who answers for it.
+    /// The team that answers for the contract.
     pub owner: ContractOwner,
     /// Folder of the files, as the caller named it.
     pub folder: String,
@@ -34,64 +34,66 @@ pub struct Contract {
     pub masked_topic: String,
     /// Partitions of the raw topic, and so of the masked one.
     pub partitions: u32,
-    /// How long records stay.
+    /// Time for which records stay in the topic.
     pub retention: TopicRetention,
-    /// What Kafka does with old records.
+    /// Kafka's treatment of old records.
     pub cleanup: CleanupPolicy,
-    /// More topic settings, by Kafka's names.
+    /// Other topic settings, by Kafka's names.
     pub topic_config: BTreeMap<String, String>,
-    /// How schemas of its subjects may change.
+    /// The changes that the registry allows for schemas of the contract's subjects.
     pub compatibility: CompatibilityLevel,
     /// Writer schema of the value.
     pub value: DatumSchema,
-    /// What the Kafka key is, and how it is masked.
+    /// The Kafka key and its masking.
     pub record_key: RecordKey,
-    /// Path of the leaf that says whose data a record is.
+    /// Path of the leaf that identifies the person whose data a record is.
     pub subject_key: Option<String>,
-    /// Headers that go on to masked topics; every other one stays behind.
+    /// Headers that go on to masked topics; all other headers stay behind.
     pub headers: Vec<String>,
     /// Every leaf of the value, in schema order, with its policy.
     pub fields: Vec<ContractField>,
-    /// Which facts are taken from the masked records.
+    /// The facts that the normaliser takes from the masked records.
     pub facts: Option<ContractFacts>,
-    /// How the warehouse keeps the masked records.
+    /// The warehouse's treatment of the masked records.
     pub warehouse: WarehouseSettings,
-    /// Who may read what.
+    /// The roles and their permissions.
     pub roles: Vec<ContractRole>,
+    /// Operations for whole records, arrays, maps and unions of the value, by path: drop or null.
     pub(crate) subtrees: BTreeMap<String, MaskOperation>,
+    /// Derived schema of the masked value.
     pub(crate) masked: DatumSchema,
-    /// Lines of the contract file: of leaves by path, of settings by place.
+    /// Lines of the contract file, by path of a leaf or path of a setting.
     pub(crate) lines: BTreeMap<String, u32>,
 }
 
-/// One leaf and what the contract says of it.
+/// One leaf and its policy.
 #[derive(Debug, Clone)]
 pub struct ContractField {
     /// Path, type, nullability.
     pub leaf: LeafInfo,
-    /// What becomes of it.
+    /// The masking operation.
     pub op: MaskOperation,
-    /// `public`, `internal`, `confidential`, `restricted` or a word of the house.
+    /// `public`, `internal`, `confidential`, `restricted` or another word that the organisation uses.
     pub classification: String,
-    /// Tags, sorted; the same in the `.avsc` and in the contract.
+    /// Tags, sorted. The `.avsc` and the contract have the same ones.
     pub tags: Vec<String>,
 }
 
-/// Who answers for a contract.
+/// The team that answers for a contract.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ContractOwner {
     /// Name of the team.
     pub team: String,
-    /// User names of its members in the role `ContractOwner`.
+    /// User names of the members whose role is `owner`.
     pub contacts: Vec<String>,
 }
 
-/// How long records stay in the topic.
+/// The time for which records stay in the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum TopicRetention {
-    /// So many milliseconds.
+    /// A number of milliseconds, above zero.
     Millis(i64),
-    /// As long as the topic is there.
+    /// As long as the topic exists.
     Forever,
 }
 
@@ -101,7 +103,7 @@ pub enum TopicRetention {
 pub enum CleanupPolicy {
     /// Old segments are deleted.
     Delete,
-    /// The last record of a key stays.
+    /// The last record of each key stays.
     Compact,
     /// Both.
     CompactDelete,
@@ -124,30 +126,30 @@ pub enum CompatibilityLevel {
 /// Facts taken from the masked records: one per record and attribute that is not null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContractFacts {
-    /// Topic they go to.
+    /// Topic of the facts.
     pub topic: String,
-    /// What kind of thing the entity is.
+    /// Kind of the entity, for example `flight`.
     pub entity_type: String,
-    /// Paths of the leaves that together name the entity.
+    /// Paths of the leaves that together identify the entity.
     pub entity: Vec<String>,
-    /// Path of the leaf that says when.
+    /// Path of the leaf with the time of the facts.
     pub time: String,
     /// Paths of the leaves that become facts.
     pub attributes: Vec<String>,
 }
 
-/// How the warehouse keeps a masked topic.
+/// The warehouse's treatment of a masked topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WarehouseSettings {
-    /// What a record does to the table.
+    /// The effect of a record on the table.
     pub mode: WarehouseMode,
-    /// Fields that rows are kept together by.
+    /// Fields by which rows are clustered.
     pub cluster: Vec<String>,
-    /// How the table is divided.
+    /// The partitions of the table, if it has any.
     pub partition: Option<TablePartition>,
 }
 
-/// What a record does to the table.
+/// The effect of a record on the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WarehouseMode {
@@ -157,18 +159,18 @@ pub enum WarehouseMode {
     Upsert(Vec<String>),
 }
 
-/// How a table is divided.
+/// The partitions of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TablePartition {
     /// Path of a date or timestamp leaf.
     pub field: String,
-    /// The step.
+    /// The interval of one partition.
     pub by: PartitionInterval,
-    /// Days after which a part may go, if ever.
+    /// Days after which a partition may be deleted; `None` means never.
     pub expire_days: Option<u32>,
 }
 
-/// Step of a table's partitions.
+/// The interval of a table's partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the words of the calendar")]
@@ -179,22 +181,22 @@ pub enum PartitionInterval {
     Year,
 }
 
-/// A role and what it sees.
+/// A role and its permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContractRole {
     /// Name of the role.
     pub name: String,
-    /// Raw records, or masked ones only; means nothing unless it reads.
+    /// The records that the role may read; without meaning unless `reads` is set.
     pub view: RoleView,
-    /// `access: read`, the default: it reads what its view shows.
+    /// `access: read`, the default: the role reads the records of its view.
     pub reads: bool,
-    /// `access: write`: it is a producer of the raw topic. `readWrite`: both.
+    /// `access: write`: the role produces to the raw topic. `readWrite` sets this and `reads`.
     pub writes: bool,
-    /// `access: operate`: it looks at dead letters and runs replays.
+    /// `access: operate`: the role looks at dead letters and runs replays.
     pub operates: bool,
 }
 
-/// What a role sees.
+/// The records that a role may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleView {
@@ -204,31 +206,32 @@ pub enum RoleView {
     Masked,
 }
 
-/// Name of the dead-letter topic of a topic. It is as restricted as the topic itself.
+/// Returns the name of a topic's dead-letter topic. It is as restricted as the topic itself.
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dead-letter")
 }
 
-/// Name of the subject of a topic's values (TopicNameStrategy).
+/// Returns the subject of a topic's values (Confluent's TopicNameStrategy).
 pub fn value_subject(topic: &str) -> String {
     format!("{topic}-value")
 }
 
-/// Name by which SQL knows a topic's table without quotes: lower case, and an underscore for everything else that is
-/// no letter or digit.
+/// Returns the name of a topic's table in SQL, which needs no quotes: lower case, with an underscore for each
+/// character that is no ASCII letter or digit. For example `aviation_flight_v1`.
 pub fn sql_name(topic: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     let name: String = topic.chars().map(plain).collect();
+    // An unquoted name cannot begin with a digit.
     if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
 }
 
 impl Contract {
-    /// The policy of the leaf at a path.
+    /// Returns the leaf at a path with its policy.
     pub fn field(&self, path: &str) -> Option<&ContractField> {
         self.fields.iter().find(|field| field.leaf.path == path)
     }
 
-    /// The contract file, as the caller named it.
+    /// Returns the path of the contract file, as the caller named it.
     pub fn file(&self) -> String {
         match self.folder.as_str() {
             "" => CONTRACT_FILE.to_owned(),
@@ -236,40 +239,43 @@ impl Contract {
         }
     }
 
-    /// Line of the contract file that speaks of a leaf (`address.postcode`) or a setting
-    /// (`customProperties.maskedTopic`), or of the nearest place above it; 1 if none does.
+    /// Returns the line of the contract file for a leaf (`address.postcode`) or a setting
+    /// (`customProperties.maskedTopic`), or for the nearest path above it. 1 if the file has none of them.
     pub fn line(&self, place: &str) -> u32 {
+        // The file may cover a whole record by one property: the line of that property serves its leaves.
         ancestors(place).find_map(|place| self.lines.get(place)).copied().unwrap_or(1)
     }
 
-    /// Schema of the masked topic: derived from the value schema and the policies, deterministic.
+    /// Returns the schema of the masked topic. It follows from the value schema and the policies alone.
     pub fn masked_schema(&self) -> &DatumSchema {
         &self.masked
     }
 
-    /// Dead letters of the raw topic (and of the masker that reads it); restricted.
+    /// Returns the topic for dead letters of the raw topic, including those of the masker that reads it;
+    /// restricted.
     pub fn raw_dead_letter(&self) -> String {
         dead_letter_topic(&self.raw_topic)
     }
 
-    /// Dead letters of the masked topic; open.
+    /// Returns the dead-letter topic of the masked topic; open to analysts.
     pub fn masked_dead_letter(&self) -> String {
         dead_letter_topic(&self.masked_topic)
     }
 }
 
 impl TopicRetention {
-    /// Kafka's `retention.ms`.
+    /// Returns Kafka's `retention.ms`.
     pub const fn millis(self) -> i64 {
         match self {
             Self::Millis(millis) => millis,
+            // Kafka's value for no limit.
             Self::Forever => -1,
         }
     }
 }
 
 impl CleanupPolicy {
-    /// Kafka's word.
+    /// Returns Kafka's name of the policy.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delete => "delete",
@@ -278,14 +284,14 @@ impl CleanupPolicy {
         }
     }
 
-    /// Does the last record of a key stay?
+    /// Returns true if the last record of each key stays.
     pub const fn compacts(self) -> bool {
         matches!(self, Self::Compact | Self::CompactDelete)
     }
 }
 
 impl CompatibilityLevel {
-    /// Every level.
+    /// All levels.
     pub const ALL: [Self; 7] = [
         Self::None,
         Self::Backward,
@@ -296,7 +302,7 @@ impl CompatibilityLevel {
         Self::FullTransitive,
     ];
 
-    /// The registry's word.
+    /// Returns the registry's name of the level.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "NONE",
@@ -309,7 +315,7 @@ impl CompatibilityLevel {
         }
     }
 
-    /// The level of that word.
+    /// Returns the level with this name, or `None` if there is no such level.
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.as_str() == word)
     }

@@ -1,4 +1,5 @@
-//! Every leaf of the value, or of the key, against every property of the contract: nothing is kept by silence.
+//! The comparison of every leaf of the value, or of the key, with every property of the contract. No leaf is
+//! kept by default.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,19 +12,22 @@ use crate::masking::{self, MaskOperation};
 use crate::odcs::{self, OdcsProperty};
 use crate::yaml::YamlNode;
 
-/// Custom properties of a property that mean something here.
+/// Custom properties of a property that the fleet knows.
 const KNOWN: [&str; 1] = ["masking"];
+/// Classifications for the hint; the contract may use other words.
 const CLASSIFICATIONS: [&str; 4] = ["public", "internal", "confidential", "restricted"];
 
-/// What the contract says of the value, leaf by leaf and, where a whole part goes, part by part.
+/// The policies of a value or key: by leaf and, where a whole record, array, map or union goes, by its path.
 pub struct LeafCoverage {
+    /// Covered leaves, in schema order.
     pub(crate) fields: Vec<ContractField>,
+    /// Operations for whole records, arrays, maps and unions: drop or null.
     pub(crate) subtrees: BTreeMap<String, MaskOperation>,
     /// Line of the property at each path.
     pub(crate) lines: BTreeMap<String, u32>,
 }
 
-/// Which part of a record a schema is of.
+/// The part of a record that a schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordPart {
     /// The key.
@@ -33,6 +37,7 @@ pub enum RecordPart {
 }
 
 impl RecordPart {
+    /// Returns the word for messages, which is also the name of the only property of a key that is no record.
     const fn word(self) -> &'static str {
         match self {
             Self::Key => "key",
@@ -49,44 +54,56 @@ pub struct SchemaSide<'a> {
     pub(crate) schema: &'a DatumSchema,
 }
 
-/// Compares the two. The coverage is complete only if nothing was reported.
+/// Compares a schema with a schema object of the contract. The coverage is complete only if nothing was
+/// reported.
 pub(crate) fn check(
     value: &SchemaSide<'_>,
     object: &YamlNode,
     report: &mut FindingReport<'_>,
 ) -> LeafCoverage {
+    // The schema's side: its leaves, and the kind and tags of every path.
     let leaves = value.schema.leaves();
     let json = serde_json::from_str(value.text).unwrap_or_default();
     let entries = avsc::paths(&json);
+
+    // Masked topics and tables hold records. A value of another type has no names to speak of.
     if value.part == RecordPart::Value
         && entries.get("").is_none_or(|entry| entry.kind != AvroPathKind::Record)
     {
-        let hint = Some("masked topics and tables hold records: make it the field of one".to_owned());
-        FindingReport::beside(value.file, report).add(None, "", "the value is no record", hint);
+        let hint = Some("masked topics and tables hold records: make the value a field of one".to_owned());
+        FindingReport::beside(value.file, report).add(None, "", "the value is not a record", hint);
         return LeafCoverage { fields: Vec::new(), subtrees: BTreeMap::new(), lines: BTreeMap::new() };
     }
     if leaves.is_empty() {
         report.add(object.line, "", format!("{} has no leaves, or too many to list", value.file), None);
     }
+
+    // The contract's side: its properties by path.
     let mut declared = declared(object, report);
     if value.part == RecordPart::Key && entries.get("").is_some_and(|entry| entry.kind == AvroPathKind::Leaf)
     {
-        // A key need not be a record; its one leaf has no name of its own.
+        // A key need not be a record. Its only leaf has no name, so that its path is empty.
         if let Some(only) = declared.remove(RecordPart::Key.word()) {
             declared.insert(String::new(), OdcsProperty { path: String::new(), ..only });
         }
     }
+
+    // Each property against the schema, then each leaf against the properties.
     let mut check = CoverageCheck { value, entries, ops: BTreeMap::new(), misread: BTreeSet::new(), report };
     for (path, property) in &declared {
         check.property(path, property, &leaves);
     }
     let lines = declared.iter().map(|(path, property)| (path.clone(), property.node.line)).collect();
+
+    // Each leaf needs a policy: its own, or that of a record, array, map or union above it.
     let mut coverage = LeafCoverage { fields: Vec::new(), subtrees: BTreeMap::new(), lines };
     for leaf in leaves {
         if let Some(field) = check.leaf(leaf, &declared, object.line) {
             coverage.fields.push(field);
         }
     }
+
+    // The walk needs the operations of whole parts by themselves.
     for (path, op) in check.ops {
         if check.entries.get(&path).is_some_and(|entry| entry.kind != AvroPathKind::Leaf) {
             coverage.subtrees.insert(path, op);
@@ -95,19 +112,22 @@ pub(crate) fn check(
     coverage
 }
 
+/// Returns the properties of a schema object by path, and reports those that are given twice.
 fn declared<'n>(object: &'n YamlNode, report: &mut FindingReport<'_>) -> BTreeMap<String, OdcsProperty<'n>> {
     let mut by_path = BTreeMap::new();
     for property in odcs::properties(object, report) {
         let (path, line) = (property.path.clone(), property.node.line);
         if by_path.insert(path.clone(), property).is_some() {
-            report.add(line, path, "this property stands here twice", Some("leave one out".to_owned()));
+            report.add(line, path, "this property is given twice", Some("remove one".to_owned()));
         }
     }
     by_path
 }
 
+/// The comparison while it runs.
 struct CoverageCheck<'a, 'r, 'f> {
     value: &'a SchemaSide<'a>,
+    /// Every path of the schema.
     entries: BTreeMap<String, AvroPathInfo>,
     /// Operations read so far, by path.
     ops: BTreeMap<String, MaskOperation>,
@@ -117,8 +137,9 @@ struct CoverageCheck<'a, 'r, 'f> {
 }
 
 impl CoverageCheck<'_, '_, '_> {
-    /// A property: is there such a path, and does what is said of it fit?
+    /// Checks one property: the path must exist, and tags, types and masking must fit the schema.
     fn property(&mut self, path: &str, property: &OdcsProperty<'_>, leaves: &[LeafInfo]) {
+        // Find the path in the schema.
         let node = property.node;
         odcs::check_custom(node, &KNOWN, path, self.report);
         let Some(entry) = self.entries.get(path).cloned() else {
@@ -127,33 +148,42 @@ impl CoverageCheck<'_, '_, '_> {
             self.report.add(node.line, path, message, hint);
             return;
         };
+
+        // Compare tags and types.
         self.tags(path, node, &entry);
         self.shape(path, property, &entry, leaves);
+
+        // Read the masking. A property without one is legal here: its parts may have their own.
         let Some(masking) = odcs::custom(node, "masking") else { return };
         let Some(op) = masking::read(masking, path, self.report) else {
-            // Reported; noted, so that nothing is reported that only follows from it. No contract comes of it.
+            // The reader has reported the mistake. The path is noted, so that no mistake is reported that
+            // only follows from this one. No contract is made, so `Keep` keeps nothing.
             self.misread.insert(path.to_owned());
             self.ops.insert(path.to_owned(), MaskOperation::Keep);
             return;
         };
+
+        // A whole record, array, map or union can only go, and then its parts have no masking of their own.
         if entry.kind != AvroPathKind::Leaf {
             if property.inner {
-                let message = "masking is said of the whole and of its parts";
-                self.report.add(masking.line, path, message, Some("say it of one of them".to_owned()));
+                let message = "masking is given for the whole and for its parts";
+                self.report.add(masking.line, path, message, Some("give it for one of them".to_owned()));
             } else if !matches!(op, MaskOperation::Drop | MaskOperation::Null) {
                 let message =
-                    format!("`{}` cannot be said of a whole record, array, map or union", op.name());
-                self.report.add(masking.line, path, message, Some("say it of every leaf".to_owned()));
+                    format!("`{}` does not apply to a whole record, array, map or union", op.name());
+                self.report.add(masking.line, path, message, Some("give every leaf an operation".to_owned()));
             }
         }
         self.ops.insert(path.to_owned(), op);
     }
 
+    /// Compares the tags of a property with those of the schema. Both files must name the same ones.
     fn tags(&mut self, path: &str, node: &YamlNode, entry: &AvroPathInfo) {
         let mut tags = node.texts_at("tags");
         tags.sort_unstable();
         tags.dedup();
         if tags != entry.tags {
+            // The line in the schema helps to find the other side.
             let line =
                 avsc::line_of(self.value.text, path).map_or(String::new(), |line| format!(" line {line}"));
             let message = format!(
@@ -167,7 +197,9 @@ impl CoverageCheck<'_, '_, '_> {
         }
     }
 
+    /// Compares the types of a property with the schema: logical type, physical type and nullability.
     fn shape(&mut self, path: &str, property: &OdcsProperty<'_>, entry: &AvroPathInfo, leaves: &[LeafInfo]) {
+        // The logical type. The standard has no word for some types: then any word is right.
         let node = property.node;
         let leaf = leaves.iter().find(|leaf| leaf.path == path);
         let expected: &[&str] = match (entry.kind, leaf) {
@@ -177,14 +209,18 @@ impl CoverageCheck<'_, '_, '_> {
             (AvroPathKind::Leaf, Some(leaf)) => logical_types(leaf),
         };
         let logical = node.get("logicalType");
-        if let Some(said) = logical.and_then(YamlNode::text)
+        if let Some(given) = logical.and_then(YamlNode::text)
             && let Some(first) = expected.first()
-            && !expected.contains(&said)
+            && !expected.contains(&given)
         {
-            let message = format!("logicalType is `{said}`, the field in {} is not", self.value.file);
+            let message =
+                format!("logicalType is `{given}`, expected `{first}` for the field in {}", self.value.file);
             let hint = format!("`logicalType: {first}`");
             self.report.add(logical.unwrap_or(node).line, path, message, Some(hint));
         }
+
+        // Maps and unions with properties of their own need a physical type, since the standard has no words
+        // for them.
         let physical = node.text_at("physicalType");
         for (kind, word) in [(AvroPathKind::Map, "map"), (AvroPathKind::Union, "union")] {
             if entry.kind == kind && property.inner && physical != Some(word) {
@@ -192,15 +228,17 @@ impl CoverageCheck<'_, '_, '_> {
                 self.report.add(node.line, path, message, Some(format!("`physicalType: {word}`")));
             }
         }
-        // Map keys, items and branches are there or not with what they stand in.
+
+        // Nullability. Map keys, items and branches exist together with their map, array or union: they have
+        // none.
         let optional_place = path.ends_with([']', '}', '>']);
         if !optional_place {
             let required = node.get("required").map(|node| &node.content);
             let required = required == Some(&crate::yaml::YamlContent::Boolean(true));
             if required == entry.nullable {
                 let message = match required {
-                    true => format!("it is required here, and may be null in {}", self.value.file),
-                    false => format!("it is not required here, and may not be null in {}", self.value.file),
+                    true => format!("required here, but may be null in {}", self.value.file),
+                    false => format!("not required here, but may not be null in {}", self.value.file),
                 };
                 let hint = Some(format!("`required: {}`", !entry.nullable));
                 self.report.add(node.get("required").unwrap_or(node).line, path, message, hint);
@@ -208,45 +246,55 @@ impl CoverageCheck<'_, '_, '_> {
         }
     }
 
-    /// A leaf: is there a policy, and can it be applied?
+    /// Checks one leaf: it needs a policy that fits its type. `line` is that of the schema object, for leaves
+    /// without a property. `None` if the leaf has no policy, which is then reported.
     fn leaf(
         &mut self,
         leaf: LeafInfo,
         declared: &BTreeMap<String, OdcsProperty<'_>>,
         line: u32,
     ) -> Option<ContractField> {
+        // The nearest property counts, if it is the leaf's own or has an operation for all parts.
         let path = leaf.path.as_str();
         let place = ancestors(path).find_map(|place| declared.get(place));
-        let said = place.filter(|place| place.path == path || self.ops.contains_key(&place.path));
-        let Some(said) = said else {
+        let property = place.filter(|place| place.path == path || self.ops.contains_key(&place.path));
+        let Some(property) = property else {
             let hint = format!(
                 "add `{{name: {}, …, classification: …, customProperties: [{{property: masking, value: {{op: …}}}}]}}`",
                 path.rsplit(['.', '[', '{', '<']).next().filter(|name| !name.is_empty()).unwrap_or("key")
             );
             let part = self.value.part.word();
-            let message = format!("a leaf of the {part} without a policy: nothing is kept by silence");
+            let message = format!("a leaf of the {part} without a policy: no leaf is kept by default");
             self.report.add(place.map_or(line, |place| place.node.line), path, message, Some(hint));
             return None;
         };
-        let at = said.node.line;
-        let Some(op) = self.ops.get(&said.path).cloned() else {
+
+        // The property must have an operation.
+        let at = property.node.line;
+        let Some(op) = self.ops.get(&property.path).cloned() else {
             let hint = "add `customProperties: [{property: masking, value: {op: …}}]`".to_owned();
-            let message = "no masking: nothing is kept by silence";
+            let message = "no masking: no leaf is kept by default";
             self.report.add(at, path, message, Some(hint));
             return None;
         };
-        let classification = said.node.text_at("classification");
+
+        // The classification is needed by the catalogue and by the check of restricted leaves.
+        let classification = property.node.text_at("classification");
         if classification.is_none() {
             let hint = Some(format!("one of {}", CLASSIFICATIONS.join(", ")));
             self.report.add(at, path, "no classification", hint);
         }
         let tags = self.entries.get(path).map(|entry| entry.tags.clone()).unwrap_or_default();
-        if !self.misread.contains(&said.path) {
+
+        // An operation that could not be read is a placeholder: to check it would report mistakes that are
+        // none.
+        if !self.misread.contains(&property.path) {
             self.fits(&leaf, &op, classification, &tags, at);
         }
         Some(ContractField { classification: classification.unwrap_or_default().to_owned(), leaf, op, tags })
     }
 
+    /// Checks that an operation fits a leaf, and that no tagged or restricted leaf is kept.
     fn fits(
         &mut self,
         leaf: &LeafInfo,
@@ -255,44 +303,47 @@ impl CoverageCheck<'_, '_, '_> {
         tags: &[String],
         line: u32,
     ) {
+        // The type.
         let path = leaf.path.as_str();
         if let Err(why) = op.output(&leaf.leaf) {
             let hint = Some("drop and null fit every type".to_owned());
             self.report.add(line, path, format!("`{}` does not fit: {why}", op.name()), hint);
         }
+
+        // Keys of a map must stay distinct, or the map loses entries.
         if path.ends_with("{key}")
             && !matches!(op, MaskOperation::Keep | MaskOperation::Hmac(_) | MaskOperation::Drop)
         {
-            let message = format!("`{}` on the keys of a map could make two of them one", op.name());
-            self.report.add(line, path, message, Some("keep or hmac, or drop the map".to_owned()));
+            let message = format!("`{}` on the keys of a map could make two keys equal", op.name());
+            self.report.add(line, path, message, Some("use keep or hmac, or drop the map".to_owned()));
         }
+
+        // A tag or the class restricted marks data that must not be open.
         if op.keeps() && !tags.is_empty() {
             let message = format!("tagged {} and kept as it is", tags.join(", "));
-            self.report.add(
-                line,
-                path,
-                message,
-                Some("mask it, or take the tag away in both files".to_owned()),
-            );
+            self.report.add(line, path, message, Some("mask it, or remove the tag in both files".to_owned()));
         }
         if op.keeps() && classification == Some("restricted") {
-            let hint = Some("mask it, or say another classification".to_owned());
+            let hint = Some("mask it, or choose another classification".to_owned());
             self.report.add(line, path, "classified restricted and kept as it is", hint);
         }
     }
 }
 
-/// The path itself and every path above it, inner first.
+/// Returns the path itself and every path above it, inner ones first: `a.b[]`, `a.b`, `a`.
 pub fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| {
+        // The path of the whole value is empty, and no property has it.
         let cut = path.rfind(['.', '[', '{', '<'])?;
         Some(&path[..cut]).filter(|above| !above.is_empty())
     })
 }
 
-/// The standard's words for a leaf's type, the best first.
+/// Returns the standard's words for a leaf's type, the best one first. Empty if the standard has no word for
+/// it.
 pub fn logical_types(leaf: &LeafInfo) -> &'static [&'static str] {
     match (leaf.leaf.kind, leaf.leaf.logical) {
+        // The logical type decides, where there is one.
         (_, Some(LogicalType::Decimal { .. } | LogicalType::BigDecimal)) => &["number"],
         (_, Some(LogicalType::Uuid)) => &["string"],
         (_, Some(LogicalType::Date)) => &["date"],
@@ -309,6 +360,8 @@ pub fn logical_types(leaf: &LeafInfo) -> &'static [&'static str] {
                 | LogicalType::LocalTimestampNanos,
             ),
         ) => &["timestamp"],
+
+        // All other leaves go by their Avro type.
         (LeafKind::Boolean, _) => &["boolean"],
         (LeafKind::Int | LeafKind::Long, _) => &["integer", "number"],
         (LeafKind::Float | LeafKind::Double, _) => &["number"],
@@ -318,6 +371,7 @@ pub fn logical_types(leaf: &LeafInfo) -> &'static [&'static str] {
     }
 }
 
+/// Lists tags for a message.
 fn listed<T: AsRef<str>>(tags: &[T]) -> String {
     match tags {
         [] => "none".to_owned(),

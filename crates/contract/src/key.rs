@@ -1,8 +1,9 @@
 //! The record's key: the text of a leaf of the value, or a datum with a schema of its own (`key.avsc`).
 //!
-//! A key with a schema is covered leaf by leaf as the value is, by a second schema object with `physicalType: key`; one
-//! that is no record has one property, `key`. Each leaf is kept or hmac: two keys must not become one, or a compacted
-//! topic loses records and a partition their order. A map has no order, so that one key would have many forms.
+//! A key with a schema is covered leaf by leaf, as the value is, by a second schema object with
+//! `physicalType: key`. A key that is no record has one property, `key`. Each leaf is kept or hmac: if two
+//! keys became equal, a compacted topic would lose records, and a partition would lose their order. A map is
+//! refused, because it has no order and one key would have many forms.
 
 use std::collections::BTreeMap;
 
@@ -20,22 +21,24 @@ use crate::yaml::YamlNode;
 pub enum RecordKey {
     /// The text of the value's leaf at this path, masked by that leaf's own policy.
     Leaf(String),
-    /// A datum with a schema of its own, framed as values are.
+    /// A datum with a schema of its own, with the same framing as values.
     Schema(Box<KeySchema>),
 }
 
-/// A key's schema and what becomes of its leaves.
+/// A key's schema and the policies of its leaves.
 #[derive(Debug, Clone)]
 pub struct KeySchema {
     /// The producers' schema of the key.
     pub schema: DatumSchema,
     /// Every leaf of the key, in schema order, with its policy: keep or hmac.
     pub fields: Vec<ContractField>,
+    /// Derived schema of the masked key.
     pub(crate) masked: DatumSchema,
 }
 
 impl RecordKey {
-    /// Path of the value's leaf whose text is the key, if it is that.
+    /// Returns the path of the value's leaf whose text is the key, or `None` if the key has a schema of its
+    /// own.
     pub fn leaf(&self) -> Option<&str> {
         match self {
             Self::Leaf(path) => Some(path),
@@ -43,7 +46,7 @@ impl RecordKey {
         }
     }
 
-    /// The key's own schema, if it has one.
+    /// Returns the key's own schema, or `None` if the key is the text of a leaf.
     pub fn schema(&self) -> Option<&KeySchema> {
         match self {
             Self::Leaf(_) => None,
@@ -51,38 +54,40 @@ impl RecordKey {
         }
     }
 
-    /// Leaves of a key with a schema of its own; none otherwise.
+    /// Returns the leaves of a key with a schema of its own; empty otherwise.
     pub fn fields(&self) -> &[ContractField] {
         self.schema().map_or(&[], |key| &key.fields)
     }
 }
 
 impl KeySchema {
-    /// Schema of the masked key: derived from schema and policies, deterministic.
+    /// Returns the schema of the masked key. It follows from the schema and the policies alone.
     pub fn masked_schema(&self) -> &DatumSchema {
         &self.masked
     }
 
-    /// The policy of the leaf at a path.
+    /// Returns the leaf at a path with its policy.
     pub fn field(&self, path: &str) -> Option<&ContractField> {
         self.fields.iter().find(|field| field.leaf.path == path)
     }
 }
 
-/// Name of the subject of a topic's keys (TopicNameStrategy).
+/// Returns the subject of a topic's keys (Confluent's TopicNameStrategy).
 pub fn key_subject(topic: &str) -> String {
     format!("{topic}-key")
 }
 
-/// The record's key as a place, or a leaf of it: `(key)`, `(key).id`.
+/// Returns the path of the record's key or of a leaf of it, for messages: `(key)`, `(key).id`.
 pub fn place(path: &str) -> String {
     match path {
+        // A key that is no record is a leaf itself.
         "" => "(key)".to_owned(),
         path => format!("(key).{path}"),
     }
 }
 
-/// The key's schema against the object that speaks of it; `None` if there is neither, or something was reported.
+/// Compares the key's schema with the schema object for the key. `None` if there is neither, or if one of
+/// them is missing or broken, which is then reported.
 pub(crate) fn check(
     file: Option<(&str, &str)>,
     schema: Option<&DatumSchema>,
@@ -90,43 +95,48 @@ pub(crate) fn check(
     contract_file: &str,
     findings: &mut Vec<ContractFinding>,
 ) -> Option<LeafCoverage> {
+    // Both are there, or neither.
     let ((path, text), object) = match (file, object) {
         (None, None) => return None,
         (Some((path, _)), None) => {
-            let message = "the contract says nothing of the key's leaves: nothing is kept by silence";
-            let hint = "add a second object under `schema:` with `physicalType: key` and a property per leaf of \
-                        the key, and leave `recordKey` out";
+            let message = "the contract does not cover the key's leaves: no leaf is kept by default";
+            let hint = "add a second object under `schema:` with `physicalType: key` and a property per leaf \
+                        of the key, and remove `recordKey`";
             FindingReport::new(path, findings).add(None, "", message, Some(hint.to_owned()));
             return None;
         }
         (None, Some(object)) => {
-            let hint = Some("the key's Avro schema belongs there".to_owned());
+            let hint = Some("put the key's Avro schema there".to_owned());
             let message = format!("no {KEY_FILE} beside it");
             FindingReport::new(contract_file, findings).add(object.line, "schema", message, hint);
             return None;
         }
         (Some(file), Some(object)) => (file, object),
     };
+
+    // The comparison is that of the value.
     let side = SchemaSide { part: RecordPart::Key, file: path, text, schema: schema? };
     let mut report = FindingReport::new(contract_file, findings);
     let covered = coverage::check(&side, object, &mut report);
+
+    // Different keys must stay different, and one key must have one form only.
     let leaves = covered.fields.iter().map(|field| (field.leaf.path.as_str(), &field.op));
     let parts = covered.subtrees.iter().map(|(path, op)| (path.as_str(), op));
     for (path, op) in leaves.chain(parts) {
         let line = line(&covered.lines, path).unwrap_or(object.line);
         if !matches!(op, MaskOperation::Keep | MaskOperation::Hmac(_)) {
-            let message = format!("`{}` in a key could make two keys one", op.name());
-            report.add(line, place(path), message, Some("keep or hmac".to_owned()));
+            let message = format!("`{}` in a key could make two keys equal", op.name());
+            report.add(line, place(path), message, Some("use keep or hmac".to_owned()));
         }
         if path.contains('{') {
-            let message = "a map in a key: it has no order, so that one key would have many forms";
-            report.add(line, place(path), message, Some("make it fields, or an array of pairs".to_owned()));
+            let message = "a map in a key: a map has no order, and one key would have many forms";
+            report.add(line, place(path), message, Some("use fields, or an array of pairs".to_owned()));
         }
     }
     Some(covered)
 }
 
-/// Line of a path, or of the nearest one above it.
+/// Returns the line of a path, or of the nearest path above it.
 fn line(lines: &BTreeMap<String, u32>, path: &str) -> Option<u32> {
     coverage::ancestors(path).find_map(|path| lines.get(path)).copied()
 }

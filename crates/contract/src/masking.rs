@@ -1,4 +1,5 @@
-//! Masking operations: what a contract may say of a leaf, and the functions that do it to a datum's leaf.
+//! Masking operations: the rules that a contract can give a leaf, and the functions that apply them to a
+//! datum.
 
 pub mod decimal;
 mod generalise;
@@ -27,48 +28,48 @@ pub(crate) use read::read;
 pub use redact::RedactConstant;
 pub use step::DateStep;
 
-/// What becomes of one leaf.
+/// The rule for one leaf.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MaskOperation {
-    /// As it is.
+    /// The leaf stays as it is.
     Keep,
-    /// Gone, from the schema too.
+    /// The leaf is removed, from the schema, too.
     Drop,
-    /// Nullable, and null.
+    /// The leaf becomes nullable, and is null.
     Null,
-    /// A constant.
+    /// A constant replaces the leaf.
     Redact(RedactConstant),
-    /// The ends of a text, at a fixed length.
+    /// The ends of a text are shown, at a fixed length.
     Partial(PartialRule),
-    /// A pseudonym.
+    /// A pseudonym replaces the leaf.
     Hmac(PseudonymRule),
-    /// Coarser.
+    /// The leaf becomes coarser.
     Generalise(GeneraliseRule),
 }
 
-/// Why an operation cannot be made ready.
+/// The reason why an operation cannot be made ready.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MaskingError {
-    /// Its key.
-    #[error("at `{path}`: {source}")]
+    /// Its key is missing or unfit.
+    #[error("field {path}: {source}")]
     Key {
         /// Path of the leaf.
         path: String,
-        /// What is wrong with the key.
+        /// The trouble with the key.
         source: KeyError,
     },
-    /// The leaf's type; a contract that was read without findings has none of these.
-    #[error("at `{path}`: {why}")]
+    /// The leaf's type does not fit. A contract that was read without findings has no such leaf.
+    #[error("field {path}: {why}")]
     Unsupported {
         /// Path of the leaf.
         path: String,
-        /// What stands in the way.
+        /// The reason, for the operator.
         why: String,
     },
 }
 
 impl MaskOperation {
-    /// Name as in the contract file.
+    /// Returns the name as in the contract file.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Keep => "keep",
@@ -81,13 +82,16 @@ impl MaskOperation {
         }
     }
 
-    /// Does the raw value stay as it is?
+    /// Returns true if the raw value stays as it is.
     pub const fn keeps(&self) -> bool {
         matches!(self, Self::Keep)
     }
 
-    /// Type that comes out for a leaf of this type, or why the operation cannot be applied to it. For keep, drop and
-    /// null there is nothing to say: they fit every type.
+    /// Returns the type of the masked leaf as Avro schema JSON. `None` for keep, drop and null, which fit
+    /// every type and make no new one.
+    ///
+    /// # Errors
+    /// Returns the reason why the operation cannot be applied to a leaf of this type.
     pub(crate) fn output(&self, input: &LeafType) -> Result<Option<Value>, String> {
         match self {
             Self::Keep | Self::Drop | Self::Null => Ok(None),
@@ -98,15 +102,21 @@ impl MaskOperation {
         }
     }
 
-    /// The operation as an action on a leaf, its key looked up and primed.
+    /// Returns the operation as an action on a leaf, with its key found in the ring.
+    ///
+    /// # Errors
+    /// The key is missing or unfit, or the operation does not fit the type.
     pub(crate) fn action(
         &self,
         path: &str,
         input: &LeafType,
         keys: &KeyRing,
     ) -> Result<LeafAction, MaskingError> {
+        // The type first: it depends on the contract alone.
         let unsupported = |why| MaskingError::Unsupported { path: path.to_owned(), why };
         self.output(input).map_err(unsupported)?;
+
+        // The walk over bytes does keep, drop and null by itself. The others are functions.
         Ok(match self {
             Self::Keep => LeafAction::Keep,
             Self::Drop => LeafAction::Drop,
@@ -114,6 +124,7 @@ impl MaskOperation {
             Self::Redact(constant) => LeafAction::Replace(Arc::new(redact::RedactFn(constant.clone()))),
             Self::Partial(partial) => LeafAction::Replace(Arc::new(partial::PartialFn::new(*partial))),
             Self::Hmac(pseudonym) => {
+                // The only operation with a key.
                 let primed = hmac::PseudonymFn::new(pseudonym, keys)
                     .map_err(|source| MaskingError::Key { path: path.to_owned(), source })?;
                 LeafAction::Replace(Arc::new(primed))
@@ -125,7 +136,7 @@ impl MaskOperation {
         })
     }
 
-    /// The operation as an action that has a shape but no key: good for deriving schemas, refuses every leaf.
+    /// Returns the operation as an action without a key. It can derive schemas, and refuses every leaf.
     pub(crate) fn shape(&self) -> LeafAction {
         match self {
             Self::Keep => LeafAction::Keep,
@@ -137,7 +148,8 @@ impl MaskOperation {
 }
 
 impl fmt::Display for MaskOperation {
-    /// As a person would say it; names keys, never shows them.
+    /// The operation as a short text, for example `generalise: down to 30m`. Names keys, and never shows
+    /// their bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keep | Self::Drop | Self::Null | Self::Redact(_) => f.write_str(self.name()),
@@ -145,15 +157,19 @@ impl fmt::Display for MaskOperation {
                 let PartialRule { keep_first, keep_last, length, .. } = partial;
                 write!(f, "partial: first {keep_first}, last {keep_last} of {length} characters")
             }
+
+            // An epoch is shown only if the contract names one.
             Self::Hmac(PseudonymRule { key, domain, epoch: None }) => {
                 write!(f, "hmac: key {key}, domain {domain}")
             }
             Self::Hmac(PseudonymRule { key, domain, epoch: Some(epoch) }) => {
                 write!(f, "hmac: key {key} epoch {epoch}, domain {domain}")
             }
+
             Self::Generalise(GeneraliseRule::Date(step)) => write!(f, "generalise: down to {step}"),
             Self::Generalise(GeneraliseRule::Step(step)) => write!(f, "generalise: down to steps of {step}"),
             Self::Generalise(GeneraliseRule::Buckets(bounds)) => {
+                // n bounds make n + 1 buckets.
                 write!(f, "generalise: {} buckets", bounds.len() + 1)
             }
             Self::Generalise(GeneraliseRule::Outward) => f.write_str("generalise: postcode's outward part"),
@@ -164,11 +180,12 @@ impl fmt::Display for MaskOperation {
     }
 }
 
-/// An operation without its key.
+/// A masking operation without its key, see [`MaskOperation::shape`].
 struct KeylessFn(MaskOperation);
 
 impl LeafFn for KeylessFn {
     fn output(&self, input: &LeafType) -> Result<Value, String> {
+        // Only operations that replace the leaf are wrapped in this type.
         self.0.output(input)?.ok_or_else(|| format!("{} replaces nothing", self.0.name()))
     }
 

@@ -1,4 +1,4 @@
-//! A contract's policies in the walk's terms.
+//! A contract's policies in the terms of the walk over bytes.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,27 @@ use crate::finding::FindingReport;
 use crate::masking::{self, KeyRing, MaskOperation, MaskingError, PseudonymFn};
 use crate::yaml;
 
-/// What becomes of every leaf of one contract's value, or of its key. Covers exactly the leaves of the contract's
-/// own schema: one that the contract does not know gets no action, and the walk refuses it.
+/// The action for every leaf of one contract's value, or of its key. It covers exactly the leaves of the
+/// contract's own schema. A leaf that the contract does not know has no action, and the compiler of the walk
+/// refuses it.
 pub struct ContractPolicy {
+    /// By path, with the leaf that the action was made for.
     leaves: BTreeMap<String, (LeafInfo, LeafAction)>,
     subtrees: BTreeMap<String, LeafAction>,
 }
 
-/// Masks Kafka keys as the field they repeat is masked, so that key and field stay equal.
+/// Masks Kafka keys that are the text of a field. The key has the field's own policy, so that key and field
+/// stay equal.
 pub struct KeyMask {
+    /// Path of the field, for messages.
     path: String,
+    /// `None` keeps the key.
     pseudonym: Option<PseudonymFn>,
 }
 
 impl Contract {
-    /// The policy with its keys, ready to be compiled against the writer schema of a record.
+    /// Returns the value's policy with its masking keys, ready to be compiled against the writer schema of a
+    /// record.
     ///
     /// # Errors
     /// [`MaskingError`]: a key is missing from the ring.
@@ -34,7 +40,7 @@ impl Contract {
         Ok(ContractPolicy { leaves: actions(&self.fields, keys)?, subtrees })
     }
 
-    /// The same for the Kafka key, if it has a schema of its own.
+    /// Returns the policy of the Kafka key, or `None` if the key is the text of a leaf.
     ///
     /// # Errors
     /// [`MaskingError`]: a key is missing from the ring.
@@ -43,15 +49,18 @@ impl Contract {
         Ok(Some(ContractPolicy { leaves: actions(&key.fields, keys)?, subtrees: BTreeMap::new() }))
     }
 
-    /// What masks a Kafka key that is the text of a leaf.
+    /// Returns the mask for a Kafka key that is the text of a leaf.
     ///
     /// # Errors
     /// [`MaskingError`]: a key is missing from the ring, or the Kafka key has a schema of its own.
     pub fn key_mask(&self, keys: &KeyRing) -> Result<KeyMask, MaskingError> {
+        // The key's leaf.
         let Some(path) = self.record_key.leaf().map(str::to_owned) else {
-            let why = "the key has a schema of its own".to_owned();
+            let why = "the Kafka key has a schema of its own, and is not the text of a leaf".to_owned();
             return Err(MaskingError::Unsupported { path: KEY_FILE.to_owned(), why });
         };
+
+        // Its operation. A contract that was read without findings has no other one here.
         let pseudonym = match self.field(&path).map(|field| &field.op) {
             Some(MaskOperation::Keep) => None,
             Some(MaskOperation::Hmac(pseudonym)) => {
@@ -60,7 +69,7 @@ impl Contract {
                 Some(primed)
             }
             _ => {
-                let why = "the record key must be kept or hmac".to_owned();
+                let why = "expected `keep` or `hmac` for the record key".to_owned();
                 return Err(MaskingError::Unsupported { path, why });
             }
         };
@@ -68,7 +77,7 @@ impl Contract {
     }
 }
 
-/// Each leaf with what is done to it.
+/// Returns each leaf with its action.
 fn actions(
     fields: &[ContractField],
     keys: &KeyRing,
@@ -81,14 +90,16 @@ fn actions(
 }
 
 impl KeyMask {
-    /// Appends the masked form of a key, the UTF-8 text of the record key's field. On error `out` is as it was.
+    /// Appends the masked form of a key, which is the UTF-8 text of the record key's field. On error `out`
+    /// stays as it was.
     ///
     /// # Errors
-    /// A [`OutcomeReason`] of class masking if the key is not UTF-8.
+    /// An [`OutcomeReason`] of class masking if the key is not UTF-8.
     pub fn apply(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), OutcomeReason> {
         let refused = |why| OutcomeReason::new(ReasonClass::Masking, why).at(self.path.clone(), None);
+        // The field is a text. Other bytes cannot be its value, even if they would pass unmasked.
         if std::str::from_utf8(key).is_err() {
-            return Err(refused("a key of UTF-8 text".into()));
+            return Err(refused("a key in UTF-8".into()));
         }
         match &self.pseudonym {
             Some(pseudonym) => pseudonym.append(key, out).map_err(refused),
@@ -103,7 +114,7 @@ impl KeyMask {
 impl LeafPolicy for ContractPolicy {
     fn action(&self, leaf: &LeafInfo) -> Option<LeafAction> {
         let (known, action) = self.leaves.get(&leaf.path)?;
-        // A leaf of another type is another leaf: an operation is made for the type it was checked against.
+        // A leaf of another type is another leaf: the operation was checked against this type only.
         (known.leaf == leaf.leaf).then(|| action.clone())
     }
 
@@ -112,11 +123,11 @@ impl LeafPolicy for ContractPolicy {
     }
 }
 
-/// One operation for one leaf, outside any contract: what the command line tries policies with. `operation` is JSON as
-/// it stands under `masking` in a contract.
+/// Returns the action of one operation for one leaf, without a contract. The command line tries policies with
+/// it. `operation` is JSON in the form of a contract's `masking`, for example `{"op": "keep"}`.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// The messages of all mistakes, separated by semicolons.
 pub fn operation(
     operation: &serde_json::Value,
     leaf: &LeafInfo,
@@ -126,6 +137,8 @@ pub fn operation(
     let node = yaml::read(&operation.to_string()).map_err(|(_, message)| message)?;
     let mut findings = vec![];
     let op = masking::read(&node, &leaf.path, &mut FindingReport::new("", &mut findings));
+
+    // An operation with findings is not used, even if it could be read.
     match op {
         Some(op) if findings.is_empty() => {
             op.action(&leaf.path, &leaf.leaf, keys).map_err(|error| error.to_string())
@@ -134,13 +147,14 @@ pub fn operation(
     }
 }
 
-/// The same without keys, to derive schemas.
+/// A policy without masking keys, to derive schemas.
 pub(crate) struct ShapePolicy<'a> {
     fields: BTreeMap<&'a str, &'a MaskOperation>,
     subtrees: &'a BTreeMap<String, MaskOperation>,
 }
 
 impl<'a> ShapePolicy<'a> {
+    /// Returns the policy of covered leaves and subtrees.
     pub(crate) fn new(fields: &'a [ContractField], subtrees: &'a BTreeMap<String, MaskOperation>) -> Self {
         let fields = fields.iter().map(|field| (field.leaf.path.as_str(), &field.op)).collect();
         Self { fields, subtrees }

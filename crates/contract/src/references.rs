@@ -1,4 +1,5 @@
-//! Paths that one part of a contract names and another must have, and names that no two contracts may share.
+//! The check of references: paths that the settings of a contract name must exist among its leaves, and two
+//! contracts must not share a name.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +13,14 @@ use crate::odcs;
 use crate::settings::ContractSettings;
 use crate::yaml::YamlNode;
 
-/// Every path that the settings name, against the leaves.
+/// Checks every path that the settings name against the leaves.
 pub(crate) fn within(
     document: &YamlNode,
     settings: &ContractSettings<'_>,
     fields: &[ContractField],
     report: &mut FindingReport<'_>,
 ) {
+    // The keys.
     let mut check = ReferenceCheck { document, fields, report };
     if let Some(path) = settings.record_key {
         check.record_key(path);
@@ -26,6 +28,8 @@ pub(crate) fn within(
     if let Some(path) = settings.subject_key {
         check.leaf("subjectKey", "subjectKey", path);
     }
+
+    // The warehouse's columns.
     let warehouse = &settings.warehouse;
     if let WarehouseMode::Upsert(key) = &warehouse.mode {
         key.iter().for_each(|path| check.column("warehouse", "warehouse.key", path));
@@ -34,32 +38,40 @@ pub(crate) fn within(
     if let Some(partition) = &warehouse.partition {
         check.time("warehouse", "warehouse.partition.field", &partition.field);
     }
+
+    // The facts.
     if let Some(facts) = &settings.facts {
         check.facts(facts);
     }
 }
 
-/// Every name, against those of the other contracts.
+/// Checks every name against those of the other contracts: ids, topics and the keys of domains. `fact` is the
+/// schema of the fleet's facts.
 pub(crate) fn across(
     contracts: &[Contract],
     fact: Option<&DatumSchema>,
     findings: &mut Vec<ContractFinding>,
 ) {
+    // The names so far, each with the contract that has it.
     let mut ids: BTreeMap<&str, &Contract> = BTreeMap::new();
     let mut topics: BTreeMap<String, &Contract> = BTreeMap::new();
     let mut domains: BTreeMap<&str, (&str, &Contract)> = BTreeMap::new();
     for contract in contracts {
+        // The id.
         let file = contract.file();
         let mut report = FindingReport::new(&file, findings);
         if let Some(other) = ids.insert(&contract.id, contract) {
-            let message = format!("the id `{}` is that of {} too", contract.id, other.folder);
+            let message = format!("the id `{}` is used by {}, too", contract.id, other.folder);
             report.add(
                 contract.line("id"),
                 "id",
                 message,
-                Some("give each contract one of its own".to_owned()),
+                Some("give each contract an id of its own".to_owned()),
             );
         }
+
+        // The topics, each with its dead-letter topic. Raw, masked and facts topic of one contract must
+        // differ, too.
         let facts = contract.facts.as_ref();
         let own = [
             ("schema.0.physicalName", Some(&contract.raw_topic)),
@@ -69,19 +81,23 @@ pub(crate) fn across(
         for (place, topic) in own.into_iter().filter_map(|(place, topic)| topic.map(|topic| (place, topic))) {
             for topic in [topic.clone(), dead_letter_topic(topic)] {
                 if let Some(other) = topics.get(&topic) {
-                    let message = format!("the topic `{topic}` is that of {} too", other.folder);
-                    let hint = Some("one topic, one contract".to_owned());
+                    let message = format!("the topic `{topic}` is used by {}, too", other.folder);
+                    let hint = Some("give each contract topics of its own".to_owned());
                     report.add(contract.line(place), place, message, hint);
                 }
                 topics.insert(topic, contract);
             }
         }
+
+        // The normaliser writes facts with the fleet's own schema.
         if facts.is_some() && fact.is_none() {
             let message = "facts need the fleet's own schema";
-            let hint = Some("sluice/fact/value.avsc is missing".to_owned());
+            let hint = Some("add sluice/fact/value.avsc".to_owned());
             let place = "customProperties.facts";
             report.add(contract.line(place), place, message, hint);
         }
+
+        // The domains of pseudonyms. A domain exists for joins, which need one key for all of its leaves.
         let of_value = contract.fields.iter().map(|field| (field.leaf.path.clone(), field));
         let of_key = contract.record_key.fields().iter().map(|field| (key::place(&field.leaf.path), field));
         for (place, field) in of_value.chain(of_key) {
@@ -89,16 +105,17 @@ pub(crate) fn across(
             let (key, other) = domains.entry(&pseudonym.domain).or_insert((&pseudonym.key, contract));
             if *key != pseudonym.key {
                 let message = format!(
-                    "the domain `{}` has the key `{}` here and `{key}` in {}: joins would not survive",
+                    "the domain `{}` has the key `{}` here and `{key}` in {}: joins would fail",
                     pseudonym.domain, pseudonym.key, other.folder
                 );
-                let hint = Some("one key for all of a domain".to_owned());
+                let hint = Some("use one key for all leaves of a domain".to_owned());
                 report.add(contract.line(&place), place, message, hint);
             }
         }
     }
 }
 
+/// The check of one contract's paths.
 struct ReferenceCheck<'a, 'r, 'f> {
     document: &'a YamlNode,
     fields: &'a [ContractField],
@@ -106,16 +123,19 @@ struct ReferenceCheck<'a, 'r, 'f> {
 }
 
 impl<'a> ReferenceCheck<'a, '_, '_> {
+    /// Reports a mistake in a custom property. `place` is the path of the setting from `customProperties` on.
     fn refuse(&mut self, property: &str, place: &str, message: String, hint: Option<String>) {
+        // The line of the nearest node: a key that is missing has none of its own.
         let keys = place.split('.').skip(1);
         let line = odcs::custom(self.document, property).map(|node| node.descend(keys).line);
         self.report.add(line, format!("customProperties.{place}"), message, hint);
     }
 
-    /// The leaf of that path, or a finding.
+    /// Returns the leaf at a path. `None` if there is no such leaf, which is then reported.
     fn leaf(&mut self, property: &str, place: &str, path: &str) -> Option<&'a ContractField> {
         let fields = self.fields;
         let found = fields.iter().find(|field| field.leaf.path == path);
+        // Without any covered leaf the coverage has reported the cause already.
         if found.is_none() && !fields.is_empty() {
             let hint = did_you_mean(path, fields.iter().map(|field| field.leaf.path.as_str()));
             self.refuse(property, place, format!("`{path}` is not a leaf of the value"), hint);
@@ -123,33 +143,35 @@ impl<'a> ReferenceCheck<'a, '_, '_> {
         found
     }
 
+    /// Checks the leaf whose text is the Kafka key.
     fn record_key(&mut self, path: &str) {
         let Some(field) = self.leaf("recordKey", "recordKey", path) else { return };
+        // A record has exactly one key, with a text that identifies it, before and after masking.
         let message = match (&field.op, field.leaf.leaf.kind) {
             _ if field.leaf.nullable => {
-                Some("may be null: a record without a key cannot be ordered or compacted")
+                Some("it may be null, and a record without a key cannot be ordered or compacted")
             }
-            _ if repeated(path) => Some("stands in an array, a map or a union"),
+            _ if repeated(path) => Some("it is inside an array, a map or a union"),
             (
                 MaskOperation::Keep | MaskOperation::Hmac(_),
                 LeafKind::String | LeafKind::Int | LeafKind::Long,
             ) => None,
-            (MaskOperation::Keep | MaskOperation::Hmac(_), _) => Some("must be a string, an int or a long"),
-            _ => Some("must be kept or hmac: any other masking could make two keys one"),
+            (MaskOperation::Keep | MaskOperation::Hmac(_), _) => Some("expected a string, an int or a long"),
+            _ => Some("expected `keep` or `hmac`: any other masking could make two keys equal"),
         };
         if let Some(message) = message {
-            self.refuse("recordKey", "recordKey", format!("`{path}` {message}"), None);
+            self.refuse("recordKey", "recordKey", format!("`{path}`: {message}"), None);
         }
     }
 
-    /// A leaf that is a column of the masked table.
+    /// Checks a leaf that is a column of the masked table.
     fn column(&mut self, property: &str, place: &str, path: &str) {
         let Some(field) = self.leaf(property, place, path) else { return };
         let message = match &field.op {
             MaskOperation::Drop | MaskOperation::Null => {
-                Some(format!("`{path}` is not there any more in masked records"))
+                Some(format!("`{path}` has no value in masked records: its masking is `{}`", field.op.name()))
             }
-            _ if repeated(path) => Some(format!("`{path}` stands in an array, a map or a union")),
+            _ if repeated(path) => Some(format!("`{path}` is inside an array, a map or a union")),
             _ => None,
         };
         if let Some(message) = message {
@@ -157,11 +179,14 @@ impl<'a> ReferenceCheck<'a, '_, '_> {
         }
     }
 
-    /// A leaf of masked records that says when.
+    /// Checks a leaf of masked records that holds a date or a timestamp.
     fn time(&mut self, property: &str, place: &str, path: &str) {
+        // A missing or dropped leaf is reported once, as a column.
         let before = self.fields.iter().find(|field| field.leaf.path == path);
         self.column(property, place, path);
         let Some(field) = before else { return };
+
+        // Neither its type nor its masking may take the time away.
         let instant = matches!(
             field.leaf.leaf.logical,
             Some(
@@ -176,11 +201,13 @@ impl<'a> ReferenceCheck<'a, '_, '_> {
         );
         let stays = matches!(field.op, MaskOperation::Keep | MaskOperation::Generalise(_));
         if !instant || (!stays && !matches!(field.op, MaskOperation::Drop | MaskOperation::Null)) {
-            self.refuse(property, place, format!("`{path}` is not a date or a timestamp"), None);
+            self.refuse(property, place, format!("`{path}`: expected a date or a timestamp"), None);
         }
     }
 
+    /// Checks the leaves that the facts are made of.
     fn facts(&mut self, facts: &ContractFacts) {
+        // Every fact has a time and an entity.
         self.time("facts", "facts.time", &facts.time);
         let needed = facts.entity.iter().map(|path| ("facts.entity", path));
         for (place, path) in needed.chain([("facts.time", &facts.time)]) {
@@ -192,18 +219,21 @@ impl<'a> ReferenceCheck<'a, '_, '_> {
                 self.refuse(
                     "facts",
                     place,
-                    format!("`{path}` may be null: no fact could say of what or when"),
+                    format!("`{path}` may be null, but every fact needs an entity and a time"),
                     None,
                 );
             }
         }
+
+        // An attribute may be null: then the record has no such fact.
         for path in &facts.attributes {
             self.column("facts", "facts.attributes", path);
         }
     }
 }
 
-/// Stands in something that may hold it more than once, or not at all.
+/// Returns true if the path is inside an array, a map or a union, which may hold it several times or not at
+/// all.
 fn repeated(path: &str) -> bool {
     path.contains(['[', '{', '<'])
 }

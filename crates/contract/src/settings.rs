@@ -1,4 +1,5 @@
-//! Everything a contract file says besides the leaves: topic, retention, keys, headers, warehouse, facts, roles.
+//! The settings of a contract file, which are all its contents but the leaves: topic, retention, keys,
+//! headers, warehouse, facts, roles.
 
 mod topic;
 
@@ -13,11 +14,11 @@ use crate::odcs;
 use crate::section::{ContractSection, SectionPlace};
 use crate::yaml::YamlNode;
 
-/// Custom properties of a contract that mean something here.
+/// Custom properties of a contract that the fleet knows.
 const KNOWN: [&str; 8] =
     ["compatibility", "maskedTopic", "subjectKey", "recordKey", "headers", "warehouse", "facts", "topic"];
 
-/// What was read; `None` where it is missing or wrong, which is then reported.
+/// The settings of a contract file, checked one by one. References to leaves are not checked yet.
 pub(crate) struct ContractSettings<'n> {
     pub(crate) id: &'n str,
     pub(crate) version: &'n str,
@@ -39,23 +40,26 @@ pub(crate) struct ContractSettings<'n> {
     pub(crate) facts: Option<ContractFacts>,
     pub(crate) warehouse: WarehouseSettings,
     pub(crate) roles: Vec<ContractRole>,
-    /// The schema object that stands for the topic's value.
+    /// The schema object of the topic's value.
     pub(crate) object: &'n YamlNode,
 }
 
-/// Reads them all, so that every mistake is reported, and hands them out if the needed ones are there.
+/// Reads all settings. Every mistake is reported. `None` if a setting is missing that has no default.
 pub(crate) fn read<'n>(
     document: &'n YamlNode,
     report: &mut FindingReport<'_>,
 ) -> Option<ContractSettings<'n>> {
+    // Names and topics.
     odcs::check_custom(document, &KNOWN, "customProperties", report);
-    let domain = top(document, "domain", "the business domain, as the folder is called", report);
+    let domain = top(document, "domain", "the business domain, which is also the name of the folder", report);
     let object = object(document, report);
     let raw_topic = object.and_then(|object| raw_topic(object, report));
     let masked_topic = text(document, "maskedTopic", report);
     let line = odcs::custom(document, "maskedTopic").map_or(document.line, |node| node.line);
     let masked_topic =
         masked_topic.filter(|topic| topic::legal(topic, line, "customProperties.maskedTopic", report));
+
+    // The rest. The warehouse comes before the topic: its mode decides about the topic's default cleanup.
     let record_key = record_key(document, report);
     let warehouse = warehouse(document, report);
     let of_topic = topic::settings(document, &warehouse, report);
@@ -64,8 +68,10 @@ pub(crate) fn read<'n>(
     let headers = headers(document, report);
     let facts = facts(document, report);
     let roles = roles(document, report);
+
+    // Only now may a missing setting end the reading: all mistakes have been reported.
     Some(ContractSettings {
-        // The standard's JSON schema asks for these three.
+        // The standard's JSON schema requires these three.
         id: document.text_at("id")?,
         version: document.text_at("version")?,
         status: document.text_at("status")?,
@@ -89,15 +95,16 @@ pub(crate) fn read<'n>(
     })
 }
 
-fn top<'n>(document: &'n YamlNode, key: &str, what: &str, report: &mut FindingReport<'_>) -> Option<&'n str> {
-    let found = document.text_at(key);
-    if found.is_none() {
-        report.add(document.line, key, format!("`{key}` is missing"), Some(what.to_owned()));
+/// Returns a text at the top of the document that must be there. `hint` describes it.
+fn top<'n>(document: &'n YamlNode, key: &str, hint: &str, report: &mut FindingReport<'_>) -> Option<&'n str> {
+    let text = document.text_at(key);
+    if text.is_none() {
+        report.add(document.line, key, format!("`{key}` is missing"), Some(hint.to_owned()));
     }
-    found
+    text
 }
 
-/// A custom property that is a text and must be there.
+/// Returns a custom property that is a text and must be there.
 fn text<'n>(document: &'n YamlNode, name: &str, report: &mut FindingReport<'_>) -> Option<&'n str> {
     let path = format!("customProperties.{name}");
     match odcs::custom(document, name) {
@@ -109,58 +116,72 @@ fn text<'n>(document: &'n YamlNode, name: &str, report: &mut FindingReport<'_>) 
         Some(node) => {
             let text = node.text().filter(|text| !text.is_empty());
             if text.is_none() {
-                report.add(node.line, path, "must be a text", None);
+                report.add(node.line, path, "expected a text that is not empty", None);
             }
             text
         }
     }
 }
 
-/// Does this schema object speak of the records' key?
+/// Returns true if this schema object describes the records' key.
 pub(crate) fn is_key(object: &YamlNode) -> bool {
     object.text_at("physicalType") == Some("key")
 }
 
-/// The object that stands for the value; the one for the key is read elsewhere.
+/// Returns the schema object of the value. There is exactly one, and at most one for the key, which `key`
+/// reads.
 fn object<'n>(document: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<&'n YamlNode> {
+    // At most one object for the key.
     let all = document.get("schema").map(YamlNode::items).unwrap_or_default();
     let mut keys = all.iter().filter(|object| is_key(object)).skip(1);
     if let Some(second) = keys.next() {
-        report.add(second.line, "schema", "a second object with `physicalType: key`", None);
+        report.add(
+            second.line,
+            "schema",
+            "a second object with `physicalType: key`: expected at most one",
+            None,
+        );
     }
+
+    // Exactly one object for the value.
     let mut objects = all.iter().filter(|object| !is_key(object));
     let first = objects.next();
     if first.is_none() {
-        report.add(document.line, "schema", "`schema` is missing: one object for the value", None);
+        report.add(document.line, "schema", "`schema` is missing: expected one object for the value", None);
     }
     if let Some(second) = objects.next() {
         let hint = Some("a key with a schema of its own is an object with `physicalType: key`".to_owned());
-        report.add(second.line, "schema", "one contract, one topic: a second object stands here", hint);
+        report.add(second.line, "schema", "a second object: expected one topic per contract", hint);
         return None;
     }
     first
 }
 
-/// The leaf whose text is the key; `Some(None)` if the key has a schema of its own, `None` if it is not said.
+/// Returns the leaf whose text is the key. `Some(None)` if the key has a schema of its own, `None` if the
+/// setting is missing, which is then reported.
 fn record_key<'n>(document: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<Option<&'n str>> {
     let objects = document.get("schema").map(YamlNode::items).unwrap_or_default();
     if !objects.iter().any(is_key) {
         return text(document, "recordKey", report).map(Some);
     }
     if let Some(node) = odcs::custom(document, "recordKey") {
-        let message = "the key is said twice: as a leaf's text, and with a schema of its own";
-        let hint = "leave `recordKey` out, or the object with `physicalType: key`".to_owned();
+        let message = "the key is given twice: as a leaf's text, and with a schema of its own";
+        let hint = "remove `recordKey`, or the object with `physicalType: key`".to_owned();
         report.add(node.line, "customProperties.recordKey", message, Some(hint));
     }
     Some(None)
 }
 
+/// Returns the raw topic, which is the physical name of the value's object.
 fn raw_topic<'n>(object: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<&'n str> {
+    // The standard knows other kinds of objects, for example tables.
     if object.text_at("physicalType") != Some("topic") {
-        let hint = Some("`physicalType: topic`".to_owned());
+        let hint = Some("write `physicalType: topic`".to_owned());
         let line = object.get("physicalType").unwrap_or(object).line;
-        report.add(line, "schema.0.physicalType", "the object must be a topic", hint);
+        report.add(line, "schema.0.physicalType", "expected a topic", hint);
     }
+
+    // The name must be legal for the topic and for its dead-letter topic.
     match object.text_at("physicalName") {
         None => {
             let hint = Some("`physicalName: <the raw topic>`".to_owned());
@@ -174,9 +195,11 @@ fn raw_topic<'n>(object: &'n YamlNode, report: &mut FindingReport<'_>) -> Option
     }
 }
 
+/// Returns the registry's level; the default is `BACKWARD`, as in the registry.
 fn compatibility(document: &YamlNode, report: &mut FindingReport<'_>) -> CompatibilityLevel {
     let Some(node) = odcs::custom(document, "compatibility") else { return CompatibilityLevel::Backward };
     let word = node.text().unwrap_or_default();
+    // The default after a mistake is never used: a contract with findings is not made.
     CompatibilityLevel::named(word).unwrap_or_else(|| {
         let words = CompatibilityLevel::ALL.map(CompatibilityLevel::as_str);
         let hint = did_you_mean(word, words).unwrap_or_else(|| format!("one of {}", words.join(", ")));
@@ -186,14 +209,17 @@ fn compatibility(document: &YamlNode, report: &mut FindingReport<'_>) -> Compati
     })
 }
 
+/// Returns the headers that go on to masked topics, each once, in the order of the file.
 fn headers(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<String> {
     let Some(node) = odcs::custom(document, "headers") else { return Vec::new() };
     let place = SectionPlace::Key("customProperties.headers".to_owned());
     let Some(section) = ContractSection::open(node, place, &["allow"], report) else { return Vec::new() };
     let mut allowed = Vec::new();
     for (name, line) in section.texts("allow", report) {
+        // Headers of the fleet and of serializers (`__value_schema_id`) describe the raw record, not the
+        // masked one.
         if name.starts_with("sluice.") || name.starts_with("__") {
-            let message = format!("the header `{name}` is the fleet's own, it is never passed on");
+            let message = format!("the header `{name}` is the fleet's own and is never passed on");
             section.refuse("allow", line, message, None, report);
         } else if !allowed.iter().any(|earlier| earlier == name) {
             allowed.push(name.to_owned());
@@ -202,7 +228,9 @@ fn headers(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<String> {
     allowed
 }
 
+/// Returns the warehouse's settings; the default is a table that records are appended to.
 fn warehouse(document: &YamlNode, report: &mut FindingReport<'_>) -> WarehouseSettings {
+    // The defaults, and the section.
     let mut warehouse =
         WarehouseSettings { mode: WarehouseMode::Append, cluster: Vec::new(), partition: None };
     let Some(node) = odcs::custom(document, "warehouse") else { return warehouse };
@@ -211,27 +239,33 @@ fn warehouse(document: &YamlNode, report: &mut FindingReport<'_>) -> WarehouseSe
     else {
         return warehouse;
     };
+
+    // The mode and the key, which belong together.
     let owned = |texts: Vec<(&str, u32)>| texts.into_iter().map(|(text, _)| text.to_owned()).collect();
     let key: Vec<String> = owned(section.texts("key", report));
     match section.required_text("mode", report) {
         Some("append") if key.is_empty() => {}
-        Some("append") => section.refuse("key", section.line(), "belongs to `mode: upsert`", None, report),
+        Some("append") => section.refuse("key", section.line(), "a key needs `mode: upsert`", None, report),
         Some("upsert") if key.is_empty() => {
             section.refuse("key", section.line(), "`mode: upsert` needs a key", None, report);
         }
         Some("upsert") => warehouse.mode = WarehouseMode::Upsert(key),
         Some(other) => {
             let hint = did_you_mean(other, ["append", "upsert"]);
-            let message = format!("`{other}` is not `append` or `upsert`");
+            let message = format!("expected `append` or `upsert`, found `{other}`");
             section.refuse("mode", section.line(), message, hint, report);
         }
+        // `required_text` has reported it.
         None => {}
     }
+
+    // The layout of the table.
     warehouse.cluster = owned(section.texts("cluster", report));
     warehouse.partition = section.get("partition").and_then(|node| table_partition(node, report));
     warehouse
 }
 
+/// Reads the partitions of the table. `None` if anything is missing or wrong, which is then reported.
 fn table_partition(node: &YamlNode, report: &mut FindingReport<'_>) -> Option<TablePartition> {
     let place = SectionPlace::Key("customProperties.warehouse.partition".to_owned());
     let section = ContractSection::open(node, place, &["field", "by", "expireDays"], report)?;
@@ -243,25 +277,33 @@ fn table_partition(node: &YamlNode, report: &mut FindingReport<'_>) -> Option<Ta
         "year" => Some(PartitionInterval::Year),
         other => {
             let hint = did_you_mean(other, ["hour", "day", "month", "year"]);
-            section.refuse("by", section.line(), "must be hour, day, month or year", hint, report);
+            section.refuse("by", section.line(), "expected hour, day, month or year", hint, report);
             None
         }
     });
+    // At most a hundred years.
     let expire_days =
         section.whole("expireDays", 1, 36_500, report).and_then(|days| u32::try_from(days).ok());
     Some(TablePartition { field: field?.to_owned(), by: by?, expire_days })
 }
 
+/// Reads the section of the facts. `None` if there is none, or if anything is missing, which is then
+/// reported.
 fn facts(document: &YamlNode, report: &mut FindingReport<'_>) -> Option<ContractFacts> {
+    // The section.
     let node = odcs::custom(document, "facts")?;
     let place = SectionPlace::Key("customProperties.facts".to_owned());
     let known = ["topic", "entity", "entityType", "time", "attributes"];
     let section = ContractSection::open(node, place, &known, report)?;
+
+    // The topic, and the single texts.
     let topic = section.required_text("topic", report);
     let topic =
         topic.filter(|topic| topic::legal(topic, section.line(), "customProperties.facts.topic", report));
     let entity_type = section.required_text("entityType", report);
     let time = section.required_text("time", report);
+
+    // The lists of paths. Facts without an entity or an attribute do not exist.
     let mut paths = |key: &str| -> Vec<String> {
         let texts = section.texts(key, report);
         if texts.is_empty() {
@@ -270,6 +312,7 @@ fn facts(document: &YamlNode, report: &mut FindingReport<'_>) -> Option<Contract
         texts.into_iter().map(|(text, _)| text.to_owned()).collect()
     };
     let (entity, attributes) = (paths("entity"), paths("attributes"));
+
     Some(ContractFacts {
         topic: topic?.to_owned(),
         entity_type: entity_type?.to_owned(),
@@ -279,12 +322,16 @@ fn facts(document: &YamlNode, report: &mut FindingReport<'_>) -> Option<Contract
     })
 }
 
+/// Reads the roles. A role with a mistake is reported and left out.
 fn roles(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<ContractRole> {
     let mut roles = Vec::new();
     for (index, node) in document.get("roles").map(YamlNode::items).unwrap_or_default().iter().enumerate() {
+        // The standard requires a name: its absence is a finding of its own.
         let Some(name) = node.text_at("role") else { continue };
         let path = format!("roles.{index}");
         odcs::check_custom(node, &["view"], &path, report);
+
+        // The access. An unknown word must not give a permission.
         let (reads, writes, operates) = match node.text_at("access") {
             None | Some("read") => (true, false, false),
             Some("write") => (false, true, false),
@@ -296,25 +343,29 @@ fn roles(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<ContractRol
                 continue;
             }
         };
+
+        // The view. A role that reads must name it: there is no default.
         let view = match odcs::custom(node, "view").and_then(YamlNode::text) {
             Some("raw") => RoleView::Raw,
             Some("masked") => RoleView::Masked,
             None if !reads => RoleView::Masked,
             _ => {
-                let message = format!("the role `{name}` does not say what it sees");
+                let message = format!("the role `{name}` needs a view: expected `raw` or `masked`");
                 let hint = "add `customProperties: [{property: view, value: masked}]` (or raw)".to_owned();
                 report.add(node.line, path, message, Some(hint));
                 continue;
             }
         };
+
         roles.push(ContractRole { name: name.to_owned(), view, reads, writes, operates });
     }
     roles
 }
 
+/// Returns the team that answers for the contract; empty if the file names none.
 fn owner(document: &YamlNode) -> ContractOwner {
     let Some(team) = document.get("team") else { return ContractOwner::default() };
-    // Up to version 3.0 a team is the list of its members.
+    // Up to version 3.0 of the standard a team is the list of its members.
     let members = team.get("members").unwrap_or(team).items();
     let is_owner = |role: &str| role.eq_ignore_ascii_case("owner");
     let owners = members.iter().filter(|member| member.text_at("role").is_some_and(is_owner));

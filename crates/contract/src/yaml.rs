@@ -1,18 +1,18 @@
-//! A YAML document as a tree that knows the line of every node, so that a finding can name it.
+//! A YAML document as a tree with the line of every node, which findings name.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-/// A node and the line it begins on (from 1; 0 if the parser does not know).
+/// A node and the line on which it begins (from 1; 0 if the parser does not know it).
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct YamlNode {
     pub(crate) line: u32,
     pub(crate) content: YamlContent,
 }
 
-/// What a node holds.
+/// The content of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum YamlContent {
     Null,
@@ -24,19 +24,24 @@ pub(crate) enum YamlContent {
     Map(Vec<(String, YamlNode)>),
 }
 
-/// Reads one document. The error is (line, message).
+/// Reads one document.
+///
+/// # Errors
+/// Returns the line, if it is known, and the message.
 pub(crate) fn read(text: &str) -> Result<YamlNode, (Option<u32>, String)> {
-    // `y` is a unit, `no` and `on` are names of fields; YAML 1.2 takes none of them for a boolean.
+    // `y` is a unit of time, `no` and `on` are names of fields. YAML 1.1 would read booleans, YAML 1.2 does
+    // not.
     let options = serde_saphyr::options! { strict_booleans: true };
     serde_saphyr::from_str_with_options::<YamlNode>(text, options).map_err(|error| {
         let line = error.location().and_then(|at| u32::try_from(at.line()).ok());
+        // The snippet would quote the file, over several lines.
         let message = error.without_snippet().to_string();
         (line, message)
     })
 }
 
 impl YamlNode {
-    /// The value of a key, if this is a map that has it.
+    /// Returns the value of a key, if this is a map that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&YamlNode> {
         match &self.content {
             YamlContent::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, node)| node),
@@ -44,7 +49,7 @@ impl YamlNode {
         }
     }
 
-    /// The items, if this is a list; nothing otherwise.
+    /// Returns the items, if this is a list; empty otherwise.
     pub(crate) fn items(&self) -> &[YamlNode] {
         match &self.content {
             YamlContent::List(items) => items,
@@ -52,6 +57,7 @@ impl YamlNode {
         }
     }
 
+    /// Returns the text, if this is one. Numbers and booleans are no texts.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.content {
             YamlContent::Text(text) => Some(text),
@@ -59,17 +65,17 @@ impl YamlNode {
         }
     }
 
-    /// The text at a key of a map.
+    /// Returns the text at a key of a map.
     pub(crate) fn text_at(&self, key: &str) -> Option<&str> {
         self.get(key).and_then(YamlNode::text)
     }
 
-    /// The texts of a list at a key.
+    /// Returns the texts of a list at a key; items of another type are left out.
     pub(crate) fn texts_at(&self, key: &str) -> Vec<&str> {
         self.get(key).map(|list| list.items().iter().filter_map(YamlNode::text).collect()).unwrap_or_default()
     }
 
-    /// Follows a JSON pointer's tokens as far as they go.
+    /// Follows the tokens of a JSON pointer and returns the last node that exists on the way.
     pub(crate) fn descend<'t>(&self, tokens: impl Iterator<Item = &'t str>) -> &YamlNode {
         let mut node = self;
         for token in tokens {
@@ -78,6 +84,7 @@ impl YamlNode {
                 YamlContent::List(items) => token.parse::<usize>().ok().and_then(|index| items.get(index)),
                 _ => None,
             };
+            // A key that is missing has no line: the node that should hold it serves instead.
             match next {
                 Some(next) => node = next,
                 None => break,
@@ -86,7 +93,7 @@ impl YamlNode {
         node
     }
 
-    /// The same as a JSON value, for validation against a JSON schema.
+    /// Returns the node as a JSON value, for the check against a JSON schema.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         use serde_json::Value;
         match &self.content {
@@ -117,6 +124,7 @@ impl<'de> Deserialize<'de> for YamlContent {
     }
 }
 
+/// Reads a node of any type. The parser decides about types, except for the checks below.
 struct ContentVisitor;
 
 impl<'de> Visitor<'de> for ContentVisitor {
@@ -147,7 +155,9 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<YamlContent, E> {
-        i64::try_from(value).map(YamlContent::Integer).map_err(|_| E::custom("a number larger than 2^63 - 1"))
+        i64::try_from(value)
+            .map(YamlContent::Integer)
+            .map_err(|_| E::custom("expected a number of at most 2^63 - 1"))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<YamlContent, E> {
@@ -173,8 +183,9 @@ impl<'de> Visitor<'de> for ContentVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlContent, A::Error> {
         let mut entries: Vec<(String, YamlNode)> = Vec::new();
         while let Some((key, node)) = map.next_entry::<String, YamlNode>()? {
+            // YAML forbids it, and the second value would hide the first.
             if entries.iter().any(|(earlier, _)| *earlier == key) {
-                return Err(A::Error::custom(format!("the key `{key}` stands here twice")));
+                return Err(A::Error::custom(format!("the key `{key}` is given twice")));
             }
             entries.push((key, node));
         }

@@ -1,28 +1,29 @@
-//! A permission as Kafka keeps it (KIP-11): who may do what with which thing.
+//! Permissions as Kafka keeps them (KIP-11): a principal, a host, an operation and a resource.
 
 use std::fmt;
 
-/// A name that stands for every one.
+/// The name that matches all hosts, or all resources of a kind.
 pub const ANY: &str = "*";
 
-/// One permission: what is not permitted by any is refused.
+/// One permission. Kafka refuses every operation that no permission allows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AclRule {
-    /// Who, `User:name`.
+    /// The user, as `User:name`.
     pub principal: String,
-    /// From where; `*` for anywhere.
+    /// The client's host; `*` is any host.
     pub host: String,
-    /// The kind of thing.
+    /// The kind of the resource.
     pub resource: AclResource,
-    /// Its name, or the beginning of its name.
+    /// The name of the resource, or the beginning of its name.
     pub name: String,
-    /// The name is a beginning (Kafka's `PREFIXED`), not the whole (`LITERAL`).
+    /// True if `name` is the beginning of names (Kafka's `PREFIXED`); false if it is the whole name
+    /// (`LITERAL`).
     pub prefixed: bool,
-    /// What may be done with it.
+    /// The operation that is allowed.
     pub operation: AclOperation,
 }
 
-/// Kinds of things that permissions are about.
+/// The kinds of resources that have permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "Kafka's own words")]
 pub enum AclResource {
@@ -32,7 +33,7 @@ pub enum AclResource {
     Cluster,
 }
 
-/// What may be done.
+/// The operations that a permission can allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "Kafka's own words")]
 pub enum AclOperation {
@@ -50,7 +51,7 @@ pub enum AclOperation {
 }
 
 impl AclResource {
-    /// Kafka's word.
+    /// Returns Kafka's name of the resource kind, for operators.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Topic => "topic",
@@ -62,7 +63,7 @@ impl AclResource {
 }
 
 impl AclOperation {
-    /// Kafka's word.
+    /// Returns Kafka's name of the operation, as its protocol documents spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::All => "All",
@@ -84,9 +85,11 @@ impl fmt::Display for AclRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { principal, host, resource, name, prefixed, operation } = self;
         write!(f, "{principal} {} {} {name}", operation.as_str(), resource.as_str())?;
+        // A prefix has a star behind it: `masker-*`.
         if *prefixed {
             f.write_str("*")?;
         }
+        // The host is shown only where it limits the permission.
         if host != ANY {
             write!(f, " from {host}")?;
         }

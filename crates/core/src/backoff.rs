@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// `random(0 ..= min(cap, base · 2^attempt))`: the "full jitter" of Marc Brooker, "Exponential Backoff And Jitter"
-/// (AWS Architecture Blog, 2015). A floor keeps a retry from being immediate.
+/// `random(0 ..= min(cap, base · 2^attempt))`: the "full jitter" of Marc Brooker, "Exponential Backoff And
+/// Jitter" (AWS Architecture Blog, 2015). The floor keeps a retry from being immediate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// Upper bound of the first wait.
@@ -25,12 +25,16 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait before retry `attempt` (0 is the first). `unit` is a random number in `0.0..=1.0`; anything else is
-    /// brought into that range.
+    /// Returns the wait before retry `attempt` (0 is the first). `unit` is a random number in `0.0..=1.0`. A
+    /// number outside of the range is clamped to it, and one that is not finite counts as 1.0.
     pub fn wait(&self, attempt: u32, unit: f64) -> Duration {
+        // A number that is not finite has the longest wait, which is the safe side for the neighbour.
         let unit = if unit.is_finite() { unit.clamp(0.0, 1.0) } else { 1.0 };
+        // Attempts above 31 wait as long as attempt 31: a larger power does not fit into 32 bits.
         let grown = self.base.saturating_mul(1u32.checked_shl(attempt.min(31)).unwrap_or(u32::MAX));
         let most = grown.min(self.cap);
+
+        // A floor above the cap wins over the cap.
         most.mul_f64(unit).max(self.floor).min(self.cap.max(self.floor))
     }
 }

@@ -1,7 +1,7 @@
-//! The words every room of Sluicegate shares, and nothing else: no I/O, no clock, no environment.
+//! The types that all rooms of Sluicegate share, and nothing else: no I/O, no clock, no environment.
 //!
-//! A record travels as a [`RecordRef`] (bytes lent by whoever fetched them), a [`Processor`] answers with an
-//! [`Outcome`] and appends what it produces to [`Outputs`], and a [`OffsetCheckpoint`] moves only over [`Receipt`]s.
+//! A record travels as a [`RecordRef`], a set of slices that the consumer lends. A [`Processor`] returns an
+//! [`Outcome`] and appends its outputs to [`Outputs`]. An [`OffsetCheckpoint`] moves only over [`Receipt`]s.
 //!
 //! ```text
 //!  poll ─► RecordRef ─► Processor ─► Outcome ─┬─ Emitted ───► Outputs ─► durable write ─┐
@@ -21,12 +21,14 @@ mod processor;
 mod record;
 mod store;
 
+// The ports (`Processor`, `Store`, `SchemaLookup`, `RecordArchive`) are implemented in other crates: this one
+// has no I/O.
 pub use acl::{ANY, AclOperation, AclResource, AclRule};
 pub use backoff::Backoff;
 pub use checkpoint::{CheckpointError, OffsetCheckpoint, OffsetSpan, Receipt};
 pub use fault::{BoxError, Domain, Fault, Retry};
 pub use offset::{NextOffset, Offset};
-pub use outcome::{Outcome, OutcomeReason, ReasonClass};
+pub use outcome::{Outcome, OutcomeReason, ReasonClass, RecordPart};
 pub use outputs::{OutRecord, OutputDraft, Outputs, Route};
 pub use processor::{LearnError, Processor, SchemaLookup};
 pub use record::{Header, RecordRef, SchemaId, TopicPartition};

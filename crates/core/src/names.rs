@@ -1,4 +1,5 @@
-//! Names that leave the process: topics, headers, groups, transactional ids, subjects and lineage columns.
+//! Names that leave the process: topics, headers, groups, transactional ids, subjects and lineage columns. They are built
+//! here and nowhere else, so that a reader finds every place where a name is made or recognised.
 
 /// The fleet's topic of receipts: how far each group is in each partition, and how the records there ended.
 pub const RECEIPTS: &str = "sluice.receipts";
@@ -6,3 +7,83 @@ pub const RECEIPTS: &str = "sluice.receipts";
 pub const READER_GROUP: &str = "sluice-reader";
 /// Prefix of the topics that collectors keep their page checkpoints in.
 pub const COLLECTOR_TOPICS: &str = "sluice.collector.";
+/// Ending of a dead-letter topic's name, behind the name of its source.
+pub const DEAD_LETTER_SUFFIX: &str = ".dead-letter";
+
+/// Header of a masker's output: topic, partition and offset of the record that it was made of.
+pub const SOURCE_HEADER: &str = "sluice.source";
+/// Header of a collector's record in mode `idempotent`: job, id, run, page and hash.
+pub const PAGE_HEADER: &str = "sluice.page";
+/// Prefix of the headers that a dead letter carries.
+pub const DEAD_LETTER_HEADERS: &str = "sluice.dlq.";
+
+/// Lineage columns of archive objects and tables. BigQuery refuses column names that begin, in any case, with
+/// `_PARTITION`, `_TABLE_`, `_FILE_`, `_ROW_TIMESTAMP`, `__ROOT__` or `_COLIDENTIFIER`.
+pub mod lineage {
+    /// The record's topic.
+    pub const TOPIC: &str = "_kafka_topic";
+    /// The record's partition.
+    pub const PARTITION: &str = "_kafka_partition";
+    /// The record's offset.
+    pub const OFFSET: &str = "_kafka_offset";
+    /// The record's timestamp.
+    pub const TIMESTAMP: &str = "_kafka_timestamp";
+    /// The registry id of the schema that the record was written with.
+    pub const SCHEMA_ID: &str = "_kafka_schema_id";
+    /// All lineage columns, in their order, each with the name that it had in objects and tables of version 0.1.
+    pub const ALL: [(&str, &str); 5] = [
+        (TOPIC, "_topic"),
+        (PARTITION, "_partition"),
+        (OFFSET, "_offset"),
+        (TIMESTAMP, "_timestamp"),
+        (SCHEMA_ID, "_schema_id"),
+    ];
+}
+
+/// Returns the dead-letter topic of a topic.
+pub fn dead_letter_topic(source: &str) -> String {
+    format!("{source}{DEAD_LETTER_SUFFIX}")
+}
+
+/// Returns the subject of a topic's values (TopicNameStrategy).
+pub fn value_subject(topic: &str) -> String {
+    format!("{topic}-value")
+}
+
+/// Returns the subject of a topic's keys (TopicNameStrategy).
+pub fn key_subject(topic: &str) -> String {
+    format!("{topic}-key")
+}
+
+/// Returns the transactional id of one lane. It is stable: the next process of the same instance fences this one.
+pub fn transactional_id(group: &str, worker: &str, instance: &str) -> String {
+    format!("{group}-{worker}-{instance}")
+}
+
+/// Returns the transactional id that all replays of one worker share, so that a second replay fences the first.
+pub fn replay_transactional_id(group: &str, worker: &str) -> String {
+    format!("{group}-{worker}-replay")
+}
+
+/// Returns the consumer group of one store of a sink: a slow store never stalls the others.
+pub fn store_group(group: &str, store: &str) -> String {
+    format!("{group}-{store}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From BigQuery's documentation of column names, compared without case.
+    const REFUSED: [&str; 6] =
+        ["_PARTITION", "_TABLE_", "_FILE_", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER"];
+
+    #[test]
+    fn no_lineage_column_begins_as_bigquery_refuses() {
+        for (name, former) in lineage::ALL {
+            let refused = |name: &str| REFUSED.iter().any(|prefix| name.to_uppercase().starts_with(prefix));
+            assert!(!refused(name), "{name}");
+            assert_eq!(former == "_partition", refused(former), "{former}");
+        }
+    }
+}

@@ -1,54 +1,58 @@
 //! Two kinds of offset that must never be confused.
 //!
-//! Kafka commits the offset of the *next* record to read. Runtimes that use one integer type for both "this record
-//! is at" and "go on at" have shipped off-by-one commits; here the compiler refuses them.
+//! Kafka commits the offset of the *next* record to read. Runtimes that use one integer type for both "this
+//! record is at" and "go on at" have shipped off-by-one commits. Here the compiler refuses them.
 
 use std::fmt;
 
-/// Where a record stands in its partition. Never negative.
+/// The number of a record in its partition. Never negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(i64);
 
-/// Where reading goes on: one past the last record that is done. This is what Kafka commits.
+/// The offset to read on from: one past the last record that is done. Kafka commits next offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(i64);
 
 impl Offset {
-    /// `None` for the negative numbers that Kafka uses as commands (beginning, end, stored, invalid).
+    /// Returns the offset, or `None` for the negative numbers that Kafka uses as commands (beginning, end,
+    /// stored, invalid).
     pub const fn new(raw: i64) -> Option<Self> {
         if raw < 0 { None } else { Some(Self(raw)) }
     }
 
-    /// The number as Kafka knows it.
+    /// Returns the number as Kafka's protocol has it.
     pub const fn raw(self) -> i64 {
         self.0
     }
 
-    /// The offset to commit once this record, and all before it, are done.
+    /// Returns the offset to commit once this record and all records before it are done.
     pub const fn next(self) -> NextOffset {
+        // No partition has i64::MAX records: the sum does not overflow.
         NextOffset(self.0 + 1)
     }
 }
 
 impl NextOffset {
-    /// `None` for negative numbers.
+    /// Returns the next offset, or `None` for negative numbers.
     pub const fn new(raw: i64) -> Option<Self> {
         if raw < 0 { None } else { Some(Self(raw)) }
     }
 
-    /// The number as Kafka knows it.
+    /// Returns the number as Kafka's protocol has it.
     pub const fn raw(self) -> i64 {
         self.0
     }
 
-    /// Is the record at `offset` still to be read from here?
+    /// Returns true if the record at `offset` has yet to be read by a reader that goes on from here.
     pub const fn has_yet_to_read(self, offset: Offset) -> bool {
+        // A next offset is itself the first one to read.
         offset.0 >= self.0
     }
 
-    /// The place just before: where the last record that is done stands, if records follow without gaps. `None` at
-    /// the beginning.
+    /// Returns the offset just before this one: that of the last record that is done, if the log has no gap
+    /// there. `None` at the beginning of the partition.
     pub const fn last(self) -> Option<Offset> {
+        // 0 - 1 is no offset, which `new` turns into `None`.
         Offset::new(self.0 - 1)
     }
 }

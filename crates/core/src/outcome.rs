@@ -1,50 +1,74 @@
-//! What became of a record. A bad record is an outcome, never a fault: the worker is well, the record is not.
+//! The result of one record. A bad record is an outcome, never a fault: the worker is well, the record is
+//! not.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::SchemaId;
 
-/// The end of one record's way through a [`crate::Processor`].
+/// The result of handling one record by a [`crate::Processor`] or a [`crate::Store`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything it stands for was appended to the outputs.
+    /// All outputs of the record were appended.
     Emitted,
-    /// By rule nothing comes of it (a tombstone on an append-only topic, say). Counted, so that the books balance.
+    /// The record has no output, by rule, for example a tombstone on an append-only topic. Skips are counted,
+    /// so that input = output + dead letters + skips.
     Skipped(OutcomeReason),
-    /// It cannot be handled, now or after a restart: it goes to the dead-letter topic as it came.
+    /// The record cannot be handled, now or after a restart. It goes to the dead-letter topic unchanged.
     DeadLetter(OutcomeReason),
-    /// Its schema is not known yet: fetch it, [`crate::Processor::learn`] it, then process the record again.
-    NeedsSchema(SchemaId),
-    /// Its schema is known but the contract does not cover it: the partition stands still, no byte of it passes.
+    /// The record's schema is not known yet: fetch it, [`crate::Processor::learn`] it, then process the
+    /// record again.
+    NeedsSchema(RecordPart, SchemaId),
+    /// The record's schema is known, but the contract does not cover it. The partition is held, and no byte
+    /// passes.
     Uncovered(OutcomeReason),
 }
 
-/// The kinds of trouble a record can be in; a bounded label for metrics and the `sluice.dlq.class` header.
+/// The part of a record that a schema describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordPart {
+    /// The key.
+    Key,
+    /// The value.
+    Value,
+}
+
+impl RecordPart {
+    /// Returns its name, for messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Value => "value",
+        }
+    }
+}
+
+/// The kinds of trouble that a record can have: a bounded label for metrics and the header
+/// `sluice.dlq.class`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReasonClass {
-    /// Not in the Confluent wire format.
+    /// The value or key is not in the Confluent wire format.
     Framing,
-    /// The registry says that no such schema exists.
+    /// The registry has no schema with this id.
     UnknownSchema,
     /// The bytes are not a datum of the writer's schema.
     Datum,
-    /// A masking operation refused the leaf.
+    /// A masking operation refused a leaf.
     Masking,
-    /// The contract has no policy for something in it.
+    /// The contract has no policy for a part of the record.
     Contract,
-    /// Larger than a limit.
+    /// The record is larger than a limit.
     TooLarge,
-    /// A null key or value where one is needed.
+    /// The key, the value or a field is null, but is needed.
     Null,
-    /// The store's type cannot hold it.
+    /// The store's type cannot hold a value of the record.
     Type,
-    /// A record of an API's page that does not fit the contract's schema.
+    /// A record of an API's page does not fit the contract's schema.
     Shape,
 }
 
 impl ReasonClass {
-    /// All of them, in the order of [`ReasonClass::index`].
+    /// All classes, in the order of [`ReasonClass::index`].
     pub const ALL: [Self; 9] = [
         Self::Framing,
         Self::UnknownSchema,
@@ -57,12 +81,13 @@ impl ReasonClass {
         Self::Shape,
     ];
 
-    /// Its place in [`ReasonClass::ALL`]: counts by class are an array.
+    /// Returns the index in [`ReasonClass::ALL`], for arrays of counts by class.
     pub const fn index(self) -> usize {
+        // The discriminants begin at 0 and follow the order of `ALL`; a test compares them.
         self as usize
     }
 
-    /// Stable name, for headers, metrics and logs.
+    /// Returns the stable name, for headers, metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Framing => "framing",
@@ -78,40 +103,53 @@ impl ReasonClass {
     }
 }
 
-/// Why: a class, where in the record, and what was expected there. Never the value itself.
+/// The reason of an outcome: a class, a place in the record, and the expectation there. Never a value of the
+/// record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutcomeReason {
     /// The kind of trouble.
     pub class: ReasonClass,
-    /// Field path in the datum (`a.b[].c`), empty where the record as a whole is meant.
+    /// Field path in the datum, for example `a.b[].c`. Empty if the reason concerns the record as a whole.
     pub path: String,
-    /// What was expected; must not quote what was found.
+    /// The expectation as a noun phrase, for example `an int`; of a skip, why the record is skipped. Never
+    /// quotes the record.
     pub expected: Cow<'static, str>,
-    /// Byte position in the value, where one is known.
+    /// Byte position in the value, if it is known.
     pub position: Option<usize>,
 }
 
 impl OutcomeReason {
-    /// A reason that concerns the record as a whole.
+    /// Returns a reason that concerns the record as a whole.
     pub fn new(class: ReasonClass, expected: impl Into<Cow<'static, str>>) -> Self {
         Self { class, path: String::new(), expected: expected.into(), position: None }
     }
 
-    /// The same at a field path and, if known, a byte position.
+    /// Returns the same reason at a field path and, if known, a byte position.
     pub fn at(mut self, path: impl Into<String>, position: Option<usize>) -> Self {
+        // An empty path leaves the reason about the record as a whole.
         self.path = path.into();
         self.position = position;
         self
     }
 }
 
+/// The reason as a text for operators: `field visits: expected an int (byte 6)`, or `expected an int` if the
+/// reason concerns the record as a whole. The class is not part of the text: headers and metrics carry it by
+/// itself.
 impl fmt::Display for OutcomeReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.class.as_str())?;
+        // The place comes first: an operator looks for the field before the cause.
         if !self.path.is_empty() {
-            write!(f, "at {}: ", self.path)?;
+            write!(f, "field {}: ", self.path)?;
+        }
+
+        // Some texts begin with the word already, for example those of framing errors.
+        if !self.expected.starts_with("expected ") {
+            f.write_str("expected ")?;
         }
         f.write_str(&self.expected)?;
+
+        // The position is a place, not a value of the record: it may be shown.
         if let Some(position) = self.position {
             write!(f, " (byte {position})")?;
         }
@@ -126,5 +164,16 @@ mod tests {
     #[test]
     fn every_class_stands_at_its_index() {
         assert!(ReasonClass::ALL.iter().enumerate().all(|(place, class)| class.index() == place));
+    }
+
+    #[test]
+    fn an_operator_reads_the_field_and_the_expectation() {
+        let reason = OutcomeReason::new(ReasonClass::Shape, "an int");
+        assert_eq!(reason.to_string(), "expected an int");
+        assert_eq!(reason.at("visits", None).to_string(), "field visits: expected an int");
+        let reason = OutcomeReason::new(ReasonClass::Datum, "a long").at("a.b[].c", Some(6));
+        assert_eq!(reason.to_string(), "field a.b[].c: expected a long (byte 6)");
+        let reason = OutcomeReason::new(ReasonClass::Framing, "expected magic byte 0");
+        assert_eq!(reason.to_string(), "expected magic byte 0");
     }
 }

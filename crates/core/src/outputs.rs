@@ -1,12 +1,13 @@
-//! Where a transform appends what it produces: one arena of bytes per batch, nothing allocated per record once warm.
+//! The arena that a transform appends its outputs to: one buffer of bytes per batch. Once the buffer is warm,
+//! a record allocates nothing.
 
 use crate::Header;
 
-/// Which of a processor's output topics: an index into [`crate::Processor::routes`].
+/// An output topic of a processor, as an index into [`crate::Processor::routes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route(pub u16);
 
-/// Records waiting to be produced. Keys, values and headers lie one after another in a single buffer.
+/// Records that wait to be produced. Keys, values and headers follow one another in a single buffer.
 #[derive(Default)]
 pub struct Outputs {
     bytes: Vec<u8>,
@@ -14,88 +15,96 @@ pub struct Outputs {
     headers: Vec<HeaderSpan>,
 }
 
-/// One output, lent while it is handed to the producer.
+/// One output, lent for the call that hands it to the producer.
 #[derive(Clone, Copy)]
 pub struct OutRecord<'a> {
     /// Output topic.
     pub route: Route,
-    /// Milliseconds since the epoch; `None` lets the broker or client set it.
+    /// Milliseconds since the epoch; `None` lets the broker or the client set the time.
     pub timestamp_ms: Option<i64>,
-    /// Key bytes, or a null key.
+    /// Key bytes; `None` is a null key.
     pub key: Option<&'a [u8]>,
-    /// Value bytes, or a tombstone.
+    /// Value bytes; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
     bytes: &'a [u8],
     headers: &'a [HeaderSpan],
 }
 
+/// One output as positions in the arena: pairs of first byte and one past the last byte.
 struct OutputSpan {
     route: Route,
     timestamp_ms: Option<i64>,
     key: Option<(usize, usize)>,
     value: Option<(usize, usize)>,
+    /// First index and one past the last index in [`Outputs::headers`].
     headers: (usize, usize),
 }
 
+/// One header as positions in the arena, like [`OutputSpan`].
 struct HeaderSpan {
     name: (usize, usize),
     value: Option<(usize, usize)>,
 }
 
-/// An output being written. Dropped without [`OutputDraft::emit`], it leaves no trace: a transform that fails half-way
-/// through a record never lets half a record out.
+/// An output that is being written. If it is dropped without [`OutputDraft::emit`], it leaves no trace: a
+/// transform that fails in the middle of a record never lets half a record out.
 pub struct OutputDraft<'a> {
     outputs: &'a mut Outputs,
+    /// Taken by [`OutputDraft::emit`]; until then it is there.
     entry: Option<OutputSpan>,
     bytes_before: usize,
     headers_before: usize,
 }
 
 impl Outputs {
-    /// An empty arena.
+    /// Returns an empty arena.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts an output for `route`.
+    /// Begins an output for `route`.
     pub fn draft(&mut self, route: Route) -> OutputDraft<'_> {
+        // The lengths are kept, so that a dropped draft can be taken back.
         let (bytes_before, headers_before) = (self.bytes.len(), self.headers.len());
         let entry =
             OutputSpan { route, timestamp_ms: None, key: None, value: None, headers: (headers_before, 0) };
         OutputDraft { outputs: self, entry: Some(entry), bytes_before, headers_before }
     }
 
-    /// How many outputs are waiting.
+    /// Returns the number of outputs that wait.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Is nothing waiting?
+    /// Returns true if no output waits.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Bytes of keys, values and headers that are waiting.
+    /// Returns the size of all keys, values and headers that wait, in bytes.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Forgets everything from output `len` on: a record that emitted something and then turned out to be bad takes
-    /// its outputs back with it.
+    /// Forgets all outputs from number `len` on, for a record that emitted outputs and then turned out to be
+    /// bad. Their bytes stay in the arena until [`Outputs::clear`].
     pub fn truncate(&mut self, len: usize) {
+        // Only the entries go: the bytes and headers of these outputs stay, unused, until `clear`.
         self.entries.truncate(len);
     }
 
     /// Empties the arena and keeps its memory for the next batch.
     pub fn clear(&mut self) {
+        // `Vec::clear` keeps the capacity.
         self.bytes.clear();
         self.entries.clear();
         self.headers.clear();
     }
 
-    /// The outputs in the order they were emitted.
+    /// Returns the outputs in the order in which they were emitted.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = OutRecord<'_>> {
+        // The bytes of an emitted output stay until `clear`, so that all spans are in range.
         self.entries.iter().map(|entry| OutRecord {
             route: entry.route,
             timestamp_ms: entry.timestamp_ms,
@@ -108,26 +117,35 @@ impl Outputs {
 }
 
 impl<'a> OutRecord<'a> {
-    /// Has it any header? One that has none is spared the asking for each.
+    /// Returns true if the output has headers. The producer asks this first, because most outputs have none.
     #[inline]
     pub fn has_headers(&self) -> bool {
         !self.headers.is_empty()
     }
 
-    /// Its headers, in order.
+    /// Returns the headers in the order in which they were added.
     pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'a>> + use<'a> {
+        // Copied out of `self`, so that the headers may outlive this value: they borrow from the arena.
         let bytes = self.bytes;
         self.headers.iter().map(move |span| Header {
-            // Written from a `&str` by `OutputDraft::header`, so always valid.
-            name: std::str::from_utf8(&bytes[span.name.0..span.name.1]).unwrap_or(""),
+            name: header_name(&bytes[span.name.0..span.name.1]),
             value: span.value.map(|(from, to)| &bytes[from..to]),
         })
     }
 }
 
+/// Returns a header's name as text.
+fn header_name(bytes: &[u8]) -> &str {
+    let name = std::str::from_utf8(bytes);
+    // `OutputDraft::header` copied the bytes from a `&str`.
+    debug_assert!(name.is_ok(), "a header's name is UTF-8");
+    name.unwrap_or("")
+}
+
 impl OutputDraft<'_> {
-    /// Sets the key to `key`'s bytes.
+    /// Sets the key to these bytes.
     pub fn key(&mut self, key: &[u8]) -> &mut Self {
+        // A key that is set twice leaves the first one's bytes unused in the arena.
         let from = self.outputs.bytes.len();
         self.outputs.bytes.extend_from_slice(key);
         let to = self.outputs.bytes.len();
@@ -137,7 +155,10 @@ impl OutputDraft<'_> {
         self
     }
 
-    /// Lets `write` append the key; an error leaves the draft as it was and is handed on.
+    /// Lets `write` append the key. `write` must only append, as in [`OutputDraft::value_with`].
+    ///
+    /// # Errors
+    /// The error of `write`; the draft stays as it was.
     pub fn key_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         let span = self.append(write)?;
         if let Some(entry) = &mut self.entry {
@@ -146,9 +167,10 @@ impl OutputDraft<'_> {
         Ok(())
     }
 
-    /// Lets `write` append the value; an error leaves the draft as it was and is handed on.
+    /// Lets `write` append the value. `write` must only append: the bytes before belong to earlier outputs.
     ///
-    /// `write` must only append: what lies before belongs to earlier outputs.
+    /// # Errors
+    /// The error of `write`; the draft stays as it was.
     pub fn value_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         let span = self.append(write)?;
         if let Some(entry) = &mut self.entry {
@@ -157,12 +179,14 @@ impl OutputDraft<'_> {
         Ok(())
     }
 
-    /// Adds a header.
+    /// Adds a header. Names may repeat.
     pub fn header(&mut self, name: &str, value: Option<&[u8]>) -> &mut Self {
+        // Name and value follow each other in the arena, like all other bytes of the output.
         let bytes = &mut self.outputs.bytes;
         let start = bytes.len();
         bytes.extend_from_slice(name.as_bytes());
         let name = (start, bytes.len());
+        // A header without a value is legal in Kafka, and differs from one with an empty value.
         let value = value.map(|value| {
             let from = bytes.len();
             bytes.extend_from_slice(value);
@@ -180,19 +204,24 @@ impl OutputDraft<'_> {
         self
     }
 
-    /// Makes the output part of the batch.
+    /// Makes the output a part of the batch.
     pub fn emit(mut self) {
+        debug_assert!(self.entry.is_some(), "only `emit` takes the entry, and it consumes the draft");
         if let Some(mut entry) = self.entry.take() {
+            // All headers since the draft began are its own.
             entry.headers.1 = self.outputs.headers.len();
             self.outputs.entries.push(entry);
         }
     }
 
+    /// Lets `write` append to the arena and returns the span of the new bytes.
     fn append<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(usize, usize), E> {
+        // All before `from` belongs to earlier outputs and to earlier parts of this one.
         let from = self.outputs.bytes.len();
         match write(&mut self.outputs.bytes) {
             Ok(()) => Ok((from, self.outputs.bytes.len())),
             Err(error) => {
+                // `write` may have failed half-way: its bytes go.
                 self.outputs.bytes.truncate(from);
                 Err(error)
             }
@@ -202,6 +231,7 @@ impl OutputDraft<'_> {
 
 impl Drop for OutputDraft<'_> {
     fn drop(&mut self) {
+        // The entry is still there only if the draft was not emitted.
         if self.entry.is_some() {
             self.outputs.bytes.truncate(self.bytes_before);
             self.outputs.headers.truncate(self.headers_before);

@@ -1,11 +1,12 @@
-//! A record as it is lent to a transform: slices of a fetched batch, nothing owned.
+//! A record as the consumer lends it to a transform: slices of a fetched batch, without a copy.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::Offset;
 
-/// A Confluent schema registry id: four bytes, big-endian, after the magic byte.
+/// An id of the Confluent schema registry. In the framing it has four bytes, big-endian, after the magic
+/// byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SchemaId(pub u32);
 
@@ -15,7 +16,8 @@ impl fmt::Display for SchemaId {
     }
 }
 
-/// The key of every checkpoint: topic *and* partition. Two topics' partition 0 are not the same thing.
+/// Topic *and* partition: the key of all positions and receipts. Partitions of two topics can have the same
+/// number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
     /// Topic name.
@@ -25,7 +27,7 @@ pub struct TopicPartition {
 }
 
 impl TopicPartition {
-    /// A topic's partition.
+    /// Returns a partition of a topic.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
@@ -33,6 +35,7 @@ impl TopicPartition {
 
 impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // For example `aviation.flight.v1[3]`.
         write!(f, "{}[{}]", self.topic, self.partition)
     }
 }
@@ -42,20 +45,21 @@ impl fmt::Display for TopicPartition {
 pub struct Header<'a> {
     /// Header name; may repeat within a record.
     pub name: &'a str,
-    /// Raw bytes, or nothing.
+    /// Raw bytes; `None` is a header without a value.
     pub value: Option<&'a [u8]>,
 }
 
 /// A record lent by the consumer for the length of one call.
 ///
-/// `Debug` is deliberately absent: a record may hold personal data, and what can be printed will be printed.
+/// It has no `Debug` on purpose: a record may hold personal data, and a type that can be printed will be
+/// printed.
 #[derive(Clone, Copy)]
 pub struct RecordRef<'a> {
-    /// Topic it was read from.
+    /// Topic that the record was read from.
     pub topic: &'a str,
-    /// Partition it was read from.
+    /// Partition that the record was read from.
     pub partition: i32,
-    /// Its place there.
+    /// Offset of the record in its partition.
     pub offset: Offset,
     /// Milliseconds since the epoch, as the broker or the producer set it; `None` if neither did.
     pub timestamp_ms: Option<i64>,
@@ -63,13 +67,14 @@ pub struct RecordRef<'a> {
     pub key: Option<&'a [u8]>,
     /// Value bytes; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// Headers in the order they were written.
+    /// Headers in the order in which the producer wrote them.
     pub headers: &'a [Header<'a>],
 }
 
 impl RecordRef<'_> {
-    /// Key and value together, in bytes: what a batch's size limit counts.
+    /// Returns the size of key and value together, in bytes. The size limit of a batch counts this number.
     pub fn size(&self) -> usize {
+        // A null key and a tombstone count as 0 bytes. Headers do not count.
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len)
     }
 }

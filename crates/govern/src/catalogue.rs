@@ -1,14 +1,14 @@
-//! The catalogue: a static site of what there is, whose it is, and what has become of it.
+//! The catalogue: a static site of topics, fields, owners and lineage.
 //!
 //! ```text
 //!  index.html              every topic and view, with a search box over topics, fields, owners and tags
 //!  topic-<id>.html         fields, owners, classification, retention, roles, lineage, a sample query
-//!  view-<name>.html        columns and where they come from, the SQL
+//!  view-<name>.html        columns and their origins, the SQL
 //!  proof.html              the leak proof
 //! ```
 //!
-//! Pages need nothing but themselves: no network, no fonts, no scripts from elsewhere. Everything that stands in a
-//! contract is escaped.
+//! A page is complete in itself: no network, no fonts, no scripts from elsewhere. Every text from a contract
+//! is escaped.
 
 mod frame;
 mod topic;
@@ -25,13 +25,13 @@ use sluice_contract::contracts::ContractSet;
 /// A file of the site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CataloguePage {
-    /// Its name; all are in one folder.
+    /// Its file name. All pages are in one folder.
     pub name: String,
     /// Its text.
     pub html: String,
 }
 
-/// The whole site; the same contracts and views give the same, byte for byte.
+/// Returns the whole site. The same contracts and views give the same site, byte for byte.
 pub fn site(contracts: &ContractSet, views: &SqlViewSet) -> Vec<CataloguePage> {
     let proof = LeakProof::of(contracts, views);
     let mut pages = vec![index(contracts, views, &proof)];
@@ -41,26 +41,28 @@ pub fn site(contracts: &ContractSet, views: &SqlViewSet) -> Vec<CataloguePage> {
     pages
 }
 
-/// Name of a contract's page.
+/// Returns the file name of a contract's page.
 fn topic_page(contract: &Contract) -> String {
     format!("topic-{}.html", file_part(&contract.id))
 }
 
-/// Name of a view's page.
+/// Returns the file name of a view's page.
 fn view_page(name: &str) -> String {
     format!("view-{}.html", file_part(name))
 }
 
-/// A text that may be part of a file's name.
+/// Returns the text with every character replaced that a file name or a link may not have.
 fn file_part(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
 }
 
+/// Returns the first page: the verdict of the leak proof, the search box, and a row for each topic and view.
 fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> CataloguePage {
+    // Head, verdict and search box.
     let mut body = String::from("<h1>Catalogue</h1>\n");
     let (topics, of_views) = (contracts.iter().count(), views.iter().count());
     let verdict = match proof.holds() {
-        true => "no way out without a masking step".to_owned(),
+        true => "every way to an open place has a masking step".to_owned(),
         false => format!("{} ways without a masking step", proof.leaks.len()),
     };
     // Writing to a String does not fail.
@@ -69,9 +71,11 @@ fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> Cata
         "<p>{topics} topics, {of_views} views. <a href=\"proof.html\">Leak proof</a>: {verdict}.</p>\n\
          <p><input id=\"find\" type=\"search\" placeholder=\"topic, field, owner, tag, table …\" aria-label=\"search the catalogue\" autofocus> \
          <span id=\"count\" aria-live=\"polite\"></span></p>\n\
-         <table id=\"topics\"><thead><tr><th>topic</th><th>what it is for</th><th>owner</th><th>fields</th><th>kept</th><th>masked table</th></tr></thead><tbody>"
+         <table id=\"topics\"><thead><tr><th>topic</th><th>description</th><th>owner</th><th>fields</th><th>kept</th><th>masked table</th></tr></thead><tbody>"
     );
+
     for contract in contracts.iter() {
+        // The words under which the search finds the topic, also those that the row does not show.
         let mut words =
             vec![contract.raw_topic.clone(), contract.masked_topic.clone(), contract.domain.clone()];
         words.extend([contract.owner.team.clone(), contract.status.clone()]);
@@ -84,6 +88,8 @@ fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> Cata
             words.push(field.classification.clone());
             words.extend(field.tags.iter().cloned());
         }
+
+        // The row. `data-of` is the column's name, which the style sheet shows on narrow screens.
         let _ = writeln!(
             body,
             "<tr data-words=\"{}\"><td class=\"name\"><a href=\"{}\">{}</a><br><small>{}, {}</small></td><td>{}</td><td data-of=\"owner\">{}</td><td class=\"number\" data-of=\"fields\">{}</td><td class=\"kept\" data-of=\"kept\">{}</td><td><code>{}</code></td></tr>",
@@ -99,6 +105,8 @@ fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> Cata
             HtmlText(&sql_name(&contract.masked_topic)),
         );
     }
+
+    // Views are in the same table: the search treats both alike.
     for view in views.iter() {
         let columns: Vec<&str> = view.columns().map(|(name, _)| name).collect();
         let words = [&view.name, &view.domain, &view.description].map(String::as_str).join(" ");
@@ -119,7 +127,7 @@ fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> Cata
     CataloguePage { name: "index.html".to_owned(), html: frame::framed("Catalogue", &body, frame::SEARCH) }
 }
 
-/// How long records stay, for people.
+/// Returns the retention as text in the largest unit that divides it, for example `30 days`, or `for ever`.
 fn kept(contract: &Contract) -> String {
     let millis = match contract.retention {
         TopicRetention::Forever => return "for ever".to_owned(),

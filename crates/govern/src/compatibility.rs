@@ -1,15 +1,16 @@
-//! May a schema follow those that were registered before it? Avro's schema resolution (specification 1.12, "Schema
-//! Resolution"), with the path at which it fails.
+//! Checks that a schema may follow the registered versions of its subject, by Avro's schema resolution
+//! (specification 1.12, "Schema Resolution"). A failure names the path of the field.
 //!
-//! | level | the new schema must |
+//! | level | requirement |
 //! |---|---|
-//! | BACKWARD | read what was written with the newest registered one |
-//! | FORWARD | be readable by whoever has the newest registered one |
+//! | BACKWARD | the new schema reads records of the newest registered one |
+//! | FORWARD | the newest registered schema reads records of the new one |
 //! | FULL | both |
-//! | …_TRANSITIVE | the same with every registered one |
+//! | …_TRANSITIVE | the same with every registered schema |
 //!
-//! Stricter than the specification in one thing: a logical type may not become another (milliseconds read as
-//! microseconds are an answer, but a wrong one), nor a decimal change its scale.
+//! The check is stricter than the specification in one point: a logical type may not become another one, and
+//! a decimal may not change its scale. For example, milliseconds can be read as microseconds, but the result
+//! is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,35 +29,37 @@ pub struct SubjectVersion {
     pub schema: String,
 }
 
-/// Why a schema may not follow.
+/// One reason why a schema may not follow a registered version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SchemaIncompatibility {
-    /// The registered version it does not go with.
+    /// The registered version with which the schema is not compatible.
     pub version: u32,
-    /// Who could not read what.
+    /// The side that would break.
     pub breaks: CompatibilityBreak,
     /// Path of the field; empty for the schema as a whole.
     pub path: String,
-    /// What stands in the way.
+    /// The reason, for the author of the schema.
     pub why: String,
 }
 
-/// Who could not read what.
+/// The side that an incompatible schema breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CompatibilityBreak {
-    /// The new schema could not read what is there.
+    /// The new schema cannot read records of the registered version.
     OldRecords,
-    /// Readers of the registered version could not read what comes.
+    /// Readers of the registered version cannot read records of the new schema.
     OldReaders,
 }
 
-/// Everything that stands in the way of `schema` as the next version at this level; `earlier` in the registry's order.
+/// Returns every reason against `schema` as the next version at this level. `earlier` holds the registered
+/// versions in the registry's order. An empty list means that the schema is compatible.
 pub fn check(
     level: CompatibilityLevel,
     schema: &str,
     earlier: &[SubjectVersion],
 ) -> Vec<SchemaIncompatibility> {
+    // The level decides which side must be able to read, and how far back.
     let (old_records, old_readers) = match level {
         CompatibilityLevel::None => (false, false),
         CompatibilityLevel::Backward | CompatibilityLevel::BackwardTransitive => (true, false),
@@ -69,10 +72,14 @@ pub fn check(
             | CompatibilityLevel::ForwardTransitive
             | CompatibilityLevel::FullTransitive
     );
+
+    // Without transitivity only the newest version counts.
     let earlier = match (transitive, earlier) {
         (false, [.., newest]) => std::slice::from_ref(newest),
         (_, all) => all,
     };
+
+    // Both directions of every version are checked, so that the author sees all reasons at once.
     let mut found = Vec::new();
     for version in earlier {
         let mut note = |breaks, writer: &str, reader: &str| {
@@ -90,11 +97,14 @@ pub fn check(
     found
 }
 
-/// Paths and reasons why a reader with one schema cannot read what was written with another; empty if it can.
+/// Returns paths and reasons why a reader with the schema `reader` cannot read records of the schema
+/// `writer`. An empty list means that it can.
 fn unreadable(writer: &str, reader: &str) -> Vec<(String, String)> {
     let (Ok(writer), Ok(reader)) = (serde_json::from_str(writer), serde_json::from_str(reader)) else {
-        return vec![(String::new(), "a schema that is no JSON".to_owned())];
+        return vec![(String::new(), "expected JSON, one of the schemas is not".to_owned())];
     };
+
+    // Named types are collected first: a name can be used anywhere after its definition.
     let (mut in_writer, mut in_reader) = (NamedTypeIndex::default(), NamedTypeIndex::default());
     in_writer.read(&writer, "");
     in_reader.read(&reader, "");
@@ -108,11 +118,11 @@ fn unreadable(writer: &str, reader: &str) -> Vec<(String, String)> {
     matching.found
 }
 
-/// Named types of a schema, by full name.
+/// The named types of a schema (record, error, enum, fixed), by full name.
 #[derive(Default)]
 struct NamedTypeIndex<'s>(BTreeMap<String, NamespacedType<'s>>);
 
-/// A type and the namespace in which it stands.
+/// A type, and the namespace that encloses it.
 #[derive(Clone, Copy)]
 struct NamespacedType<'s> {
     schema: &'s Value,
@@ -120,10 +130,13 @@ struct NamespacedType<'s> {
 }
 
 impl<'s> NamedTypeIndex<'s> {
+    /// Adds the named types of a schema, at any depth.
     fn read(&mut self, schema: &'s Value, namespace: &'s str) {
         match schema {
+            // A union: its branches are in the namespace of the union.
             Value::Array(branches) => branches.iter().for_each(|branch| self.read(branch, namespace)),
             Value::Object(object) => {
+                // A definition. A full name brings its own namespace and outranks the attribute `namespace`.
                 let mut inner = namespace;
                 if let Some(name) = object.get("name").and_then(Value::as_str)
                     && matches!(word(schema), "record" | "error" | "enum" | "fixed")
@@ -135,6 +148,8 @@ impl<'s> NamedTypeIndex<'s> {
                     };
                     self.0.insert(full(name, inner), NamespacedType { schema, namespace });
                 }
+
+                // The types inside: a wrapped type, an array's items, a map's values, a record's fields.
                 for key in ["type", "items", "values"] {
                     if let Some(below) = object.get(key).filter(|below| !below.is_string()) {
                         self.read(below, inner);
@@ -146,14 +161,18 @@ impl<'s> NamedTypeIndex<'s> {
                     }
                 }
             }
+
+            // A name defines nothing.
             _ => {}
         }
     }
 
-    /// Follows a name, and `{"type": {…}}`, to what it stands for.
+    /// Follows names, and wrappers such as `{"type": {…}}`, to the type that they mean.
     fn resolve(&self, mut at: NamespacedType<'s>) -> NamespacedType<'s> {
+        // A hostile schema can wrap without end: 64 levels are more than any real one has.
         for _ in 0..64 {
             at = match at.schema {
+                // A name in the enclosing namespace, else a full name or a primitive type.
                 Value::String(name) => {
                     let found = self.0.get(&full(name, at.namespace)).or_else(|| self.0.get(name.as_str()));
                     match found {
@@ -161,6 +180,9 @@ impl<'s> NamedTypeIndex<'s> {
                         None => return at,
                     }
                 }
+
+                // A wrapper around a type, or around a name that the schema defines. Anything else is the
+                // type itself.
                 Value::Object(object) => match object.get("type") {
                     Some(inner @ (Value::Object(_) | Value::Array(_))) => {
                         NamespacedType { schema: inner, ..at }
@@ -177,6 +199,7 @@ impl<'s> NamedTypeIndex<'s> {
     }
 }
 
+/// Returns the full name; a name with a dot is one already.
 fn full(name: &str, namespace: &str) -> String {
     match name.contains('.') || namespace.is_empty() {
         true => name.to_owned(),
@@ -184,7 +207,7 @@ fn full(name: &str, namespace: &str) -> String {
     }
 }
 
-/// The word that says what a type is: `record`, `int`, …; empty for a union.
+/// Returns the kind of a type, for example `record` or `int`; empty for a union.
 fn word(schema: &Value) -> &str {
     match schema {
         Value::String(word) => word,
@@ -193,26 +216,30 @@ fn word(schema: &Value) -> &str {
     }
 }
 
-/// Name without namespace, by which the specification matches named types.
+/// Returns the name without namespace, by which the specification matches named types.
 fn short(schema: &Value) -> &str {
     let name = schema.get("name").and_then(Value::as_str).unwrap_or_default();
     name.rsplit('.').next().unwrap_or(name)
 }
 
+/// One comparison of a writer's schema with a reader's.
 struct SchemaMatcher<'s> {
     writer: &'s NamedTypeIndex<'s>,
     reader: &'s NamedTypeIndex<'s>,
-    /// Pairs of records that are being compared, or were: a circle ends here.
+    /// Pairs of records that are being compared or have been. They end the recursion in circular schemas.
     open: BTreeSet<(String, String)>,
+    /// Path and reason of each failure.
     found: Vec<(String, String)>,
 }
 
 impl<'s> SchemaMatcher<'s> {
+    /// Notes a reason at a path.
     fn refuse(&mut self, path: &str, why: impl Into<String>) {
         self.found.push((path.to_owned(), why.into()));
     }
 
-    /// Could it be read? For branches of unions, of which one will do.
+    /// Returns true if the reader's type can read the writer's, without a trace if not. It serves to try the
+    /// branches of a union, of which one is enough.
     fn fits(&mut self, writer: NamespacedType<'s>, reader: NamespacedType<'s>, path: &str) -> bool {
         let (before, open) = (self.found.len(), self.open.clone());
         self.node(writer, reader, path);
@@ -224,9 +251,12 @@ impl<'s> SchemaMatcher<'s> {
         fits
     }
 
+    /// Compares two types.
     fn node(&mut self, writer: NamespacedType<'s>, reader: NamespacedType<'s>, path: &str) {
         let (writer, reader) = (self.writer.resolve(writer), self.reader.resolve(reader));
         match (writer.schema, reader.schema) {
+            // A record can hold any branch of the writer's union: the reader must be able to read each of
+            // them.
             (Value::Array(branches), _) => {
                 for branch in branches {
                     self.node(NamespacedType { schema: branch, ..writer }, reader, path);
@@ -237,6 +267,7 @@ impl<'s> SchemaMatcher<'s> {
         }
     }
 
+    /// Compares one type of the writer with the branches of the reader's union.
     fn union_written(
         &mut self,
         writer: NamespacedType<'s>,
@@ -248,39 +279,52 @@ impl<'s> SchemaMatcher<'s> {
         if branches.iter().any(|branch| self.fits(writer, at(branch), path)) {
             return;
         }
-        // With one type beside null it is clear which was meant, and what is wrong with it can be told.
+
+        // No branch fits. With a single type beside null that branch was meant, and its own reason is the
+        // better one.
         let others: Vec<&Value> = branches.iter().filter(|branch| word(branch) != "null").collect();
         match others[..] {
             [only] if word(writer.schema) != "null" => self.node(writer, at(only), path),
-            _ => self.refuse(path, format!("{} has no place in the reader's union", said(writer.schema))),
+            _ => {
+                let why = format!("the reader's union has no branch for {}", describe(writer.schema));
+                self.refuse(path, why);
+            }
         }
     }
 
+    /// Compares two types of which neither is a union.
     fn types(&mut self, writer: NamespacedType<'s>, reader: NamespacedType<'s>, path: &str) {
+        // Named types must have the same short name, or an alias.
         let (from, to) = (word(writer.schema), word(reader.schema));
         let named = matches!(from, "record" | "error" | "enum" | "fixed");
         if named && from == to && short(writer.schema) != short(reader.schema) && !aliased(writer, reader) {
-            let why = format!("{} `{}` is called `{}`", from, short(writer.schema), short(reader.schema));
-            self.refuse(path, why);
+            let (written, read) = (short(writer.schema), short(reader.schema));
+            self.refuse(path, format!("{from} `{written}`: the reader expected the name `{read}`"));
             return;
         }
+
+        // Types of one kind are compared by their parts, others only if the specification promotes one to the
+        // other.
         match (from, to) {
             ("record" | "error", "record" | "error") => self.record(writer, reader, path),
             ("enum", "enum") => self.symbols(writer.schema, reader.schema, path),
             ("fixed", "fixed") => {
                 if writer.schema.get("size") != reader.schema.get("size") {
-                    self.refuse(path, "a fixed of another size");
+                    self.refuse(path, "the reader expected a fixed of another size");
                 }
                 self.logical(writer.schema, reader.schema, path);
             }
             ("array", "array") => self.inner("items", writer, reader, &format!("{path}[]")),
             ("map", "map") => self.inner("values", writer, reader, &format!("{path}{{}}")),
             _ if from == to || promoted(from, to) => self.logical(writer.schema, reader.schema, path),
-            _ => self
-                .refuse(path, format!("{} cannot be read as {}", said(writer.schema), said(reader.schema))),
+            _ => {
+                let (from, to) = (describe(writer.schema), describe(reader.schema));
+                self.refuse(path, format!("{from} cannot be read as {to}"));
+            }
         }
     }
 
+    /// Compares the items of two arrays, or the values of two maps.
     fn inner(&mut self, key: &str, writer: NamespacedType<'s>, reader: NamespacedType<'s>, path: &str) {
         if let (Some(from), Some(to)) = (writer.schema.get(key), reader.schema.get(key)) {
             self.node(
@@ -291,19 +335,25 @@ impl<'s> SchemaMatcher<'s> {
         }
     }
 
+    /// Compares two records, field by field of the reader. Fields that only the writer has are passed over.
     fn record(&mut self, writer: NamespacedType<'s>, reader: NamespacedType<'s>, path: &str) {
+        // A pair that was compared before has its reasons noted already.
         let (from, to) = (inside(writer), inside(reader));
         let pair = (full(short(writer.schema), from), full(short(reader.schema), to));
         if !self.open.insert(pair) {
             return;
         }
+
         for field in fields(reader.schema) {
+            // The writer's field of the same name, or of one of the reader's aliases.
             let Some(name) = field.get("name").and_then(Value::as_str) else { continue };
             let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             let other = fields(writer.schema).find(|other| {
                 let other = other.get("name").and_then(Value::as_str).unwrap_or_default();
                 other == name || aliases(field).any(|alias| alias == other)
             });
+
+            // A field that the writer lacks needs a default.
             match other.and_then(|other| other.get("type")) {
                 Some(other) => {
                     let Some(own) = field.get("type") else { continue };
@@ -314,12 +364,16 @@ impl<'s> SchemaMatcher<'s> {
                     );
                 }
                 None if field.get("default").is_some() => {}
-                None => self.refuse(&path, "is not written, and the reader has no default for it"),
+                None => {
+                    self.refuse(&path, "the writer has no such field, and the reader has no default for it")
+                }
             }
         }
     }
 
+    /// Compares the symbols of two enums.
     fn symbols(&mut self, writer: &Value, reader: &Value, path: &str) {
+        // A default replaces every symbol that the reader does not know.
         if reader.get("default").is_some() {
             return;
         }
@@ -330,11 +384,14 @@ impl<'s> SchemaMatcher<'s> {
         let known = symbols(reader);
         let missing: Vec<String> = symbols(writer).difference(&known).cloned().collect();
         if !missing.is_empty() {
-            self.refuse(path, format!("the reader's enum has no {}, and no default", missing.join(", ")));
+            let missing = missing.join(", ");
+            self.refuse(path, format!("the reader's enum lacks the symbols {missing} and has no default"));
         }
     }
 
+    /// Compares the logical types of two types whose bytes can be read.
     fn logical(&mut self, writer: &Value, reader: &Value, path: &str) {
+        // A decimal's scale decides the meaning of its bytes, so it belongs to the name.
         let of = |schema: &Value| -> Option<String> {
             let name = schema.get("logicalType")?.as_str()?;
             let number = |key: &str| schema.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -343,18 +400,21 @@ impl<'s> SchemaMatcher<'s> {
                 other => other.to_owned(),
             })
         };
+
+        // A logical type may come or go (a uuid is a string as well). A decimal may not: its bytes are no
+        // number without the scale.
         let is_decimal =
             |logical: &Option<String>| logical.as_deref().is_some_and(|l| l.starts_with("decimal"));
         let (from, to) = (of(writer), of(reader));
         let changed = from.is_some() && to.is_some() || is_decimal(&from) || is_decimal(&to);
         if from != to && changed {
-            let say = |logical: Option<String>| logical.unwrap_or_else(|| "no logical type".to_owned());
-            self.refuse(path, format!("{} is read as {}", say(from), say(to)));
+            let shown = |logical: Option<String>| logical.unwrap_or_else(|| "no logical type".to_owned());
+            self.refuse(path, format!("expected the logical type {}, found {}", shown(to), shown(from)));
         }
     }
 }
 
-/// The namespace inside a record.
+/// Returns the namespace inside a record, which its fields inherit.
 fn inside<'s>(at: NamespacedType<'s>) -> &'s str {
     let own = at.schema.get("name").and_then(Value::as_str).and_then(|name| name.rsplit_once('.'));
     match (own, at.schema.get("namespace").and_then(Value::as_str)) {
@@ -364,19 +424,23 @@ fn inside<'s>(at: NamespacedType<'s>) -> &'s str {
     }
 }
 
+/// Returns the fields of a record; none for any other type.
 fn fields(record: &Value) -> impl Iterator<Item = &Value> {
     record.get("fields").and_then(Value::as_array).into_iter().flatten()
 }
 
+/// Returns the aliases of a type or field, without namespaces.
 fn aliases(of: &Value) -> impl Iterator<Item = &str> {
     let aliases = of.get("aliases").and_then(Value::as_array).into_iter().flatten();
     aliases.filter_map(Value::as_str).map(|alias| alias.rsplit('.').next().unwrap_or(alias))
 }
 
+/// Returns true if the reader's type has the writer's name as an alias.
 fn aliased(writer: NamespacedType<'_>, reader: NamespacedType<'_>) -> bool {
     aliases(reader.schema).any(|alias| alias == short(writer.schema))
 }
 
+/// Returns true if the specification lets a reader's `to` read a writer's `from`.
 fn promoted(from: &str, to: &str) -> bool {
     matches!(
         (from, to),
@@ -388,7 +452,8 @@ fn promoted(from: &str, to: &str) -> bool {
     )
 }
 
-fn said(schema: &Value) -> String {
+/// Returns the kind of a type and its logical type, for messages.
+fn describe(schema: &Value) -> String {
     match schema.get("logicalType").and_then(Value::as_str) {
         Some(logical) => format!("{} ({logical})", word(schema)),
         None => word(schema).to_owned(),

@@ -1,12 +1,13 @@
-//! A first contract, from a schema that exists or from samples: complete, and refused until somebody has decided.
+//! The contract draft, from a registered schema or from samples. It is complete, and refused until its author
+//! has decided about every leaf.
 //!
 //! ```text
-//!  subject of the registry ─────────────► value.avsc ─┐
-//!  JSON lines ─► shape (what was seen) ─► value.avsc ─┴─► contract.odcs.yaml: every leaf restricted, masking undecided
+//!  subject of the registry ────► value.avsc ─┐
+//!  JSON lines ─► SampleShape ─► value.avsc ─┴─► contract.odcs.yaml: every leaf restricted, masking undecided
 //! ```
 //!
-//! Nothing is guessed that could let a value through: each leaf says `{op: decide}`, which `plan` refuses with the
-//! leaf's line. What a name or type suggests stands in a comment beside it, for a person to take or to leave.
+//! A draft never lets a value through on a guess: each leaf has `{op: decide}`, which `plan` refuses with the
+//! leaf's line. A suggestion from the leaf's name is in a comment beside it. The author may follow it or not.
 
 mod odcs;
 mod shape;
@@ -14,73 +15,78 @@ mod shape;
 use serde_json::{Map, Value};
 use sluice_wire::{DatumSchema, LeafInfo, SchemaError};
 
-/// What is known of a topic before it has a contract.
+/// The properties of a topic that are known before it has a contract.
 #[derive(Debug, Clone)]
 pub struct ContractDrafter {
-    /// The raw topic, `club.member.v1`.
+    /// The raw topic, for example `club.member.v1`.
     pub topic: String,
-    /// Field whose text is the Kafka key, if it is known.
+    /// The field whose text is the Kafka key, if it is known.
     pub record_key: Option<String>,
-    /// User name of the owner, if it is known.
+    /// The user name of the owner, if it is known.
     pub owner: Option<String>,
 }
 
-/// The files of a first contract.
+/// The files of a contract draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftFiles {
-    /// `<domain>/<name>`: where they go, under the contracts' folder.
+    /// Their folder below the contracts' folder: `<domain>/<name>`.
     pub folder: String,
-    /// The value's schema.
+    /// The text of `value.avsc`.
     pub value: String,
-    /// The contract.
+    /// The text of `contract.odcs.yaml`.
     pub contract: String,
-    /// Leaves about which somebody must decide.
+    /// The number of leaves about which the author must decide.
     pub undecided: usize,
 }
 
-/// Why there is no draft.
+/// The reason why there is no draft.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DraftError {
-    /// The topic's name does not say domain and name.
-    #[error("`{0}` does not say domain and name; `club.member.v1` does")]
+    /// The topic's name has no domain or no name. Holds the topic.
+    #[error("topic `{0}`: expected a name of the form <domain>.<name>, for example `club.member.v1`")]
     Topic(String),
-    /// A line of the samples.
+    /// A line of the samples is no JSON object.
     #[error("line {line}: {why}")]
     Line {
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with it; never its text.
+        /// The expected form. Never quotes the line.
         why: String,
     },
-    /// Samples that no schema fits, or none that anybody could want.
-    #[error("at `{path}`: {why}")]
+    /// No schema fits the samples, or only one of no use.
+    #[error("{}: {why}", shown(path))]
     Shape {
-        /// Path of the field.
+        /// Path of the field; empty for the record.
         path: String,
-        /// What stands in the way.
+        /// The expected form. Never quotes a value.
         why: String,
     },
-    /// The schema is none.
+    /// The schema cannot be read.
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// The schema has no leaves, or too many to list.
-    #[error("the schema has no leaves, or too many to list")]
+    #[error("expected a schema with leaves, but not too many to list")]
     Leaves,
 }
 
 impl ContractDrafter {
-    /// From a schema as the registry has it.
+    /// Drafts a contract from a schema, in the registry's text.
     ///
     /// # Errors
     /// [`DraftError`].
     pub fn from_schema(&self, schema: &str) -> Result<DraftFiles, DraftError> {
         let place = place(&self.topic)?;
+
+        // A contract has a line for each leaf.
         let parsed = DatumSchema::parse(schema)?;
         let leaves = parsed.leaves();
         if leaves.is_empty() {
             return Err(DraftError::Leaves);
         }
+
+        // The text is JSON, because the schema has been parsed.
         let json: Value = serde_json::from_str(schema).unwrap_or_default();
+        debug_assert!(!json.is_null(), "the schema was parsed above");
         Ok(DraftFiles {
             folder: format!("{}/{}", place.domain, place.name),
             value: format!("{}\n", pretty(&json)),
@@ -89,50 +95,67 @@ impl ContractDrafter {
         })
     }
 
-    /// From samples, one JSON record a line. Empty lines are passed over.
+    /// Drafts a contract from samples, one JSON record a line. Empty lines are passed over.
     ///
     /// # Errors
-    /// [`DraftError`]; a field that is a text here and a number there is one.
+    /// [`DraftError`], for example if a field is a text in one line and a number in another.
     pub fn from_samples(&self, lines: &str) -> Result<DraftFiles, DraftError> {
         let place = place(&self.topic)?;
+
+        // Every sample counts: the schema must hold all of them.
         let mut shape = shape::SampleShape::default();
         for (number, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            // serde_json's own words may quote the line.
+            // serde_json's error can quote the line. Only its column is used.
             let value: Value = serde_json::from_str(line).map_err(|error| DraftError::Line {
                 line: number + 1,
-                why: format!("not JSON (column {})", error.column()),
+                why: format!("expected JSON (column {})", error.column()),
             })?;
             if !value.is_object() {
-                return Err(DraftError::Line { line: number + 1, why: "not a JSON object".to_owned() });
+                return Err(DraftError::Line { line: number + 1, why: "expected a JSON object".to_owned() });
             }
             shape.see(&value);
         }
+
+        // From here on the draft is that of a schema.
         let schema = shape.schema(&place.record, &place.namespace)?;
         self.from_schema(&schema.to_string())
     }
 }
 
-/// What a topic's name says.
+/// Returns the place of an error as text.
+fn shown(path: &str) -> String {
+    if path.is_empty() { "samples".to_owned() } else { format!("field `{path}`") }
+}
+
+/// The names that follow from a topic's name.
 struct DraftNames {
     domain: String,
     name: String,
     /// The masked topic.
     masked: String,
-    /// Name of the value's record, and its namespace.
+    /// Name of the value's record.
     record: String,
+    /// Namespace of the value's record.
     namespace: String,
 }
 
+/// Derives the names, for example domain `club` and masked topic `club.member.masked.v1` from
+/// `club.member.v1`.
 fn place(topic: &str) -> Result<DraftNames, DraftError> {
+    // Kafka's characters, which also make the name safe as a path.
     let refused = || DraftError::Topic(topic.to_owned());
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !topic.chars().all(legal) {
         return Err(refused());
     }
+
+    // A version at the end stays at the end of the masked topic.
     let (stem, version) = match topic.rsplit_once('.') {
         Some((stem, version)) if is_version(version) => (stem, Some(version)),
         _ => (topic, None),
     };
+
+    // The first part is the domain, all others are the name.
     let (domain, name) = stem.split_once('.').ok_or_else(refused)?;
     let name = name.replace('.', "-");
     if domain.is_empty() || name.is_empty() || name.starts_with('-') {
@@ -146,12 +169,13 @@ fn place(topic: &str) -> Result<DraftNames, DraftError> {
     Ok(DraftNames { domain: domain.to_owned(), record: pascal(&name), name, masked, namespace })
 }
 
+/// Returns true for a version, for example `v1`.
 fn is_version(part: &str) -> bool {
     part.strip_prefix('v')
         .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()))
 }
 
-/// `meter-reading` as `MeterReading`.
+/// Returns a name in Pascal case: `meter-reading` becomes `MeterReading`.
 fn pascal(name: &str) -> String {
     let mut text = String::new();
     for part in name.split(|c: char| !c.is_ascii_alphanumeric()) {
@@ -162,16 +186,19 @@ fn pascal(name: &str) -> String {
     avro_name(&text)
 }
 
-/// A name that Avro allows.
+/// Returns a name that Avro allows: other characters become `_`, and a digit does not come first.
 fn avro_name(name: &str) -> String {
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
 }
 
-/// A schema with one field a line, as people keep them.
+/// Returns a record's schema as JSON with one field a line, so that a change of a field is a change of its
+/// line. Any other schema is one line.
 fn pretty(schema: &Value) -> String {
     let fields = schema.get("fields").and_then(Value::as_array);
     let (Some(fields), Some(object)) = (fields, schema.as_object()) else { return schema.to_string() };
+
+    // The record's own attributes, in the usual order.
     let mut text = String::from("{\n");
     let head = ["type", "name", "namespace", "doc"];
     let rest = object.keys().map(String::as_str).filter(|key| !head.contains(key) && *key != "fields");
@@ -180,6 +207,8 @@ fn pretty(schema: &Value) -> String {
             text.push_str(&format!("  {}: {value},\n", Value::from(key)));
         }
     }
+
+    // The fields come last.
     text.push_str("  \"fields\": [\n");
     for (place, field) in fields.iter().enumerate() {
         let comma = if place + 1 < fields.len() { "," } else { "" };
@@ -189,7 +218,7 @@ fn pretty(schema: &Value) -> String {
     text
 }
 
-/// A field's JSON with its name in front.
+/// Returns a field's JSON with its name in front.
 fn name_first(field: &Value) -> String {
     let Some(object) = field.as_object() else { return field.to_string() };
     let rest: Map<String, Value> =
@@ -199,7 +228,7 @@ fn name_first(field: &Value) -> String {
     format!("{{\"name\": {name}, {}", rest.trim_start_matches('{'))
 }
 
-/// Leaves by path.
+/// Returns the leaf of a path.
 fn leaf<'l>(leaves: &'l [LeafInfo], path: &str) -> Option<&'l LeafInfo> {
     leaves.iter().find(|leaf| leaf.path == path)
 }

@@ -1,8 +1,8 @@
-//! Text in HTML pages.
+//! Escapes text for HTML pages.
 
 use std::fmt;
 
-/// A text as it may stand between tags and in quoted attributes.
+/// A text that is escaped for the space between tags and for quoted attributes.
 pub(crate) struct HtmlText<'a>(pub(crate) &'a str);
 
 impl fmt::Display for HtmlText<'_> {

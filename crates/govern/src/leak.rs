@@ -1,14 +1,15 @@
-//! The leak scan: do values of masked leaves occur where they must not, and has every masked leaf the form that its
-//! operation gives?
+//! The leak scan: it looks for values of masked leaves in open topics and tables, and checks that every
+//! masked leaf has the form that its operation gives.
 //!
 //! ```text
-//!  sample of raw records ─► texts of masked leaves, less what stands in kept leaves too ─► Needles
-//!  sample of masked records, facts, rows ─► any needle in their bytes? ─► path of the leaf it belongs to
+//!  sample of raw records ─► texts of masked leaves, without those of kept leaves ─► LeakNeedles
+//!  sample of masked records, facts, rows ─► any needle in their bytes? ─► path of the needle's leaf
 //!  sample of masked records ─► leaf by leaf ─► form of its operation?
 //! ```
 //!
-//! Texts and bytes of at least six bytes are looked for: shorter ones, numbers and booleans occur by chance. It samples:
-//! finding nothing proves nothing, finding something is a leak. No value is ever given back, only paths.
+//! The scan looks for texts and bytes of at least six bytes: shorter ones, numbers and booleans occur by
+//! chance. It works on samples: a scan without findings proves nothing, a finding is a leak. No function
+//! returns a value of a record, only paths.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,13 +25,14 @@ use sluice_contract::contract::{Contract, ContractField};
 use sluice_contract::key;
 use sluice_contract::masking::{MaskOperation, RedactConstant};
 
-/// What is shorter than this is not looked for.
+/// Length in bytes of the shortest value that the scan looks for.
 const LEAST: usize = 6;
-/// Values remembered at most; a sample is a sample.
+/// Most values that the scan remembers. Later ones are ignored, because a sample need not be complete.
 const MOST: usize = 200_000;
 /// Characters of a pseudonym behind its epoch: 128 bits in base64.
 const PSEUDONYM: usize = 22;
 
+/// Number of the leaf and bytes of each text that has passed.
 type TextNotes = Arc<Mutex<Vec<(usize, Vec<u8>)>>>;
 
 /// Reads the texts of a datum, leaf by leaf.
@@ -40,7 +42,7 @@ pub struct LeafTextReader {
     seen: TextNotes,
 }
 
-/// Notes every text that passes.
+/// A masking function that notes every text and writes an empty one in its place.
 struct TextNoteFn {
     slot: usize,
     seen: TextNotes,
@@ -72,7 +74,9 @@ impl LeafFn for TextNoteFn {
     }
 }
 
+/// A policy that notes the leaves with a slot and keeps all others.
 struct TextNotePolicy<'a> {
+    /// Path of a leaf → its number.
     slots: &'a BTreeMap<String, usize>,
     seen: TextNotes,
 }
@@ -87,16 +91,19 @@ impl LeafPolicy for TextNotePolicy<'_> {
 }
 
 impl LeafTextReader {
-    /// Ready to read data of this schema.
+    /// Compiles a reader for data of this schema.
     ///
     /// # Errors
-    /// Why the schema cannot be walked.
+    /// The reason why no program can be compiled for the schema.
     pub fn new(schema: &DatumSchema) -> Result<Self, String> {
+        // Bytes with a logical type are decimals: numbers occur by chance.
         let is_text = |leaf: &LeafInfo| {
             let kind = leaf.leaf.kind;
             kind == LeafKind::String || (kind == LeafKind::Bytes && leaf.leaf.logical.is_none())
         };
         let paths: Vec<String> = schema.leaves().into_iter().filter(is_text).map(|leaf| leaf.path).collect();
+
+        // The masker's own programs visit the leaves: a policy that notes texts makes a reader of them.
         let slots = paths.iter().cloned().zip(0..).collect();
         let seen = TextNotes::default();
         let policy = TextNotePolicy { slots: &slots, seen: Arc::clone(&seen) };
@@ -104,8 +111,10 @@ impl LeafTextReader {
         Ok(Self { patch, paths, seen })
     }
 
-    /// Paths and bytes of the texts in a datum; nothing if it is not one.
+    /// Returns paths and bytes of the texts in a datum; nothing if the bytes are no whole datum of the
+    /// schema.
     pub fn read(&self, datum: &[u8]) -> Vec<(&str, Vec<u8>)> {
+        // The notes are taken in any case, so that a torn datum leaves none for the next one.
         let whole = self.patch.run(datum, &mut Vec::new()).is_ok();
         let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         let texts = seen.into_iter().filter(|_| whole);
@@ -113,29 +122,32 @@ impl LeafTextReader {
     }
 }
 
-/// Values that must not be found anywhere open, and the leaves they are from.
+/// Values that must not occur at any open location, with the leaves from which they come.
 #[derive(Default)]
 pub struct LeakNeedles {
+    /// Value → topic and path of its leaf.
     hidden: HashMap<Vec<u8>, String>,
-    /// What is kept, and so may be found.
+    /// Values of kept leaves. They may occur anywhere.
     shown: BTreeSet<Vec<u8>>,
+    /// First bytes of a value → the hidden values that begin with them.
     by_start: HashMap<[u8; LEAST], Vec<Vec<u8>>>,
 }
 
 impl LeakNeedles {
-    /// Takes the texts of one raw record in.
+    /// Adds the texts of one raw record's value.
     pub fn take(&mut self, contract: &Contract, texts: Vec<(&str, Vec<u8>)>) {
         let kept = |path: &str| contract.field(path).is_some_and(|field| field.op.keeps());
         texts.into_iter().for_each(|(path, bytes)| self.note(contract, path.to_owned(), bytes, kept(path)));
     }
 
-    /// Takes the texts of one raw record's key in, which has a schema of its own.
+    /// Adds the texts of one raw record's key that has a schema of its own.
     pub fn take_key(&mut self, contract: &Contract, texts: Vec<(&str, Vec<u8>)>) {
         let Some(key) = contract.record_key.schema() else { return };
         let kept = |path: &str| key.field(path).is_some_and(|field| field.op.keeps());
         texts.into_iter().for_each(|(path, bytes)| self.note(contract, key::place(path), bytes, kept(path)));
     }
 
+    /// Adds one value, unless it is too short or the scan is full.
     fn note(&mut self, contract: &Contract, leaf: String, bytes: Vec<u8>, kept: bool) {
         if bytes.len() < LEAST || self.hidden.len() + self.shown.len() >= MOST {
             return;
@@ -147,21 +159,24 @@ impl LeakNeedles {
         }
     }
 
-    /// Makes ready to look; how many values are looked for.
+    /// Prepares the search and returns the number of values that it looks for. Must come before
+    /// [`LeakNeedles::find`].
     pub fn ready(&mut self) -> usize {
         self.index();
-        // What also stands in a kept leaf is open anyway.
+
+        // A value inside the text of a kept leaf is open anyway: finding it proves nothing.
         let open: BTreeSet<Vec<u8>> = self.shown.iter().flat_map(|text| self.found(text).cloned()).collect();
         self.hidden.retain(|value, _| !open.contains(value));
         self.index();
         self.hidden.len()
     }
 
-    /// The leaf whose value occurs in these bytes.
+    /// Returns topic and path of a leaf whose value occurs in these bytes, never the value.
     pub fn find(&self, bytes: &[u8]) -> Option<&str> {
         self.found(bytes).next().and_then(|value| self.hidden.get(value)).map(String::as_str)
     }
 
+    /// Builds the index by first bytes.
     fn index(&mut self) {
         self.by_start.clear();
         for value in self.hidden.keys() {
@@ -171,6 +186,8 @@ impl LeakNeedles {
         }
     }
 
+    /// Returns the hidden values that occur in these bytes. Each position costs one look-up of its first
+    /// bytes.
     fn found<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a Vec<u8>> {
         bytes.windows(LEAST).enumerate().flat_map(move |(at, window)| {
             let values = window.first_chunk::<LEAST>().and_then(|start| self.by_start.get(start));
@@ -179,7 +196,8 @@ impl LeakNeedles {
     }
 }
 
-/// Returns the leaves of a masked record that do not have the form which their operation gives: path and expectation.
+/// Returns the leaves of a masked record that do not have the form of their operation: path and expected
+/// form. `texts` are those of [`LeafTextReader::read`].
 pub fn misshapen_value<'t>(
     contract: &Contract,
     texts: &[(&'t str, Vec<u8>)],
@@ -198,6 +216,7 @@ pub fn undropped(contract: &Contract, schema: &DatumSchema) -> Vec<String> {
     schema.leaves().into_iter().map(|leaf| leaf.path).filter(dropped).collect()
 }
 
+/// Returns path and expected form of each text that has another form than its operation gives.
 fn misshapen<'c, 't>(
     texts: &[(&'t str, Vec<u8>)],
     field: impl Fn(&str) -> Option<&'c ContractField>,
@@ -206,28 +225,31 @@ fn misshapen<'c, 't>(
     texts.iter().filter_map(wrong).collect()
 }
 
-/// What the operation gives, if this is not it.
+/// Returns the form that the operation gives, as a noun, if these bytes have another one.
 fn expected(op: &MaskOperation, bytes: &[u8]) -> Option<&'static str> {
     let text = std::str::from_utf8(bytes).ok();
-    let (fits, what) = match op {
+    let (fits, form) = match op {
+        // Any text can be kept, or be the name of a group.
         MaskOperation::Keep | MaskOperation::Generalise(_) => (true, ""),
+        // These two leave no text at all.
         MaskOperation::Drop => (false, "no such leaf"),
         MaskOperation::Null => (false, "null"),
         MaskOperation::Redact(RedactConstant::Text(constant)) => {
-            (bytes == constant.as_bytes(), "the constant")
+            (bytes == constant.as_bytes(), "the constant of the contract")
         }
         MaskOperation::Redact(RedactConstant::Number(_) | RedactConstant::Boolean(_)) => (true, ""),
         MaskOperation::Partial(partial) => (
             text.is_some_and(|text| text.chars().count() == partial.length),
-            "the ends, at the length that the contract says",
+            "the kept ends, at the length that the contract sets",
         ),
         MaskOperation::Hmac(_) => {
             (text.is_some_and(is_pseudonym), "a pseudonym: its key's epoch and 22 characters")
         }
     };
-    (!fits).then_some(what)
+    (!fits).then_some(form)
 }
 
+/// Returns true if the text has the form of a pseudonym, for example `2:` and 22 characters of base64.
 fn is_pseudonym(text: &str) -> bool {
     let in_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     text.split_once(':').is_some_and(|(epoch, rest)| {

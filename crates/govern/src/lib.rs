@@ -1,7 +1,7 @@
-//! What an operator and a reviewer need of contracts: the plan, compatibility, lineage, the leak proof, the catalogue,
-//! drafts and samples. Nothing here is needed while a worker runs.
+//! The contracts as operators and reviewers use them: the plan, compatibility, lineage, the leak proof, the
+//! catalogue, drafts and samples. No worker needs this crate while it runs.
 //!
-//! Pure: it takes texts and gives back values.
+//! The crate is pure: its functions take texts and return values.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod catalogue;

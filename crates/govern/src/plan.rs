@@ -1,15 +1,17 @@
-//! The plan: what the contracts ask of the world, against what is there. Pure; whoever may do I/O looks at the world
-//! and carries the changes out, in order.
+//! The plan: the difference between the state that the contracts ask for and the state of the servers.
 //!
 //! ```text
-//!  Contracts ─► Desired ─┐
-//!                        ├─► diff ─► Plan { changes (ordered), refusals }
-//!  servers ──► World ────┘
+//!  ContractSet ─► DesiredState ─┐
+//!                               ├─► diff ─► ContractPlan { changes (ordered), refusals }
+//!  servers ─────► WorldState ───┘
 //! ```
 //!
-//! The order is one that can be broken off anywhere and begun again: topics before what is said about them and who may
-//! use them, levels of compatibility before schemas, masked schemas before the raw ones that lead to them. What destroys is no change but
-//! a refusal, unless it is allowed by name.
+//! The module is pure. Its callers read the servers and carry the changes out, in order.
+//!
+//! `apply` may stop between any two changes and start again. The order of the changes makes this safe: topics
+//! come before their settings and permissions, compatibility levels before schemas, masked schemas before the
+//! raw schemas that lead to them. A change that destroys data is a refusal, unless [`PlanAllowance`] allows
+//! it by name.
 
 mod acl;
 mod batch;
@@ -31,17 +33,18 @@ use crate::compatibility::{SchemaIncompatibility, SubjectVersion};
 use crate::proof::ProofLeak;
 use sluice_contract::contract::CompatibilityLevel;
 
-/// Kafka's name of the setting that says how long records stay.
+/// Kafka's name of the setting for the time that records stay, in milliseconds; -1 for ever.
 pub const RETENTION: &str = "retention.ms";
-/// Kafka's name of the setting that says what happens to old records.
+/// Kafka's name of the setting for the treatment of old records: `delete`, `compact` or both.
 pub const CLEANUP: &str = "cleanup.policy";
 
-/// Everything the contracts ask for.
+/// Everything that the contracts ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DesiredState {
-    /// The fleet's own topic, then topics by contract: raw, masked, facts and the dead letters of each.
+    /// The topic of receipts, then the topics of each contract: raw, masked and facts, each with its dead
+    /// letters.
     pub topics: Vec<DesiredTopic>,
-    /// Subjects, masked and facts before raw.
+    /// Subjects. Those of masked topics and facts come before those of raw topics.
     pub subjects: Vec<DesiredSubject>,
     /// Permissions of roles and workers, sorted.
     #[serde(serialize_with = "serialize_acls")]
@@ -55,7 +58,7 @@ pub struct DesiredTopic {
     pub name: String,
     /// Id of the contract that asks for it.
     pub contract: String,
-    /// What it holds.
+    /// The kind of records that it holds.
     pub purpose: TopicPurpose,
     /// Who may read it.
     pub access: TopicAccess,
@@ -65,7 +68,7 @@ pub struct DesiredTopic {
     pub config: BTreeMap<String, String>,
 }
 
-/// What a topic holds.
+/// The kind of records that a topic holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TopicPurpose {
@@ -75,9 +78,9 @@ pub enum TopicPurpose {
     Masked,
     /// Facts taken from masked records.
     Facts,
-    /// Records that could not be handled, as they came.
+    /// Records that could not be handled, key and value unchanged.
     DeadLetter,
-    /// What the workers account for; numbers and names of places only.
+    /// The workers' receipts: numbers, and names of topics and groups, but no value of a record.
     Receipts,
 }
 
@@ -100,31 +103,32 @@ pub struct DesiredSubject {
     pub contract: String,
     /// The topic whose values, or keys, it describes.
     pub topic: String,
-    /// It describes what producers write.
+    /// The subject describes the producers' records.
     pub raw: bool,
-    /// It describes records that land in a table: masked ones, or facts.
+    /// The subject describes records that land in a table: masked records, or facts.
     pub lands: bool,
     /// The schema that must be registered under it, as JSON text.
     pub schema: String,
-    /// How its schemas may change.
+    /// The compatibility that the registry must demand of a new version.
     pub compatibility: CompatibilityLevel,
 }
 
-/// What is there, as far as the plan asks.
+/// The state of the servers, as far as the plan needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WorldState {
     /// Topics that exist.
     pub topics: BTreeMap<String, TopicState>,
-    /// Subjects that exist, or have a level of their own.
+    /// Subjects that exist, or have a compatibility level of their own.
     pub subjects: BTreeMap<String, SubjectState>,
-    /// Permissions that exist; `None` if the brokers have no authoriser and everybody may do everything.
+    /// Permissions that exist; `None` if the brokers have no authoriser, so that every client may do
+    /// everything.
     pub acls: Option<BTreeSet<AclRule>>,
 }
 
 /// A topic as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicState {
-    /// How many partitions it has.
+    /// The number of its partitions.
     pub partitions: u32,
     /// Settings as the broker reports them, defaults included.
     pub config: BTreeMap<String, String>,
@@ -133,57 +137,59 @@ pub struct TopicState {
 /// A subject as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubjectState {
-    /// The wanted schema is registered under it, in whatever version.
+    /// The wanted schema is registered under the subject, in any version.
     pub registered: bool,
-    /// It has a version, so that another one must be compatible.
+    /// The subject has at least one version. A new version must be compatible.
     pub has_versions: bool,
-    /// Its own level, if it has one.
+    /// The subject's own level; `None` if the registry's default applies.
     pub compatibility: Option<CompatibilityLevel>,
-    /// Versions registered so far, in order, if the wanted schema is not among them: it must go with them.
+    /// The registered versions, in order; empty if the wanted schema is one of them. It must be compatible
+    /// with them.
     pub earlier: Vec<SubjectVersion>,
-    /// What the registry itself says against the wanted schema; empty if nothing.
+    /// The registry's own reasons against the wanted schema; empty if it has none.
     pub incompatible: Vec<String>,
 }
 
-/// What destroys, allowed by name.
+/// Destructive changes that the operator allows by name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlanAllowance {
-    /// A shorter retention: records go that are there now.
+    /// A shorter retention. Kafka deletes records that exist now.
     pub shorter_retention: bool,
-    /// Another cleanup policy: compaction removes earlier records of a key, deletion removes keys.
+    /// Another cleanup policy. Compaction removes earlier records of a key, deletion removes keys.
     pub other_cleanup: bool,
-    /// Permissions on our topics, groups and ids that no contract asks for are taken away.
+    /// The removal of permissions on the fleet's topics, groups and ids that no contract asks for.
     pub remove_acls: bool,
 }
 
-/// What would be done, and what will not be.
+/// The changes that `apply` makes, and the ones that it refuses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ContractPlan {
-    /// In the order in which they are to be carried out.
+    /// The changes, in the order in which they must be carried out.
     pub changes: Vec<PlanChange>,
-    /// Nothing is carried out while there is one.
+    /// The refused changes. While there is one, `apply` carries out nothing.
     pub refusals: Vec<PlanRefusal>,
-    /// Permissions that no contract and no worker asks for; `apply` leaves them unless it is allowed to remove them.
+    /// Permissions that no contract and no worker asks for. `apply` removes them only if it is allowed to.
     #[serde(serialize_with = "serialize_acls")]
     pub extra_acls: Vec<AclRule>,
 }
 
-/// One step.
+/// One change of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum PlanChange {
-    /// The topic is not there.
+    /// The topic does not exist.
     CreateTopic {
-        /// As it should be.
+        /// The topic as it should be.
         topic: DesiredTopic,
     },
-    /// It has fewer partitions than it should. Keys that are new go to other partitions from then on.
+    /// The topic has fewer partitions than it should. From then on, keys can go to other partitions than
+    /// before.
     RaisePartitions {
         /// Name of the topic.
         topic: String,
-        /// As it is.
+        /// Its present number of partitions.
         from: u32,
-        /// As it should be.
+        /// Its future number of partitions.
         to: u32,
     },
     /// A setting differs.
@@ -192,18 +198,18 @@ pub enum PlanChange {
         topic: String,
         /// Name of the setting.
         key: String,
-        /// As it is, if the broker says.
+        /// Its present value, if the broker reports one.
         from: Option<String>,
-        /// As it should be.
+        /// Its future value.
         to: String,
     },
-    /// A role or a worker has not got what it needs.
+    /// A role or a worker lacks a permission that it needs.
     CreateAcl {
         /// The permission.
         #[serde(serialize_with = "serialize_acl")]
         acl: AclRule,
     },
-    /// Nobody asks for it.
+    /// No contract and no worker asks for the permission.
     RemoveAcl {
         /// The permission.
         #[serde(serialize_with = "serialize_acl")]
@@ -213,9 +219,9 @@ pub enum PlanChange {
     SetCompatibility {
         /// Name of the subject.
         subject: String,
-        /// As it is.
+        /// Its present level; `None` if it has none of its own.
         from: Option<CompatibilityLevel>,
-        /// As it should be.
+        /// Its future level.
         to: CompatibilityLevel,
     },
     /// The schema is not registered under the subject.
@@ -224,83 +230,83 @@ pub enum PlanChange {
         subject: String,
         /// The schema, as JSON text.
         schema: String,
-        /// No schema was registered before.
+        /// The subject has no schema yet.
         first: bool,
-        /// It is the producers' own: what is derived from it is registered before.
+        /// The schema is the producers' own. The schemas derived from it are registered before it.
         raw: bool,
     },
 }
 
-/// What the plan does not do, because it destroys or breaks.
+/// A change that the plan refuses, because it destroys data or breaks readers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "refusal")]
 pub enum PlanRefusal {
-    /// Kafka cannot take partitions away.
+    /// The contract asks for fewer partitions. Kafka cannot remove partitions.
     FewerPartitions {
         /// Name of the topic.
         topic: String,
-        /// As it is.
+        /// The topic's number of partitions.
         is: u32,
-        /// As the contract has it.
+        /// The contract's number of partitions.
         wanted: u32,
     },
-    /// Records would go that are there now.
+    /// The contract asks for a shorter retention. Kafka would delete records that exist now.
     ShorterRetention {
         /// Name of the topic.
         topic: String,
-        /// Milliseconds, -1 for ever.
+        /// The topic's retention in milliseconds, -1 for ever.
         is: i64,
-        /// Milliseconds.
+        /// The contract's retention in milliseconds.
         wanted: i64,
     },
-    /// Another cleanup policy.
+    /// The contract asks for another cleanup policy.
     OtherCleanup {
         /// Name of the topic.
         topic: String,
-        /// As it is.
+        /// The topic's policy.
         is: String,
-        /// As the contract has it.
+        /// The contract's policy.
         wanted: String,
     },
     /// Readers or writers of the subject would break.
     Incompatible {
         /// Name of the subject.
         subject: String,
-        /// Where, and who would break.
+        /// The fields, and the readers or records that would break.
         breaks: Vec<SchemaIncompatibility>,
-        /// What the registry says besides.
+        /// The registry's own reasons, if ours are missing.
         why: Vec<String>,
     },
-    /// A table of the warehouse cannot take the masked schema in.
+    /// A table of the warehouse cannot store records of the masked schema.
     Table {
         /// Name of the topic.
         topic: String,
         /// Path of the field.
         path: String,
-        /// What stands in the way.
+        /// The reason.
         why: String,
     },
-    /// A leaf would get out without a masking step.
+    /// A leaf would reach an open place without a masking step.
     Leak {
-        /// Its way, and the file to mend.
+        /// The leaf's way, and the file to mend.
         leak: ProofLeak,
     },
 }
 
 impl ContractPlan {
-    /// Compares the two.
+    /// Returns the changes that lead from `world` to `desired`, and the ones that are refused.
     pub fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowance) -> Self {
         diff::diff(desired, world, allow)
     }
 
-    /// The world is as the contracts have it.
+    /// Returns true if the world is as the contracts ask, without a permission too many.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.refusals.is_empty() && self.extra_acls.is_empty()
     }
 }
 
 impl TopicAccess {
-    /// The word people read.
+    /// Returns the word for the operator.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Restricted => "restricted",
@@ -312,6 +318,7 @@ impl TopicAccess {
 impl fmt::Display for PlanChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Topics. A new one shows every setting, because the reviewer sees it nowhere else.
             Self::CreateTopic { topic } => {
                 let DesiredTopic { name, partitions, access, config, .. } = topic;
                 let access = access.as_str();
@@ -326,8 +333,12 @@ impl fmt::Display for PlanChange {
                 write!(f, "topic {topic}: {key} {from} -> {to}")
             }
             Self::AlterConfig { topic, key, from: None, to } => write!(f, "topic {topic}: {key} -> {to}"),
+
+            // Permissions.
             Self::CreateAcl { acl } => write!(f, "permit {acl}"),
             Self::RemoveAcl { acl } => write!(f, "no longer permit {acl}"),
+
+            // Subjects. The schema's text is too long for a line; the JSON output has it.
             Self::SetCompatibility { subject, from: Some(from), to } => {
                 write!(f, "subject {subject}: compatibility {from} -> {to}")
             }
@@ -347,11 +358,9 @@ impl fmt::Display for PlanChange {
 impl fmt::Display for PlanRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Topics: the present and the wanted value, then the damage.
             Self::FewerPartitions { topic, is, wanted } => {
-                write!(
-                    f,
-                    "topic {topic} has {is} partitions, the contract {wanted}: Kafka cannot take any away"
-                )
+                write!(f, "topic {topic}: partitions {is} -> {wanted}: Kafka cannot remove partitions")
             }
             Self::ShorterRetention { topic, is, wanted } => {
                 write!(f, "topic {topic}: {RETENTION} {is} -> {wanted} would delete records")
@@ -359,11 +368,15 @@ impl fmt::Display for PlanRefusal {
             Self::OtherCleanup { topic, is, wanted } => {
                 write!(f, "topic {topic}: {CLEANUP} {is} -> {wanted} would delete records")
             }
+
+            // Subjects: every broken field, so that the author can mend all of them at once.
             Self::Incompatible { subject, breaks, why } => {
                 let found = breaks.iter().map(ToString::to_string).chain(why.iter().cloned());
                 let found = found.collect::<Vec<_>>().join("; ");
                 write!(f, "subject {subject}: the schema is not compatible: {found}")
             }
+
+            // Tables and views. The hint of a leak is printed by the caller, as for every refusal.
             Self::Table { topic, path, why } => write!(f, "table of {topic}: `{path}`: {why}"),
             Self::Leak { leak } => {
                 write!(f, "{}: no masking step on this way", leak.path.join(" -> "))

@@ -1,18 +1,18 @@
-//! The leak proof: every way that a tagged or restricted leaf takes, and the masking step on it.
+//! The leak proof: every way of every tagged or restricted leaf, and the masking step on it.
 //!
 //! ```text
 //!  raw topic ──masking──► masked topic ──► table ──► view ──► view
 //!      │                      └──────────► facts ──► table ──► view
-//!      └──as it is──► dead letters, key        (restricted: whoever reads them may read the raw topic)
+//!      └──as it is──► dead letters, key        (restricted: their readers may read the raw topic)
 //! ```
 //!
-//! Nodes are leaves at places, edges what happens between them. A leak is a way from a raw leaf to a place that is open
-//! with no masking step on it. From the contracts alone there is none, for they are refused earlier; a view can make
-//! one. A view that reads a raw topic's table is a leak whatever it selects: what an analyst may count or filter by, he
-//! may find out.
+//! A node is a leaf at a location (topic, table or view). An edge is the step between two nodes. A leak is a
+//! way from a raw leaf to an open location without a masking step. Contracts alone cannot leak, because
+//! leaking contracts are refused earlier. A view can. A view that reads a raw topic's table is a leak with
+//! any column: an analyst who may count rows or filter by a value can find the value.
 //!
-//! What the proof rests on: the masker does what the policy says (its own tests), a sink lands masked and facts topics
-//! (what it does unless told otherwise), and views are those in the contracts' folder.
+//! The proof rests on three assumptions: the masker carries out the policy (its own tests check that), a sink
+//! lands masked and facts topics (its default), and all views are in the contracts' folder.
 
 mod graph;
 mod html;
@@ -28,30 +28,30 @@ use sluice_contract::contracts::ContractSet;
 /// Every way of every sensitive leaf.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LeakProof {
-    /// Leaves at places.
+    /// Leaves at proof locations.
     pub nodes: Vec<ProofNode>,
-    /// What happens between them.
+    /// Steps between nodes.
     pub edges: Vec<ProofEdge>,
-    /// Ways without a masking step; empty if it is proven that there is none.
+    /// Ways without a masking step; empty if the proof holds.
     pub leaks: Vec<ProofLeak>,
 }
 
-/// A leaf at a place.
+/// A leaf at a proof location.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProofNode {
-    /// What kind of place.
+    /// The kind of the location.
     pub place: ProofPlace,
-    /// Its topic, table or view.
+    /// Name of the topic, table or view.
     pub name: String,
-    /// Path of the leaf in it; `(key)` for the record's key, `(rows)` for which rows there are.
+    /// Path of the leaf in it; `(key)` for the record's key, `(rows)` for the choice of rows.
     pub leaf: String,
-    /// Tags of the raw leaf; none elsewhere.
+    /// Tags of the leaf in a raw topic; empty at other locations.
     pub tags: Vec<String>,
-    /// Classification of the raw leaf; empty elsewhere.
+    /// Classification of the leaf in a raw topic; empty at other locations.
     pub classification: String,
 }
 
-/// What kind of place a leaf is at.
+/// The kind of a proof location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProofPlace {
@@ -59,7 +59,8 @@ pub enum ProofPlace {
     RawTopic,
     /// Dead letters of the raw topic.
     DeadLetter,
-    /// The table of a raw topic; there is none unless a sink is told to make one, and no view may read it.
+    /// The table of a raw topic. It exists only if a sink is configured to land raw topics, and no view may
+    /// read it.
     RawTable,
     /// The masked topic.
     MaskedTopic,
@@ -71,30 +72,30 @@ pub enum ProofPlace {
     View,
 }
 
-/// What happens to a leaf between two places.
+/// The step of a leaf from one node to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProofEdge {
-    /// Place in the proof's nodes.
+    /// Index in the proof's nodes.
     pub from: usize,
-    /// Place in the proof's nodes; `None` where the leaf ends.
+    /// Index in the proof's nodes; `None` if the leaf ends here.
     pub to: Option<usize>,
-    /// What happens.
+    /// The step.
     pub step: ProofStep,
 }
 
-/// What happens to a leaf on the way.
+/// The treatment of a leaf in one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "step", content = "how")]
 pub enum ProofStep {
-    /// A masking operation, in words.
+    /// A masking operation, as text, for example `hmac: key pseudonym, domain tailnum`.
     Masked(String),
-    /// It goes on as it is.
+    /// The leaf goes on unchanged.
     AsIs,
-    /// It decides which rows there are: a filter, a join, a group.
+    /// The leaf decides the choice of rows: a filter, a join, a group.
     Decides,
 }
 
-/// A way out without a masking step.
+/// A way to an open location without a masking step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ProofLeak {
     /// The file to mend.
@@ -103,22 +104,22 @@ pub struct ProofLeak {
     pub line: u32,
     /// The leaf's way: `topic leaf`, `table t.leaf`, `view v.column`.
     pub path: Vec<String>,
-    /// What would mend it.
+    /// The action that mends it.
     pub hint: String,
 }
 
 impl LeakProof {
-    /// The proof for these contracts and views.
+    /// Builds the proof for these contracts and views.
     pub fn of(contracts: &ContractSet, views: &SqlViewSet) -> Self {
         graph::build(contracts, views)
     }
 
-    /// There is no way out without a masking step.
+    /// Returns true if no way to an open location lacks a masking step.
     pub fn holds(&self) -> bool {
         self.leaks.is_empty()
     }
 
-    /// Sensitive leaves of raw topics.
+    /// Returns the sensitive leaves of raw topics, each with its index in `nodes`.
     pub fn leaves(&self) -> impl Iterator<Item = (usize, &ProofNode)> {
         self.nodes
             .iter()
@@ -126,17 +127,18 @@ impl LeakProof {
             .filter(|(_, node)| node.place == ProofPlace::RawTopic && node.is_sensitive())
     }
 
-    /// As text: per leaf a tree of its ways, then the leaks, then one line that sums up.
+    /// Returns the proof as text: a tree of the ways of each leaf, then the leaks, then one line with the
+    /// verdict.
     pub fn text(&self) -> String {
         text::text(self)
     }
 
-    /// As one page that needs nothing else: the graph, the leaks, the text.
+    /// Returns the proof as one HTML page without outside resources: the graph, the leaks, the text.
     pub fn html(&self) -> String {
         html::page(self)
     }
 
-    /// Places in `edges` of what leaves each node.
+    /// Returns the indexes in `edges` of the edges that leave each node.
     fn after(&self) -> Vec<Vec<usize>> {
         let mut after = vec![Vec::new(); self.nodes.len()];
         for (number, edge) in self.edges.iter().enumerate() {
@@ -145,20 +147,25 @@ impl LeakProof {
         after
     }
 
-    /// Every open node that a leaf reaches as it is, each with the shortest way to it.
+    /// Returns the shortest way to every open node that a leaf reaches unmasked. A way is a list of node
+    /// indexes.
     fn unmasked(&self, from: usize, after: &[Vec<usize>]) -> Vec<Vec<usize>> {
+        // A breadth-first search: the first way to a node is the shortest. `came` maps each node to its
+        // predecessor, in a map because a leaf reaches few of all nodes.
         let mut ways = Vec::new();
-        // A leaf reaches few of all nodes.
         let mut came: HashMap<usize, usize> = HashMap::new();
         let mut next = VecDeque::from([from]);
         while let Some(at) = next.pop_front() {
             for edge in after.get(at).into_iter().flatten().filter_map(|edge| self.edges.get(*edge)) {
+                // A masking step ends the search on this way: everything behind it is masked.
                 let Some(to) = edge.to else { continue };
                 if matches!(edge.step, ProofStep::Masked(_)) || to == from || came.contains_key(&to) {
                     continue;
                 }
                 came.insert(to, at);
                 next.push_back(to);
+
+                // An open node: its way is found by going back over the predecessors.
                 if self.nodes[to].place.is_open() {
                     let mut way: Vec<usize> = std::iter::successors(Some(to), |at| came.get(at).copied())
                         .take(self.nodes.len())
@@ -174,15 +181,16 @@ impl LeakProof {
 
 /// The record's key as a leaf.
 const KEY: &str = "(key)";
-/// Which rows there are, as a leaf.
+/// The choice of rows as a leaf.
 const ROWS: &str = "(rows)";
 
 impl ProofNode {
+    /// Returns true if the leaf must be masked before it reaches an open location.
     fn is_sensitive(&self) -> bool {
         !self.tags.is_empty() || self.classification == "restricted"
     }
 
-    /// `table t.leaf`
+    /// Returns the node as text, for example `table t.leaf` or `topic leaf`.
     fn shown(&self) -> String {
         let Self { place, name, leaf, .. } = self;
         let dot = if place.is_topic() { " " } else { "." };
@@ -194,7 +202,7 @@ impl ProofNode {
 }
 
 impl ProofPlace {
-    /// May every role of the contract read it?
+    /// Returns true if every role of the contract may read the location.
     pub const fn is_open(self) -> bool {
         match self {
             Self::MaskedTopic | Self::FactsTopic | Self::Table | Self::View => true,
@@ -202,10 +210,12 @@ impl ProofPlace {
         }
     }
 
+    /// Returns true if the location is a topic.
     const fn is_topic(self) -> bool {
         matches!(self, Self::RawTopic | Self::DeadLetter | Self::MaskedTopic | Self::FactsTopic)
     }
 
+    /// Returns the word before the location's name; empty for topics.
     const fn word(self) -> &'static str {
         match self {
             Self::RawTopic | Self::DeadLetter | Self::MaskedTopic | Self::FactsTopic => "",

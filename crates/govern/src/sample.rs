@@ -1,13 +1,14 @@
-//! Samples: a record as JSON, and what the contract must make of it.
+//! Samples: a record as JSON, and the masked record that the contract must give for it.
 //!
 //! ```text
 //!  samples/<name>.json           a record, made up, never a real one
-//!  samples/<name>.masked.json    what must come out, or
-//!  samples/<name>.refused.json   {"path": "postcode"}: the masking refuses it there
+//!  samples/<name>.masked.json    the expected masked record, or
+//!  samples/<name>.refused.json   {"path": "postcode"}: the masking refuses the record at this leaf
 //! ```
 //!
-//! JSON as collectors take it in: timestamps in RFC 3339, dates as `2013-01-31`, decimals as text, bytes in base64.
-//! Keys are made of their names, so that pseudonyms are the same on every machine and worth nothing anywhere else.
+//! The JSON is that of collectors: timestamps in RFC 3339, dates as `2013-01-31`, decimals as text, bytes in
+//! base64. The masking keys are derived from their names, so that pseudonyms are the same on every machine
+//! and of no use anywhere else.
 
 use std::borrow::Cow;
 
@@ -25,36 +26,38 @@ use zeroize::Zeroizing;
 use sluice_contract::contract::Contract;
 use sluice_contract::masking::{KeyRing, MaskOperation, decimal};
 
-/// Why a sample has no masked form.
+/// The reason why a sample has no masked form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SampleError {
-    /// It is no record of the contract's value.
-    #[error("not a record of the contract: at `{path}`: expected {expected}")]
+    /// The sample is no record of the contract's value.
+    #[error("not a record of the contract: field `{path}`: expected {expected}")]
     NoRecord {
         /// Path of the field.
         path: String,
-        /// What was expected.
+        /// The expected value, as a noun.
         expected: Cow<'static, str>,
     },
-    /// The masking refuses it: on the way it would become a dead letter.
-    #[error("refused at `{path}`: expected {expected}")]
+    /// The masking refuses the record. The masker would make a dead letter of it.
+    #[error("the masking refuses field `{path}`: expected {expected}")]
     Refused {
         /// Path of the field.
         path: String,
-        /// What was expected.
+        /// The expected value, as a noun.
         expected: Cow<'static, str>,
     },
-    /// It could not be tried.
+    /// The sample could not be tried, for example because a program does not compile.
     #[error("{0}")]
     Untried(String),
 }
 
-/// What the masker makes of a record given as JSON, with the keys of samples.
+/// Masks a record given as JSON, as the masker would with the keys of samples, and returns it as JSON.
 ///
 /// # Errors
 /// [`SampleError`].
 pub fn try_sample(contract: &Contract, sample: &str) -> Result<Value, SampleError> {
     let untried = |error: &dyn std::fmt::Display| SampleError::Untried(error.to_string());
+
+    // JSON to the datum. A field that the contract does not know is a mistake of the sample.
     let mut reader = JsonConverter::compile(&contract.value)
         .map_err(|error| untried(&error))?
         .unknown_fields(UnknownFields::Refuse);
@@ -62,6 +65,8 @@ pub fn try_sample(contract: &Contract, sample: &str) -> Result<Value, SampleErro
     reader
         .run(sample.as_bytes(), &mut datum)
         .map_err(|error| SampleError::NoRecord { path: error.path, expected: error.expected })?;
+
+    // Datum to masked datum, by the masker's own program.
     let policy = contract.policy(&sample_keys(contract)).map_err(|error| untried(&error))?;
     let patch = DatumPatch::compile(&contract.value, &policy).map_err(|error| untried(&error))?;
     let mut masked = Vec::new();
@@ -69,9 +74,13 @@ pub fn try_sample(contract: &Contract, sample: &str) -> Result<Value, SampleErro
         PatchRunError::Refused { path, why } => SampleError::Refused { path, expected: why },
         PatchRunError::Datum(error) => untried(&error),
     })?;
+
+    // Masked datum to JSON, by the Avro library: an independent reader of the program's output.
     let reader =
         GenericDatumReader::builder(patch.derived().avro()).build().map_err(|error| untried(&error))?;
     let value = reader.read_value(&mut masked.as_slice()).map_err(|error| untried(&error))?;
+
+    // A decimal's value does not carry its scale: it comes from the derived schema.
     let scales = patch
         .derived()
         .leaves()
@@ -84,7 +93,8 @@ pub fn try_sample(contract: &Contract, sample: &str) -> Result<Value, SampleErro
     Ok(SampleJsonWriter { scales }.json(value, ""))
 }
 
-/// A ring with every key and epoch that the contract names, each made of its name: for samples, never for records.
+/// Returns a ring with every key and epoch that the contract names, each derived from its name. It serves
+/// samples only, never records.
 fn sample_keys(contract: &Contract) -> KeyRing {
     let mut keys = KeyRing::new();
     for field in &contract.fields {
@@ -92,21 +102,23 @@ fn sample_keys(contract: &Contract) -> KeyRing {
         let epoch = pseudonym.epoch.unwrap_or(1);
         let text = format!("sluice contract test: {} {epoch}", pseudonym.key);
         let secret = Zeroizing::new(Sha256::digest(text.as_bytes()).to_vec());
-        // One that is there already is the same.
+        // A key that the ring already has is the same one.
         let _ = keys.insert(&pseudonym.key, epoch, secret);
     }
     keys
 }
 
-/// Values as JSON, in the spelling in which records are taken in.
+/// Writes values as JSON, in the spelling that collectors read.
 struct SampleJsonWriter {
     /// Digits after the point of each decimal, by path.
     scales: Vec<(String, u32)>,
 }
 
 impl SampleJsonWriter {
+    /// Returns a value as JSON. `path` is the value's place in the record.
     fn json(&self, value: Avro, path: &str) -> Value {
         match value {
+            // Plain values. Bytes are base64.
             Avro::Null => Value::Null,
             Avro::Boolean(value) => json!(value),
             Avro::Int(value) => json!(value),
@@ -117,6 +129,8 @@ impl SampleJsonWriter {
             Avro::Double(value) => float(value),
             Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => json!(STANDARD.encode(bytes)),
             Avro::String(text) | Avro::Enum(_, text) => json!(text),
+
+            // Values with parts. Paths are spelt as in contracts: `a.b`, `a[]`, `a{}`.
             Avro::Union(_, inner) => self.json(*inner, path),
             Avro::Array(items) => {
                 let path = format!("{path}[]");
@@ -134,7 +148,8 @@ impl SampleJsonWriter {
                 };
                 Value::Object(fields.into_iter().map(spelt).collect::<Map<_, _>>())
             }
-            // A date's default is 1970-01-01.
+
+            // Dates and times. chrono's default date is 1970-01-01; a date out of its range is null.
             Avro::Date(days) => {
                 let day = TimeDelta::try_days(days.into())
                     .and_then(|days| NaiveDate::default().checked_add_signed(days));
@@ -146,6 +161,8 @@ impl SampleJsonWriter {
             Avro::TimestampMicros(micros) => instant(DateTime::from_timestamp_micros(micros), true),
             Avro::LocalTimestampMillis(millis) => instant(DateTime::from_timestamp_millis(millis), false),
             Avro::LocalTimestampMicros(micros) => instant(DateTime::from_timestamp_micros(micros), false),
+
+            // Other logical types are text.
             Avro::Uuid(uuid) => json!(uuid.to_string()),
             Avro::Decimal(decimal) => json!(self.decimal(&decimal, path)),
             Avro::BigDecimal(decimal) => json!(decimal.to_string()),
@@ -153,11 +170,16 @@ impl SampleJsonWriter {
         }
     }
 
+    /// Returns a decimal as text with all digits of its scale, for example `12.340`; `None` if it is too
+    /// large.
     fn decimal(&self, decimal: &Decimal, path: &str) -> Option<String> {
-        // Branches of a union go by names that a value does not have; decimals of one union have one scale in practice.
+        // In a union the path has the branch's name, which the value does not know. Decimals of one union
+        // have one scale in practice.
         let branch = format!("{path}<");
         let is_it = |(of, _): &&(String, u32)| *of == path || of.starts_with(&branch);
         let scale = self.scales.iter().find(is_it).map_or(0, |(_, scale)| *scale) as usize;
+
+        // The point is set into the digits of the unscaled number, with zeros in front if it has too few.
         let units = decimal::floor(&Vec::<u8>::try_from(decimal).ok()?, 1)?;
         let sign = if units < 0 { "-" } else { "" };
         let digits = format!("{:0>width$}", units.unsigned_abs(), width = scale + 1);
@@ -166,6 +188,7 @@ impl SampleJsonWriter {
     }
 }
 
+/// Returns a floating-point number. JSON has no infinities and no NaN: they are text.
 fn float(value: f64) -> Value {
     match value {
         value if value.is_finite() => json!(value),
@@ -175,6 +198,7 @@ fn float(value: f64) -> Value {
     }
 }
 
+/// Returns a time of day from microseconds since midnight; null if it is out of range.
 fn time(micros: i64) -> Value {
     let seconds = u32::try_from(micros.div_euclid(1_000_000)).ok();
     let nanos = u32::try_from(micros.rem_euclid(1_000_000) * 1_000).ok();
@@ -182,6 +206,7 @@ fn time(micros: i64) -> Value {
     json!(time.map(|time| time.to_string()))
 }
 
+/// Returns a point in time in RFC 3339, or without offset for a local one; null if it is out of range.
 fn instant(at: Option<DateTime<Utc>>, with_offset: bool) -> Value {
     json!(at.map(|at| match with_offset {
         true => at.to_rfc3339_opts(SecondsFormat::AutoSi, true),

@@ -1,8 +1,10 @@
-//! Views: `schemas/<domain>/views/<name>.sql`, one SELECT each over the warehouse's tables and other views.
+//! SQL views: `schemas/<domain>/views/<name>.sql`, one SELECT each over the warehouse's tables and other
+//! views.
 //!
-//! A view's name is its file's; it is one of the whole fleet, so that no two domains have one of the same name. What
-//! is said of it stands in comments (`-- …`) at the head of the file. Lineage is known of every column of every view,
-//! or the view is refused; whether what it selects may be selected is the proof's business ([`crate::LeakProof`]).
+//! A view has the name of its file. The names of all domains share one space, so that no two views of the
+//! fleet have the same name. The comments (`-- …`) at the head of the file are the view's description. A view
+//! is refused unless the lineage of each of its columns is known. The leak proof ([`crate::LeakProof`])
+//! decides whether it may select them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -17,10 +19,10 @@ use sluice_contract::finding::{ContractFinding, FindingList, FindingReport};
 
 /// Folder of a domain's views.
 pub const VIEWS_FOLDER: &str = "views";
-/// Columns that the sink adds to every table: where a row came from.
+/// The lineage columns that the sink adds to every table. They hold no part of a record's value.
 const SINK_COLUMNS: [&str; 5] = ["_topic", "_partition", "_offset", "_timestamp", "_schema_id"];
 
-/// Every view of a fleet, its lineage known.
+/// Every view of a fleet, with its column lineage.
 #[derive(Debug, Clone, Default)]
 pub struct SqlViewSet {
     views: Vec<SqlView>,
@@ -43,39 +45,45 @@ pub struct SqlView {
 }
 
 impl SqlViewSet {
-    /// Reads the views among (path, text) pairs; every other file is let be.
+    /// Reads the views among (path, text) pairs. Other files are ignored.
     ///
     /// # Errors
-    /// Every view that is no SELECT or whose lineage is not known, with file, line and hint.
+    /// A finding for every view that is no SELECT or whose lineage is not known, with file, line and hint.
     pub fn parse(files: &[(String, String)], contracts: &ContractSet) -> Result<Self, FindingList> {
         let mut findings = Vec::new();
-        let mut waiting = waiting(files, &mut findings);
+        let mut waiting = parse_views(files, &mut findings);
+
+        // A view must not hide a table.
         let mut tables = tables(contracts);
         let is_free = |view: &ParsedView| !tables.find(&view.name).iter().any(|base| base.name == view.name);
         let (free, taken): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_free);
         waiting = free;
         for view in &taken {
-            let message = format!("a table has the name `{}` too", view.name);
-            report(&view.file, 1, message, "call the file otherwise", &mut findings);
+            let message = format!("the name `{}` is taken by a table", view.name);
+            report(&view.file, 1, message, "rename the file", &mut findings);
         }
+
+        // A view is resolved once the views that it names are resolved, round by round.
         let mut views = Vec::new();
         let mut refused: BTreeSet<String> = BTreeSet::new();
-        // A view is read once those that it names are known.
         while !waiting.is_empty() {
             let names: BTreeSet<String> = waiting.iter().map(|view| view.name.clone()).collect();
             let (ready, rest): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|view| view.names.is_disjoint(&names));
+            // Views that wait for each other form a circle, or read one.
             if ready.is_empty() {
                 for view in &rest {
-                    let message = format!("`{}` is made of itself, through other views", view.name);
-                    report(&view.file, 1, message, "break the circle", &mut findings);
+                    let message = format!("the view `{}` reads itself through other views", view.name);
+                    report(&view.file, 1, message, "remove one of the reads", &mut findings);
                 }
                 break;
             }
+
+            // A resolved view is a table for the views of the next rounds.
             for view in ready {
                 let bad = view.names.intersection(&refused).next();
                 match (bad, lineage::of(&view.query, &tables)) {
-                    // What is wrong with that one has been said.
+                    // The view that it reads has a finding already. A second one would only hide the cause.
                     (Some(_), _) => drop(refused.insert(view.name)),
                     (None, Err(why)) => {
                         report(&view.file, why.line, why.message, &why.hint, &mut findings);
@@ -102,14 +110,15 @@ impl SqlViewSet {
         }
     }
 
-    /// Every view, by name.
+    /// Returns every view, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &SqlView> {
         self.views.iter()
     }
 }
 
 impl SqlView {
-    /// Its columns, in order, each with the tables' or views' leaves it comes from (`table.leaf`).
+    /// Returns the columns in order, each with the leaves of tables or views from which it comes
+    /// (`table.leaf`).
     pub fn columns(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
         self.lineage.columns.iter().map(|(name, origins)| {
             let origins =
@@ -118,24 +127,25 @@ impl SqlView {
         })
     }
 
-    /// SQL names of the tables and views it reads.
+    /// Returns the SQL names of the tables and views that the view reads.
     pub fn reads(&self) -> impl Iterator<Item = &str> {
         self.lineage.reads.iter().map(String::as_str)
     }
 }
 
-/// A view that was parsed and waits for those that it reads.
+/// A parsed view that waits for the views that it reads.
 struct ParsedView {
     name: String,
     domain: String,
     file: String,
     sql: String,
     query: Box<Query>,
-    /// Names of relations in it, as SQL knows them.
+    /// SQL names of the relations in the query.
     names: BTreeSet<String>,
 }
 
 impl ParsedView {
+    /// Returns the view with its lineage. The description is the comment at the head of the file.
     fn known(self, lineage: QueryLineage) -> SqlView {
         let Self { name, domain, file, sql, .. } = self;
         let comments = sql.lines().map(str::trim).take_while(|line| line.starts_with("--"));
@@ -145,33 +155,47 @@ impl ParsedView {
     }
 }
 
-fn waiting(files: &[(String, String)], findings: &mut Vec<ContractFinding>) -> Vec<ParsedView> {
+/// Parses every SQL file, sorted by name. A file that is no view has a finding and is left out.
+fn parse_views(files: &[(String, String)], findings: &mut Vec<ContractFinding>) -> Vec<ParsedView> {
     let mut waiting: BTreeMap<String, ParsedView> = BTreeMap::new();
     for (path, text) in files {
+        // Windows editors put a byte order mark in front, which is no SQL.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let Some(stem) = path.strip_suffix(".sql") else { continue };
+
+        // The path is `<domain>/views/<name>.sql`, below any folder.
         let mut parts = stem.rsplit('/');
         let (name, folder, domain) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
         if folder != Some(VIEWS_FOLDER) {
             report(
                 path,
                 1,
-                "not in a folder of views".to_owned(),
-                "schemas/<domain>/views/<name>.sql",
+                "expected the SQL file in a folder `views`".to_owned(),
+                "move it to schemas/<domain>/views/<name>.sql",
                 findings,
             );
             continue;
         }
+
+        // The name must be usable without quotes, and single in the fleet.
         if name.is_empty() || sql_name(name) != name {
-            let hint = format!("call it {}.sql", sql_name(name));
-            report(path, 1, format!("`{name}` needs quotes in SQL"), &hint, findings);
+            let hint = format!("rename the file to {}.sql", sql_name(name));
+            report(path, 1, format!("the view's name `{name}` needs quotes in SQL"), &hint, findings);
             continue;
         }
         if let Some(other) = waiting.get(name) {
-            let message = format!("{} has the name `{name}` too", other.file);
-            report(path, 1, message, "a view's name is one of the whole fleet", findings);
+            let message = format!("the name `{name}` is taken by {}", other.file);
+            report(
+                path,
+                1,
+                message,
+                "rename one of the files: no two views of the fleet share a name",
+                findings,
+            );
             continue;
         }
+
+        // The names of all relations, without quotes, decide the order in which views are resolved.
         match lineage::parse(text) {
             Err(why) => report(path, why.line, why.message, &why.hint, findings),
             Ok(query) => {
@@ -195,6 +219,7 @@ fn waiting(files: &[(String, String)], findings: &mut Vec<ContractFinding>) -> V
     waiting.into_values().collect()
 }
 
+/// Reports columns whose names differ at most in case, because SQL could not tell them apart.
 fn twice(view: &ParsedView, lineage: &QueryLineage, findings: &mut Vec<ContractFinding>) {
     let mut seen = BTreeSet::new();
     for (name, _) in &lineage.columns {
@@ -205,10 +230,12 @@ fn twice(view: &ParsedView, lineage: &QueryLineage, findings: &mut Vec<ContractF
     }
 }
 
-/// The warehouse's tables: of every masked and every facts topic, and, to be refused by the proof with the path that
-/// leads out of them, of the raw topics too.
+/// Returns the warehouse's tables: those of all masked and facts topics, and those of the raw topics. A view
+/// over a raw topic resolves too, so that the leak proof can refuse it with the leaf's whole way.
 pub(crate) fn tables(contracts: &ContractSet) -> LineageTables {
     let mut tables = LineageTables::default();
+
+    // All facts tables have the columns of the one fact schema.
     let fact = contracts.fact().map(|fact| columns(&fact.leaves())).unwrap_or_default();
     let mut add = |topic: &str, columns: Vec<BaseColumn>| {
         tables.add(BaseTable { name: sql_name(topic), view: false, columns }, Some(topic));
@@ -223,8 +250,9 @@ pub(crate) fn tables(contracts: &ContractSet) -> LineageTables {
     tables
 }
 
-/// Columns of the table of these leaves, then those that the sink adds.
+/// Returns the columns of a table with these leaves, then the columns that the sink adds.
 fn columns(leaves: &[LeafInfo]) -> Vec<BaseColumn> {
+    // Leaves of one record, array or map are in one column.
     let mut columns: Vec<BaseColumn> = Vec::new();
     for leaf in leaves {
         let name = column_of(&leaf.path);
@@ -238,17 +266,19 @@ fn columns(leaves: &[LeafInfo]) -> Vec<BaseColumn> {
     columns
 }
 
-/// The column that holds the leaf of a path.
+/// Returns the name of the column that holds the leaf of a path: the path's first field.
 pub(crate) fn column_of(path: &str) -> &str {
     path.split(['.', '[', '{', '<']).next().unwrap_or(path)
 }
 
+/// Returns a resolved view as a table for other views. Each of its columns is one leaf.
 fn base(name: &str, lineage: &QueryLineage) -> BaseTable {
     let column = |name: &String| BaseColumn { name: name.clone(), leaves: vec![name.clone()] };
     let columns = lineage.columns.iter().map(|(name, _)| column(name)).collect();
     BaseTable { name: name.to_owned(), view: true, columns }
 }
 
+/// Adds a finding for a view's file.
 fn report(file: &str, line: u32, message: String, hint: &str, findings: &mut Vec<ContractFinding>) {
     FindingReport::new(file, findings).add(line, "", message, Some(hint.to_owned()));
 }

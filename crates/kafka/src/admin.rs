@@ -1,4 +1,4 @@
-//! Topics as they are, and the few changes that `apply` makes to them.
+//! Describes topics and permissions, and makes the few changes that `apply` asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::native::{self, KafkaClientError, SaslTokenClient};
 use super::settings;
 use crate::KafkaSection;
 
+/// The longest wait for one answer.
 const CALL: Duration = Duration::from_secs(15);
 
 /// A topic as the brokers describe it.
@@ -25,17 +26,17 @@ pub struct TopicDescription {
     pub partitions: i32,
     /// Every setting, the brokers' defaults included.
     pub config: BTreeMap<String, String>,
-    /// Those that were set for this topic.
+    /// The settings that were made for this topic.
     pub own: BTreeMap<String, String>,
 }
 
-/// The cluster's administration.
+/// The client for the cluster's administration.
 pub struct KafkaAdmin {
     client: SaslTokenClient<AdminClient<DefaultClientContext>>,
 }
 
 impl KafkaAdmin {
-    /// A client; no call is made yet.
+    /// Builds a client. No call is made yet.
     ///
     /// # Errors
     /// A [`Fault`] of the user if a property is wrong.
@@ -46,7 +47,7 @@ impl KafkaAdmin {
         Ok(Self { client: SaslTokenClient::new(settings::tokens(kafka)?, client) })
     }
 
-    /// How many brokers answer.
+    /// Returns the number of brokers that answer.
     ///
     /// # Errors
     /// A [`Fault`] if none does.
@@ -57,45 +58,49 @@ impl KafkaAdmin {
             .map_err(|error| Fault::outage("asking Kafka for its brokers", error))
     }
 
-    /// Those among `names` that are there and that we may at least describe.
+    /// Returns those of `names` that exist and that we may at least describe.
     ///
     /// # Errors
     /// A [`Fault`] if Kafka does not answer.
     pub fn visible(&self, names: &[String]) -> Result<BTreeSet<String>, Fault> {
+        // The metadata of all topics: brokers leave out topics that we may not describe.
         let metadata = self.client.inner().fetch_metadata(None, CALL);
         let metadata = metadata.map_err(|error| Fault::outage("asking Kafka for its topics", error))?;
         let there = metadata.topics().iter().filter(|topic| topic.error().is_none());
         Ok(there.map(|topic| topic.name().to_owned()).filter(|name| names.contains(name)).collect())
     }
 
-    /// Every permission there is; `None` if the brokers have no authoriser.
+    /// Returns all permissions; `None` if the brokers have no authoriser.
     ///
     /// # Errors
-    /// A [`Fault`] if Kafka does not answer or does not let us look.
+    /// A [`Fault`] if Kafka does not answer or denies the look at permissions.
     pub fn acls(&self) -> Result<Option<BTreeSet<AclRule>>, Fault> {
         let found = native::describe_acls(self.client.inner(), CALL)
             .map_err(|error| refused("asking Kafka for its permissions", error))?;
         if !found.is_empty() {
             return Ok(Some(found));
         }
-        // librdkafka (2.12) drops the error of this answer: no authoriser, or no right to look, seem to be no
-        // permissions. Taking away one that nobody has is answered in full, and changes nothing.
-        let nobody = AclRule {
-            principal: "User:sluice-nobody".to_owned(),
+
+        // librdkafka (2.12) drops the error of this answer. A cluster without an authoriser, or a client
+        // without the right to look, then seems to have no permissions. To delete a permission that does not
+        // exist gets a full answer, and changes nothing.
+        let absent = AclRule {
+            principal: "User:sluice-nobody".to_owned(), // house: data
             host: "*".to_owned(),
             resource: AclResource::Topic,
             name: "sluice-nothing".to_owned(),
             prefixed: false,
             operation: AclOperation::Read,
         };
-        match native::delete_acls(self.client.inner(), &[nobody], CALL) {
+
+        match native::delete_acls(self.client.inner(), &[absent], CALL) {
             Ok(()) => Ok(Some(found)),
             Err(KafkaClientError { code: RDKafkaErrorCode::SecurityDisabled, .. }) => Ok(None),
             Err(error) => Err(refused("asking Kafka for its permissions", error)),
         }
     }
 
-    /// Adds permissions; those that are there already stay.
+    /// Adds permissions. Those that exist already stay.
     ///
     /// # Errors
     /// A [`Fault`] with the broker's reason.
@@ -104,7 +109,7 @@ impl KafkaAdmin {
             .map_err(|error| refused("adding permissions", error))
     }
 
-    /// Takes permissions away; those that are gone stay gone.
+    /// Takes permissions away. Those that are gone already stay gone.
     ///
     /// # Errors
     /// A [`Fault`] with the broker's reason.
@@ -113,7 +118,7 @@ impl KafkaAdmin {
             .map_err(|error| refused("taking permissions away", error))
     }
 
-    /// Those of `names` that are there and that one may see, with the number of their partitions.
+    /// Returns those of `names` that exist and that we may see, with the number of their partitions.
     ///
     /// # Errors
     /// A [`Fault`] if Kafka does not answer.
@@ -121,6 +126,7 @@ impl KafkaAdmin {
         let metadata = self.client.inner().fetch_metadata(None, CALL);
         let metadata = metadata.map_err(|error| Fault::outage("asking Kafka for its topics", error))?;
         let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+
         let found = metadata.topics().iter();
         let found = found.filter(|topic| topic.error().is_none() && names.contains(topic.name()));
         Ok(found
@@ -130,25 +136,35 @@ impl KafkaAdmin {
             .collect())
     }
 
-    /// The same with their settings, which takes the permission to describe them.
+    /// Returns the same topics with their settings. This needs the permission to describe their settings.
     ///
     /// # Errors
     /// A [`Fault`] if Kafka does not answer.
     pub async fn topics(&self, names: &[String]) -> Result<BTreeMap<String, TopicDescription>, Fault> {
         let outage = |error| Fault::outage("asking Kafka for the settings of topics", error);
+
+        // First the topics that exist: a question about a missing topic is an error.
         let there = self.there(names)?.into_iter();
         let mut found: BTreeMap<String, TopicDescription> = there
             .map(|(name, partitions)| (name, TopicDescription { partitions, ..TopicDescription::default() }))
             .collect();
+
         let resources: Vec<String> = found.keys().cloned().collect();
         if resources.is_empty() {
             return Ok(found);
         }
+
+        // One call for the settings of all topics; the answers come in the order of the questions.
         let specifiers: Vec<_> = resources.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let described = self.client.describe_configs(&specifiers, &options()).await.map_err(outage)?;
+
         for (name, described) in resources.iter().zip(described) {
             let described = described
                 .map_err(|code| Fault::outage(format!("asking for the settings of {name}"), code))?;
+
+            // Defaults of the brokers are among the settings. Only those of the topic itself count as its
+            // own.
+            debug_assert!(found.contains_key(name), "the names are the keys of `found`");
             if let Some(topic) = found.get_mut(name) {
                 for entry in &described.entries {
                     let Some(value) = &entry.value else { continue };
@@ -162,7 +178,7 @@ impl KafkaAdmin {
         Ok(found)
     }
 
-    /// Creates a topic; one that is there already is left as it is.
+    /// Creates a topic. A topic that exists already is left as it is.
     ///
     /// # Errors
     /// A [`Fault`] with the broker's reason.
@@ -176,10 +192,10 @@ impl KafkaAdmin {
         self.create_all(vec![new_topic(name, partitions, replication, config)]).await
     }
 
-    /// Creates several topics by one call: each by its name, its number of partitions and its settings.
+    /// Creates several topics by one call. Each has a name, a number of partitions and settings.
     ///
     /// # Errors
-    /// A [`Fault`] with the broker's reason; others of the call may have been created.
+    /// A [`Fault`] with the broker's reason. Other topics of the call may have been created.
     pub async fn create_many(
         &self,
         topics: impl IntoIterator<Item = (&str, u32, &BTreeMap<String, String>)>,
@@ -191,11 +207,14 @@ impl KafkaAdmin {
         self.create_all(new.collect()).await
     }
 
+    /// Sends one request for all topics. Existing topics are no error.
     async fn create_all(&self, topics: Vec<NewTopic<'_>>) -> Result<(), Fault> {
         let made = self.client.create_topics(&topics, &options()).await.map_err(|error| {
             let names: Vec<&str> = topics.iter().map(|topic| topic.name).collect();
             Fault::outage(format!("creating {}", names.join(", ")), error)
         })?;
+
+        // A repeated `apply`, or another one at the same time, may have created the topic.
         let mut refused = made.into_iter().filter_map(Result::err);
         match refused.find(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists) {
             Some((name, code)) => Err(Fault::user(format!("creating topic {name}"), code)),
@@ -203,7 +222,7 @@ impl KafkaAdmin {
         }
     }
 
-    /// Raises the number of partitions.
+    /// Raises the number of partitions of a topic to `to`.
     ///
     /// # Errors
     /// A [`Fault`] with the broker's reason.
@@ -218,21 +237,26 @@ impl KafkaAdmin {
         one(made, &doing)
     }
 
-    /// Sets all settings of a topic: those not named go back to the brokers' defaults, so give the whole map.
+    /// Sets all settings of a topic. Settings that are not named go back to the brokers' defaults: give the
+    /// whole map.
     ///
     /// # Errors
     /// A [`Fault`] with the broker's reason.
     pub async fn set_config(&self, name: &str, config: &BTreeMap<String, String>) -> Result<(), Fault> {
         let doing = format!("changing the settings of {name}");
+
         let mut wanted = AlterConfig::new(ResourceSpecifier::Topic(name));
         for (key, value) in config {
             wanted = wanted.set(key, value);
         }
+
         let made = self
             .client
             .alter_configs([&wanted], &options())
             .await
             .map_err(|error| Fault::outage(doing.clone(), error))?;
+
+        // `one` reads the code of a refusal only, which makes the names superfluous.
         one(
             made.into_iter()
                 .map(|result| result.map(|_| String::new()).map_err(|(_, code)| (String::new(), code)))
@@ -242,6 +266,7 @@ impl KafkaAdmin {
     }
 }
 
+/// Builds the request for one topic.
 fn new_topic<'a>(
     name: &'a str,
     partitions: i32,
@@ -252,7 +277,8 @@ fn new_topic<'a>(
     config.iter().fold(new, |new, (key, value)| new.set(key, value))
 }
 
-/// Not being allowed is the operator's to mend; anything else may pass.
+/// Turns an error into a fault. Denied access and wrong arguments are the operator's to mend; anything else
+/// may pass.
 fn refused(doing: &str, error: KafkaClientError) -> Fault {
     match error.code {
         RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::InvalidArgument => {
@@ -262,10 +288,12 @@ fn refused(doing: &str, error: KafkaClientError) -> Fault {
     }
 }
 
+/// Returns the time limits of all calls: [`CALL`] for the request and for the operation on the brokers.
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
 }
 
+/// Turns the first refusal among the results of one call into a fault of the user.
 fn one(results: Vec<Result<String, (String, RDKafkaErrorCode)>>, doing: &str) -> Result<(), Fault> {
     match results.into_iter().find_map(Result::err) {
         Some((_, code)) => Err(Fault::user(doing.to_owned(), code)),

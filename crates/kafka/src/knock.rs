@@ -1,4 +1,5 @@
-//! Does Kafka let us in? Asked once at the start, so that wrong credentials are said before anything else is tried.
+//! Checks that Kafka lets us in. A worker asks once at its start, in order to report wrong credentials before
+//! it tries anything else.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,14 +14,15 @@ use super::native::SaslTokenClient;
 use super::{is_denied, settings};
 use crate::KafkaSection;
 
-/// How long brokers may take to answer.
+/// The time within which brokers have to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The time of one try. Between tries the errors that came up are looked at.
 const STEP: Duration = Duration::from_millis(500);
 
-/// Remembers what librdkafka says is wrong; the call that fails for it only says that it timed out.
+/// Keeps the error that librdkafka reports. The call that fails because of it reports a time-out only.
 #[derive(Default)]
 struct KnockContext {
-    heard: Mutex<Option<(KafkaError, String)>>,
+    reported: Mutex<Option<(KafkaError, String)>>,
 }
 
 impl ClientContext for KnockContext {
@@ -29,44 +31,50 @@ impl ClientContext for KnockContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        // What we are not allowed to do says more than that all brokers are down, which follows from it.
-        if heard.as_ref().is_none_or(|(before, _)| !denied(before)) {
-            *heard = Some((error, reason.to_owned()));
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        // Denied access explains more than brokers that are down, which is often its consequence.
+        if reported.as_ref().is_none_or(|(before, _)| !denied(before)) {
+            *reported = Some((error, reason.to_owned()));
         }
     }
 }
 
 impl ConsumerContext for KnockContext {}
 
+/// Tells whether the broker denied access.
 fn denied(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(is_denied)
 }
 
-/// How many brokers answer. Blocks for some seconds if none does.
+/// Returns the number of brokers that answer. Blocks for some seconds if none does.
 ///
 /// # Errors
-/// A [`Fault`] of the operator if a property or a credential is wrong, of the neighbour if nobody answers.
+/// A [`Fault`] of the operator if a property or a credential is wrong, of the neighbour if no broker answers.
 pub fn knock(kafka: &KafkaSection) -> Result<usize, Fault> {
     let doing = "asking Kafka for its brokers";
     let consumer: BaseConsumer<KnockContext> = settings::plain(kafka)?
         .create_with_context(KnockContext::default())
         .map_err(|error| settings::refused("building a Kafka client", error))?;
     let consumer = SaslTokenClient::new(settings::tokens(kafka)?, consumer);
+
+    // Wrong credentials end the loop at once. Anything else may pass until the deadline.
     let deadline = Instant::now() + PATIENCE;
     loop {
         let error = match consumer.fetch_metadata(None, STEP) {
             Ok(metadata) => return Ok(metadata.brokers().len()),
             Err(error) => error,
         };
+
         // Serves the errors that have come up meanwhile.
         while consumer.poll(Duration::ZERO).is_some() {}
-        let heard = consumer.context().heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match heard {
+        let reported = consumer.context().reported.lock().unwrap_or_else(PoisonError::into_inner).clone();
+
+        match reported {
             Some((error, reason)) if denied(&error) => {
-                let why = format!("{reason}: mend kafka.properties and kafka.secrets");
+                let why = format!("{reason}: check kafka.properties and kafka.secrets");
                 return Err(Fault::user(doing, why));
             }
+            // librdkafka's own reason is better than the time-out of the call.
             Some((_, reason)) if Instant::now() > deadline => return Err(Fault::outage(doing, reason)),
             None if Instant::now() > deadline => return Err(Fault::outage(doing, error)),
             Some(_) | None => {}

@@ -1,14 +1,15 @@
-//! The narrow seam to the Kafka client: everything above it deals in lent records, appended outputs, positions.
+//! The narrow seam to the Kafka client. The code above this crate deals in lent records, appended outputs and
+//! positions.
 //!
-//! | what | how |
+//! | task | call |
 //! |---|---|
-//! | poll a batch | [`ConsumerGroup::poll_batch`] lends records as slices of what was fetched, under one lock of the lane's state |
+//! | poll a batch | [`ConsumerGroup::poll_batch`] lends records as slices of the fetched data, under one lock of the lane's state |
 //! | produce | [`KafkaProducer::send`] takes slices ([`OutgoingRecord`]), copies them, and allocates nothing of its own |
 //! | commit or abort with offsets | [`KafkaProducer::send_offsets`], [`KafkaProducer::commit`], [`KafkaProducer::abort`] |
 //! | assignment events | [`GroupEvents`], on the polling thread |
 //!
-//! librdkafka stands behind it today; the rules that it imposes are kept here and nowhere else. No name of it passes
-//! upwards, so that a native client can take its place.
+//! Today librdkafka does the work behind the seam. The rules that librdkafka imposes are kept here and
+//! nowhere else. No name of librdkafka passes upwards, which allows a native client to take its place.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod admin;
@@ -42,12 +43,14 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use sluice_core::Fault;
 
-/// Positions to commit: the next offset per topic and partition.
+/// Positions to commit: the next offset of each topic and partition.
 pub type CommitPositions = std::collections::BTreeMap<sluice_core::TopicPartition, sluice_core::NextOffset>;
 
-/// librdkafka's own words, in our log; they name brokers, topics and groups, never a record's content.
+/// Writes a log line of librdkafka to our log. Such lines name brokers, topics and groups, never a record's
+/// content.
 fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // The workers' log has one level for all errors.
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
@@ -62,7 +65,7 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Is the error about us not being allowed, which no retry mends?
+/// Tells whether the broker denied us access. No retry mends that; the operator has to act.
 fn is_denied(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -76,6 +79,10 @@ fn is_denied(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// Turns positions into librdkafka's list.
+///
+/// # Errors
+/// A bug if librdkafka refuses an offset: a [`sluice_core::NextOffset`] is never negative.
 fn list_of(positions: &CommitPositions) -> Result<TopicPartitionList, Fault> {
     let mut list = TopicPartitionList::with_capacity(positions.len());
     for (at, next) in positions {

@@ -1,14 +1,17 @@
-//! The only unsafe code of the workspace: librdkafka's C calls, each behind a type that cannot be used wrongly, and one
-//! call that tells the allocator how librdkafka's many threads are to share it ([`limit_arenas`]).
+//! The only unsafe code of the workspace: librdkafka's C calls, each behind a type that cannot be used
+//! wrongly. One more call decides how the allocator shares its memory among librdkafka's many threads
+//! ([`limit_arenas`]).
 //!
-//! rust-rdkafka's consumer reads through the events interface, one message at a time (0.75 CPU-seconds per million
-//! records against 0.45 by the batch call), and its producer makes a C string, looks its topic up and boxes its headers
-//! for every record. So the two hot ways, a group's fetched batch and the hand-over of outputs, go to the C functions
-//! straight; configuration, error codes and everything that is not on the way of a record stay with rust-rdkafka.
+//! rust-rdkafka's consumer reads through the events interface, one message at a time (0.75 CPU-seconds per
+//! million records against 0.45 by the batch call). For every record its producer makes a C string, looks the
+//! topic up and boxes the headers. Therefore two hot ways go to the C functions directly: a group's fetched
+//! batch, and the hand-over of outputs. Configuration, error codes and everything that is not on the way of a
+//! record stay with rust-rdkafka.
 //!
-//! Permissions ([`acl`]) have no calls in rust-rdkafka at all; tokens ([`token`]) are handed to every kind of client.
+//! Permissions ([`acl`]) have no calls in rust-rdkafka at all. Tokens ([`token`]) are handed to every kind of
+//! client.
 //!
-//! What is relied on throughout, and where librdkafka's header (`rdkafka.h`, 2.12) says so:
+//! All files rely on these rules of librdkafka's header (`rdkafka.h`, 2.12):
 //! * a client handle may be used from any thread ("the library is completely thread safe");
 //! * every callback but the log's runs on the thread that polls;
 //! * a message, its topic and its headers live until `rd_kafka_message_destroy`;

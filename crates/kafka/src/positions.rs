@@ -1,4 +1,5 @@
-//! Positions asked for from outside: where a group stands, where a log begins, and whether all of it can be read.
+//! Positions for callers outside a group: the committed offsets, the bounds of a log, and whether all of it
+//! can be read.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,12 +13,13 @@ use super::reader::{QuietContext, open};
 use super::{CommitPositions, settings};
 use crate::KafkaSection;
 
+/// The longest wait for one answer.
 const CALL: Duration = Duration::from_secs(10);
-/// Longer than any transaction of ours may stay open.
+/// The longest wait for the end of open transactions. No transaction of ours may stay open for that long.
 const OPEN_TRANSACTIONS: Duration = Duration::from_secs(90);
 
-/// The group's committed positions in `partitions`; those without one are left out. Waits for pending transactions'
-/// offsets, as a member of the group would (KIP-447).
+/// Returns the group's committed positions in `partitions`. Partitions without one are left out. The
+/// coordinator waits for the offsets of pending transactions, as it does for a member of the group (KIP-447).
 ///
 /// # Errors
 /// A [`Fault`] if the coordinator does not answer.
@@ -31,12 +33,16 @@ pub fn committed(
     for at in partitions {
         list.add_partition(&at.topic, at.partition);
     }
+
+    // Without partitions there is nothing to ask.
     if list.count() == 0 {
         return Ok(CommitPositions::new());
     }
-    let found = consumer
-        .committed_offsets(list, CALL)
-        .map_err(|error| Fault::outage(format!("asking where group {group} stands"), error))?;
+    let found = consumer.committed_offsets(list, CALL).map_err(|error| {
+        Fault::outage(format!("asking for the committed offsets of group {group}"), error)
+    })?;
+
+    // Kafka answers a partition without a committed offset with a special offset.
     let known = found.elements().into_iter().filter_map(|element| match element.offset() {
         Offset::Offset(raw) => {
             Some((TopicPartition::new(element.topic(), element.partition()), NextOffset::new(raw)?))
@@ -46,7 +52,7 @@ pub fn committed(
     Ok(known.collect())
 }
 
-/// Where the log of a partition begins, and where what a `read_committed` reader sees of it ends.
+/// Returns the first offset of a partition's log and the end of its part that a `read_committed` reader sees.
 ///
 /// # Errors
 /// A [`Fault`] if Kafka does not answer.
@@ -55,8 +61,8 @@ pub fn bounds(kafka: &KafkaSection, at: &TopicPartition) -> Result<(i64, i64), F
     watermarks(&consumer, at)
 }
 
-/// The first offset at or after a time (milliseconds since the epoch) per partition of `topic`; partitions without
-/// such a record are left out.
+/// Returns the first offset at or after a time (milliseconds since the epoch) for each of `partitions`.
+/// Partitions without such a record are left out.
 ///
 /// # Errors
 /// A [`Fault`] if Kafka does not answer.
@@ -66,6 +72,8 @@ pub fn at_time(
     time_ms: i64,
 ) -> Result<CommitPositions, Fault> {
     let consumer = open(kafka, &settings::reader(kafka)?)?;
+
+    // The request carries the time in the place of the offset.
     let mut list = TopicPartitionList::new();
     for at in partitions {
         list.add_partition_offset(&at.topic, at.partition, Offset::Offset(time_ms))
@@ -74,6 +82,8 @@ pub fn at_time(
     let found = consumer
         .offsets_for_times(list, CALL)
         .map_err(|error| Fault::outage("asking for offsets at a time", error))?;
+
+    // A partition without such a record has a special offset in the answer.
     let known = found.elements().into_iter().filter_map(|element| match element.offset() {
         Offset::Offset(raw) => {
             Some((TopicPartition::new(element.topic(), element.partition()), NextOffset::new(raw)?))
@@ -83,27 +93,31 @@ pub fn at_time(
     Ok(known.collect())
 }
 
-/// Waits until everything that is in `topic` now can be read: a `read_committed` reader stops before the first open
-/// transaction, although what lies behind it may be committed.
+/// Waits until all present records of `topic` can be read. A `read_committed` reader stops before the first
+/// open transaction, although the records behind it may be committed.
 ///
 /// # Errors
 /// A [`Fault`] if a transaction stays open, or Kafka does not answer.
 pub fn readable_to_now(kafka: &KafkaSection, topic: &str) -> Result<(), Fault> {
+    // A reader of all records sees the present ends; a reader of committed records sees the stable ones.
     let all = open(kafka, settings::reader(kafka)?.set("isolation.level", "read_uncommitted"))?;
     let settled = open(kafka, &settings::reader(kafka)?)?;
+
     let mut ends = BTreeMap::new();
     for partition in super::reader::partitions(&all, topic)? {
         let at = TopicPartition::new(topic, partition);
         let (_, end) = watermarks(&all, &at)?;
         ends.insert(at, end);
     }
+
+    // Transactions that began later do not count: only the ends of the start have to be reached.
     let deadline = Instant::now() + OPEN_TRANSACTIONS;
     for (at, end) in ends {
         while watermarks(&settled, &at)?.1 < end {
             if Instant::now() > deadline {
                 return Err(Fault::outage(
                     format!("reading {at} to its end"),
-                    "a transaction stays open there; it ends by its producer's transaction.timeout.ms",
+                    "a transaction is still open after 90 s: end its producer, or wait for its transaction.timeout.ms",
                 ));
             }
             std::thread::park_timeout(Duration::from_millis(50));
@@ -112,13 +126,14 @@ pub fn readable_to_now(kafka: &KafkaSection, topic: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Returns the first offset and the end of a partition, as this consumer's isolation level sees them.
 fn watermarks(consumer: &BaseConsumer<QuietContext>, at: &TopicPartition) -> Result<(i64, i64), Fault> {
     consumer
         .fetch_watermarks(&at.topic, at.partition, CALL)
-        .map_err(|error| Fault::outage(format!("asking where {at} begins and ends"), error))
+        .map_err(|error| Fault::outage(format!("asking for the first offset and the end of {at}"), error))
 }
 
-/// What stands for the group in a transaction of somebody who is no member of it.
+/// Returns the group's metadata for a transaction of a producer that is no member of the group.
 ///
 /// # Errors
 /// A [`Fault`] if the client has no such group.
@@ -127,5 +142,7 @@ pub fn outside(kafka: &KafkaSection, group: &str) -> Result<GroupMetadata, Fault
         NativeConsumer::new(settings::reader(kafka)?.set("group.id", group), ClientCallbacks::default())
             .map_err(|error| settings::refused("building a Kafka reader", error))?;
     let metadata = member.handle().group_metadata();
-    metadata.ok_or_else(|| Fault::bug("speaking for a group", "the client has no group"))
+    metadata.ok_or_else(|| {
+        Fault::bug("reading the metadata of a group", "expected a client with a group, got one without")
+    })
 }

@@ -1,4 +1,4 @@
-//! A blocking producer, owned by one thread, with or without transactions.
+//! A blocking producer with or without transactions. One thread owns it.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,23 @@ use super::native::{ClientCallbacks, GroupMetadata, KafkaClientError, NativeProd
 use super::{CommitPositions, is_denied, list_of, settings, statistics};
 use crate::KafkaSection;
 
-/// How long one call to the coordinator may take before we say so and try again.
+/// The time that one call to the coordinator may take. After it the fault is logged and the call is made
+/// again.
 const INIT_STEP: Duration = Duration::from_secs(10);
-/// Longer than `message.timeout.ms`: by then every message is delivered or failed.
+/// The longest wait for deliveries. It is longer than `message.timeout.ms`: by then every message is
+/// delivered or has failed.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
-/// After so many records reports are served: soon, so that what was delivered is freed while it is still in the cache.
+/// After this number of records the delivery reports are served. Serving them soon frees delivered records
+/// while they are still in the cache.
 const SERVED: u32 = 500;
 
-/// A record on its way out; everything lent.
+/// A record to produce. All of its parts are lent.
 #[derive(Clone, Copy)]
 pub struct OutgoingRecord<'a> {
     /// Topic to produce to.
     pub topic: &'a str,
-    /// A chosen partition; `None` takes Java's default, murmur2 of the key.
+    /// The chosen partition. `None` takes Java's default: murmur2 of the key.
     pub partition: Option<i32>,
     /// Key bytes.
     pub key: Option<&'a [u8]>,
@@ -34,30 +37,35 @@ pub struct OutgoingRecord<'a> {
     pub headers: &'a [Header<'a>],
 }
 
-/// A producer of one OS thread. Faults say what to do: [`Retry::Rewind`] – abort and do the batch again with this
-/// producer; [`Retry::Later`] – drop it, build a new one with the same id (which fences what is in flight), do the
-/// batch again; [`Retry::Never`] – someone else took the id, or we are not allowed: stop.
+/// A producer of one OS thread. Its faults name the action to take:
+/// * [`Retry::Rewind`]: abort, and do the batch again with this producer.
+/// * [`Retry::Later`]: drop this producer, build a new one with the same id (which fences everything in
+///   flight), and do the batch again.
+/// * [`Retry::Never`]: another process took the id, or access was denied. Stop.
 ///
-/// The coordinator answers alike whether another process took the id or it ended a transaction that was open for
-/// longer than `transaction.timeout.ms` itself: both raise the epoch. It never ends one that is younger. So a fence is
-/// another process's while the transaction is younger than that, and taken for the coordinator's from then on: the id
-/// is taken anew, and should it have been another process after all, that one is the next to be fenced early, and ends.
+/// The coordinator sends the same answer in two cases: another process took the id, or the coordinator itself
+/// ended a transaction that was open for longer than `transaction.timeout.ms`. Both raise the epoch. The
+/// coordinator never ends a younger transaction. A fence therefore counts as the work of another process
+/// while the transaction is younger than that, and as the coordinator's work from then on. In the second case
+/// the id is taken again. If it was another process after all, that process is the next one to be fenced
+/// early, and it ends.
 ///
-/// A transaction whose end may have been asked for twice leaves the producer *in doubt*: librdkafka repeats an EndTxn
-/// by itself when a connection breaks, says nothing of it, and has no KIP-890, so that the first one may still be on
-/// its way and end the *next* transaction in its middle. Such a producer takes its id anew before it begins again;
-/// the new epoch fences whatever is on its way.
+/// A producer is *in doubt* if the end of its transaction may have been requested twice. When a connection
+/// breaks, librdkafka repeats an EndTxn without reporting it, and it has no KIP-890. The first request may
+/// then still be on its way and end the *next* transaction in its middle. Such a producer takes its id again
+/// before the next transaction begins. The new epoch fences every request that is still on its way.
 pub struct KafkaProducer {
     client: NativeProducer,
     sent_since_poll: u32,
-    /// What it was built from, if it is transactional.
+    /// The id and the settings for taking it again; `None` without transactions.
     slot: Option<TransactionalSlot>,
+    /// The end of the last transaction may have been requested twice.
     in_doubt: bool,
-    /// When the open transaction began.
+    /// The time at which the open transaction began.
     began: Option<Instant>,
 }
 
-/// A transactional id and how to take it.
+/// A transactional id and the settings for taking it.
 struct TransactionalSlot {
     kafka: KafkaSection,
     transactional_id: String,
@@ -65,18 +73,22 @@ struct TransactionalSlot {
 }
 
 impl KafkaProducer {
-    /// A transactional producer. Taking `transactional_id` ends whatever an earlier holder of it left open and fences
-    /// that holder (KIP-98): from here on nothing it does becomes visible.
+    /// Builds a transactional producer. To take `transactional_id` ends every transaction that an earlier
+    /// holder left open, and fences that holder (KIP-98): from here on nothing that the holder does becomes
+    /// visible.
     ///
     /// # Errors
     /// A [`Fault`] as described at [`KafkaProducer`]; [`Retry::Later`] while no coordinator answers.
     pub fn transactional(kafka: &KafkaSection, transactional_id: &str, memory: usize) -> Result<Self, Fault> {
         let mut producer = Self::build(kafka, Some(transactional_id), memory)?;
+
         producer.slot = Some(TransactionalSlot {
             kafka: kafka.clone(),
             transactional_id: transactional_id.to_owned(),
             memory,
         });
+
+        // This call fences the former holder.
         producer
             .client
             .init_transactions(INIT_STEP)
@@ -84,7 +96,7 @@ impl KafkaProducer {
         Ok(producer)
     }
 
-    /// An idempotent producer without transactions, for sinks' dead letters.
+    /// Builds an idempotent producer without transactions, for the dead letters of sinks.
     ///
     /// # Errors
     /// A [`Fault`] if a property is wrong.
@@ -92,6 +104,7 @@ impl KafkaProducer {
         Self::build(kafka, None, memory)
     }
 
+    /// Builds the client with its callbacks. The transactional id, if any, is not taken yet.
     fn build(kafka: &KafkaSection, transactional_id: Option<&str>, memory: usize) -> Result<Self, Fault> {
         let config = settings::producer(kafka, transactional_id, memory)?;
         let mut callbacks = ClientCallbacks::default();
@@ -103,38 +116,49 @@ impl KafkaProducer {
         Ok(Self { client, sent_since_poll: 0, slot: None, in_doubt: false, began: None })
     }
 
-    /// Opens a transaction.
+    /// Opens a transaction. A producer in doubt takes its id again first.
     ///
     /// # Errors
     /// As at [`KafkaProducer`].
     pub fn begin(&mut self) -> Result<(), Fault> {
+        // A late EndTxn of the last transaction would end this one. A new epoch fences it.
         if self.in_doubt
             && !sluice_failpoint::sabotaged("reuse-producer")
             && let Some(slot) = &self.slot
         {
-            tracing::info!("the last transaction's end may have been sent twice: taking the id anew");
+            tracing::info!(
+                "taking the transactional id again: the end of the last transaction may have been sent twice"
+            );
             *self = Self::transactional(&slot.kafka, &slot.transactional_id, slot.memory)?;
         }
+
+        // A delivery that failed since the last transaction is reported before a new transaction begins.
         self.failed_delivery()?;
         self.client.begin().map_err(|error| self.fault("beginning a transaction", error))?;
         self.began = Some(Instant::now());
         Ok(())
     }
 
-    /// Hands a record to the client, which copies it. Waits while its queue is full: that is backpressure, not an
-    /// error, and lasts at most until what is queued is delivered or has failed (`message.timeout.ms`).
+    /// Hands a record to the client, which copies it. Waits while the client's queue is full. That is
+    /// backpressure, not an error, and lasts at most until the queued records are delivered or have failed
+    /// (`message.timeout.ms`).
     ///
     /// # Errors
     /// As at [`KafkaProducer`].
     pub fn send(&mut self, record: &OutgoingRecord<'_>) -> Result<(), Fault> {
+        // The deadline is set at the first full queue only: the usual record asks no clock.
         let mut deadline = None;
         while let Err(error) = self.client.produce(record) {
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + FLUSH_LIMIT);
             if error.code != RDKafkaErrorCode::QueueFull || Instant::now() >= deadline {
                 return Err(abortable(self.fault("producing a record", error)));
             }
+
+            // Reports of delivery make room in the queue.
             self.client.serve(Duration::from_millis(1));
         }
+
+        // Regular service keeps the reports from piling up.
         self.sent_since_poll += 1;
         if self.sent_since_poll >= SERVED {
             self.serve();
@@ -148,7 +172,7 @@ impl KafkaProducer {
         self.client.serve(Duration::ZERO);
     }
 
-    /// Waits until everything sent is acknowledged by all in-sync replicas.
+    /// Waits until all in-sync replicas have acknowledged every record that was sent.
     ///
     /// # Errors
     /// The first delivery that failed since the last flush.
@@ -156,32 +180,36 @@ impl KafkaProducer {
         self.flush_by(None)
     }
 
-    /// As [`KafkaProducer::flush`], and no longer than until `deadline`.
+    /// Does the same as [`KafkaProducer::flush`], and waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As there.
+    /// As at [`KafkaProducer::flush`], and an outage once `deadline` has passed.
     pub fn flush_by(&mut self, deadline: Option<Instant>) -> Result<(), Fault> {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + FLUSH_LIMIT);
-        // By the millisecond: a transaction waits here, and librdkafka's own waits step by ten or more.
+
+        // Steps of a millisecond: a transaction waits here, and librdkafka's own waits step by ten or more.
         while self.client.in_flight() > 0 {
             self.client.flush_step();
             if Instant::now() > deadline {
                 return Err(Fault::outage(
                     "flushing the producer",
-                    "not everything was acknowledged in time",
+                    "the brokers did not acknowledge all records in time",
                 ));
             }
         }
+
         self.failed_delivery()
     }
 
-    /// Adds the offsets of what was consumed to the transaction: they become visible with its records, or not at all.
+    /// Adds the positions of the consumed records to the transaction. They become visible with its records,
+    /// or not at all.
     ///
     /// # Errors
     /// As at [`KafkaProducer`].
     pub fn send_offsets(&mut self, positions: &CommitPositions, group: &GroupMetadata) -> Result<(), Fault> {
         let list = list_of(positions)?;
-        // The coordinator ends the transaction then, whatever comes of the call.
+
+        // By then the coordinator ends the transaction, whatever the outcome of the call.
         let within =
             self.slot.as_ref().map_or(FLUSH_LIMIT, |slot| settings::transaction_timeout(&slot.kafka));
         self.retrying("sending offsets to the transaction", |client| {
@@ -192,8 +220,9 @@ impl KafkaProducer {
     /// Flushes and commits the transaction.
     ///
     /// # Errors
-    /// As at [`KafkaProducer`]. After a time-out nobody knows whether the commit will land (librdkafka has no KIP-890), so
-    /// that too asks for a new producer: taking the id again settles it one way or the other.
+    /// As at [`KafkaProducer`]. After a time-out the outcome of the commit is unknown (librdkafka has no
+    /// KIP-890). That case too asks for a new producer: taking the id again settles the commit one way or the
+    /// other.
     pub fn commit(&mut self) -> Result<(), Fault> {
         self.flush()?;
         sluice_failpoint::pass("before-commit");
@@ -203,25 +232,31 @@ impl KafkaProducer {
         Ok(())
     }
 
-    /// Aborts the transaction; nothing of it becomes visible.
+    /// Aborts the transaction. Nothing of it becomes visible.
     ///
     /// # Errors
     /// As at [`KafkaProducer`].
     pub fn abort(&mut self) -> Result<(), Fault> {
+        // Records that were not sent yet are dropped. Those under way are waited for, as their reports still
+        // come.
         self.client.purge();
         let deadline = Instant::now() + FLUSH_LIMIT;
         while self.client.in_flight() > 0 && Instant::now() < deadline {
             self.client.flush_step();
         }
+
         let aborted = self.retrying("aborting the transaction", NativeProducer::abort);
         self.began = None;
-        // The purge fails what was queued, and so does the abort: expected, and not the next transaction's affair.
+
+        // Purge and abort fail the queued records. These failures are expected and do not concern the next
+        // transaction.
         self.serve();
         let _ = self.failed_delivery();
         aborted
     }
 
-    /// The same call with the same arguments for as long as librdkafka says that it may be repeated.
+    /// Repeats a call with the same arguments while librdkafka marks its error as retriable, up to
+    /// [`FLUSH_LIMIT`].
     fn retrying(
         &mut self,
         doing: &str,
@@ -232,7 +267,8 @@ impl KafkaProducer {
         loop {
             match call(&self.client) {
                 Ok(()) => {
-                    // librdkafka waits before it repeats a request: what was quicker was sent once.
+                    // librdkafka waits before it repeats a request. A request that was answered sooner was
+                    // sent once.
                     self.in_doubt |= began.elapsed() >= settings::LEAST_RETRY;
                     return Ok(());
                 }
@@ -244,6 +280,7 @@ impl KafkaProducer {
         }
     }
 
+    /// Fails if a delivery has failed since the last call.
     fn failed_delivery(&self) -> Result<(), Fault> {
         match self.client.take_failed() {
             None => Ok(()),
@@ -251,6 +288,7 @@ impl KafkaProducer {
         }
     }
 
+    /// Turns an error of the client into a fault, with the age of the open transaction.
     fn fault(&self, doing: &str, error: KafkaClientError) -> Fault {
         let open_for = self.began.map(|began| began.elapsed());
         let timed_out = self.slot.as_ref().zip(open_for).and_then(|(slot, open_for)| {
@@ -261,8 +299,8 @@ impl KafkaProducer {
     }
 }
 
-/// A record that is not taken, or not delivered, makes its transaction abortable; if even that fails, a new producer is
-/// built.
+/// Turns [`Retry::Later`] into [`Retry::Rewind`]. A record that was not taken or not delivered makes its
+/// transaction abortable. If the abort fails too, a new producer is built.
 fn abortable(mut fault: Fault) -> Fault {
     if fault.retry == Retry::Later {
         fault.retry = Retry::Rewind;
@@ -270,30 +308,39 @@ fn abortable(mut fault: Fault) -> Fault {
     fault
 }
 
-/// What to do about a producer's error; see [`KafkaProducer`]. `timed_out`: the transaction is open for longer than this, its
-/// time-out.
+/// Decides the action for a producer's error; see [`KafkaProducer`]. `timed_out` holds the transaction's
+/// time-out if the transaction has been open for at least that long.
 fn fault(doing: &str, error: KafkaClientError, timed_out: Option<Duration>) -> Fault {
     use RDKafkaErrorCode as Code;
+
+    // Denied access is the operator's to mend.
     if is_denied(error.code) {
         return Fault::user(doing, error);
     }
+
+    // A fence: the age of the transaction decides between the coordinator and another process.
     if matches!(error.code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) {
         return match timed_out {
             Some(timeout) => {
-                let why =
-                    format!("the coordinator ended the transaction, which was open for over {timeout:?}");
+                let why = format!(
+                    "the coordinator ended the transaction, which was open for over {timeout:?} \
+                     (transaction.timeout.ms)"
+                );
                 Fault::new(Domain::External, Retry::Later, doing, format!("{error}: {why}"))
             }
             None => {
-                let why = "another process took this transactional id; give each its own `instance`, or let this one end";
+                let why = "another process took this transactional id: give each process its own `instance`, \
+                           or let this one end";
                 Fault::new(Domain::User, Retry::Never, doing, format!("{error}: {why}"))
             }
         };
     }
+
+    // Everything else: the flags of librdkafka decide.
     match error.code {
         Code::MessageSizeTooLarge => Fault::bug(doing, error),
         _ if error.abortable => Fault::rewind(doing, error),
-        // Timed-out, fatal or unflagged: a new producer.
+        // Timed-out, fatal or unflagged errors ask for a new producer.
         _ => Fault::new(Domain::External, Retry::Later, doing, error),
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a topic outside any group: to its end as it stands now.
+//! Reads a topic outside any group, up to its present end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,11 +15,12 @@ use super::native::SaslTokenClient;
 use super::settings;
 use crate::KafkaSection;
 
+/// The longest wait for one answer about metadata or watermarks.
 const CALL: Duration = Duration::from_secs(10);
-/// No record and no end of partition for this long: the brokers are away.
+/// If neither a record nor an end of a partition comes for this long, the brokers are away.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Speaks through our log; the end of a partition is what a reader waits for, not an error.
+/// Writes to our log. The end of a partition is no error here: a reader waits for it.
 pub(super) struct QuietContext;
 
 impl ClientContext for QuietContext {
@@ -28,23 +29,30 @@ impl ClientContext for QuietContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka reader");
+        tracing::debug!(%error, reason, "Kafka reader: librdkafka reported an error");
     }
 }
 
 impl ConsumerContext for QuietContext {}
 
 /// Lends a message as a record.
+///
+/// # Errors
+/// A bug if the message has no offset: only records reach this function.
 pub(super) fn with_record(
     message: &BorrowedMessage<'_>,
     take: impl FnOnce(&RecordRef<'_>),
 ) -> Result<(), Fault> {
-    let offset = Offset::new(message.offset())
-        .ok_or_else(|| Fault::bug("reading a record", format!("Kafka gave offset {}", message.offset())))?;
-    // Most records have no headers; for the others one small vector is made.
+    let offset = Offset::new(message.offset()).ok_or_else(|| {
+        let why = format!("expected an offset of 0 or more, got {}", message.offset());
+        Fault::bug("reading a record", why)
+    })?;
+
+    // Most records have no headers. For the others one small vector is made.
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers.iter().map(|header| Header { name: header.key, value: header.value }).collect()
     });
+
     take(&RecordRef {
         topic: message.topic(),
         partition: message.partition(),
@@ -57,14 +65,15 @@ pub(super) fn with_record(
     Ok(())
 }
 
-/// Reads the committed records of `topic` from `from` (the beginning, for partitions it does not name) up to the end as
-/// it is when each partition's end is first reached, lends each to `take`, and moves `from` on.
+/// Reads the committed records of `topic` from `from` (from the beginning for partitions that `from` does not
+/// name) up to its end. The end of a partition is the one that is valid when it is first reached. Lends each
+/// record to `take`, and moves `from` on.
 ///
-/// The end of a `read_committed` reader is the last stable offset: records behind somebody's open transaction are not
-/// seen yet. Who needs to know that nothing is missing writes a marker and reads until it has seen it.
+/// The end of a `read_committed` reader is the last stable offset: records behind an open transaction are not
+/// visible yet. A caller that must miss nothing writes a marker first and reads until it finds the marker.
 ///
 /// # Errors
-/// A [`Fault`] if Kafka does not answer.
+/// A [`Fault`] if Kafka does not answer or denies access.
 pub fn read_to_end(
     kafka: &KafkaSection,
     topic: &str,
@@ -72,6 +81,8 @@ pub fn read_to_end(
     mut take: impl FnMut(&RecordRef<'_>),
 ) -> Result<(), Fault> {
     let consumer = open(kafka, &settings::reader(kafka)?)?;
+
+    // Assign every partition at its start. No group takes part, and no position is committed.
     let mut open = BTreeSet::new();
     let mut list = TopicPartitionList::new();
     for partition in partitions(&consumer, topic)? {
@@ -82,11 +93,14 @@ pub fn read_to_end(
         open.insert(partition);
     }
     consumer.assign(&list).map_err(|error| Fault::bug("assigning partitions", error))?;
+
+    // Read until every partition has reported its end.
     let mut last = Instant::now();
     while !open.is_empty() {
         match consumer.poll(Duration::from_millis(100)) {
             None if last.elapsed() > STALLED => {
-                return Err(Fault::outage(format!("reading {topic} to its end"), "no answer for 30 s"));
+                let why = "the brokers sent neither a record nor an end of the partition for 30 s";
+                return Err(Fault::outage(format!("reading {topic} to its end"), why));
             }
             None => {}
             Some(Ok(message)) => {
@@ -103,17 +117,20 @@ pub fn read_to_end(
             Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_denied) => {
                 return Err(Fault::user(format!("reading {topic} to its end"), error));
             }
-            Some(Err(error)) => tracing::debug!(%error, topic, "reading to the end"),
+            // Other errors pass: librdkafka reconnects by itself, and the time limit above ends the wait.
+            Some(Err(error)) => {
+                tracing::debug!(%error, topic, "reading to the end: an error came; the reader keeps polling");
+            }
         }
     }
     Ok(())
 }
 
-/// Lends `take` the newest `count` committed records of every partition, or fewer; markers of transactions count. A topic
-/// that does not exist has none.
+/// Lends `take` the newest `count` committed records of every partition, or fewer: transaction markers count
+/// as well. A topic that does not exist has no records.
 ///
 /// # Errors
-/// A [`Fault`] if Kafka does not answer or does not let us read.
+/// A [`Fault`] if Kafka does not answer or denies access.
 pub fn read_last(
     kafka: &KafkaSection,
     topic: &str,
@@ -126,6 +143,8 @@ pub fn read_last(
         if !exists(&consumer, topic)? {
             return Ok(());
         }
+
+        // The last `count` offsets of each partition, but none before the log begins.
         for partition in partitions(&consumer, topic)? {
             let (low, high) = consumer
                 .fetch_watermarks(topic, partition, CALL)
@@ -136,7 +155,7 @@ pub fn read_last(
     read_to_end(kafka, topic, &mut from, take)
 }
 
-/// Counts the committed records of a topic: what a `read_committed` consumer sees.
+/// Counts the committed records of a topic, as a `read_committed` consumer sees them.
 ///
 /// # Errors
 /// As [`read_to_end`].
@@ -146,7 +165,7 @@ pub fn count_committed(kafka: &KafkaSection, topic: &str) -> Result<u64, Fault> 
     Ok(count)
 }
 
-/// The end of every partition of `topic` (the high watermark; transaction markers count).
+/// Returns the end of every partition of `topic` (the high watermark; transaction markers count).
 ///
 /// # Errors
 /// A [`Fault`] if the topic does not exist or Kafka does not answer.
@@ -164,7 +183,7 @@ pub fn ends(kafka: &KafkaSection, topic: &str) -> Result<BTreeMap<TopicPartition
     Ok(ends)
 }
 
-/// A reader with these settings, kept in tokens if the section asks for them.
+/// Builds a reader with these settings. It gets access tokens if the section asks for them.
 pub(super) fn open(
     kafka: &KafkaSection,
     config: &ClientConfig,
@@ -175,23 +194,29 @@ pub(super) fn open(
     Ok(SaslTokenClient::new(settings::tokens(kafka)?, consumer))
 }
 
+/// Tells whether the topic exists and may be described.
 fn exists(consumer: &BaseConsumer<QuietContext>, topic: &str) -> Result<bool, Fault> {
     let metadata = consumer
         .fetch_metadata(None, CALL)
-        .map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;
+        .map_err(|error| Fault::outage(format!("asking for the metadata of topic {topic}"), error))?;
     Ok(metadata.topics().iter().any(|found| found.name() == topic && found.error().is_none()))
 }
 
+/// Returns the numbers of a topic's partitions.
+///
+/// # Errors
+/// A [`Fault`] of the user if the topic does not exist, an outage if Kafka does not answer.
 pub(super) fn partitions(consumer: &BaseConsumer<QuietContext>, topic: &str) -> Result<Vec<i32>, Fault> {
     let metadata = consumer
         .fetch_metadata(Some(topic), CALL)
-        .map_err(|error| Fault::outage(format!("asking for {topic}"), error))?;
+        .map_err(|error| Fault::outage(format!("asking for the metadata of topic {topic}"), error))?;
+
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     match found {
         Some(found) => Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()),
         None => Err(Fault::user(
             format!("reading {topic}"),
-            "no such topic; `sluice apply` creates the contracts' topics",
+            "the topic does not exist: create the contracts' topics with `sluice apply`",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! The section of a worker's configuration that says where Kafka is.
+//! The section of a worker's configuration for the connection to Kafka.
 
 use std::collections::BTreeMap;
 use std::fmt;

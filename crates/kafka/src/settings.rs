@@ -1,4 +1,5 @@
-//! From one memory setting and an operator's properties to librdkafka's configuration. Pure but for revealed secrets.
+//! Derives librdkafka's configuration from one memory setting and the operator's properties. Pure, except
+//! that it reveals secrets.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use sluice_config::ConfigErrors;
 
 use crate::KafkaSection;
 
-/// What carries the promises: an operator cannot change it.
+/// Properties that carry the promises. An operator cannot change them. Each has the reason.
 const OURS: &[(&str, &str)] = &[
     ("enable.auto.commit", "offsets move only over receipts"),
     ("enable.auto.offset.store", "offsets move only over receipts"),
@@ -19,22 +20,22 @@ const OURS: &[(&str, &str)] = &[
     ("isolation.level", "only committed records are read"),
     ("enable.idempotence", "exactly once needs it"),
     ("acks", "exactly once needs acks=all"),
-    ("transactional.id", "it is the worker's slot; set `instance`"),
+    ("transactional.id", "it names the worker's slot: set `instance`"),
     ("group.id", "set `group`"),
     ("bootstrap.servers", "set `kafka.brokers`"),
     ("partitioner", "co-partitioning with Java producers needs murmur2_random"),
-    ("retry.backoff.ms", "by it is told whether a request may have been sent twice"),
-    ("retry.backoff.max.ms", "by it is told whether a request may have been sent twice"),
+    ("retry.backoff.ms", "it tells whether a request may have been sent twice"),
+    ("retry.backoff.max.ms", "it tells whether a request may have been sent twice"),
     ("queue.buffering.max.kbytes", "derived from `memory`"),
     ("queued.max.messages.kbytes", "derived from `memory`"),
     ("queue.buffering.max.messages", "derived from `memory`"),
     ("queued.min.messages", "derived from `memory`"),
     ("fetch.max.bytes", "derived from `memory`"),
     ("fetch.message.max.bytes", "derived from `memory`"),
-    ("delivery.report.only.error", "what is delivered is freed by its report"),
+    ("delivery.report.only.error", "the report of a delivered record frees the record"),
 ];
 
-/// What must not stand in the open.
+/// Properties whose values are secrets. They must not be written in the open.
 const SECRETS: [&str; 5] = [
     "sasl.password",
     "ssl.key.password",
@@ -50,31 +51,37 @@ const SECRETS: [&str; 5] = [
 pub fn check(kafka: &KafkaSection) -> Result<(), ConfigErrors> {
     let mut errors = ConfigErrors::default();
     if kafka.brokers.trim().is_empty() {
-        errors.add("kafka.brokers", "is empty", Some("host:port, separated by commas".into()));
+        errors.add("kafka.brokers", "is empty", Some("expected host:port, separated by commas".into()));
     }
+
+    // A promise cannot be changed by way of the secrets either.
     for name in kafka.properties.keys().chain(kafka.secrets.keys()) {
         if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
             errors.add(format!("kafka.properties.{name}"), "cannot be set", Some((*why).into()));
         }
     }
+
+    // The value is not quoted: it may be the secret itself.
     for name in kafka.properties.keys() {
         if SECRETS.contains(&name.as_str()) {
             errors.add(
                 format!("kafka.properties.{name}"),
-                "is a secret",
-                Some("put it under kafka.secrets as {env: NAME} or {file: path}".into()),
+                "is a secret; expected under kafka.secrets",
+                Some("write it there as {env: NAME} or {file: path}".into()),
             );
         }
     }
+
     token::check(kafka, &mut errors);
     errors.or(())
 }
 
-/// Where tokens come from, for a client that logs in by token.
+/// Returns the source of access tokens for a client that logs in by token.
 pub(super) fn tokens(kafka: &KafkaSection) -> Result<Option<token::SaslTokenSource>, Fault> {
     token::SaslTokenSource::of(kafka).map_err(|errors| Fault::user("reading Kafka's secrets", errors))
 }
 
+/// Builds the configuration that all clients share: brokers, back-off, the operator's properties and secrets.
 fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     check(kafka).map_err(|errors| Fault::user("reading the Kafka section", errors))?;
     let mut config = ClientConfig::new();
@@ -82,6 +89,8 @@ fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     // A neighbour that is away is tried again quickly at first, then every few seconds.
     config.set("reconnect.backoff.ms", "100").set("reconnect.backoff.max.ms", "5000");
     config.set("topic.metadata.refresh.interval.ms", "60000").set("log.connection.close", "false");
+
+    // The properties of the token endpoint are ours: a librdkafka without curl does not know them.
     for (name, value) in kafka.properties.iter().filter(|(name, _)| !token::is_ours(name)) {
         config.set(name, value);
     }
@@ -94,12 +103,13 @@ fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     Ok(config)
 }
 
-/// A client without a group and without promises: metadata, watermarks, administration.
+/// Builds the configuration of a client without a group and without promises: metadata, watermarks,
+/// administration.
 pub(super) fn plain(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     base(kafka)
 }
 
-/// A reader of committed records that is assigned by hand.
+/// Builds the configuration of a reader of committed records whose partitions are assigned by hand.
 pub(super) fn reader(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     let mut config = base(kafka)?;
     config
@@ -109,6 +119,7 @@ pub(super) fn reader(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("check.crcs", "true")
+        // Readers read to an end: the end of a partition is an event for them.
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "20")
         .set("fetch.queue.backoff.ms", "20")
@@ -116,48 +127,57 @@ pub(super) fn reader(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
     Ok(config)
 }
 
-/// A member of a group whose offsets are moved by receipts only. `memory` is the whole process's, in bytes.
+/// Builds the configuration of a group's member. Only receipts move the group's offsets. `memory` is the
+/// memory of the whole process, in bytes.
 pub(super) fn group(kafka: &KafkaSection, group: &str, memory: usize) -> Result<ClientConfig, Fault> {
     let mut config = base(kafka)?;
     let queue = consumer_queue(memory);
     statistics(&mut config, kafka);
+
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // The start is chosen on assignment: committed, the store's own, or the beginning for a new group.
+        // The start is chosen on assignment: the committed position, the store's own, or the beginning for a
+        // new group.
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("check.crcs", "true")
         .set("fetch.wait.max.ms", "50")
-        // The default of 1,000 ms lets the fetcher sleep while the queue runs dry: a copy falls to a third.
+        // The default of 1,000 ms lets the fetcher sleep while the queue runs dry: the speed of a copy falls
+        // to a third.
         .set("fetch.queue.backoff.ms", "20")
         .set("queued.max.messages.kbytes", (queue / 1024).to_string())
         .set("queued.min.messages", (queue / FETCHED).clamp(1_000, 100_000).to_string())
         .set("fetch.max.bytes", (queue / OVERSHOOT).clamp(1 << 20, 16 << 20).to_string())
         .set("fetch.message.max.bytes", (queue / OVERSHOOT / 4).clamp(128 << 10, 4 << 20).to_string());
+
+    // With the protocol `consumer` (KIP-848) the brokers own these settings, and librdkafka refuses them.
     let modern = kafka
         .properties
         .get("group.protocol")
         .is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"));
     if !modern {
         default(&mut config, kafka, "partition.assignment.strategy", "cooperative-sticky");
-        // A dead worker's partitions move after its session; that they do the others learn by their next heartbeat.
+        // A dead worker's partitions move after its session. The others learn of the move by their next
+        // heartbeat.
         default(&mut config, kafka, "session.timeout.ms", "8000");
         default(&mut config, kafka, "heartbeat.interval.ms", "1000");
     }
     Ok(config)
 }
 
-/// How long librdkafka waits before it sends a request again, in milliseconds.
+/// The time that librdkafka waits before it sends a request again, in milliseconds.
 const RETRY_BACKOFF_MS: u64 = 500;
-/// … at least: it takes off up to a fifth at random (`RD_KAFKA_RETRY_JITTER_PERCENT`). A tenth more for clocks.
+/// The shortest such wait: librdkafka takes off up to a fifth at random (`RD_KAFKA_RETRY_JITTER_PERCENT`). A
+/// tenth more is for clocks.
 pub(super) const LEAST_RETRY: Duration = Duration::from_millis(RETRY_BACKOFF_MS * 7 / 10);
 
 /// The largest record that is handed to the client, in bytes, if the memory allows it.
 const LARGEST_MESSAGE: usize = 16 << 20;
 
-/// A producer. `transactional_id` makes it transactional; `memory` is the whole process's, in bytes.
+/// Builds the configuration of a producer. `transactional_id` makes it transactional; `memory` is the memory
+/// of the whole process, in bytes.
 pub(super) fn producer(
     kafka: &KafkaSection,
     transactional_id: Option<&str>,
@@ -165,78 +185,91 @@ pub(super) fn producer(
 ) -> Result<ClientConfig, Fault> {
     let mut config = base(kafka)?;
     statistics(&mut config, kafka);
+
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("socket.nagle.disable", "true")
-        // The broker says what is too large; librdkafka's own limit is below Kafka's default and would stop the worker.
+        // The broker decides which records are too large. librdkafka's own limit is below Kafka's default and
+        // would stop the worker.
         .set("message.max.bytes", (memory / 8).clamp(1 << 20, LARGEST_MESSAGE).to_string())
         .set("retry.backoff.ms", RETRY_BACKOFF_MS.to_string())
         .set("queue.buffering.max.kbytes", (producer_queue(memory) / 1024).to_string())
         .set("queue.buffering.max.messages", (producer_queue(memory) / MESSAGE).to_string())
-        // Reports of success come to the lane's thread and are thrown away there: it frees what it allocated. With
-        // failures only, librdkafka's thread frees them, the two meet in allocator and queue counters for every record,
-        // and a copy takes more CPU (ARCHITECTURE.md has the figures).
+        // Reports of success come to the lane's thread, which drops them and frees the records that it
+        // allocated. With reports of failures only, librdkafka's thread frees the records. The two threads
+        // then meet in the allocator and in queue counters for every record, and a copy takes more CPU
+        // (ARCHITECTURE.md has the figures).
         .set("delivery.report.only.error", "false")
         // Must be below transaction.timeout.ms, or a message could outlive its transaction.
         .set("message.timeout.ms", "8000");
+
+    // Defaults that an operator may change.
     default(&mut config, kafka, "compression.type", "lz4");
     default(&mut config, kafka, "linger.ms", "5");
-    // Librdkafka's default of a million, or less where several partitions' batches would fill the queue.
+    // librdkafka's default of a million bytes, or less where the batches of several partitions would fill the
+    // queue.
     default(
         &mut config,
         kafka,
         "batch.size",
         &(producer_queue(memory) / 16).clamp(65_536, 1_000_000).to_string(),
     );
+
     if let Some(id) = transactional_id {
         config.set("transactional.id", id);
-        // After a SIGKILL readers wait for an open transaction at most this long; a restart with the same id ends it at once.
+        // After a SIGKILL readers wait for an open transaction at most this long. A restart with the same id
+        // ends it at once.
         default(&mut config, kafka, TRANSACTION_TIMEOUT, &TRANSACTION_TIMEOUT_MS.to_string());
     }
     Ok(config)
 }
 
-/// How long a transaction may be open before the coordinator ends it.
+/// Returns the time after which the coordinator ends an open transaction.
 pub(super) fn transaction_timeout(kafka: &KafkaSection) -> Duration {
     let set = kafka.properties.get(TRANSACTION_TIMEOUT).and_then(|millis| millis.parse().ok());
     Duration::from_millis(set.unwrap_or(TRANSACTION_TIMEOUT_MS))
 }
 
+/// The property with that time, in milliseconds.
 const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+/// The default of that property.
 const TRANSACTION_TIMEOUT_MS: u64 = 10_000;
 
-/// What a message costs in librdkafka's producer besides its bytes.
+/// The cost of a message in librdkafka's producer besides its bytes, in bytes.
 const MESSAGE: usize = 160;
-/// What a message costs in librdkafka's consumer besides its bytes: an operation in its queue, and its headers.
+/// The cost of a message in librdkafka's consumer besides its bytes, in bytes: an operation in its queue, and
+/// its headers.
 const FETCHED: usize = 320;
-/// By how many times less than the queue one fetch is. The queue's limit is looked at before a request is sent, knows
-/// nothing of [`FETCHED`], and the answer is compressed: a megabyte of small records may become twenty.
+/// One fetch is smaller than the queue by this factor. librdkafka looks at the queue's limit before it sends
+/// a request, it does not count [`FETCHED`], and the answer is compressed: a megabyte of small records may
+/// become twenty.
 const OVERSHOOT: usize = 16;
 
-/// An eighth for what was fetched.
+/// Returns the size of the consumer's queue in bytes: an eighth of the memory, for fetched records.
 fn consumer_queue(memory: usize) -> usize {
     (memory / 8).max(1 << 20)
 }
 
-/// An eighth for what is on its way out.
+/// Returns the size of the producer's queue in bytes: an eighth of the memory, for records to be sent.
 fn producer_queue(memory: usize) -> usize {
     (memory / 8).max(1 << 20)
 }
 
-/// They are parsed on the lane's thread, at a cost that is lost in five seconds.
+/// Turns statistics on. They are parsed on the lane's thread; every five seconds the cost does not matter.
 fn statistics(config: &mut ClientConfig, kafka: &KafkaSection) {
     default(config, kafka, "statistics.interval.ms", "5000");
 }
 
+/// Sets a property unless the operator has set it.
 fn default(config: &mut ClientConfig, kafka: &KafkaSection, name: &str, value: &str) {
     if !kafka.properties.contains_key(name) {
         config.set(name, value);
     }
 }
 
-/// Turns a client that could not be built into the operator's fault: a property is wrong.
+/// Turns a client that could not be built into a fault of the operator: a property is wrong.
 pub(super) fn refused(doing: &str, error: impl Into<BoxError>) -> Fault {
     Fault::user(doing.to_owned(), error)
 }

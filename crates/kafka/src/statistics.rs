@@ -1,7 +1,7 @@
-//! librdkafka's statistics as metrics: of the hundreds of numbers the few that tell where a lane stands.
+//! Metrics from librdkafka's statistics: the few of its hundreds of numbers that show the state of a lane.
 //!
-//! They come as JSON every `statistics.interval.ms`, on the polling thread. Only the fields named here are kept, the
-//! rest is skipped over by the parser.
+//! The statistics come as JSON every `statistics.interval.ms`, on the polling thread. Only the fields named
+//! here are kept. The parser skips the rest.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,10 +20,11 @@ pub trait StatisticsObserver: Send + Sync {
     /// A producer's queue: records and bytes that wait to be sent.
     fn send_queue(&self, producer: &str, records: i64, bytes: i64);
 
-    /// The state of a producer's transaction, `now`, among all `states` that there are.
+    /// The state of a producer's transaction, `now`, and the list of all possible `states`.
     fn transaction_state(&self, producer: &str, states: &[&str], now: &str);
 }
 
+/// The observer of this process; without one the figures are dropped.
 static OBSERVER: OnceLock<&'static dyn StatisticsObserver> = OnceLock::new();
 
 /// Hands the figures of all clients of this process to `observer` from now on. The first call wins.
@@ -31,6 +32,7 @@ pub fn observe_statistics(observer: &'static dyn StatisticsObserver) {
     let _ = OBSERVER.set(observer);
 }
 
+/// The statistics of one client.
 #[derive(Deserialize)]
 struct KafkaStatistics<'a> {
     #[serde(borrow, default)]
@@ -40,65 +42,74 @@ struct KafkaStatistics<'a> {
     /// Messages in the producer's queue.
     #[serde(default)]
     msg_cnt: i64,
-    /// Their size, in bytes.
+    /// The size of these messages, in bytes.
     #[serde(default)]
     msg_size: i64,
     #[serde(borrow)]
     eos: Option<TransactionStatistics<'a>>,
 }
 
+/// The figures of one broker connection.
 #[derive(Deserialize)]
 struct BrokerStatistics<'a> {
     #[serde(borrow, default)]
     state: Cow<'a, str>,
 }
 
+/// The figures of one topic, by partition. Partition -1 is librdkafka's own.
 #[derive(Deserialize)]
 struct TopicStatistics {
     #[serde(default)]
     partitions: BTreeMap<i32, PartitionStatistics>,
 }
 
+/// The figures of one partition.
 #[derive(Deserialize)]
 struct PartitionStatistics {
+    /// The partition belongs to this consumer.
     #[serde(default)]
     desired: bool,
     /// Messages fetched and not yet lent.
     #[serde(default)]
     fetchq_cnt: i64,
-    /// Their size, in bytes.
+    /// The size of these messages, in bytes.
     #[serde(default)]
     fetchq_size: i64,
-    /// Last stable offset: up to there a `read_committed` reader sees.
+    /// Last stable offset: a `read_committed` reader sees the records below it.
     #[serde(default)]
     ls_offset: i64,
-    /// One past the last record that was lent; negative before the first and after a seek.
+    /// One past the last record that was lent. Negative before the first record and after a seek.
     #[serde(default = "unknown")]
     app_offset: i64,
-    /// What the group remembered at assignment; transactions move it without the consumer's knowing.
+    /// The group's position at assignment. Transactions move the group's position without this consumer's
+    /// knowledge.
     #[serde(default = "unknown")]
     committed_offset: i64,
 }
 
+/// Stands for an offset that the statistics do not hold.
 const fn unknown() -> i64 {
     -1
 }
 
 impl PartitionStatistics {
-    /// Offsets between what was lent and the last stable one; librdkafka's own figure does not know of transactions.
+    /// Returns the number of offsets between the last lent record and the last stable offset. librdkafka's
+    /// own figure does not know of transactions.
     fn lag(&self) -> Option<i64> {
+        // Before the first record the group's position is the best figure there is.
         let position = if self.app_offset >= 0 { self.app_offset } else { self.committed_offset };
         (position >= 0 && self.ls_offset >= 0).then(|| (self.ls_offset - position).max(0))
     }
 }
 
+/// The figures of a transactional producer.
 #[derive(Deserialize)]
 struct TransactionStatistics<'a> {
     #[serde(borrow)]
     txn_state: Cow<'a, str>,
 }
 
-/// The states that librdkafka's transactional producer can be in; anything else is counted as `other`.
+/// The states that librdkafka's transactional producer can have. Every other state counts as `other`.
 const STATES: &[&str] = &[
     "Init",
     "WaitPID",
@@ -116,19 +127,23 @@ const STATES: &[&str] = &[
     "other",
 ];
 
-/// Reports lag, last stable offset and fetch queue of the partitions that a group's consumer owns. Returns whether the
-/// consumer is connected to a broker.
+/// Reports lag, last stable offset and fetch queue of the partitions that belong to a group's consumer.
+/// Returns whether the consumer is connected to a broker.
 pub(super) fn consumer(json: &[u8]) -> bool {
     let Some(statistics) = parse(json) else { return false };
     if let Some(observer) = OBSERVER.get() {
         report_consumer(&statistics, *observer);
     }
+
+    // One connection is enough: the lane only wants to know that the outage is over.
     statistics.brokers.values().any(|broker| broker.state == "UP")
 }
 
+/// Reports the figures of the consumer's own partitions.
 fn report_consumer(statistics: &KafkaStatistics<'_>, observer: &dyn StatisticsObserver) {
     for (topic, found) in &statistics.topics {
         for (number, partition) in &found.partitions {
+            // The statistics also list partitions that this consumer does not read.
             if partition.desired && *number >= 0 {
                 observer.fetch_queue(topic, *number, partition.fetchq_cnt, partition.fetchq_size);
                 observer.last_stable_offset(topic, *number, partition.ls_offset, partition.lag());
@@ -144,6 +159,7 @@ pub(super) fn producer(name: &str, json: &[u8]) {
     }
 }
 
+/// Reports the figures of one producer. Without transactions there is no state.
 fn report_producer(name: &str, statistics: &KafkaStatistics<'_>, observer: &dyn StatisticsObserver) {
     observer.send_queue(name, statistics.msg_cnt, statistics.msg_size);
     if let Some(eos) = &statistics.eos {
@@ -151,15 +167,18 @@ fn report_producer(name: &str, statistics: &KafkaStatistics<'_>, observer: &dyn 
     }
 }
 
+/// Returns the transaction's state as one of [`STATES`].
 fn state_of(eos: &TransactionStatistics<'_>) -> &'static str {
     STATES.iter().find(|state| **state == eos.txn_state).copied().unwrap_or("other")
 }
 
+/// Reads the statistics; `None` if they cannot be read.
 fn parse(json: &[u8]) -> Option<KafkaStatistics<'_>> {
     match serde_json::from_slice(json) {
         Ok(statistics) => Some(statistics),
         Err(error) => {
-            tracing::debug!(%error, "statistics that cannot be read");
+            // A report that cannot be read costs one interval of figures and nothing else.
+            tracing::debug!(%error, "statistics: the JSON cannot be read; this report is skipped");
             None
         }
     }

@@ -1,8 +1,9 @@
-//! Tokens for SASL/OAUTHBEARER from an OpenID provider (OAuth 2.0 client credentials, RFC 6749 section 4.4).
+//! Access tokens for SASL/OAUTHBEARER from an OpenID provider (OAuth 2.0 client credentials, RFC 6749 section
+//! 4.4).
 //!
-//! The properties are librdkafka's own (`sasl.oauthbearer.token.endpoint.url`, `.client.id`, `.client.secret`,
-//! `.scope`; `https.ca.location`). The bundled librdkafka is built without curl and cannot ask by itself, so they are
-//! taken out of its configuration and the asking is done here.
+//! The properties are librdkafka's own (`sasl.oauthbearer.token.endpoint.url`, `.client.id`,
+//! `.client.secret`, `.scope`; `https.ca.location`). The bundled librdkafka is built without curl and cannot
+//! ask by itself. Therefore these properties are taken out of its configuration, and this module asks.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,58 +20,69 @@ const ID: &str = "sasl.oauthbearer.client.id";
 const SECRET: &str = "sasl.oauthbearer.client.secret";
 const SCOPE: &str = "sasl.oauthbearer.scope";
 const CA: &str = "https.ca.location";
+/// The longest wait for one answer of the endpoint.
 const CALL: Duration = Duration::from_secs(10);
-/// Between two tries while the endpoint is away or refuses.
+/// The first pause between two tries while the endpoint is away or refuses. Each further failure doubles the
+/// pause.
 const PAUSE: Duration = Duration::from_secs(2);
+/// An upper limit for that pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A token's life if the endpoint does not say (RFC 6749 leaves it open).
+/// A token's life in seconds if the endpoint does not give it (RFC 6749 leaves it open).
 const LIFE: u64 = 300;
 
-/// Where tokens come from.
+/// The source of a client's access tokens.
 pub(super) struct SaslTokenSource {
     url: String,
     id: String,
     secret: Zeroizing<String>,
     scope: Option<String>,
     ca: Option<Vec<u8>>,
+    /// Runtime and HTTP client, built at the first request and kept.
     asking: Option<(tokio::runtime::Runtime, reqwest::Client)>,
+    /// Requests that failed in a row, counted up to 4.
     failures: u32,
 }
 
-/// A token as librdkafka takes it.
+/// An access token as librdkafka takes it.
 pub(super) struct SaslToken {
     /// The token itself: a secret.
     pub value: Zeroizing<String>,
-    /// When it ends, in milliseconds since the epoch.
+    /// The end of its life, in milliseconds since the epoch.
     pub ends_ms: i64,
-    /// Whose it is, for logs.
+    /// The name of its owner, for logs.
     pub who: String,
 }
 
-/// What the endpoint said.
+/// The answer of the endpoint.
 pub(super) enum SaslTokenAnswer {
-    /// Here it is.
+    /// A new token.
     Token(SaslToken),
     /// The credentials are wrong: no retry mends it.
     Refused(String),
-    /// It did not answer, or with something that may pass.
+    /// The endpoint did not answer, or its answer is an error that may pass.
     Outage(String),
 }
 
-/// Is this property for us, and unknown to a librdkafka without curl?
+/// Tells whether this property is for this module. A librdkafka without curl does not know these properties.
 pub(super) fn is_ours(name: &str) -> bool {
     [METHOD, URL, ID, SECRET, SCOPE, CA].contains(&name)
 }
 
-/// Everything that the form alone cannot say, without revealing the secret.
+/// Checks the rules that the form alone cannot express, without revealing the secret.
 pub(super) fn check(kafka: &KafkaSection, errors: &mut ConfigErrors) {
     let given = |name: &str| kafka.properties.contains_key(name) || kafka.secrets.contains_key(name);
+
+    // librdkafka knows the mechanism under two names.
     let mechanism = kafka.properties.get("sasl.mechanism").or(kafka.properties.get("sasl.mechanisms"));
     let by_token = mechanism.is_some_and(|mechanism| mechanism == "OAUTHBEARER");
+
+    // The unsecured token of librdkafka is for tests and needs no endpoint.
     if by_token && !given(URL) && !given("enable.sasl.oauthbearer.unsecure.jwt") {
         let hint = format!("set {URL}, {ID} and, under kafka.secrets, {SECRET}");
-        errors.add("kafka.properties", "OAUTHBEARER without a place to get tokens from", Some(hint));
+        errors.add("kafka.properties", "OAUTHBEARER needs a token endpoint", Some(hint));
     }
+
+    // An endpoint is of no use without the credentials for it.
     if given(URL) {
         for name in [ID, SECRET].into_iter().filter(|name| !given(name)) {
             errors.add(format!("kafka.properties.{name}"), "is missing", Some(format!("{URL} needs it")));
@@ -79,35 +91,41 @@ pub(super) fn check(kafka: &KafkaSection, errors: &mut ConfigErrors) {
 }
 
 impl SaslTokenSource {
-    /// The source that the section names; `None` if it logs in otherwise.
+    /// Returns the source that the section names; `None` if the client logs in by other means.
     ///
     /// # Errors
     /// A secret or a file that cannot be read.
     pub(super) fn of(kafka: &KafkaSection) -> Result<Option<Self>, ConfigErrors> {
+        // A value may be a secret by reference or, for all but the secret, a plain property.
         let value = |name: &str| match kafka.secrets.get(name) {
             Some(secret) => secret.reveal(&format!("kafka.secrets.{name}")).map(Some),
             None => Ok(kafka.properties.get(name).cloned()),
         };
+
         let (Some(url), Some(id), Some(secret)) = (value(URL)?, value(ID)?, value(SECRET)?) else {
             return Ok(None);
         };
+
+        // The authority's certificate is read once; a wrong path is reported at the start.
         let ca = kafka.properties.get(CA).map(std::fs::read).transpose().map_err(|error| {
             ConfigErrors::one(format!("kafka.properties.{CA}"), format!("cannot be read: {error}"), None)
         })?;
+
         let secret = Zeroizing::new(secret);
         Ok(Some(Self { url, id, secret, scope: value(SCOPE)?, ca, asking: None, failures: 0 }))
     }
 
-    /// Asks once, and says when to ask again. Blocks.
+    /// Asks once, and returns the answer with the time to wait before the next request. Blocks.
     pub(super) fn ask(&mut self) -> (SaslTokenAnswer, Duration) {
         let answer = self.answer().unwrap_or_else(|answer| answer);
         let next = match &answer {
             SaslTokenAnswer::Token(token) => {
                 self.failures = 0;
                 let left = u64::try_from(token.ends_ms.saturating_sub(now_ms())).unwrap_or(0);
-                // librdkafka's own habit: at four fifths of its life.
+                // Like librdkafka itself: renewed after four fifths of its life.
                 Duration::from_millis(left / 5 * 4).max(Duration::from_secs(1))
             }
+            // 2 s, 4 s, 8 s, and from then on 16 s. A refusal may end when the operator mends the account.
             SaslTokenAnswer::Refused(_) | SaslTokenAnswer::Outage(_) => {
                 self.failures = (self.failures + 1).min(4);
                 (PAUSE * 2_u32.pow(self.failures - 1)).min(PAUSE_MAX)
@@ -116,66 +134,84 @@ impl SaslTokenSource {
         (answer, next)
     }
 
+    /// Sends one request and reads its answer. Both sides of the result are answers, which lets `?` end the
+    /// function early.
     fn answer(&mut self) -> Result<SaslTokenAnswer, SaslTokenAnswer> {
         #[derive(Deserialize)]
         struct SaslTokenBody {
             access_token: String,
             expires_in: Option<u64>,
         }
+
+        // The client is taken out for the request and put back after it: `block_on` needs it while `self` is
+        // lent.
         let (runtime, http) = match self.asking.take() {
             Some(asking) => asking,
             None => self.client()?,
         };
+
         let request = http
             .post(&self.url)
             .basic_auth(&self.id, Some(self.secret.as_str()))
             .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form(self.scope.as_deref()));
+
+        // The life counts from before the request: a slow answer must not make the token seem younger.
         let asked = now_ms();
+
         let answered = runtime.block_on(async {
             let outage = |error: reqwest::Error| {
+                // The URL is named in the text below.
                 let error = error.without_url();
                 let cause =
                     std::error::Error::source(&error).map_or_else(String::new, |why| format!(": {why}"));
                 SaslTokenAnswer::Outage(format!("the token endpoint {}: {error}{cause}", self.url))
             };
+
             let answer = request.send().await.map_err(outage)?;
             let status = answer.status();
             match status.as_u16() {
-                // 400 is what RFC 6749 section 5.2 gives for an invalid grant, scope or client.
+                // RFC 6749 section 5.2 gives 400 for an invalid grant, scope or client.
                 400 | 401 | 403 => Err(SaslTokenAnswer::Refused(format!(
-                    "the token endpoint {} answers {status} to client {}",
+                    "the token endpoint {} answers {status} to client {}: check the client id and the secret",
                     self.url, self.id
                 ))),
-                _ if !status.is_success() => {
-                    Err(SaslTokenAnswer::Outage(format!("the token endpoint {} answers {status}", self.url)))
-                }
+                // Everything else, for example 503, may pass.
+                _ if !status.is_success() => Err(SaslTokenAnswer::Outage(format!(
+                    "the token endpoint {} answers {status}, expected 200",
+                    self.url
+                ))),
                 _ => answer.json::<SaslTokenBody>().await.map_err(outage),
             }
         });
         self.asking = Some((runtime, http));
         let body = answered?;
+
+        // From seconds to milliseconds. An answer with an absurd life does not overflow.
         let life = i64::try_from(body.expires_in.unwrap_or(LIFE).saturating_mul(1_000)).unwrap_or(i64::MAX);
         let (value, who) = (Zeroizing::new(body.access_token), self.id.clone());
         Ok(SaslTokenAnswer::Token(SaslToken { value, ends_ms: asked.saturating_add(life), who }))
     }
 
+    /// Builds the runtime and the HTTP client for the endpoint.
     fn client(&self) -> Result<(tokio::runtime::Runtime, reqwest::Client), SaslTokenAnswer> {
         let outage = |error: &dyn std::fmt::Display| {
-            SaslTokenAnswer::Outage(format!("preparing to ask for tokens: {error}"))
+            SaslTokenAnswer::Outage(format!("building the client for the token endpoint: {error}"))
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let mut http = reqwest::Client::builder().timeout(CALL);
         if let Some(ca) = &self.ca {
-            let ca = reqwest::Certificate::from_pem(ca)
-                .map_err(|error| SaslTokenAnswer::Refused(format!("{CA} is no certificate: {error}")))?;
+            let ca = reqwest::Certificate::from_pem(ca).map_err(|error| {
+                SaslTokenAnswer::Refused(format!("{CA}: expected a PEM certificate: {error}"))
+            })?;
             http = http.tls_certs_merge([ca]);
         }
         Ok((runtime.map_err(|error| outage(&error))?, http.build().map_err(|error| outage(&error))?))
     }
 }
 
-/// `application/x-www-form-urlencoded`: letters, digits and `*-._` as they are, a space as `+`.
+/// Returns the body in the form `application/x-www-form-urlencoded`: letters, digits and `*-._` as they are,
+/// a space as `+`.
 fn form(scope: Option<&str>) -> String {
     let mut body = "grant_type=client_credentials".to_owned();
     if let Some(scope) = scope {
@@ -191,6 +227,7 @@ fn form(scope: Option<&str>) -> String {
     body
 }
 
+/// Returns the time in milliseconds since the epoch.
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! One way to speak to either server: a statement with its values, rows read by position.
+//! One way to speak to either server: a statement with its values, and rows read by position.
 
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
@@ -13,37 +13,44 @@ pub(crate) enum SqlDatabase {
     Postgres(PgPool),
 }
 
-/// An open transaction; dropped, it rolls back.
+/// An open transaction. It rolls back if it is dropped.
 pub(crate) enum SqlTransaction {
     MySql(sqlx::Transaction<'static, MySql>),
     Postgres(sqlx::Transaction<'static, Postgres>),
 }
 
-/// SQL text in the server's dialect and the values of its marks. Text is only ever ours (or an operator's
-/// configuration); ids and everything else that comes from data are bound.
+/// SQL text in the server's dialect, with the values of its marks. The text comes only from this crate or
+/// from an operator's configuration. Ids and everything else that comes from data are bound as values.
 pub(crate) struct SqlStatement {
     dialect: SqlDialect,
     text: String,
     values: Vec<SqlValue>,
 }
 
+/// A bound value.
 pub(crate) enum SqlValue {
     Text(Option<String>),
     Int(i64),
 }
 
+/// A row of either server.
 pub(crate) enum SqlRow {
     MySql(MySqlRow),
     Postgres(PgRow),
 }
 
 impl SqlDatabase {
-    /// Opens a pool of at most `connections`; the first connection is made now, so that a server that is not there is
-    /// said at once.
+    /// Opens a pool of at most `connections`. The first connection is made now.
+    ///
+    /// # Errors
+    /// [`LeaseError::Scheme`] for an unknown scheme, and the driver's error if the server cannot be reached
+    /// within 10 s.
     pub(crate) async fn connect(url: &str, connections: u32) -> Result<Self, LeaseError> {
         let doing = LeaseError::while_doing("connecting to the database");
         let patience = std::time::Duration::from_secs(10);
         let dialect = SqlDialect::of(url)?;
+
+        // Every connection of the pool begins with the session's settings.
         match dialect {
             SqlDialect::MySql => {
                 let pool = MySqlPoolOptions::new().max_connections(connections).acquire_timeout(patience);
@@ -55,7 +62,7 @@ impl SqlDatabase {
                         Ok(())
                     })
                 });
-                // sqlx knows one scheme for both servers
+                // sqlx knows one scheme for both servers.
                 let url = url.replacen("mariadb://", "mysql://", 1);
                 pool.connect(&url).await.map(Self::MySql).map_err(doing)
             }
@@ -74,6 +81,7 @@ impl SqlDatabase {
         }
     }
 
+    /// Returns the server's dialect.
     pub(crate) const fn dialect(&self) -> SqlDialect {
         match self {
             Self::MySql(_) => SqlDialect::MySql,
@@ -81,10 +89,12 @@ impl SqlDatabase {
         }
     }
 
+    /// Begins a statement in the server's dialect.
     pub(crate) fn statement(&self, text: &str) -> SqlStatement {
         SqlStatement { dialect: self.dialect(), text: text.to_owned(), values: Vec::new() }
     }
 
+    /// Begins a transaction.
     pub(crate) async fn begin(&self) -> Result<SqlTransaction, sqlx::Error> {
         match self {
             Self::MySql(pool) => pool.begin().await.map(SqlTransaction::MySql),
@@ -92,7 +102,7 @@ impl SqlDatabase {
         }
     }
 
-    /// Runs one statement by itself; answers how many rows it matched.
+    /// Runs one statement by itself. Returns how many rows it matched.
     pub(crate) async fn execute(&self, statement: &SqlStatement) -> Result<u64, sqlx::Error> {
         match self {
             Self::MySql(pool) => {
@@ -104,6 +114,7 @@ impl SqlDatabase {
         }
     }
 
+    /// Runs one query by itself and returns its rows.
     pub(crate) async fn rows(&self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
         match self {
             Self::MySql(pool) => wrap(bound::<MySql>(statement).fetch_all(pool).await, SqlRow::MySql),
@@ -113,7 +124,7 @@ impl SqlDatabase {
         }
     }
 
-    /// Runs a statement of the schema, unprepared: not every server prepares DDL.
+    /// Runs a statement of the schema, unprepared, because not every server prepares DDL.
     pub(crate) async fn define(&self, text: &'static str) -> Result<(), sqlx::Error> {
         match self {
             Self::MySql(pool) => pool.execute(text).await.map(drop),
@@ -121,6 +132,7 @@ impl SqlDatabase {
         }
     }
 
+    /// Closes the connections.
     pub(crate) async fn close(&self) {
         match self {
             Self::MySql(pool) => pool.close().await,
@@ -130,6 +142,7 @@ impl SqlDatabase {
 }
 
 impl SqlTransaction {
+    /// Runs one statement in the transaction. Returns how many rows it matched.
     pub(crate) async fn execute(&mut self, statement: &SqlStatement) -> Result<u64, sqlx::Error> {
         match self {
             Self::MySql(open) => {
@@ -141,6 +154,7 @@ impl SqlTransaction {
         }
     }
 
+    /// Runs one query in the transaction and returns its rows.
     pub(crate) async fn rows(&mut self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
         match self {
             Self::MySql(open) => wrap(bound::<MySql>(statement).fetch_all(&mut **open).await, SqlRow::MySql),
@@ -150,6 +164,7 @@ impl SqlTransaction {
         }
     }
 
+    /// Commits the transaction.
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::MySql(open) => open.commit().await,
@@ -159,42 +174,45 @@ impl SqlTransaction {
 }
 
 impl SqlStatement {
+    /// Appends SQL text.
     pub(crate) fn text(mut self, text: &str) -> Self {
         self.text.push_str(text);
         self
     }
 
-    /// The same, asked for its plan.
+    /// Turns the statement into a request for its plan.
     pub(crate) fn explained(mut self) -> Self {
         self.text.insert_str(0, "EXPLAIN ");
         self
     }
 
-    /// The database's clock.
+    /// Appends the expression for the database's clock.
     pub(crate) fn now(self) -> Self {
         let now = self.dialect.now();
         self.text(now)
     }
 
+    /// Binds a value and appends its mark.
     pub(crate) fn bind(mut self, value: impl Into<SqlValue>) -> Self {
         self.values.push(value.into());
+        // Marks are counted from 1, so that the value goes in first.
         self.dialect.mark(self.values.len(), &mut self.text);
         self
     }
 
-    /// A bound text that is text to the server too, where it cannot tell by a column.
+    /// Binds a text with a cast, for places where the server cannot take the type from a column.
     pub(crate) fn typed_text(self, value: Option<&str>) -> Self {
         let (before, after) = self.dialect.as_text();
         self.text(before).bind(value).text(after)
     }
 
-    /// The same for a number.
+    /// Binds a number with a cast, for the same places.
     pub(crate) fn typed_int(self, value: i64) -> Self {
         let after = self.dialect.as_whole();
         self.text("CAST(").bind(value).text(after)
     }
 
-    /// `item, item, …`, each written by `write`.
+    /// Appends `item, item, …`. `write` appends each item.
     pub(crate) fn list<T>(mut self, items: &[T], write: impl Fn(Self, &T) -> Self) -> Self {
         for (nth, item) in items.iter().enumerate() {
             if nth > 0 {
@@ -207,6 +225,7 @@ impl SqlStatement {
 }
 
 impl SqlRow {
+    /// Returns the text of a column, counted from 0; `None` for null.
     pub(crate) fn text(&self, at: usize) -> Result<Option<String>, sqlx::Error> {
         match self {
             Self::MySql(row) => row.try_get(at),
@@ -214,16 +233,18 @@ impl SqlRow {
         }
     }
 
-    /// Every column that is text, for people.
+    /// Returns the text of every text column, for a person to read.
     pub(crate) fn words(&self) -> String {
         let count = match self {
             Self::MySql(row) => row.len(),
             Self::Postgres(row) => row.len(),
         };
+        // A column of another type fails to decode and is left out.
         let words: Vec<String> = (0..count).filter_map(|at| self.text(at).ok().flatten()).collect();
         words.join(" ").trim().to_owned()
     }
 
+    /// Returns the whole number of a column, counted from 0; `None` for null.
     pub(crate) fn int(&self, at: usize) -> Result<Option<i64>, sqlx::Error> {
         match self {
             Self::MySql(row) => row.try_get(at),
@@ -250,12 +271,14 @@ impl From<Option<&str>> for SqlValue {
     }
 }
 
+/// Makes a driver's query of a statement and its values.
 fn bound<DB>(statement: &SqlStatement) -> sqlx::query::Query<'_, DB, DB::Arguments>
 where
     DB: sqlx::Database,
     i64: for<'q> Encode<'q, DB> + Type<DB>,
     Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
 {
+    // Safe by the rule of [`SqlStatement`]: its text holds no data.
     let mut query = sqlx::query::<DB>(AssertSqlSafe(statement.text.clone()));
     for value in &statement.values {
         query = match value {
@@ -266,6 +289,7 @@ where
     query
 }
 
+/// Wraps a driver's rows.
 fn wrap<R>(rows: Result<Vec<R>, sqlx::Error>, row: fn(R) -> SqlRow) -> Result<Vec<SqlRow>, sqlx::Error> {
     rows.map(|rows| rows.into_iter().map(row).collect())
 }

@@ -1,8 +1,8 @@
-//! The few words in which the databases differ.
+//! The differences between the databases.
 
 use crate::LeaseError;
 
-/// Which SQL is spoken.
+/// The SQL dialect of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SqlDialect {
     /// MariaDB 10.6+ and MySQL 8.0.1+.
@@ -12,24 +12,30 @@ pub enum SqlDialect {
 }
 
 impl SqlDialect {
-    /// By the scheme of a connection URL.
+    /// Returns the dialect for the scheme of a connection URL.
+    ///
+    /// # Errors
+    /// [`LeaseError::Scheme`] for any other scheme.
     pub fn of(url: &str) -> Result<Self, LeaseError> {
         match url.split_once("://").map(|(scheme, _)| scheme) {
             Some("mysql" | "mariadb") => Ok(Self::MySql),
             Some("postgres" | "postgresql") => Ok(Self::Postgres),
+            // The URL is not quoted in the error: it may hold a password.
             _ => Err(LeaseError::Scheme),
         }
     }
 
-    /// What brings a claims table of an earlier version, without priorities, up to date; once, before
-    /// [`SqlDialect::migration`], which makes the index anew.
+    /// Returns the statements that upgrade a claims table of an earlier version, without priorities. Run them
+    /// once, before [`SqlDialect::migration`], which creates the index of this version.
     pub fn upgrade(self) -> &'static [&'static str] {
         match self {
+            // MySQL changes columns and index in one statement.
             Self::MySql => &["ALTER TABLE sluice_claims
                     ADD COLUMN priority BIGINT NOT NULL DEFAULT 0 AFTER state,
                     ADD COLUMN due_said BIGINT NULL AFTER due_at,
                     DROP KEY sluice_claims_due,
                     ADD KEY sluice_claims_due (job, state, priority, due_at, id)"],
+            // Postgres makes the new index in the migration, which follows.
             Self::Postgres => &[
                 "ALTER TABLE sluice_claims
                     ADD COLUMN IF NOT EXISTS priority BIGINT NOT NULL DEFAULT 0,
@@ -39,11 +45,13 @@ impl SqlDialect {
         }
     }
 
-    /// The statements that create the side tables; safe to run again. For operators whose worker may not create tables.
+    /// Returns the statements that create the side tables. They can be repeated. They are public for
+    /// operators whose worker may not create tables.
     pub fn migration(self) -> &'static [&'static str] {
         match self {
             Self::MySql => &[
-                // utf8mb4_bin: ids that differ only in case are different ids.
+                // utf8mb4_bin: ids that differ only in case are different ids. Times are milliseconds since
+                // the epoch. TEXT holds 65,535 bytes, which bounds the mark of a next page.
                 "CREATE TABLE IF NOT EXISTS sluice_claims (
                     job VARCHAR(120) NOT NULL,
                     id VARCHAR(255) NOT NULL,
@@ -67,6 +75,7 @@ impl SqlDialect {
                     PRIMARY KEY (job, id),
                     KEY sluice_claims_due (job, state, priority, due_at, id)
                 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                // A budget has one row of its own, with an empty holder, and one row per replica.
                 "CREATE TABLE IF NOT EXISTS sluice_budgets (
                     budget VARCHAR(200) NOT NULL,
                     holder VARCHAR(255) NOT NULL,
@@ -81,6 +90,8 @@ impl SqlDialect {
                     PRIMARY KEY (budget, holder)
                 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
             ],
+
+            // Postgres: the collation "C" compares bytes, as utf8mb4_bin does.
             Self::Postgres => &[
                 "CREATE TABLE IF NOT EXISTS sluice_claims (
                     job TEXT COLLATE \"C\" NOT NULL,
@@ -104,6 +115,7 @@ impl SqlDialect {
                     updated_at BIGINT NOT NULL,
                     PRIMARY KEY (job, id)
                 )",
+                // Postgres has no index clause in CREATE TABLE.
                 "CREATE INDEX IF NOT EXISTS sluice_claims_due
                     ON sluice_claims (job, state, priority, due_at, id)",
                 "CREATE TABLE IF NOT EXISTS sluice_budgets (
@@ -123,8 +135,9 @@ impl SqlDialect {
         }
     }
 
-    /// The database's clock in milliseconds since the epoch; constant within a statement, so that an index serves a
-    /// comparison with it. (Sessions are in UTC, where MySQL's conversion is unambiguous.)
+    /// Returns the expression for the database's clock in milliseconds since the epoch. It is constant within
+    /// a statement, so that an index serves a comparison with it. (Sessions are in UTC, where MySQL's
+    /// conversion is unambiguous.)
     pub(crate) const fn now(self) -> &'static str {
         match self {
             Self::MySql => "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
@@ -132,9 +145,11 @@ impl SqlDialect {
         }
     }
 
-    /// What every connection begins with. `READ COMMITTED`: InnoDB's default locks gaps, and claimers would wait. And a
-    /// process that was stopped in the middle of a transaction loses it, with its locks, before a lease is over (the
-    /// comment is for MariaDB; MySQL cannot do that, there the others pass over the rows until it goes on).
+    /// Returns the settings with which every connection begins. `READ COMMITTED`, because InnoDB's default
+    /// locks gaps and claimers would wait for each other. The idle time-out: a process that is stopped in the
+    /// middle of a transaction loses the transaction and its locks before a lease is over. (The comment in
+    /// the text is for MariaDB. MySQL has no such time-out; there the others pass over the locked rows until
+    /// the process goes on.)
     pub(crate) const fn session(self) -> &'static [&'static str] {
         match self {
             Self::MySql => &[
@@ -148,7 +163,7 @@ impl SqlDialect {
         }
     }
 
-    /// Ends an `INSERT` so that a row that is already there is left alone (and no other error is hidden).
+    /// Returns the end of an `INSERT` that leaves an existing row alone and hides no other error.
     pub(crate) const fn unless_there(self) -> &'static str {
         match self {
             Self::MySql => " ON DUPLICATE KEY UPDATE id = sluice_claims.id",
@@ -156,7 +171,7 @@ impl SqlDialect {
         }
     }
 
-    /// The same for a limit's row.
+    /// Returns the same for a row of a budget.
     pub(crate) const fn unless_budgeted(self) -> &'static str {
         match self {
             Self::MySql => " ON DUPLICATE KEY UPDATE budget = sluice_budgets.budget",
@@ -164,7 +179,7 @@ impl SqlDialect {
         }
     }
 
-    /// A condition on `information_schema` for where unqualified tables are made.
+    /// Returns a condition on `information_schema` for the schema in which unqualified tables are created.
     pub(crate) const fn this_schema(self) -> &'static str {
         match self {
             Self::MySql => "table_schema = DATABASE()",
@@ -172,13 +187,13 @@ impl SqlDialect {
         }
     }
 
-    /// `column` as text.
+    /// Returns an expression for `column` as text.
     pub(crate) fn text(self, column: &str) -> String {
         let (before, after) = self.as_text();
         format!("{before}{column}{after}")
     }
 
-    /// What makes text of what stands between.
+    /// Returns the text before and after an expression that make text of it.
     pub(crate) const fn as_text(self) -> (&'static str, &'static str) {
         match self {
             Self::MySql => ("CAST(", " AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin"),
@@ -186,7 +201,7 @@ impl SqlDialect {
         }
     }
 
-    /// The end of a `CAST` to a whole number.
+    /// Returns the end of a `CAST` to a whole number.
     pub(crate) const fn as_whole(self) -> &'static str {
         match self {
             Self::MySql => " AS SIGNED)",
@@ -194,7 +209,7 @@ impl SqlDialect {
         }
     }
 
-    /// A null among the columns of a `SELECT`.
+    /// Returns a null number for a `SELECT` list.
     pub(crate) const fn no_number(self) -> &'static str {
         match self {
             Self::MySql => "NULL",
@@ -202,7 +217,8 @@ impl SqlDialect {
         }
     }
 
-    /// A column of times as milliseconds since the epoch; times without a zone are in UTC.
+    /// Returns an expression for a column of times in milliseconds since the epoch. Times without a zone are
+    /// in UTC.
     pub(crate) fn epoch_ms(self, column: &str) -> String {
         match self {
             Self::MySql => format!("CAST(UNIX_TIMESTAMP({column}) * 1000 AS SIGNED)"),
@@ -210,9 +226,9 @@ impl SqlDialect {
         }
     }
 
-    /// Behind the side table's name where rows are looked up one by one, by job and id. While the table's statistics say
-    /// that it is empty, which they do for as long as the first workers fill it, InnoDB's optimiser is as happy with
-    /// the other index, whose first column is the job: then each lookup reads all of the job's rows.
+    /// Returns the index hint behind the side table's name for lookups of single rows by job and id. While
+    /// the first workers fill the table, its statistics still call it empty. InnoDB's optimiser then also
+    /// chooses the other index, whose first column is the job, and each lookup reads all rows of the job.
     pub(crate) const fn by_key(self) -> &'static str {
         match self {
             Self::MySql => "FORCE INDEX (PRIMARY)",
@@ -220,9 +236,10 @@ impl SqlDialect {
         }
     }
 
-    /// `UPDATE sluice_claims there SET …` with the rows of `table`, called source, that have the same id; `set` names
-    /// columns of the side table bare.
+    /// Returns the beginning of an `UPDATE sluice_claims there SET …` with the rows of `table`, called
+    /// source, for which `same` holds. `set` names columns of the side table without a prefix.
     pub(crate) fn update_from(self, table: &str, same: &str, set: &[(&str, &str)]) -> String {
+        // MySQL wants the table's name before each column, Postgres refuses it.
         let list = |prefix: &str| {
             let items: Vec<String> =
                 set.iter().map(|(column, value)| format!("{prefix}{column} = {value}")).collect();
@@ -240,12 +257,12 @@ impl SqlDialect {
         }
     }
 
-    /// A sum as a whole number.
+    /// Returns an expression for a sum as a whole number.
     pub(crate) fn whole(self, sum: &str) -> String {
         format!("CAST({sum}{}", self.as_whole())
     }
 
-    /// Is it a name of a table or column, `schema.table` allowed?
+    /// Checks that a text is a name of a table or column; `schema.table` is allowed.
     ///
     /// # Errors
     /// [`LeaseError::Name`].
@@ -253,8 +270,9 @@ impl SqlDialect {
         self.name(name).map(drop)
     }
 
-    /// A user's table or column, `schema.table` allowed, quoted.
+    /// Returns the quoted name of a user's table or column; `schema.table` is allowed.
     pub(crate) fn name(self, name: &str) -> Result<String, LeaseError> {
+        // A plain name holds no quote, so that quoting it is enough.
         let plain = |part: &str| {
             !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')
         };
@@ -265,7 +283,7 @@ impl SqlDialect {
         Ok(name.split('.').map(|part| format!("{quote}{part}{quote}")).collect::<Vec<_>>().join("."))
     }
 
-    /// Writes the mark of the `nth` bound value, counted from 1.
+    /// Appends the mark of the `nth` bound value, counted from 1.
     pub(crate) fn mark(self, nth: usize, out: &mut String) {
         match self {
             Self::MySql => out.push('?'),
@@ -276,8 +294,9 @@ impl SqlDialect {
         }
     }
 
-    /// Is a server that calls itself `version` old enough to be refused? Says what is needed.
+    /// Returns the oldest accepted version if a server with the version text `version` is older.
     pub(crate) fn too_old(self, version: &str) -> Option<&'static str> {
+        // The first two numbers of the text are major and minor version; a missing one counts as 0.
         let numbers: Vec<u32> = version
             .split(|c: char| !c.is_ascii_digit())
             .filter(|part| !part.is_empty())
@@ -288,7 +307,7 @@ impl SqlDialect {
         match self {
             Self::MySql if version.contains("MariaDB") => (at < (10, 6)).then_some("MariaDB 10.6"),
             Self::MySql => (at < (8, 0)).then_some("MySQL 8.0"),
-            // `SELECT version()` says "PostgreSQL 15.3 (…)".
+            // `SELECT version()` begins with "PostgreSQL 15.3 (…)".
             Self::Postgres => (at < (9, 6)).then_some("PostgreSQL 9.6"),
         }
     }

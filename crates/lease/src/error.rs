@@ -1,62 +1,73 @@
-//! What can go wrong between us and the database.
+//! The errors of the claims database, and which of them pass by themselves.
 
 use sluice_core::Fault;
 
-/// Trouble with claims. Losing a claim is not among them: that is an answer, [`crate::FenceAnswer::Lost`].
+/// An error of the claims database. A lost claim is not an error; it is the answer
+/// [`crate::FenceAnswer::Lost`].
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// The database refused or did not answer.
+    /// The database refused the statement or did not answer.
     #[error("{doing}: {source}")]
     Database {
-        /// What was being done.
+        /// The action that failed, for example `claiming ids`.
         doing: &'static str,
-        /// What the driver said.
+        /// The driver's error.
         source: sqlx::Error,
     },
-    /// The connection URL is not one of ours. The URL itself is not quoted: it may hold a password.
-    #[error("the database URL must begin with mysql://, mariadb://, postgres:// or postgresql://")]
+    /// The connection URL has an unknown scheme. The message does not quote the URL, because it may hold a
+    /// password.
+    #[error("database URL: expected the scheme mysql://, mariadb://, postgres:// or postgresql://")]
     Scheme,
-    /// A table or column name that would need quoting beyond what we are ready to write.
-    #[error("`{0}` is not a plain table or column name (letters, digits, _ and $, parts joined by a dot)")]
+    /// A table or column name needs more quoting than this crate writes.
+    #[error(
+        "table or column `{0}`: expected a plain name of letters, digits, _ and $, its parts joined by a dot"
+    )]
     Name(String),
-    /// What an id's row is to remember of its next page is longer than the column.
-    #[error("a page's mark of {length} bytes (a token of the API, most likely); a row holds at most {most}")]
+    /// The text that an id's row has to remember of its next page is longer than the column.
+    #[error(
+        "next page of an id: expected a mark of at most {most} bytes, found {length}; the API's page token \
+         is probably too long"
+    )]
     TooLong {
-        /// Of the mark, in bytes.
+        /// Length of the mark in bytes.
         length: usize,
-        /// The longest that is taken.
+        /// The longest mark that a row holds, in bytes.
         most: usize,
     },
-    /// The server is too old for SKIP LOCKED.
-    #[error("the database is {found}; claims need {needed} or later")]
+    /// The server is too old for `SKIP LOCKED`.
+    #[error("database server: expected {needed} or later, found {found}; upgrade the server")]
     TooOld {
-        /// What the server calls itself.
+        /// The server's own version text.
         found: String,
-        /// The oldest version that will do.
+        /// The oldest version that is accepted.
         needed: &'static str,
     },
 }
 
 impl LeaseError {
-    /// May the same call succeed after a pause?
+    /// Returns whether the same call may succeed after a pause.
     pub fn retryable(&self) -> bool {
         match self {
             Self::Database { source, .. } => match source {
+                // The connection failed, or none was free.
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::WorkerCrashed
                 | sqlx::Error::BeginFailed => true,
+                // The server answered. Its SQLSTATE tells a passing trouble from a mistake.
                 sqlx::Error::Database(error) => {
                     transient(source) || error.code().is_some_and(|code| passing(&code))
                 }
                 _ => false,
             },
+            // The configuration, the server or the API has to change first.
             Self::Scheme | Self::Name(_) | Self::TooLong { .. } | Self::TooOld { .. } => false,
         }
     }
 
+    /// Returns a function that adds the failed action to a driver's error.
     pub(crate) fn while_doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { doing, source }
     }
@@ -65,6 +76,7 @@ impl LeaseError {
 impl From<LeaseError> for Fault {
     fn from(error: LeaseError) -> Self {
         let doing = "claims database";
+        // Trouble that does not pass needs the operator.
         match error.retryable() {
             true => Self::outage(doing, error),
             false => Self::user(doing, error),
@@ -72,18 +84,22 @@ impl From<LeaseError> for Fault {
     }
 }
 
-/// SQLSTATE classes of a server that is starting, stopping, full or disconnected (Postgres 08, 53, 57P; both, 40), or
-/// that threw us out because we stood still in a transaction (Postgres 25P03, MariaDB 70100).
+/// Returns whether an SQLSTATE stands for a passing state of the server: starting, stopping, full or
+/// disconnected (Postgres 08, 53, 57P; both, 40), or the server ended a transaction that was idle for too
+/// long (Postgres 25P03, MariaDB 70100).
 fn passing(code: &str) -> bool {
     ["08", "25P03", "40", "53", "57P", "70100"].iter().any(|class| code.starts_with(class))
 }
 
-/// Deadlock or serialisation failure: the server rolled back, the same statements may be sent again at once.
+/// Returns whether the error is a deadlock or a serialisation failure. The server has rolled back, and the
+/// same statements may be sent again at once.
 pub(crate) fn transient(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     if let Some(mysql) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
-        // 1205 lock wait time-out, 1213 deadlock
+        // MySQL and MariaDB: 1205 is a lock wait time-out, 1213 a deadlock.
         return matches!(mysql.number(), 1205 | 1213);
     }
+
+    // Postgres: 40001 is a serialisation failure, 40P01 a deadlock.
     error.code().is_some_and(|code| matches!(&*code, "40001" | "40P01"))
 }

@@ -1,4 +1,4 @@
-//! Writes about an id that is held: each names the fence it was given, and matches one row or none.
+//! Writes about a held id. Each names the fence of its claim and matches one row or none.
 
 use std::time::Duration;
 
@@ -10,40 +10,44 @@ use crate::{ClaimTally, IdClaim, JobClaims, LeaseError};
 #[must_use = "a lost claim must not be worked on any more"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FenceAnswer {
-    /// The claim was still ours and the write is durable.
+    /// The claim was still held by this process, and the write is durable.
     Kept,
-    /// Someone else holds the id, or it was ended: nothing was written, let go.
+    /// Another process holds the id, or the id was ended. Nothing was written; let go of it.
     Lost,
 }
 
-/// How far an id is.
+/// The progress of an id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClaimMark {
-    /// Where to go on; `None` is the beginning.
+    /// The position to go on from; `None` is the beginning.
     pub next_page: Option<String>,
-    /// What was done so far in this run, in total (not since the last mark: a repeated write changes nothing).
+    /// The work done in this run in total, not since the last mark. Therefore a repeated write changes
+    /// nothing.
     pub tally: ClaimTally,
 }
 
-/// Why an id is given back.
+/// The reason for giving an id back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimReleaseReason {
-    /// We stop; the attempt does not count and the id is due at once.
+    /// The process stops. The attempt does not count, and the id is due at once.
     Back,
-    /// It failed for now: the attempt counts and the id is due after the pause.
+    /// The id failed for now. The attempt counts, and the id is due after the pause.
     Failed {
-        /// How long to leave it alone.
+        /// How long to leave the id alone.
         pause: Duration,
-        /// In words, without values.
+        /// The reason in plain text, without values of records.
         reason: String,
     },
 }
 
-/// Rows named in one statement at most: far below the servers' limits on bound values.
+/// The most rows named in one statement: far below the servers' limits on bound values.
 const CHUNK: usize = 500;
 
 impl JobClaims {
-    /// Prolongs the leases of `held`, by `(id, fence)`. Answers the ids that are ours no more.
+    /// Prolongs the leases of `held`, given by `(id, fence)`. Returns the ids that are lost.
+    ///
+    /// # Errors
+    /// The database's errors. Some leases may be prolonged then.
     pub async fn heartbeat(
         &self,
         held: &[(String, i64)],
@@ -51,11 +55,13 @@ impl JobClaims {
     ) -> Result<Vec<(String, i64)>, LeaseError> {
         let mut lost = Vec::new();
         for chunk in held.chunks(CHUNK) {
+            // `due_at` follows the lease, because the index finds passed leases by it.
             let statement = self.database.statement("UPDATE sluice_claims SET lease_until = ").now();
             let statement = statement.text(" + ").bind(millis(lease)).text(", due_at = ").now();
             let statement = statement.text(" + ").bind(millis(lease));
             let statement = self.these(statement, chunk);
             let kept = resent!("prolonging leases", self.database.execute(&statement))?;
+            // Fewer rows than ids: another process took some of them over.
             if kept != chunk.len() as u64 {
                 lost.extend(self.lost_of(chunk).await?);
             }
@@ -63,8 +69,12 @@ impl JobClaims {
         Ok(lost)
     }
 
-    /// What the holders in [`IdClaim::taken_from`] had done is known, and they can do no more: nobody is owed a fencing
-    /// for these ids any longer. Lost ones are passed over.
+    /// Records that the holders in [`IdClaim::taken_from`] are fenced and that everything they had done is
+    /// known. They are removed from the rows' list of holders to fence. Lost ids are passed over. Returns how
+    /// many rows changed.
+    ///
+    /// # Errors
+    /// The database's errors. The next holder fences them once more then.
     pub async fn taken_over(&self, held: &[(String, i64)]) -> Result<u64, LeaseError> {
         let mut noted = 0;
         for chunk in held.chunks(CHUNK) {
@@ -75,7 +85,11 @@ impl JobClaims {
         Ok(noted)
     }
 
-    /// Gives back ids that were not begun, at once and without counting the attempt. Lost ones are passed over.
+    /// Gives back ids that were not begun, due at once and without counting the attempt. Lost ids are passed
+    /// over. Returns how many were given back.
+    ///
+    /// # Errors
+    /// The database's errors. The leases pass by themselves then.
     pub async fn release_untouched(&self, held: &[(String, i64)]) -> Result<u64, LeaseError> {
         let mut given = 0;
         for chunk in held.chunks(CHUNK) {
@@ -84,12 +98,17 @@ impl JobClaims {
             let statement = statement.text("attempt = GREATEST(attempt - 1, 0), holder = NULL, ");
             let statement = statement.text("lease_until = NULL, due_at = ").now();
             let statement = self.these(statement, chunk);
+            // Not an error if it is fewer: the others belong to other holders by now.
             given += resent!("giving ids back", self.database.execute(&statement))?;
         }
         Ok(given)
     }
 
-    /// The id cannot be completed: kept with the page it fails at and the reason, until [`JobClaims::revive`].
+    /// Records that the id cannot be completed. Its row keeps the page at which it fails and the reason,
+    /// until [`JobClaims::revive`].
+    ///
+    /// # Errors
+    /// The database's errors.
     pub async fn dead(
         &self,
         claim: &IdClaim,
@@ -103,8 +122,11 @@ impl JobClaims {
         one(resent!("writing that an id is dead", self.database.execute(&statement)))
     }
 
-    /// Gives an id back at `mark`. If it got no further in our hands, whoever was owed a fencing still is, and since when
-    /// it got no further stays known.
+    /// Gives an id back at `mark`. If it got no further in this process, the list of holders to fence and the
+    /// time of the last progress stay as they are.
+    ///
+    /// # Errors
+    /// The database's errors. The lease passes by itself then.
     pub async fn release(
         &self,
         claim: &IdClaim,
@@ -114,6 +136,8 @@ impl JobClaims {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
         let statement = statement.text("holder = NULL, lease_until = NULL, ");
+
+        // A process that stops does not use up an attempt; a failure does.
         let statement = match given {
             ClaimReleaseReason::Back => statement.text("attempt = GREATEST(attempt - 1, 0), due_at = ").now(),
             ClaimReleaseReason::Failed { pause, reason } => {
@@ -121,23 +145,27 @@ impl JobClaims {
                 statement.text(" + ").bind(millis(*pause))
             }
         };
+
+        // Progress is a grown tally. Only then are the former holders settled and the time of the write
+        // renewed.
         let statement = marked(statement.text(", "), mark);
         let statement = match mark.tally == claim.tally {
             true => statement,
             false => written(statement.text(", owed = NULL")),
         };
+
         let statement = self.this(statement, claim);
         one(resent!("giving an id back", self.database.execute(&statement)))
     }
 
-    /// ` WHERE` this one claim.
+    /// Adds ` WHERE` for this one claim.
     fn this(&self, statement: SqlStatement, claim: &IdClaim) -> SqlStatement {
         let statement = statement.text(" WHERE job = ").bind(self.job.as_str());
         let statement = statement.text(" AND id = ").bind(claim.id.as_str());
         statement.text(" AND fence = ").bind(claim.fence)
     }
 
-    /// ` WHERE` any of these claims. The bare list of ids lets the primary key serve it in every server.
+    /// Adds ` WHERE` for any of these claims. With the bare list of ids, every server uses the primary key.
     fn these(&self, statement: SqlStatement, held: &[(String, i64)]) -> SqlStatement {
         let statement = statement.text(" WHERE job = ").bind(self.job.as_str());
         let statement = statement.text(" AND id IN (").list(held, |s, (id, _)| s.bind(id.as_str()));
@@ -147,12 +175,12 @@ impl JobClaims {
             .text(")")
     }
 
-    /// Those whose row has another fence by now.
+    /// Returns the claims whose row has another fence by now.
     pub(crate) async fn lost_of(&self, held: &[(String, i64)]) -> Result<Vec<(String, i64)>, LeaseError> {
         self.without(self.these(self.database.statement("SELECT id FROM sluice_claims"), held), held).await
     }
 
-    /// Those whose row has another fence or state by now, or a holder.
+    /// Returns the claims whose row has another fence or state by now, or a holder.
     pub(crate) async fn not_ended(
         &self,
         held: &[(String, i64)],
@@ -163,19 +191,21 @@ impl JobClaims {
         self.without(statement, held).await
     }
 
-    /// Those that the statement does not find.
+    /// Returns the claims that the statement does not find.
     async fn without(
         &self,
         statement: SqlStatement,
         held: &[(String, i64)],
     ) -> Result<Vec<(String, i64)>, LeaseError> {
-        let rows = resent!("asking which claims are ours", self.database.rows(&statement))?;
+        let rows = resent!("reading which claims are still held", self.database.rows(&statement))?;
+        // Fences are part of the statement, so that the ids alone identify the claims.
         let ours: std::collections::HashSet<String> =
             rows.iter().filter_map(|row| row.text(0).ok().flatten()).collect();
         Ok(held.iter().filter(|(id, _)| !ours.contains(id)).cloned().collect())
     }
 }
 
+/// Adds the assignments of a mark.
 fn marked(statement: SqlStatement, mark: &ClaimMark) -> SqlStatement {
     let ClaimTally { pages, records, rejects, bytes } = mark.tally;
     let statement = statement.text("next_page = ").bind(mark.next_page.as_deref());
@@ -183,10 +213,13 @@ fn marked(statement: SqlStatement, mark: &ClaimMark) -> SqlStatement {
     statement.text(", rejects = ").bind(rejects).text(", bytes = ").bind(bytes)
 }
 
+/// Adds the assignment that notes progress at this time.
 pub(crate) fn written(statement: SqlStatement) -> SqlStatement {
     statement.text(", updated_at = ").now()
 }
 
+/// Turns the number of matched rows into an answer.
 fn one(matched: Result<u64, LeaseError>) -> Result<FenceAnswer, LeaseError> {
+    // Job and id are the primary key: there is at most one row.
     matched.map(|rows| if rows == 1 { FenceAnswer::Kept } else { FenceAnswer::Lost })
 }

@@ -1,10 +1,10 @@
 //! Fenced claims on database rows: N processes take ids of one table and never the same one at the same time.
 //!
-//! Ids live in a side table, `sluice_claims`, one row per job and id; the user's own table is only read. Taking ids
-//! is one short READ COMMITTED transaction with `FOR UPDATE SKIP LOCKED`; no transaction is open while an id is
-//! worked on. What protects the work instead is a *lease* (a time, on the database's clock) and a *fence* (a number
-//! that only grows): every later write names the fence it was given, and a holder whose lease was taken over matches
-//! no row and lets go ([`FenceAnswer::Lost`]).
+//! Ids live in a side table, `sluice_claims`, with one row per job and id. The user's own table is only read.
+//! Ids are taken in one short READ COMMITTED transaction with `FOR UPDATE SKIP LOCKED`. No transaction is
+//! open while an id is worked on. A *lease* (a time on the database's clock) and a *fence* (a number that
+//! only grows) protect the work instead. Every later write names the fence of its claim. If the claim was
+//! taken over, the write matches no row and the holder lets go ([`FenceAnswer::Lost`]).
 //!
 //! ```text
 //!            enrol                claim: fence+1, attempt+1              done: fence+1
@@ -16,14 +16,15 @@
 //!                              lease passed: claimed again (fence+1), or dead past the attempt cap
 //! ```
 //!
-//! `due_at` is the one time the index serves: when a row may next be taken. While a row is claimed it equals
-//! `lease_until`, so that one index `(job, state, priority, due_at, id)` finds due rows and passed leases alike. Rows
-//! of one priority are one range of it; how many priorities there are is looked up at enrolment, not at every claim.
+//! `due_at` is the time from which a row may be taken. While a row is claimed, it equals `lease_until`.
+//! Therefore one index `(job, state, priority, due_at, id)` finds due rows and passed leases alike. The rows
+//! of one priority are one range of this index. The list of priorities is read at enrolment, not at every
+//! claim.
 //!
-//! Beside the claims stand *budgets*: how many requests a host or key may be asked in a second, shared out among
-//! everyone who works through the same database (`budget.rs`).
+//! *Budgets* share the requests per second of a host or key among all replicas that use the same database
+//! (`budget.rs`).
 //!
-//! MariaDB 10.6+, MySQL 8.0.1+ and Postgres share one code path; what differs is in [`SqlDialect`].
+//! MariaDB 10.6+, MySQL 8.0.1+ and Postgres share one code path. Their differences are in [`SqlDialect`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

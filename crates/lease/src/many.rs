@@ -1,4 +1,5 @@
-//! Writes about many held ids in one statement: as fenced as one by one, for a fraction of the work on either side.
+//! Writes about many held ids in one statement. They are fenced like single writes, for a fraction of the
+//! work on either side.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,32 +9,38 @@ use crate::database::SqlStatement;
 use crate::fenced::written;
 use crate::{ClaimMark, ClaimTally, FenceAnswer, IdClaim, JobClaims, LeaseError, SqlDialect};
 
-/// How far a held id is.
+/// The progress of one held id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimCheckpoint {
     /// The id.
     pub id: String,
-    /// The fence it was given with.
+    /// The fence of its claim.
     pub fence: i64,
-    /// Where it stands.
+    /// The position and the work that the row has to remember.
     pub mark: ClaimMark,
 }
 
-/// Ids in one statement at most.
+/// The most ids in one statement.
 const MOST: usize = 64;
 
 impl JobClaims {
-    /// Bytes of a mark's text at most. MySQL's TEXT holds 65,535; of more, MariaDB 10.11 keeps some bytes in the middle
-    /// of a statement about many without a word.
+    /// The longest text of a mark, in bytes. MySQL's TEXT holds 65,535. Of a longer text MariaDB 10.11
+    /// silently keeps some bytes from the middle if the statement is about several rows.
     pub const LONGEST_MARK: usize = 60_000;
 
-    /// Records that the id got to `mark`. Its attempts count from here: an id is dead when it gets no further, not
-    /// when it is long.
+    /// Records that the id got to `mark`. Its attempts count from here: an id is dead when it gets no
+    /// further, not when it is long.
+    ///
+    /// # Errors
+    /// [`LeaseError::TooLong`] for a mark beyond [`JobClaims::LONGEST_MARK`], and the database's errors.
     pub async fn checkpoint(&self, claim: &IdClaim, mark: &ClaimMark) -> Result<FenceAnswer, LeaseError> {
         Ok(only(&self.checkpoint_all(&[ClaimCheckpoint::of(claim, mark.clone())]).await?))
     }
 
-    /// The id is complete. With `every` it is due again that long after now, as its next run.
+    /// Records that the id is complete. With `every` it is due again that long after now, as its next run.
+    ///
+    /// # Errors
+    /// The database's errors.
     pub async fn done(
         &self,
         claim: &IdClaim,
@@ -44,14 +51,19 @@ impl JobClaims {
         Ok(only(&self.done_all(&[ClaimCheckpoint::of(claim, mark)], every).await?))
     }
 
-    /// [`JobClaims::checkpoint`] for each of these; answers in their order.
+    /// Does [`JobClaims::checkpoint`] for each of these ids. Returns the answers in their order.
+    ///
+    /// # Errors
+    /// As for [`JobClaims::checkpoint`]; some of the ids may be written then.
     pub async fn checkpoint_all(&self, entries: &[ClaimCheckpoint]) -> Result<Vec<FenceAnswer>, LeaseError> {
+        // The present attempt got further, so it is the first one again.
         let set = |statement: SqlStatement| statement.text("attempt = 1");
         fitting(entries)?;
         let mut lost = HashSet::new();
         for chunk in in_order(entries).chunks(MOST) {
             let statement = self.many(chunk, set);
             let kept = resent!("writing page checkpoints", self.database.execute(&statement))?;
+            // Fewer rows than ids: a second statement finds the lost ones. That is rare.
             if kept != chunk.len() as u64 {
                 lost.extend(self.lost_of(&held(chunk, 0)).await?);
             }
@@ -59,8 +71,11 @@ impl JobClaims {
         Ok(answers(entries, &lost, 0))
     }
 
-    /// [`JobClaims::done`] for each of these; answers in their order. What a mark says of the next page is a word for the
-    /// next run, which finds it as [`IdClaim::next_page`]. Said twice, an id is as done as before.
+    /// Does [`JobClaims::done`] for each of these ids. Returns the answers in their order. The next page of a
+    /// mark is for the next run, which finds it as [`IdClaim::next_page`]. A repeated call changes nothing.
+    ///
+    /// # Errors
+    /// As for [`JobClaims::checkpoint`]; some of the ids may be written then.
     pub async fn done_all(
         &self,
         entries: &[ClaimCheckpoint],
@@ -73,8 +88,9 @@ impl JobClaims {
             let statement = self.many(chunk, set);
             let kept = resent!("writing that ids are done", self.database.execute(&statement))?;
             if kept != chunk.len() as u64 {
-                // Ours have the next fence now, are what we made them, and nobody holds them. Whoever took one over has
-                // that fence too, and holds it; one that was taken since then is called lost, which is true by now.
+                // Rows that this call ended have the next fence, the new state and no holder. A process that
+                // took one over has that fence too, but is its holder. An id that was claimed again since
+                // then counts as lost, which is true by now.
                 let state = if every.is_some() { "due" } else { "done" };
                 lost.extend(self.not_ended(&held(chunk, 1), state).await?);
             }
@@ -82,9 +98,11 @@ impl JobClaims {
         Ok(answers(entries, &lost, 1))
     }
 
-    /// `UPDATE` of these rows, each to its own mark, and as `set` says. The number of rows is a power of two (the others
-    /// match nothing), so that a connection prepares only so many statements.
+    /// Returns an `UPDATE` of these rows: each to its own mark, and all as `set` asks. The number of rows in
+    /// the text is a power of two, and the surplus rows match nothing. Therefore a connection prepares only a
+    /// few different statements.
     fn many(&self, entries: &[&ClaimCheckpoint], set: impl Fn(SqlStatement) -> SqlStatement) -> SqlStatement {
+        // The three parts of the statement: the new values by row, the rows to change, and the assignments.
         let rows = |mut statement: SqlStatement| {
             for nth in 0..entries.len().next_power_of_two() {
                 statement = row(statement, nth, entries.get(nth).copied());
@@ -101,7 +119,8 @@ impl JobClaims {
             );
             written(statement)
         };
-        // Values are bound in the order of the text.
+
+        // The dialects order the parts differently, and values are bound in the order of the text.
         match self.dialect() {
             SqlDialect::MySql => {
                 let statement = rows(self.database.statement("UPDATE ("));
@@ -117,15 +136,16 @@ impl JobClaims {
 }
 
 impl ClaimCheckpoint {
-    /// The claim stands at `mark`.
+    /// Returns the checkpoint of a claim at `mark`.
     pub fn of(claim: &IdClaim, mark: ClaimMark) -> Self {
         Self { id: claim.id.clone(), fence: claim.fence, mark }
     }
 }
 
-/// The row of an id that is complete, but for its mark.
+/// Adds the assignments for a complete id, except those of its mark.
 fn complete(statement: SqlStatement, every: Option<Duration>) -> SqlStatement {
     let statement =
+        // The fence grows: a late write of the former holder matches nothing.
         statement.text("attempt = 0, fence = fence + 1, reason = NULL, holder = NULL, owed = NULL, ");
     let statement = statement.text("lease_until = NULL, ");
     match every {
@@ -137,14 +157,17 @@ fn complete(statement: SqlStatement, every: Option<Duration>) -> SqlStatement {
     }
 }
 
-/// The answer about one.
+/// Returns the answer about a single id.
 fn only(answers: &[FenceAnswer]) -> FenceAnswer {
+    debug_assert_eq!(answers.len(), 1, "one id has one answer");
     answers.first().copied().unwrap_or(FenceAnswer::Lost)
 }
 
+/// Adds the `nth` row of new values. Without an entry it is a surplus row, whose null id matches nothing.
 fn row(statement: SqlStatement, nth: usize, entry: Option<&ClaimCheckpoint>) -> SqlStatement {
     let ClaimTally { pages, records, rejects, bytes } =
         entry.map(|entry| entry.mark.tally).unwrap_or_default();
+    // Every value is typed, because a bare mark in a SELECT list has no column to take its type from.
     let statement = statement.text(if nth == 0 { "SELECT " } else { " UNION ALL SELECT " });
     let statement = statement.typed_text(entry.map(|entry| entry.id.as_str())).text(" AS this_id, ");
     let statement = statement.typed_int(entry.map_or(0, |entry| entry.fence)).text(" AS this_fence, ");
@@ -154,6 +177,7 @@ fn row(statement: SqlStatement, nth: usize, entry: Option<&ClaimCheckpoint>) -> 
     statement.text(" AS to_rejects, ").typed_int(bytes).text(" AS to_bytes")
 }
 
+/// Checks that every mark fits its column.
 fn fitting(entries: &[ClaimCheckpoint]) -> Result<(), LeaseError> {
     let length = |entry: &ClaimCheckpoint| entry.mark.next_page.as_ref().map_or(0, String::len);
     match entries.iter().map(length).find(|length| *length > JobClaims::LONGEST_MARK) {
@@ -162,18 +186,20 @@ fn fitting(entries: &[ClaimCheckpoint]) -> Result<(), LeaseError> {
     }
 }
 
-/// Rows are always written in the order of their ids, so that two processes never wait for each other.
+/// Sorts the entries by id. Rows are always written in this order, so that two processes never wait for each
+/// other.
 fn in_order(entries: &[ClaimCheckpoint]) -> Vec<&ClaimCheckpoint> {
     let mut entries: Vec<&ClaimCheckpoint> = entries.iter().collect();
     entries.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     entries
 }
 
-/// The rows as they are after the write, whose fence has moved on by `steps`.
+/// Returns the ids with the fences that their rows have after the write, which adds `steps` to them.
 fn held(entries: &[&ClaimCheckpoint], steps: i64) -> Vec<(String, i64)> {
     entries.iter().map(|entry| (entry.id.clone(), entry.fence + steps)).collect()
 }
 
+/// Returns the answers in the order of `entries`.
 fn answers(entries: &[ClaimCheckpoint], lost: &HashSet<(String, i64)>, steps: i64) -> Vec<FenceAnswer> {
     let lost =
         |entry: &ClaimCheckpoint| !lost.is_empty() && lost.contains(&(entry.id.clone(), entry.fence + steps));

@@ -1,6 +1,6 @@
-//! Who gets how much of a limit: pure, the same for every replica that asks.
+//! The division of a budget: pure, with the same result for every replica.
 
-/// What one holder could use.
+/// The tokens that one holder could use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BudgetDemand {
     pub(crate) job: String,
@@ -8,9 +8,11 @@ pub(crate) struct BudgetDemand {
     pub(crate) tokens: u32,
 }
 
-/// Shares `total` out: fairly between jobs, then fairly between the replicas of each. Nobody gets more than it wants;
-/// what one does not want the others have (max-min fairness). What does not divide goes round with `turn`.
+/// Divides `total` fairly between jobs, and then fairly between the replicas of each job. No replica gets
+/// more than it wants, and the others share the rest (max-min fairness). Tokens that do not divide evenly go
+/// round with `turn`.
 pub(crate) fn shares(total: u32, wants: &[BudgetDemand], turn: u64) -> Vec<u32> {
+    // First level: the demand of each job is the sum of its replicas' demands.
     let mut jobs: Vec<&str> = wants.iter().map(|want| want.job.as_str()).collect();
     jobs.sort_unstable();
     jobs.dedup();
@@ -20,10 +22,12 @@ pub(crate) fn shares(total: u32, wants: &[BudgetDemand], turn: u64) -> Vec<u32> 
     };
     let by_job: Vec<u32> = jobs.iter().map(of_job).collect();
     let granted = level(total, &by_job, turn);
+
+    // Second level: each job's share between its replicas.
     let mut shares = vec![0; wants.len()];
     for (job, granted) in jobs.iter().zip(granted) {
         let mut places: Vec<usize> = (0..wants.len()).filter(|&nth| wants[nth].job == *job).collect();
-        // The same order for every replica, whatever order the rows came in.
+        // Sorted by holder: the order is the same for every replica, whatever order the rows came in.
         places.sort_unstable_by(|&one, &other| wants[one].holder.cmp(&wants[other].holder));
         let tokens: Vec<u32> = places.iter().map(|&nth| wants[nth].tokens).collect();
         for (place, share) in places.into_iter().zip(level(granted, &tokens, turn)) {
@@ -33,15 +37,18 @@ pub(crate) fn shares(total: u32, wants: &[BudgetDemand], turn: u64) -> Vec<u32> 
     shares
 }
 
-/// Fills all vessels to the same level, none beyond its brim.
+/// Raises all shares together until the total is used up or every demand is met.
 fn level(total: u32, wants: &[u32], turn: u64) -> Vec<u32> {
     let mut shares = vec![0; wants.len()];
     let mut left = total;
     loop {
+        // Demands that are not met yet.
         let open: Vec<usize> = (0..wants.len()).filter(|&nth| shares[nth] < wants[nth]).collect();
         if open.is_empty() || left == 0 {
             return shares;
         }
+
+        // Less than one token each: single tokens, beginning at another demand with each turn.
         let each = left / open.len() as u32;
         if each == 0 {
             let from = (turn % open.len() as u64) as usize;
@@ -50,6 +57,8 @@ fn level(total: u32, wants: &[u32], turn: u64) -> Vec<u32> {
             }
             return shares;
         }
+
+        // The same for all, but no share beyond its demand. A met demand leaves tokens for the next pass.
         for nth in open {
             let more = each.min(wants[nth] - shares[nth]);
             shares[nth] += more;

@@ -1,38 +1,38 @@
-//! What stands in the side table: for `status`, for the end of a run, and for the dead.
+//! Reading the side table: for `status`, for the end of a run, and for dead ids.
 
 use crate::claims::resent;
 use crate::{ClaimSource, ClaimTally, JobClaims, LeaseError};
 
-/// What is there of the side table.
+/// The state of the side table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SideTableState {
-    /// None.
+    /// The table does not exist.
     Missing,
-    /// One of an earlier version: [`JobClaims::migrate`] brings it up to date.
+    /// The table is of an earlier version. [`JobClaims::migrate`] upgrades it.
     Older,
-    /// This version's.
+    /// The table is of this version.
     There,
 }
 
-/// Is there anything left to do?
+/// The times at which ids can be taken next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClaimOutlook {
-    /// Milliseconds until the first id that waits is due (0 or less: it is due now); `None` if none waits.
+    /// Milliseconds until the first waiting id is due (0 or less: it is due now); `None` if no id waits.
     pub due_in_ms: Option<i64>,
-    /// Milliseconds until the first lease passes; `None` if no id is claimed by anyone.
+    /// Milliseconds until the first lease passes; `None` if no id is claimed.
     pub lease_in_ms: Option<i64>,
 }
 
-/// How many ids are in one state, and what was done for them.
+/// The number of ids in one state, and the work done for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateCount {
     /// `due`, `claimed`, `done` or `dead`.
     pub state: String,
-    /// Rows.
+    /// Number of ids.
     pub ids: i64,
-    /// Pages, records, rejects and bytes over them all.
+    /// Pages, records, rejects and bytes of all of them.
     pub tally: ClaimTally,
-    /// For how long the oldest has been due, in milliseconds; negative if it is due only later.
+    /// How long the oldest id has been due, in milliseconds; negative if it is due later.
     pub oldest_ms: i64,
 }
 
@@ -41,27 +41,32 @@ pub struct StateCount {
 pub struct BuriedId {
     /// The id.
     pub id: String,
-    /// Attempts since it last got further.
+    /// Attempts since the id last got further.
     pub attempt: i64,
-    /// Where it fails.
+    /// The page at which it fails.
     pub next_page: Option<String>,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// Milliseconds since the epoch.
     pub updated_at: i64,
 }
 
 impl JobClaims {
-    /// Looks at both ends of the index: cheap, whatever the table's size.
+    /// Returns when ids can be taken next. It reads both ends of the index and costs little, whatever the
+    /// table's size.
+    ///
+    /// # Errors
+    /// The database's errors.
     pub async fn outstanding(&self) -> Result<ClaimOutlook, LeaseError> {
-        // `claimed` is asked first: an id that is given back in between is then still seen as due.
+        // `claimed` is read first: an id that is given back between the two reads is then still seen as due.
         let lease_in_ms = self.first("claimed").await?;
         Ok(ClaimOutlook { due_in_ms: self.first("due").await?, lease_in_ms })
     }
 
-    /// Milliseconds until the first row in a state may be taken.
+    /// Returns the milliseconds until the first row in a state may be taken.
     async fn first(&self, state: &str) -> Result<Option<i64>, LeaseError> {
         let mut first: Option<i64> = None;
+        // One index lookup for each priority.
         for class in self.classes() {
             let statement = self.database.statement("SELECT MIN(due_at) - ").now();
             let statement = statement.text(" FROM sluice_claims WHERE job = ").bind(self.job.as_str());
@@ -74,8 +79,12 @@ impl JobClaims {
         Ok(first)
     }
 
-    /// Counts by state, in the order due, claimed, done, dead; reads every row of the job.
+    /// Returns the counts by state, in the order due, claimed, done, dead. It reads every row of the job.
+    ///
+    /// # Errors
+    /// The database's errors.
     pub async fn status(&self) -> Result<Vec<StateCount>, LeaseError> {
+        // Sums come back as decimals and are cast to whole numbers.
         let dialect = self.dialect();
         let sum = |column: &str| dialect.whole(&format!("SUM({column})"));
         let statement = self.database.statement(&format!(
@@ -88,6 +97,8 @@ impl JobClaims {
         let statement = statement.now().text(" - MIN(due_at) FROM sluice_claims WHERE job = ");
         let statement = statement.bind(self.job.as_str()).text(" GROUP BY state");
         let rows = resent!("counting ids", self.database.rows(&statement))?;
+
+        // One row per state that has ids.
         let read = |row: &crate::database::SqlRow| -> Result<StateCount, sqlx::Error> {
             let int = |at| row.int(at).map(Option::unwrap_or_default);
             Ok(StateCount {
@@ -99,19 +110,24 @@ impl JobClaims {
         };
         let counts: Result<Vec<_>, _> = rows.iter().map(read).collect();
         let mut counts = counts.map_err(LeaseError::while_doing("reading the counts"))?;
+
+        // The database returns the groups in any order.
         let order = ["due", "claimed", "done", "dead"];
         counts.sort_by_key(|count| order.iter().position(|state| *state == count.state));
         Ok(counts)
     }
 
-    /// The dead, oldest first, at most `most`.
+    /// Returns the dead ids, oldest first, at most `most`.
+    ///
+    /// # Errors
+    /// The database's errors.
     pub async fn buried(&self, most: u32) -> Result<Vec<BuriedId>, LeaseError> {
         let statement = self.database.statement(
             "SELECT id, attempt, next_page, reason, updated_at FROM sluice_claims WHERE state = 'dead' AND job = ",
         );
         let statement = statement.bind(self.job.as_str()).text(" ORDER BY due_at, id LIMIT ");
         let statement = statement.bind(i64::from(most));
-        let rows = resent!("listing the dead", self.database.rows(&statement))?;
+        let rows = resent!("listing dead ids", self.database.rows(&statement))?;
         let read = |row: &crate::database::SqlRow| -> Result<BuriedId, sqlx::Error> {
             Ok(BuriedId {
                 id: row.text(0)?.unwrap_or_default(),
@@ -122,33 +138,41 @@ impl JobClaims {
             })
         };
         let buried: Result<Vec<_>, _> = rows.iter().map(read).collect();
-        buried.map_err(LeaseError::while_doing("reading the dead"))
+        buried.map_err(LeaseError::while_doing("reading dead ids"))
     }
 
-    /// Makes the dead due again, `id` alone or all: from the page they failed at, or `from_start` of a new run. Answers
-    /// how many.
+    /// Makes dead ids due again, `id` alone or all: from the page at which they failed, or, with
+    /// `from_start`, from the beginning of a new run. Returns how many.
+    ///
+    /// # Errors
+    /// The database's errors.
     pub async fn revive(&self, id: Option<&str>, from_start: bool) -> Result<u64, LeaseError> {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
-        // A new run: what Kafka remembers of the old one is no place to go on from.
+        // With a new run number, the checkpoints of the old run in Kafka do not count.
         let statement = statement.text(match from_start {
             true => "run = run + 1, next_page = NULL, ",
             false => "",
         });
+        // All attempts are open again, and the id is due now.
         let statement = statement.text("attempt = 0, holder = NULL, due_at = ").now();
         let statement = statement.text(", updated_at = ").now().text(" WHERE state = 'dead' AND job = ");
         let mut statement = statement.bind(self.job.as_str());
         if let Some(id) = id {
             statement = statement.text(" AND id = ").bind(id);
         }
-        resent!("reviving the dead", self.database.execute(&statement))
+        resent!("reviving dead ids", self.database.execute(&statement))
     }
 
-    /// How many ids a source has. Reads only.
+    /// Returns how many ids a source has. It only reads.
+    ///
+    /// # Errors
+    /// [`LeaseError::Name`] for a table or column that is not a plain name, and the database's errors.
     pub async fn count(&self, source: &ClaimSource) -> Result<i64, LeaseError> {
         let dialect = self.dialect();
         let id = dialect.name(&source.id_column)?;
         let table = dialect.name(&source.table)?;
+        // `1 = 1` lets the operator's condition follow with AND.
         let mut statement = self
             .database
             .statement(&format!("SELECT COUNT(DISTINCT source.{id}) FROM {table} source WHERE 1 = 1"));
@@ -160,30 +184,35 @@ impl JobClaims {
         count.map(|count| count.flatten().unwrap_or(0)).map_err(LeaseError::while_doing("counting ids"))
     }
 
-    /// By what plan the server finds the first `most` due ids, in its own words: the statement of a claim, explained.
+    /// Returns the server's plan for finding the first `most` due ids: the statement of a claim, explained by
+    /// the server.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's errors.
     pub async fn plan(&self, most: u32) -> Result<String, LeaseError> {
         let statement = self.due(0, most).explained();
         let rows = resent!("explaining a claim", self.database.rows(&statement))?;
         Ok(rows.iter().map(crate::database::SqlRow::words).collect::<Vec<_>>().join(" / "))
     }
 
-    /// What is there of the side table?
+    /// Returns the state of the side table.
+    ///
+    /// # Errors
+    /// The database's errors.
     pub async fn side_table(&self) -> Result<SideTableState, LeaseError> {
         let here = self.dialect().this_schema();
-        // Its newest column tells an earlier version from this one.
+        // The newest column tells an earlier version from this one.
         let statement = self.database.statement(&format!(
             "SELECT COUNT(*), COUNT(CASE WHEN column_name = 'due_said' THEN 1 END) \
              FROM information_schema.columns WHERE table_name = 'sluice_claims' AND {here}"
         ));
-        let doing = LeaseError::while_doing("looking for the side table");
-        let rows = resent!("looking for the side table", self.database.rows(&statement))?;
+        let doing = LeaseError::while_doing("looking for the table sluice_claims");
+        let rows = resent!("looking for the table sluice_claims", self.database.rows(&statement))?;
         let count = |column| rows.first().map(|row| row.int(column)).transpose();
         let counts =
             count(0).and_then(|all| Ok((all.flatten().unwrap_or(0), count(1)?.flatten().unwrap_or(0))));
         Ok(match counts.map_err(doing)? {
+            // Number of all columns, number of columns with the newest name.
             (0, _) => SideTableState::Missing,
             (_, 0) => SideTableState::Older,
             _ => SideTableState::There,

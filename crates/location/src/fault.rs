@@ -1,21 +1,26 @@
-//! What an object store's error means for the worker. By its kind, never by its text.
+//! The fault for an object store's error. The kind of the error decides, never its text.
 
 use object_store::Error;
 use sluice_core::Fault;
 
-/// The fault of a failed request to an object store.
+/// Returns the fault of a failed request to an object store. `doing` is the operation, for example `writing
+/// an object`.
 ///
-/// Credentials and paths are the operator's to mend: the worker stops, it does not skip. What exists already was
-/// written by someone else: go back and look. Everything else may pass.
+/// Credentials and paths are for the operator to mend: the worker stops and does not skip records. An object
+/// that exists already was written by another process: the worker goes back to its last durable point. All
+/// other errors may pass: the worker tries again.
 pub fn of_object_store(doing: impl Into<String>, error: Error) -> Fault {
     match error {
+        // No retry can help against these.
         Error::PermissionDenied { .. }
         | Error::Unauthenticated { .. }
         | Error::InvalidPath { .. }
         | Error::NotSupported { .. }
         | Error::NotImplemented { .. }
         | Error::UnknownConfigurationKey { .. } => Fault::user(doing, error),
+        // A conditional create has lost: another process holds the name.
         Error::AlreadyExists { .. } | Error::Precondition { .. } => Fault::rewind(doing, error),
+        // Timeouts, throttling, a server's errors, and kinds that a later version adds.
         error => Fault::outage(doing, error),
     }
 }

@@ -1,4 +1,4 @@
-//! The sections of configuration that all workers share. How a file is read is in `sluice-config`.
+//! The sections of configuration that all workers share. `sluice-config` reads the file itself.
 
 mod limits;
 mod sections;
@@ -8,12 +8,18 @@ pub use sections::{AdminSection, RegistrySection};
 pub use sluice_config::{ConfigError, ConfigErrors, MemorySize, SecretReference, load, parse, schema};
 pub use sluice_kafka::KafkaSection;
 
-/// The name of a process that was not given one: host name and process id. Unique, but new after every restart; a
-/// deployment that wants a restart to take over at once names its instances.
+/// Returns the name of a process whose configuration names no instance: host name and process id, for example
+/// `masker-0-17`.
+///
+/// The name is unique, but a restart changes it. A deployment whose restarted process must take over at once
+/// names its instances.
 pub fn default_instance() -> String {
+    // Container runtimes set HOSTNAME. A shell may not export it, and then the kernel knows the name.
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
     let host = host.or_else(|| {
         std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned())
     });
+
+    // The process id tells several processes of one host apart.
     format!("{}-{}", host.unwrap_or_else(|| "host".into()), std::process::id())
 }

@@ -1,4 +1,4 @@
-//! Reads the contracts' folder and the masking keys; everything that is decided about them is in `sluice-contract`.
+//! Reads the contracts' folder and the masking keys. `sluice-contract` makes every decision about them.
 
 mod watch;
 
@@ -13,39 +13,41 @@ use crate::config::{ConfigErrors, SecretReference};
 
 pub use watch::{ContractUse, ContractWatcher, reads};
 
-/// A file of a contract is a page of text; one that is larger is a mistake.
+/// Largest size of a contract's file, in bytes. Such a file is a page of text; a larger one is a mistake.
 const FILE_LIMIT: u64 = 4 << 20;
-/// `schemas/<domain>/<topic>/file`, `schemas/<domain>/views/file`; domains may stand in folders of their own.
+/// Depth of folders below the root that is searched. `schemas/<domain>/<topic>/file` and
+/// `schemas/<domain>/views/file` need three; the rest lets domains have parent folders of their own.
 const DEPTH: usize = 6;
 
-/// Masking keys by name, each with its epochs: `{pseudonym: {1: {file: …}}}`. A key is at least 32 bytes, in base64.
+/// Masking keys by name, each with its epochs: `{pseudonym: {1: {file: …}}}`. A key is at least 32 bytes, in
+/// base64.
 pub type KeysSection = BTreeMap<String, BTreeMap<u32, SecretReference>>;
 
-/// The contracts' folder as it was read.
+/// The contracts' folder at the time of reading.
 #[derive(Debug, Clone)]
 pub struct ContractFolderSnapshot {
-    /// Where it is.
+    /// Path of the folder.
     pub path: PathBuf,
     /// Its files: path and text, sorted.
     pub files: ContractFiles,
-    /// What they say.
+    /// The contracts in these files.
     pub contracts: ContractSet,
 }
 
 /// Reads every contract under `folder`.
 ///
 /// # Errors
-/// Unreadable files, and all findings of all contracts, each with file, line and hint.
+/// Fails with the unreadable files, or with all findings of all contracts, each with file, line and hint.
 pub fn load(folder: &Path) -> Result<ContractSet, ConfigErrors> {
     open(folder).map(|folder| folder.contracts)
 }
 
-/// Reads every contract under `path`, and keeps the files to compare with later.
+/// Reads every contract under `path` and keeps the files for a later comparison.
 ///
 /// # Errors
 /// As [`load`].
 pub fn open(path: &Path) -> Result<ContractFolderSnapshot, ConfigErrors> {
-    let files = files(path).map_err(|message| {
+    let files = read_contract_files(path).map_err(|message| {
         let hint = "`schemas` names the folder that holds <domain>/<topic>/".to_owned();
         ConfigErrors::one("schemas", message, Some(hint))
     })?;
@@ -53,26 +55,33 @@ pub fn open(path: &Path) -> Result<ContractFolderSnapshot, ConfigErrors> {
     Ok(ContractFolderSnapshot { path: path.to_owned(), files, contracts })
 }
 
-/// Reads every contract under `path`, and the texts of the views beside them: all files, sorted as they were read.
+/// Reads every contract under `path` and the texts of the SQL views beside them. The snapshot's files are
+/// those of the contracts, sorted, and after them the views in the order of reading.
 ///
 /// # Errors
 /// As [`load`].
 pub fn open_with_view_files(path: &Path) -> Result<ContractFolderSnapshot, ConfigErrors> {
-    let mut folder = open(path)?;
-    read(path, path, DEPTH, &["sql"], &mut folder.files)
+    let mut snapshot = open(path)?;
+    // The views come after parsing, because they are no files of contracts.
+    read_folder(path, path, DEPTH, &["sql"], &mut snapshot.files)
         .map_err(|(path, message)| ConfigErrors::one("schemas", format!("{path}: {message}"), None))?;
-    Ok(folder)
+    Ok(snapshot)
 }
 
-/// The folder's files, sorted; or what is wrong with one of them.
-fn files(folder: &Path) -> Result<ContractFiles, String> {
+/// Returns the folder's contract files, sorted.
+///
+/// # Errors
+/// Fails with path and reason if a file or folder cannot be read.
+fn read_contract_files(folder: &Path) -> Result<ContractFiles, String> {
     let mut files = vec![];
-    read(folder, folder, DEPTH, &["avsc", "yaml"], &mut files)
+    read_folder(folder, folder, DEPTH, &["avsc", "yaml"], &mut files)
         .map_err(|(path, message)| format!("{path}: {message}"))?;
+    // The order in which a file system lists a folder is not fixed. Snapshots are compared, so it has to be.
     files.sort();
     Ok(files)
 }
 
+/// Parses the contracts and turns findings into mistakes of configuration.
 fn parse(files: &ContractFiles) -> Result<ContractSet, ConfigErrors> {
     ContractSet::parse(files).map_err(|findings| errors(&findings))
 }
@@ -81,6 +90,7 @@ fn parse(files: &ContractFiles) -> Result<ContractSet, ConfigErrors> {
 pub fn errors(findings: &FindingList) -> ConfigErrors {
     let mut errors = ConfigErrors::default();
     for finding in &findings.0 {
+        // Written as compilers do, `file:line path`, so that editors can jump to it.
         let line = finding.line.map_or_else(String::new, |line| format!(":{line}"));
         let path = if finding.path.is_empty() { String::new() } else { format!(" {}", finding.path) };
         errors.add(format!("{}{line}{path}", finding.file), finding.message.clone(), finding.hint.clone());
@@ -88,42 +98,57 @@ pub fn errors(findings: &FindingList) -> ConfigErrors {
     errors
 }
 
-fn read(
+/// Adds the files of `folder` whose extension is one of `kinds` to `files`, and those of its folders down to
+/// `depth`.
+///
+/// # Errors
+/// Fails with the path and the reason if a file or folder cannot be read or a file is too large.
+fn read_folder(
     root: &Path,
     folder: &Path,
     depth: usize,
     kinds: &[&str],
     files: &mut ContractFiles,
 ) -> Result<(), (String, String)> {
-    let at = |path: &Path, error: &dyn std::fmt::Display| (path.display().to_string(), error.to_string());
-    for entry in std::fs::read_dir(folder).map_err(|error| at(folder, &error))? {
-        let path = entry.map_err(|error| at(folder, &error))?.path();
+    let failed_at =
+        |path: &Path, error: &dyn std::fmt::Display| (path.display().to_string(), error.to_string());
+    for entry in std::fs::read_dir(folder).map_err(|error| failed_at(folder, &error))? {
+        let path = entry.map_err(|error| failed_at(folder, &error))?.path();
+
+        // Hidden: .git, an editor's copy, and the folders that a ConfigMap's links point to.
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if hidden {
-            continue; // .git, an editor's copy, and the folders that a ConfigMap's links point to
+            continue;
         }
+
+        // The depth bounds the search if a link leads back to a parent folder.
         if path.is_dir() {
             if depth > 1 {
-                read(root, &path, depth - 1, kinds, files)?;
+                read_folder(root, &path, depth - 1, kinds, files)?;
             }
         } else if path.extension().is_some_and(|is| kinds.iter().any(|kind| is == *kind)) {
-            let size = path.metadata().map_err(|error| at(&path, &error))?.len();
+            // The size is checked first, so that a large file is never read into memory.
+            let size = path.metadata().map_err(|error| failed_at(&path, &error))?.len();
             if size > FILE_LIMIT {
-                return Err(at(
+                return Err(failed_at(
                     &path,
-                    &format!("is {size} bytes; a contract's file has at most {FILE_LIMIT}"),
+                    &format!(
+                        "the file has {size} bytes; expected at most {FILE_LIMIT} for a contract's file"
+                    ),
                 ));
             }
-            let text = std::fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
-            files.push((name(root, &path), text));
+
+            let text = std::fs::read_to_string(&path).map_err(|error| failed_at(&path, &error))?;
+            files.push((contract_path(root, &path), text));
         }
     }
     Ok(())
 }
 
-/// A file's path. A ConfigMap has no folders: `aviation__flight__value.avsc` in the root stands for
-/// `aviation/flight/value.avsc`.
-fn name(root: &Path, path: &Path) -> String {
+/// Returns the path under which a file counts. A ConfigMap has no folders: `aviation__flight__value.avsc` in
+/// the root is read as `aviation/flight/value.avsc`.
+fn contract_path(root: &Path, path: &Path) -> String {
+    // Only a file in the root is flat: further down two underscores are part of a name.
     let flat = path.parent() == Some(root);
     match path.file_name().and_then(|name| name.to_str()).filter(|name| flat && name.contains("__")) {
         Some(name) => root.join(name.replace("__", "/")).display().to_string(),
@@ -134,7 +159,7 @@ fn name(root: &Path, path: &Path) -> String {
 /// Reveals the masking keys.
 ///
 /// # Errors
-/// Every key that is missing, not base64 or too short, by name; never its content.
+/// Fails with the name of every key that is missing, not base64 or too short; never with its content.
 pub fn keys(section: &KeysSection) -> Result<KeyRing, ConfigErrors> {
     let mut ring = KeyRing::new();
     let mut errors = ConfigErrors::default();
@@ -142,15 +167,20 @@ pub fn keys(section: &KeysSection) -> Result<KeyRing, ConfigErrors> {
         for (epoch, secret) in epochs {
             let path = format!("keys.{name}.{epoch}");
             let hint = || Some("make one with: head -c 32 /dev/urandom | base64".to_owned());
+
+            // The text of a key is wiped from memory when it goes out of scope.
             let text = match secret.reveal(&path) {
                 Ok(text) => Zeroizing::new(text),
                 Err(mut missing) => {
+                    // All mistakes are reported together, so the other keys are looked at as well.
                     errors.0.append(&mut missing.0);
                     continue;
                 }
             };
+
+            // A decoding error would quote a byte of the key: the message names the expectation only.
             match base64::engine::general_purpose::STANDARD.decode(text.trim()) {
-                Err(_) => errors.add(path, "is not base64", hint()),
+                Err(_) => errors.add(path, "expected base64", hint()),
                 Ok(bytes) => {
                     if let Err(error) = ring.insert(name, *epoch, Zeroizing::new(bytes)) {
                         errors.add(path, error.to_string(), hint());
@@ -175,7 +205,7 @@ mod tests {
         std::os::unix::fs::symlink("..2026_11_21", dir.join("..data")).unwrap();
         std::os::unix::fs::symlink("..data/club__member__value.avsc", dir.join("club__member__value.avsc"))
             .unwrap();
-        let found = files(&dir);
+        let found = read_contract_files(&dir);
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(
             found,

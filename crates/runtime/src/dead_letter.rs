@@ -1,19 +1,19 @@
 //! Dead letters: one shape for the whole fleet.
 //!
-//! Key and value lie as they came in `<source topic>.dead-letter`, which is as restricted as its source. Headers say
-//! where it came from and what was expected, never what was found:
+//! Key and value go unchanged to `<source topic>.dead-letter`, which is as restricted as its source. Headers
+//! name the record's source and the expectation that it did not meet, never a value of the record:
 //!
 //! | header | content |
 //! |---|---|
-//! | `sluice.dlq.source.topic`, `.source.partition`, `.source.offset` | where the record stands |
-//! | `sluice.dlq.schema.id` | the id it claims, if it is framed |
-//! | `sluice.dlq.class`, `.path`, `.reason` | the kind of trouble, the field, the words |
-//! | `sluice.dlq.worker`, `.group`, `.version`, `.attempt` | who refused it, and for the how-manieth time |
+//! | `sluice.dlq.source.topic`, `.source.partition`, `.source.offset` | topic, partition and offset of the refused record |
+//! | `sluice.dlq.schema.id` | the schema id in the value's framing, if it is framed |
+//! | `sluice.dlq.class`, `.path`, `.reason` | the kind of trouble, the field, the reason as a sentence |
+//! | `sluice.dlq.worker`, `.group`, `.version`, `.attempt` | the worker that refused it, and the number of the attempt |
 //!
-//! The record's own headers follow as they came, so that a replay hands on what the record had.
+//! The record's own headers follow unchanged, so that a replay hands them on.
 //!
-//! A letter is *about* a record and *of* a group: (group, topic, partition, offset) is its identity. Whoever counts
-//! letters counts identities, and of one identity the highest attempt is the one that holds.
+//! A letter is *about* a record and *of* a group: (group, topic, partition, offset) is its identity. Letters
+//! are counted by identity, and the letter with the highest attempt counts for its identity.
 
 mod board;
 mod head;
@@ -25,24 +25,24 @@ use sluice_kafka::OutgoingRecord;
 pub use board::{DeadLetterBoard, DeadLetterRow, DeadLetterState, NewestLetter};
 pub use head::DeadLetterHead;
 
-/// The version this worker writes into dead letters and shows at `/status`.
+/// The version that this worker writes into dead letters and shows at `/status`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// What every header of a letter begins with; a record's own headers of that name are not handed on.
+/// Prefix of every header that the fleet writes. A record's own headers with this prefix are not handed on.
 const OURS: &str = "sluice.dlq.";
 
-/// Why a record goes to the dead-letter topic, and who says so.
+/// The reason for which a record goes to the dead-letter topic, and the worker that refused it.
 pub struct DeadLetter<'a> {
-    /// What is wrong with it.
+    /// Trouble of the record.
     pub reason: &'a OutcomeReason,
     /// Worker name.
     pub worker: &'a str,
     /// Consumer group.
     pub group: &'a str,
-    /// 1 the first time; a replay that fails again counts on.
+    /// Number of the attempt: 1 the first time, one more for each replay that fails again.
     pub attempt: u32,
 }
 
-/// The dead-letter topic of a topic.
+/// Returns the dead-letter topic of a source topic.
 pub fn topic_of(source: &str) -> String {
     format!("{source}.dead-letter")
 }
@@ -51,34 +51,40 @@ impl DeadLetter<'_> {
     /// Hands the letter for `record` to `send`.
     ///
     /// # Errors
-    /// What `send` says.
+    /// The [`Fault`] of `send`.
     pub fn send(
         &self,
         record: &RecordRef<'_>,
         send: impl FnOnce(&OutgoingRecord<'_>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
+        // Headers lend their text, so numbers are written down first. A value without framing has no schema
+        // id.
         let (partition, offset) = (record.partition.to_string(), record.offset.to_string());
         let (reason, attempt) = (self.reason.to_string(), self.attempt.to_string());
         let id = record
             .value
             .and_then(|value| sluice_wire::framing::split(value).ok())
             .map(|(id, _)| id.to_string());
+
+        // The fleet's headers come first; `DeadLetterHead::read` reads them back.
         let mut headers = vec![
-            text("sluice.dlq.source.topic", record.topic),
-            text("sluice.dlq.source.partition", &partition),
-            text("sluice.dlq.source.offset", &offset),
-            text("sluice.dlq.class", self.reason.class.as_str()),
-            text("sluice.dlq.path", &self.reason.path),
-            text("sluice.dlq.reason", &reason),
-            text("sluice.dlq.worker", self.worker),
-            text("sluice.dlq.group", self.group),
-            text("sluice.dlq.version", VERSION),
-            text("sluice.dlq.attempt", &attempt),
+            text_header("sluice.dlq.source.topic", record.topic),
+            text_header("sluice.dlq.source.partition", &partition),
+            text_header("sluice.dlq.source.offset", &offset),
+            text_header("sluice.dlq.class", self.reason.class.as_str()),
+            text_header("sluice.dlq.path", &self.reason.path),
+            text_header("sluice.dlq.reason", &reason),
+            text_header("sluice.dlq.worker", self.worker),
+            text_header("sluice.dlq.group", self.group),
+            text_header("sluice.dlq.version", VERSION),
+            text_header("sluice.dlq.attempt", &attempt),
         ];
         if let Some(id) = &id {
-            headers.push(text("sluice.dlq.schema.id", id));
+            headers.push(text_header("sluice.dlq.schema.id", id));
         }
         headers.extend(own_headers(record));
+
+        // Key, value and time stay unchanged. The key chooses the partition, as it does for any producer.
         send(&OutgoingRecord {
             topic: &topic_of(record.topic),
             partition: None,
@@ -90,11 +96,13 @@ impl DeadLetter<'_> {
     }
 }
 
-/// The headers a refused record had itself.
+/// Returns the headers that a refused record had itself.
 pub fn own_headers<'a>(record: &RecordRef<'a>) -> impl Iterator<Item = Header<'a>> + use<'a> {
+    // A letter that is replayed carries the fleet's headers of its last attempt. They must not pile up.
     record.headers.iter().filter(|header| !header.name.starts_with(OURS)).copied()
 }
 
-fn text<'a>(name: &'a str, value: &'a str) -> Header<'a> {
+/// Returns a header whose value is text.
+fn text_header<'a>(name: &'a str, value: &'a str) -> Header<'a> {
     Header { name, value: Some(value.as_bytes()) }
 }

@@ -3,15 +3,13 @@
 use std::sync::{Arc, mpsc};
 
 use sluice_contract::ContractSet;
-use sluice_core::{Fault, Processor, Store};
+use sluice_core::{Fault, Processor, Store, names};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaSection, LimitsSection, RegistrySection};
 use crate::contracts::{self, ContractFolderSnapshot, ContractUse, ContractWatcher};
-use crate::lane::LanePace;
-use crate::lane::store::{StoreLane, StoreLaneConfig};
-use crate::lane::transform::{self, TransformLaneConfig};
+use crate::lane::{self, LaneConfig, LanePace, LaneRevision};
 use crate::registry::{BlockingRegistry, SchemaRegistry};
 use crate::status::WorkerStatus;
 use crate::{receipts, retry, watchdog};
@@ -87,14 +85,6 @@ async fn look_after(
     Ok(())
 }
 
-/// What a lane goes on with: another processor, other topics.
-pub struct LaneRevision<P> {
-    /// For the records from now on.
-    pub processor: P,
-    /// Topics to read from now on.
-    pub topics: Vec<String>,
-}
-
 /// Runs `lanes.count` transform lanes until `stop` or until one of them cannot go on; then all of them end. Contracts
 /// that come, change or go in `folder` are taken over meanwhile.
 ///
@@ -114,7 +104,7 @@ pub async fn transform<P: Processor + 'static>(
     let count = lanes.count.max(1);
     let (mut threads, mut revisers) = (vec![], vec![]);
     for number in 0..count {
-        let config = TransformLaneConfig {
+        let config = LaneConfig {
             worker: lanes.worker,
             kafka: lanes.kafka.clone(),
             group: lanes.group.clone(),
@@ -130,7 +120,7 @@ pub async fn transform<P: Processor + 'static>(
         let (reviser, revisions) = mpsc::channel();
         revisers.push(reviser);
         threads.push(spawn(format!("lane-{number}"), stop, move || {
-            transform::run(config, processor, &revisions, registry, &status, &ended)
+            lane::run_transform(config, processor, &revisions, registry, &status, &ended)
         })?);
     }
     let watch = ContractWatcher::new(&folder, lanes.kafka, registry, status.clone());
@@ -141,7 +131,7 @@ pub async fn transform<P: Processor + 'static>(
         let built: Vec<P> = revisers.iter().map(|_| build(contracts)).collect::<Result<_, _>>()?;
         for (reviser, processor) in revisers.iter().zip(built) {
             // A lane that has ended takes the others with it: nobody is left to tell.
-            let _ = reviser.send(LaneRevision { processor, topics: topics.clone() });
+            let _ = reviser.send(LaneRevision { revision: processor, topics: topics.clone() });
         }
         Ok(())
     }));
@@ -177,10 +167,10 @@ pub async fn stores(
     let (mut threads, mut revisers) = (vec![], vec![]);
     for store in stores {
         let name = store.name();
-        let config = StoreLaneConfig {
+        let config = LaneConfig {
             worker: lanes.worker,
             kafka: lanes.kafka.clone(),
-            group: format!("{}-{name}", lanes.group),
+            group: names::store_group(&lanes.group, name),
             topics: topics.clone(),
             memory: share,
             pace: lanes.pace,
@@ -192,7 +182,7 @@ pub async fn stores(
         let (reviser, revisions) = mpsc::channel();
         revisers.push(reviser);
         threads.push(spawn(format!("store-{name}"), stop, move || {
-            StoreLane::run(config, store, &revisions, registry, &status, &ended)
+            lane::run_store(config, store, &revisions, registry, &status, &ended)
         })?);
     }
     if let LandingTopics::Contracts(folder, worker) = landing {
@@ -201,7 +191,7 @@ pub async fn stores(
         tokio::spawn(watch.follow(worker, stop.clone(), move |contracts| {
             let topics = contracts::reads(&*serving, contracts)?;
             for reviser in &revisers {
-                let _ = reviser.send(topics.clone()); // as above
+                let _ = reviser.send(LaneRevision { revision: (), topics: topics.clone() }); // as above
             }
             Ok(())
         }));

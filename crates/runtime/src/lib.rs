@@ -1,4 +1,5 @@
-//! The only room that loops: Kafka lanes, the registry, dead letters, configuration, and what an operator sees.
+//! The only room that loops: Kafka lanes, the registry, dead letters, configuration, and the pages for an
+//! operator.
 //!
 //! ```text
 //!              ┌────────────────── transform lane (masker, normaliser): one OS thread ──────────────────┐
@@ -9,8 +10,9 @@
 //!              └────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Three kinds of offset, defined once: *working* is what the lane has taken in; *proven* is what a receipt covers;
-//! *committed* is what the group (or the store) remembers. They only ever move in that order.
+//! Three kinds of offset, defined once: the lane has taken in the *working* offset; a receipt covers the
+//! *proven* offset; the group (or the store) remembers the *committed* offset. They only ever move in that
+//! order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod admin;

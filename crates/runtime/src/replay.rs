@@ -24,15 +24,15 @@
 mod letters;
 mod range;
 
-use sluice_core::{
-    Domain, Fault, LearnError, Outcome, OutcomeReason, Outputs, Processor, ReasonClass, RecordRef,
-};
+use sluice_core::{Domain, Fault, OutcomeReason, Processor, RecordRef, names};
 
 use crate::config::KafkaSection;
+use crate::lane::judge::{RecordVerdict, judge_record};
 use crate::lane::limits::DeadLetterThresholds;
+use crate::lane::transform::TransformWork;
 use crate::receipts::ReceiptAuthor;
 use crate::registry::BlockingRegistry;
-use sluice_kafka::{KafkaProducer, OutgoingRecord};
+use sluice_kafka::KafkaProducer;
 
 pub use letters::{LetterReplaySummary, letters};
 pub use range::{RangeReplaySummary, ReplayPlan, ReplayRange, range, todo};
@@ -64,12 +64,15 @@ impl ReplayConfig {
 
     /// Takes the id that all replays of this worker share; see the head of the module.
     fn producer(&self) -> Result<KafkaProducer, Fault> {
-        let id = format!("{}-{}-replay", self.group, self.worker);
+        let id = names::replay_transactional_id(&self.group, self.worker);
         KafkaProducer::transactional(&self.kafka, &id, self.memory)
     }
 }
 
-/// What a record comes to.
+/// A processor and its outputs, as in a live lane.
+type ReplayWork = TransformWork<Box<dyn Processor>>;
+
+/// The end of a replayed record.
 enum ReplayVerdict {
     /// Its outputs are in the arena.
     Written,
@@ -77,74 +80,25 @@ enum ReplayVerdict {
     Refused(OutcomeReason),
 }
 
-/// Hands one record to the processor, teaching it schemas on the way.
+/// Judges one record. A replay does not wait: a record that cannot be judged now ends it.
 ///
 /// # Errors
-/// A [`Fault`] if the record cannot be judged now: the registry is away, or the contract does not cover its schema.
+/// A [`Fault`] if the registry is away, or the contract does not cover the record's schema.
 fn judge(
-    processor: &mut dyn Processor,
+    work: &mut ReplayWork,
     registry: &mut BlockingRegistry,
     record: &RecordRef<'_>,
-    outputs: &mut Outputs,
 ) -> Result<ReplayVerdict, Fault> {
-    let mut learned = 0;
-    let uncovered = |reason: OutcomeReason| {
-        let doing = format!("replaying {}[{}] offset {}", record.topic, record.partition, record.offset);
-        Fault::user(doing, reason.to_string())
-    };
-    loop {
-        outputs.clear();
-        match processor.process(record, outputs) {
-            Outcome::Emitted => return Ok(ReplayVerdict::Written),
-            Outcome::Skipped(reason) => return Ok(ReplayVerdict::Skipped(reason)),
-            Outcome::DeadLetter(reason) => return Ok(ReplayVerdict::Refused(reason)),
-            Outcome::Uncovered(reason) => return Err(uncovered(reason)),
-            // Its key may have a schema, and its value has one.
-            Outcome::NeedsSchema(id) if learned == 2 => {
-                let why = format!("schema {id} was learned and is asked for again");
-                return Err(Fault::bug("learning a schema", why));
-            }
-            Outcome::NeedsSchema(id) => {
-                let Some(schema) = registry.schema(id)? else {
-                    let expected = format!("a registered schema; the registry has no id {id}");
-                    return Ok(ReplayVerdict::Refused(OutcomeReason::new(
-                        ReasonClass::UnknownSchema,
-                        expected,
-                    )));
-                };
-                match processor.learn(record.topic, id, &schema, registry) {
-                    Ok(()) => learned += 1,
-                    Err(LearnError::Uncovered(reason)) => return Err(uncovered(reason)),
-                    Err(LearnError::Fault(fault)) => return Err(fault),
-                }
-            }
+    match judge_record(work, registry, record)? {
+        RecordVerdict::Written => Ok(ReplayVerdict::Written),
+        RecordVerdict::Skipped(reason) => Ok(ReplayVerdict::Skipped(reason)),
+        RecordVerdict::DeadLetter(reason) => Ok(ReplayVerdict::Refused(reason)),
+        RecordVerdict::Unavailable(fault) => Err(fault),
+        RecordVerdict::Uncovered(reason) => {
+            let doing = format!("replaying {}[{}] offset {}", record.topic, record.partition, record.offset);
+            Err(Fault::user(doing, reason.to_string()))
         }
     }
-}
-
-/// Sends what is in the arena to the processor's routes, telling each route to `count`.
-fn send_outputs(
-    producer: &mut KafkaProducer,
-    outputs: &Outputs,
-    routes: &[String],
-    mut count: impl FnMut(u16),
-) -> Result<(), Fault> {
-    for out in outputs.iter() {
-        let topic = routes
-            .get(usize::from(out.route.0))
-            .ok_or_else(|| Fault::bug("routing an output", format!("no route {}", out.route.0)))?;
-        let headers: Vec<_> = out.headers().collect();
-        producer.send(&OutgoingRecord {
-            topic,
-            partition: None,
-            key: out.key,
-            value: out.value,
-            timestamp_ms: out.timestamp_ms,
-            headers: &headers,
-        })?;
-        count(out.route.0);
-    }
-    Ok(())
 }
 
 /// Gives the open transaction up and says what to do.

@@ -1,14 +1,15 @@
-//! The same again after a pause, for calls to neighbours that may be away.
+//! Repeats calls to neighbours that may be away, with a pause between them.
 
 use sluice_core::{Backoff, Fault, Retry};
 use tokio_util::sync::CancellationToken;
 
 use crate::status::WorkerStatus;
 
-/// Calls until it succeeds, a fault says [`Retry::Never`], or `stop`. Each failure is shown as `neighbour`'s state.
+/// Repeats `call` until it succeeds, a fault has [`Retry::Never`], or `stop` is cancelled. `/status` shows
+/// each failure as the state of `neighbour`. The pauses grow as in [`Backoff::default`], with jitter.
 ///
 /// # Errors
-/// The last fault.
+/// The last [`Fault`].
 pub async fn until_answered<T, F: Future<Output = Result<T, Fault>>>(
     neighbour: &str,
     status: &WorkerStatus,
@@ -17,6 +18,7 @@ pub async fn until_answered<T, F: Future<Output = Result<T, Fault>>>(
 ) -> Result<T, Fault> {
     let backoff = Backoff::default();
     let mut attempt = 0;
+
     loop {
         match call().await {
             Ok(value) => {
@@ -24,10 +26,15 @@ pub async fn until_answered<T, F: Future<Output = Result<T, Fault>>>(
                 return Ok(value);
             }
             Err(fault) => {
+                // The status logs a failure only if the neighbour's state changes.
                 status.neighbour(neighbour, Err(fault.to_string()));
+
+                // No repetition can help, for example against a wrong password.
                 if fault.retry == Retry::Never {
                     return Err(fault);
                 }
+
+                // Jitter keeps many workers from calling at the same moment after an outage.
                 tokio::select! {
                     () = tokio::time::sleep(backoff.wait(attempt, rand::random())) => {}
                     () = stop.cancelled() => return Err(fault),

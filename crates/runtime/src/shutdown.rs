@@ -1,23 +1,26 @@
-//! SIGTERM and SIGINT as a token that everything watches.
+//! SIGTERM and SIGINT as a token that lanes, watchers and servers wait for.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT. Must be called inside a tokio runtime.
+/// Returns a token that the first SIGTERM or SIGINT cancels. Must be called inside a tokio runtime.
 ///
 /// # Errors
-/// If the process may not install signal handlers.
+/// Fails if the process may not install signal handlers.
 pub fn signal_token() -> std::io::Result<CancellationToken> {
+    // Both handlers are installed before the function returns, so that no early signal kills the process.
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let told = token.clone();
+
+    // The first signal starts draining. Later ones change nothing: `limits.drain_seconds` bounds the wait.
+    let stop = token.clone();
     tokio::spawn(async move {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+            _ = terminate.recv() => tracing::info!("SIGTERM: the worker drains and stops"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: the worker drains and stops"),
         }
-        told.cancel();
+        stop.cancel();
     });
     Ok(token)
 }

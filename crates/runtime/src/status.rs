@@ -1,4 +1,4 @@
-//! What a worker says of itself: at `/status`, `/readyz`, and in its metrics.
+//! The state of a worker as `/status`, `/readyz` and its metrics show it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,77 +9,94 @@ use sluice_core::{NextOffset, TopicPartition};
 
 use crate::{dead_letter, metrics};
 
-/// What stands at a neighbour's place before it was asked.
+/// State of a neighbour before the first call to it.
 const NOT_ASKED: &str = "not asked yet";
 
-/// Shared by everything in one process; cheap to clone.
+/// The state of one worker process, shared by all of its parts; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WorkerStatus(Arc<Mutex<StatusFields>>);
 
+/// The fields behind the lock.
 #[derive(Debug, Default)]
 struct StatusFields {
     worker: &'static str,
-    /// Neighbours and, for those that are away, why.
+    /// Neighbours, and for each that is away the reason.
     neighbours: BTreeMap<String, Option<String>>,
+    /// The partitions that this process holds.
     partitions: BTreeMap<TopicPartition, PartitionStatus>,
+    /// Further entries of `/status`, for example `contracts_refused`.
     notes: BTreeMap<&'static str, Value>,
     draining: bool,
 }
 
+/// The state of one partition. The counts begin at its assignment.
 #[derive(Debug, Default)]
 struct PartitionStatus {
+    /// The durable next offset, if it is known.
     next: Option<NextOffset>,
     written: u64,
     dead_lettered: u64,
     skipped: u64,
-    /// Times in a row that it had to stand still.
+    /// Number of times in a row that its next record could not be handled.
     stalled: u32,
-    /// When it was assigned or last moved.
+    /// Time of its assignment or last commit.
     moved: Option<Instant>,
-    /// It has not moved for long, and there is something to read.
+    /// It has not moved for the watchdog's patience, and there is something to read.
     stuck: bool,
 }
 
 impl WorkerStatus {
-    /// Nothing known yet: not ready until every neighbour that `expects` names has answered.
+    /// Creates the state of a worker that has not asked anything yet. It is not ready until every neighbour
+    /// in `expects` has answered.
     pub fn new(worker: &'static str, expects: &[&str]) -> Self {
         let neighbours =
             expects.iter().map(|name| ((*name).to_owned(), Some(NOT_ASKED.to_owned()))).collect();
         Self(Arc::new(Mutex::new(StatusFields { worker, neighbours, ..StatusFields::default() })))
     }
 
+    /// Locks the fields. A thread that panicked leaves them usable: each update is complete or a plain count.
     fn lock(&self) -> MutexGuard<'_, StatusFields> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A neighbour answered, or is away; said in the log when that changes.
+    /// Records that a neighbour answered, or the reason why it is away. The log shows changes only.
     pub fn neighbour(&self, name: &str, answer: Result<(), String>) {
         let why = answer.err();
         let mut inner = self.lock();
+
+        // The first answer is a change too, whichever it is.
         let before = inner.neighbours.get(name);
         let changed = before
             .is_none_or(|before| before.is_some() != why.is_some() || before.as_deref() == Some(NOT_ASKED));
         if changed {
             match &why {
-                None => tracing::info!(neighbour = name, "answers"),
+                None => tracing::info!(neighbour = name, "the neighbour answers"),
                 Some(why) => {
-                    tracing::warn!(neighbour = name, why, "does not answer; trying again with back-off")
+                    tracing::warn!(
+                        neighbour = name,
+                        why,
+                        "the neighbour does not answer; trying again with back-off"
+                    )
                 }
             }
             metrics::neighbour(name, why.is_none());
         }
+
+        // The reason is always the newest one, logged or not.
         inner.neighbours.insert(name.to_owned(), why);
     }
 
-    /// A partition is ours; `next` is where it stands, if anything is known.
+    /// Records that a partition was assigned to this process. `next` is its next offset, if it is known.
     pub fn assigned(&self, at: &TopicPartition, next: Option<NextOffset>) {
+        // The watchdog's patience begins now.
         let partition = PartitionStatus { next, moved: Some(Instant::now()), ..PartitionStatus::default() };
         self.lock().partitions.insert(at.clone(), partition);
     }
 
-    /// Our partitions that have not moved for `patience`, and where each stands.
+    /// Returns this process's partitions that have not moved for `patience`, each with its next offset.
     pub fn standing(&self, patience: Duration) -> Vec<(TopicPartition, Option<NextOffset>)> {
         let inner = self.lock();
+        // A partition without a time was never assigned here; nothing is known about its pace.
         let still = inner
             .partitions
             .iter()
@@ -87,27 +104,38 @@ impl WorkerStatus {
         still.map(|(at, partition)| (at.clone(), partition.next)).collect()
     }
 
-    /// The watchdog's word on a partition that stood at `next` when it looked; void if it has moved since.
+    /// Records whether a partition is stuck. `next` is its next offset at the watchdog's look; if it has
+    /// moved since, the call changes nothing.
     pub fn stuck(&self, at: &TopicPartition, next: Option<NextOffset>, stuck: bool) {
         let mut inner = self.lock();
         let Some(partition) = inner.partitions.get_mut(at).filter(|partition| partition.next == next) else {
             return;
         };
+
+        // Logged when the partition becomes stuck, not at every look of the watchdog.
         if stuck && !partition.stuck {
-            tracing::warn!(%at, next_offset = next.map(NextOffset::raw), "there is something to read and nothing moves: not ready");
+            tracing::warn!(
+                %at,
+                next_offset = next.map(NextOffset::raw),
+                "the partition has something to read and nothing moves; the worker is not ready"
+            );
         }
         partition.stuck = stuck;
         metrics::stuck(inner.partitions.values().filter(|partition| partition.stuck).count());
     }
 
-    /// Where each of our partitions stands: what is from there on is not done.
+    /// Returns the next offset of each of this process's partitions. The records from there on are not
+    /// committed.
     pub fn positions(&self) -> Vec<(TopicPartition, Option<NextOffset>)> {
         self.lock().partitions.iter().map(|(at, partition)| (at.clone(), partition.next)).collect()
     }
 
-    /// A batch became durable; `counts` are records written, dead-lettered and skipped in it.
+    /// Records that a batch became durable. `counts` are the numbers of its records that were written,
+    /// dead-lettered and skipped.
     pub fn position(&self, at: &TopicPartition, next: NextOffset, counts: [u64; 3]) {
         metrics::position(&at.topic, at.partition, next.raw());
+
+        // A commit proves that the partition moves, so it is neither stalled nor stuck.
         let mut inner = self.lock();
         let partition = inner.partitions.entry(at.clone()).or_default();
         partition.next = Some(next);
@@ -117,21 +145,23 @@ impl WorkerStatus {
         partition.stalled = 0;
         partition.moved = Some(Instant::now());
         if std::mem::take(&mut partition.stuck) {
-            tracing::info!(%at, "moves again");
+            tracing::info!(%at, "the partition moves again");
             metrics::stuck(inner.partitions.values().filter(|partition| partition.stuck).count());
         }
     }
 
-    /// A partition stands still; how many times in a row it has.
+    /// Records that a partition's next record could not be handled. Returns the number of times in a row.
     pub fn stalled(&self, at: &TopicPartition) -> u32 {
         let mut inner = self.lock();
         let partition = inner.partitions.entry(at.clone()).or_default();
+        // The next commit sets it back to 0. The lane takes the number for its back-off.
         partition.stalled += 1;
         partition.stalled
     }
 
-    /// A partition is no longer ours.
+    /// Records that a partition has left this process.
     pub fn released(&self, at: &TopicPartition) {
+        // Its state belongs to the next holder. An old one would keep this process from being ready.
         metrics::released(&at.topic, at.partition);
         self.lock().partitions.remove(at);
     }
@@ -141,12 +171,14 @@ impl WorkerStatus {
         self.lock().notes.insert(key, value);
     }
 
-    /// From now on not ready: traffic goes elsewhere while what is in flight ends.
+    /// Records that the worker drains. It is not ready from now on, so that traffic goes elsewhere while the
+    /// open batches end.
     pub fn draining(&self) {
         self.lock().draining = true;
     }
 
-    /// Ready: every neighbour answers, no partition stands still or is stuck, not draining.
+    /// Tells whether the worker is ready: every neighbour answers, no partition is stalled or stuck, and it
+    /// does not drain.
     pub fn is_ready(&self) -> bool {
         let inner = self.lock();
         !inner.draining
@@ -154,8 +186,9 @@ impl WorkerStatus {
             && inner.partitions.values().all(|p| p.stalled == 0 && !p.stuck)
     }
 
-    /// The page at `/status`.
+    /// Returns the page at `/status`.
     pub fn page(&self) -> Value {
+        // Before the lock is taken: `is_ready` takes it too.
         let ready = self.is_ready();
         let inner = self.lock();
         let partitions: Vec<_> = inner
@@ -163,19 +196,25 @@ impl WorkerStatus {
             .iter()
             .map(|(at, partition)| {
                 json!({
-                    "topic": &*at.topic, "partition": at.partition, "next_offset": partition.next.map(NextOffset::raw),
-                    "written": partition.written, "dead_lettered": partition.dead_lettered, "skipped": partition.skipped,
+                    "topic": &*at.topic, "partition": at.partition,
+                    "next_offset": partition.next.map(NextOffset::raw),
+                    "written": partition.written, "dead_lettered": partition.dead_lettered,
+                    "skipped": partition.skipped,
                     "stalled": partition.stalled > 0, "stuck": partition.stuck,
                 })
             })
             .collect();
+
+        // A neighbour is shown as `ok` or with the reason why it is away.
         let neighbours: BTreeMap<_, _> = inner
             .neighbours
             .iter()
             .map(|(name, why)| (name, why.as_deref().map_or_else(|| json!("ok"), |why| json!(why))))
             .collect();
+
         json!({
-            "worker": inner.worker, "version": dead_letter::VERSION, "ready": ready, "draining": inner.draining,
+            "worker": inner.worker, "version": dead_letter::VERSION,
+            "ready": ready, "draining": inner.draining,
             "neighbours": neighbours, "partitions": partitions, "notes": inner.notes,
         })
     }

@@ -1,4 +1,4 @@
-//! Logs: for people on a terminal, JSON lines otherwise. Never a record's value.
+//! Logs: plain text on a terminal, JSON lines otherwise. They never hold a record's value.
 
 use std::io::IsTerminal;
 
@@ -6,11 +6,14 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging to standard error. `RUST_LOG` chooses the level (default `info`).
 pub fn init() {
+    // The libraries' own progress messages would hide the worker's.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new("info,datafusion=warn,deltalake=warn,deltalake_core=warn,librdkafka=warn")
     });
+    // Standard output belongs to the results of commands.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call (tests) leaves the first in place.
+
+    // A second call fails and leaves the first logger in place. That happens in tests.
     let _ = if std::io::stderr().is_terminal() {
         builder.compact().try_init()
     } else {

@@ -1,34 +1,34 @@
-//! Why a stack did not come up.
+//! The reasons for which a stack does not start.
 
 use std::path::PathBuf;
 
-/// Why a stack did not come up, in words that say what to do next.
+/// The reason for which a stack did not start, with the action to take.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
     /// A program or an archive that a server is made of is not on this machine.
-    #[error("{what} is not here (looked for {looked_for}): run setup/setup.sh")]
+    #[error("{what} is not installed: expected {looked_for}; run setup/setup.sh")]
     NotInstalled {
-        /// What it is, in words.
+        /// Its name for a reader.
         what: &'static str,
-        /// Where it was looked for.
+        /// The file or the names that were expected.
         looked_for: String,
     },
     /// The operating system refused something.
     #[error("could not {doing}: {source}")]
     Io {
-        /// What was tried.
+        /// The action that was tried, for example `create /tmp/stack`.
         doing: String,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A program that prepares a server's directory failed.
     #[error("{what} failed ({status}):\n{output}")]
     Preparation {
-        /// What was run, in words.
+        /// The action of the program, for example `making a certificate`.
         what: String,
-        /// How it ended.
+        /// The exit status of the program.
         status: String,
-        /// The last lines that it wrote.
+        /// The last lines that the program wrote.
         output: String,
     },
     /// A server ended before it was ready.
@@ -36,7 +36,7 @@ pub enum StackError {
     Exited {
         /// The server's name.
         server: String,
-        /// How it ended.
+        /// The exit status of the server.
         status: String,
         /// Its log file.
         log: PathBuf,
@@ -44,13 +44,15 @@ pub enum StackError {
         tail: String,
     },
     /// A server was alive and did not become ready in time.
-    #[error("{server} was not ready after {seconds} s (last: {last}); the end of its log, {log}:\n{tail}")]
+    #[error(
+        "{server} was not ready after {seconds} s; its last answer: {last}; the end of its log, {log}:\n{tail}"
+    )]
     NotReady {
         /// The server's name.
         server: String,
-        /// How long it was waited for.
+        /// The time that was waited, in seconds.
         seconds: u64,
-        /// What the last probe met.
+        /// The result of the last probe.
         last: String,
         /// Its log file.
         log: PathBuf,
@@ -58,12 +60,12 @@ pub enum StackError {
         tail: String,
     },
     /// There is no server of that name in this stack.
-    #[error("no server named {0} in this stack")]
+    #[error("no server named {0} in this stack: expected kafka-1 (and so on), registry, mariadb or postgres")]
     Unknown(String),
 }
 
 impl StackError {
-    /// For `map_err`: what was being done when the system refused.
+    /// Makes a closure for `map_err`: `doing` names the action that the system refused.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }

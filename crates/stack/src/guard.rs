@@ -1,12 +1,14 @@
-//! A broker that asks who one is: the authoriser on, and a listener for each way to say it.
+//! A broker that asks its clients for a login: the authoriser is on, and there is a listener for each kind of
+//! login.
 //!
 //! ```text
-//!  PLAINTEXT   the nodes among themselves, and whoever sets things up: super user (loopback only)
+//!  PLAINTEXT   the nodes among themselves, and the set-up: super user (loopback only)
 //!  SCRAM       SASL_PLAINTEXT, SCRAM-SHA-512             users made when the folder is formatted
-//!  OAUTH       SASL_PLAINTEXT, OAUTHBEARER               tokens signed by `BrokerGuard::sign`, checked by their key
+//!  OAUTH       SASL_PLAINTEXT, OAUTHBEARER               tokens signed by `BrokerGuard::sign`, checked by
+//! their key
 //!  TLS         SASL_SSL, SCRAM-SHA-512                   a certificate made here, its own authority
 //! ```
-//! Everything is made by `openssl` when the folder is new, and stays with it.
+//! `openssl` makes all keys and certificates when the folder is new. They stay with the folder.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,28 +23,30 @@ use crate::mariadb::hex;
 use crate::server::{kept, prepare, random};
 use crate::{StackError, installation, ports};
 
-/// Who signs the tokens.
+/// The issuer of the tokens.
 const ISSUER: &str = "sluice-stack";
-/// Whom they are for.
+/// The audience of the tokens.
 const AUDIENCE: &str = "kafka";
 
-/// What a guarded broker was set up with. Only for a cluster of one node.
+/// The logins of a guarded broker. Only for a cluster of one node.
 #[derive(Debug)]
 pub struct BrokerGuard {
     dir: PathBuf,
     users: Vec<String>,
     password: String,
-    /// Of SCRAM, OAUTH and TLS.
+    /// The ports of SCRAM, OAUTH and TLS.
     ports: Mutex<[u16; 3]>,
 }
 
 impl BrokerGuard {
-    /// Makes certificate, keys and passwords, once per folder.
+    /// Makes certificate, keys and passwords, once for each folder.
     pub(crate) fn new(dir: &Path, users: &[String]) -> Result<Self, StackError> {
         std::fs::create_dir_all(dir).map_err(StackError::io(format!("create {}", dir.display())))?;
         let password = kept(&dir.join("password"), || Ok(hex(&random::<16>()?)))?;
         let guard =
             Self { dir: dir.to_owned(), users: users.to_owned(), password, ports: Mutex::new([0; 3]) };
+
+        // This file is written last: if it exists, the others do.
         if !guard.file("jwks.json").exists() {
             guard.certificate()?;
             guard.token_key()?;
@@ -50,41 +54,42 @@ impl BrokerGuard {
         Ok(guard)
     }
 
-    /// Bootstrap server for SASL_PLAINTEXT with SCRAM-SHA-512.
+    /// Returns the bootstrap server for SASL_PLAINTEXT with SCRAM-SHA-512.
     #[must_use]
     pub fn scram(&self) -> String {
         format!("127.0.0.1:{}", self.chosen()[0])
     }
 
-    /// Bootstrap server for SASL_PLAINTEXT with OAUTHBEARER.
+    /// Returns the bootstrap server for SASL_PLAINTEXT with OAUTHBEARER.
     #[must_use]
     pub fn oauth(&self) -> String {
         format!("127.0.0.1:{}", self.chosen()[1])
     }
 
-    /// Bootstrap server for SASL_SSL with SCRAM-SHA-512; its certificate is for `localhost`.
+    /// Returns the bootstrap server for SASL_SSL with SCRAM-SHA-512. Its certificate is for `localhost`.
     #[must_use]
     pub fn tls(&self) -> String {
         format!("localhost:{}", self.chosen()[2])
     }
 
-    /// The certificate to trust, PEM.
+    /// Returns the path of the certificate to trust, PEM.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.file("server.crt")
     }
 
-    /// A file with the password that all SCRAM users share.
+    /// Returns the path of a file with the password that all SCRAM users share.
     #[must_use]
     pub fn password(&self) -> PathBuf {
         self.file("password")
     }
 
-    /// A token for `user` that is good for `life` (RFC 7519, RS256).
+    /// Returns a token for `user` that is valid for `life` (RFC 7519, RS256).
     ///
     /// # Errors
     /// [`StackError`] if `openssl` fails.
     pub fn sign(&self, user: &str, life: Duration) -> Result<String, StackError> {
+        // The text to sign: header and claims.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let claims = format!(
             r#"{{"iss":"{ISSUER}","aud":"{AUDIENCE}","sub":"{user}","iat":{now},"exp":{}}}"#,
@@ -92,6 +97,8 @@ impl BrokerGuard {
         );
         let head = r#"{"alg":"RS256","typ":"JWT","kid":"stack"}"#;
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
+
+        // openssl reads the text from its input and writes the raw signature.
         let mut sign = self.openssl()?;
         sign.args(["dgst", "-sha256", "-sign"]).arg(self.file("token.key"));
         let mut child = sign
@@ -99,14 +106,17 @@ impl BrokerGuard {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(StackError::io("sign a token"))?;
+
+        // The input is closed at the end of this block: openssl waits for its end.
         if let Some(mut input) = child.stdin.take() {
             input.write_all(text.as_bytes()).map_err(StackError::io("sign a token"))?;
         }
+
         let signed = child.wait_with_output().map_err(StackError::io("sign a token"))?;
         Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signed.stdout)))
     }
 
-    /// Takes ports; `keep` those that a former start had.
+    /// Takes ports. With `keep` they are those of the former start, if they are still free.
     pub(crate) fn choose(&self, keep: bool) -> Result<(), StackError> {
         let chosen = ports::choose(&self.dir, 3, keep)?;
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,12 +124,15 @@ impl BrokerGuard {
         Ok(())
     }
 
-    /// What goes behind a node's own settings; of two lines with one key the later one counts.
+    /// Returns settings that go behind a node's own. If a key appears in two lines, Kafka takes the later
+    /// one.
     pub(crate) fn settings(&self, clients: u16, controllers: u16) -> String {
         let [scram, oauth, tls] = self.chosen();
         let jaas = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
         let by_token = "org.apache.kafka.common.security.oauthbearer";
+
         let lines = [
+            // The listeners replace those of the node's own settings. The certificate is for `localhost`.
             format!(
                 "listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controllers},\
                  SCRAM://127.0.0.1:{scram},OAUTH://127.0.0.1:{oauth},TLS://127.0.0.1:{tls}"
@@ -131,16 +144,19 @@ impl BrokerGuard {
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_PLAINTEXT,\
              OAUTH:SASL_PLAINTEXT,TLS:SASL_SSL"
                 .to_owned(),
+            // The nodes among themselves need no login; on the loopback interface they are super users.
             "inter.broker.listener.name=PLAINTEXT".to_owned(),
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
             "super.users=User:ANONYMOUS".to_owned(),
             "allow.everyone.if.no.acl.found=false".to_owned(),
+            // SCRAM, with and without TLS.
             "listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512".to_owned(),
             format!("listener.name.scram.scram-sha-512.sasl.jaas.config={jaas}"),
             "listener.name.tls.sasl.enabled.mechanisms=SCRAM-SHA-512".to_owned(),
             format!("listener.name.tls.scram-sha-512.sasl.jaas.config={jaas}"),
             "listener.name.tls.ssl.keystore.type=PEM".to_owned(),
             format!("listener.name.tls.ssl.keystore.location={}", self.file("server.pem").display()),
+            // Tokens: the broker checks the signature by the key set, and the names of audience and issuer.
             "listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER".to_owned(),
             format!(
                 "listener.name.oauth.oauthbearer.sasl.jaas.config={by_token}.OAuthBearerLoginModule required;"
@@ -155,7 +171,8 @@ impl BrokerGuard {
         lines.join("\n") + "\n"
     }
 
-    /// Kafka reads keys only from where its start line lets it.
+    /// Returns the flags of the broker's Java process that allow the key set. Kafka reads keys only from
+    /// files and URLs that its command line allows.
     pub(crate) fn server_flags(&self) -> [String; 2] {
         let allowed = "-Dorg.apache.kafka.sasl.oauthbearer.allowed";
         [
@@ -164,29 +181,33 @@ impl BrokerGuard {
         ]
     }
 
-    /// Users, as the formatting tool takes them.
+    /// Returns the users as arguments of the tool that formats the folder.
     pub(crate) fn format_arguments(&self) -> Vec<String> {
         let user = |name: &String| format!("SCRAM-SHA-512=[name={name},password={}]", self.password);
         self.users.iter().flat_map(|name| ["--add-scram".to_owned(), user(name)]).collect()
     }
 
+    /// Returns the URL of the key set.
     fn keys_url(&self) -> String {
         format!("file://{}", self.file("jwks.json").display())
     }
 
+    /// Returns the ports of SCRAM, OAUTH and TLS.
     fn chosen(&self) -> [u16; 3] {
         *self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the path of a file in the guard's folder.
     fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
+    /// Returns a command that runs `openssl`.
     fn openssl(&self) -> Result<Command, StackError> {
         Ok(Command::new(installation::program("OpenSSL", "openssl", &[])?))
     }
 
-    /// A certificate that is its own authority, and the key store that Kafka reads: both in one file.
+    /// Makes a certificate that is its own authority, and the key store that Kafka reads: one file with both.
     fn certificate(&self) -> Result<(), StackError> {
         let (key, certificate) = (self.file("server.key"), self.file("server.crt"));
         let mut make = self.openssl()?;
@@ -194,6 +215,8 @@ impl BrokerGuard {
         make.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
         make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
         prepare("making a certificate", &mut make)?;
+
+        // Kafka's PEM key store is the private key followed by the certificate.
         let read = |file: &Path| {
             std::fs::read_to_string(file).map_err(StackError::io(format!("read {}", file.display())))
         };
@@ -201,13 +224,15 @@ impl BrokerGuard {
         kept(&self.file("server.pem"), || Ok(store)).map(|_| ())
     }
 
-    /// The key that tokens are signed with, and its public half as a JSON Web Key Set (RFC 7517).
+    /// Makes the key that signs tokens, and its public half as a JSON Web Key Set (RFC 7517).
     fn token_key(&self) -> Result<(), StackError> {
         let key = self.file("token.key");
         let mut make = self.openssl()?;
         make.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"]).arg(&key);
         prepare("making a key for tokens", &mut make)?;
-        let doing = "reading the key's modulus";
+
+        // The modulus comes as one line: `Modulus=` and hexadecimal digits.
+        let doing = "read the key's modulus";
         let mut show = self.openssl()?;
         show.args(["rsa", "-noout", "-modulus", "-in"]).arg(&key);
         let shown = show.output().map_err(StackError::io(doing))?;
@@ -216,6 +241,8 @@ impl BrokerGuard {
         let modulus: Vec<u8> = (0..digits.len() / 2)
             .filter_map(|at| u8::from_str_radix(digits.get(at * 2..at * 2 + 2)?, 16).ok())
             .collect();
+
+        // The key set wants base64. [1, 0, 1] is 65537, openssl's public exponent.
         let (n, e) = (URL_SAFE_NO_PAD.encode(modulus), URL_SAFE_NO_PAD.encode([1, 0, 1]));
         let keys = format!(
             r#"{{"keys":[{{"kty":"RSA","kid":"stack","use":"sig","alg":"RS256","n":"{n}","e":"{e}"}}]}}"#

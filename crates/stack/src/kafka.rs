@@ -10,7 +10,7 @@ use crate::guard::BrokerGuard;
 use crate::server::{StackServerPlan, kept, prepare, random};
 use crate::{StackError, StackInstallation, ports, probe, process};
 
-/// Quick to start and small: the stack runs beside the workers on two cores.
+/// Flags for a quick start and little memory: the stack runs beside the workers on two cores.
 const SERVER_FLAGS: [&str; 5] = [
     "-Xms128m",
     "-Xmx512m",
@@ -18,6 +18,7 @@ const SERVER_FLAGS: [&str; 5] = [
     "-XX:TieredStopAtLevel=1",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 ];
+/// Flags for the tool that formats folders.
 const TOOL_FLAGS: [&str; 4] = [
     "-Xmx128m",
     "-XX:+UseSerialGC",
@@ -25,22 +26,22 @@ const TOOL_FLAGS: [&str; 4] = [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
 ];
 
-/// The nodes of one cluster, and what clients connect to.
+/// The nodes of one cluster, and its address for clients.
 pub(crate) struct KafkaClusterPlan {
     pub(crate) plans: Vec<StackServerPlan>,
     pub(crate) brokers: String,
-    /// Where each node listens for a proxy; empty without one.
+    /// The port of each node for a proxy; empty without one.
     pub(crate) behind: Vec<u16>,
 }
 
-/// A listener of its own for clients that come through a proxy: they are told the proxy's port, everyone else the
-/// node's own.
+/// A listener of its own for clients that come through a proxy. These clients get the proxy's port as the
+/// node's address. All others get the node's own port.
 struct ProxyListener {
     listens: u16,
     advertised: u16,
 }
 
-/// What a node is started with.
+/// The program of a node.
 struct KafkaNodeProgram {
     java: PathBuf,
     flags: Vec<String>,
@@ -60,12 +61,17 @@ pub(crate) fn plan(
     let class_path = here.kafka_class_path()?;
     let java = crate::installation::program("Java", "java", &[])?;
     std::fs::create_dir_all(dir).map_err(StackError::io(format!("create {}", dir.display())))?;
+
+    // Ports of all kinds in one call, which keeps them distinct: clients, controllers, and listeners for the
+    // proxy.
     let chosen = ports::choose(dir, nodes * 2 + fronts.len(), keep_ports)?;
     let (clients, rest) = chosen.split_at(nodes);
     let (controllers, behind) = rest.split_at(nodes);
     if let Some(guard) = guard {
         guard.choose(keep_ports)?;
     }
+
+    // The id has to stay: a formatted folder belongs to one cluster.
     let cluster_id = kept(&dir.join("cluster.id"), new_cluster_id)?;
 
     let mut plans = Vec::with_capacity(nodes);
@@ -74,11 +80,17 @@ pub(crate) fn plan(
         let settings = home.join("server.properties");
         let data = home.join("data");
         std::fs::create_dir_all(&home).map_err(StackError::io(format!("create {}", home.display())))?;
+
+        // Without a proxy both lists are empty, and the node has no such listener.
         let front = behind.get(node).zip(fronts.get(node));
         let front = front.map(|(&listens, &advertised)| ProxyListener { listens, advertised });
+
+        // The settings are written at every start: the ports may have changed.
         let guarded = guard.map(|guard| guard.settings(clients[node], controllers[node])).unwrap_or_default();
         let text = properties(node, clients, controllers, front.as_ref(), &data) + &guarded;
         std::fs::write(&settings, text).map_err(StackError::io(format!("write {}", settings.display())))?;
+
+        // A folder is formatted once. Its data stays from start to start.
         if !data.join("meta.properties").exists() {
             let mut format = Command::new(&java);
             format.args(TOOL_FLAGS).args([
@@ -92,14 +104,17 @@ pub(crate) fn plan(
             format.args(guard.map(BrokerGuard::format_arguments).unwrap_or_default());
             prepare("formatting Kafka's folder", &mut format)?;
         }
+
         let flags = guard.map(|guard| guard.server_flags().to_vec()).unwrap_or_default();
         let program = KafkaNodeProgram { java: java.clone(), flags, class_path: class_path.clone() };
         plans.push(node_plan(node, nodes, clients[node], program, settings, logs));
     }
+
     let brokers = clients.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
     Ok(KafkaClusterPlan { plans, brokers, behind: behind.to_vec() })
 }
 
+/// Returns the recipe for starting one node.
 fn node_plan(
     node: usize,
     nodes: usize,
@@ -122,8 +137,8 @@ fn node_plan(
     }
 }
 
-/// One node's settings. The voters are named here rather than kept in the metadata log, so that a cluster
-/// comes up again on other ports.
+/// Returns one node's settings. The voters are named here rather than kept in the metadata log: in this way a
+/// cluster starts again on other ports.
 fn properties(
     node: usize,
     clients: &[u16],
@@ -131,14 +146,20 @@ fn properties(
     front: Option<&ProxyListener>,
     data: &Path,
 ) -> String {
+    // The proxy's listener goes behind the node's own in both lists.
     let (listens, advertises) = front.map_or_else(Default::default, |front| {
         (format!(",FRONT://127.0.0.1:{}", front.listens), format!(",FRONT://127.0.0.1:{}", front.advertised))
     });
+
+    // Node ids begin at 1. Every node is a voter.
     let nodes = clients.len();
     let voters: Vec<String> =
         controllers.iter().enumerate().map(|(id, port)| format!("{}@127.0.0.1:{port}", id + 1)).collect();
+
+    // Three nodes replicate threefold, and two replicas have to be in sync: one node may fail.
     let replicas = nodes.min(3);
     let in_sync = if replicas > 2 { 2 } else { 1 };
+
     let lines = [
         "process.roles=broker,controller".to_owned(),
         format!("node.id={}", node + 1),
@@ -153,9 +174,11 @@ fn properties(
         "controller.listener.names=CONTROLLER".to_owned(),
         format!("log.dirs={}", data.display()),
         "num.network.threads=3".to_owned(),
+        // Half of the default threads, and socket buffers of 1 MB instead of 100 KB.
         "num.io.threads=4".to_owned(),
         "socket.send.buffer.bytes=1048576".to_owned(),
         "socket.receive.buffer.bytes=1048576".to_owned(),
+        // Kafka's own topics have 4 partitions instead of 50: they are created sooner.
         format!("default.replication.factor={replicas}"),
         format!("min.insync.replicas={in_sync}"),
         format!("offsets.topic.replication.factor={replicas}"),
@@ -163,16 +186,21 @@ fn properties(
         format!("transaction.state.log.replication.factor={replicas}"),
         format!("transaction.state.log.min.isr={in_sync}"),
         "transaction.state.log.num.partitions=4".to_owned(),
+        // By default a new group waits three seconds for further members.
         "group.initial.rebalance.delay.ms=0".to_owned(),
+        // One cleaner with 32 MB instead of Kafka's default of 128 MB.
         "log.cleaner.threads=1".to_owned(),
         "log.cleaner.dedupe.buffer.size=33554432".to_owned(),
         "num.partitions=4".to_owned(),
+        // Topics are created by `sluice apply` or by a test, never by accident.
         "auto.create.topics.enable=false".to_owned(),
     ];
+
     lines.join("\n") + "\n"
 }
 
-/// Sixteen random bytes as Kafka writes them: URL-safe base64; its own tool avoids a leading `-` too.
+/// Returns sixteen random bytes in Kafka's notation: URL-safe base64. Kafka's own tool avoids a leading `-`
+/// too.
 fn new_cluster_id() -> Result<String, StackError> {
     loop {
         let id = URL_SAFE_NO_PAD.encode(random::<16>()?);

@@ -5,16 +5,21 @@ use std::path::Path;
 
 use crate::StackError;
 
-/// `count` ports that were free a moment ago; those a former start in `dir` had, if they still are, so that
-/// addresses stay the same from run to run. `keep_former = false` after a server found one taken after all.
+/// Returns `count` ports that were free a moment ago. They are the ports of a former start in `dir`, if those
+/// are still free: addresses stay the same from run to run. Use `keep_former = false` after a server found
+/// its port taken.
 pub(crate) fn choose(dir: &Path, count: usize, keep_former: bool) -> Result<Vec<u16>, StackError> {
     let file = dir.join("ports");
+
+    // The file holds the ports of the former start. A file that cannot be read means new ports.
     let former: Vec<u16> = std::fs::read_to_string(&file)
         .unwrap_or_default()
         .split_whitespace()
         .filter_map(|port| port.parse().ok())
         .collect();
-    let mut held = Vec::with_capacity(count); // all held until all are chosen, so that none is chosen twice
+
+    // All ports are held until all are chosen: none is chosen twice.
+    let mut held = Vec::with_capacity(count);
     for index in 0..count {
         let again = former.get(index).filter(|_| keep_former);
         let listener = again
@@ -23,11 +28,15 @@ pub(crate) fn choose(dir: &Path, count: usize, keep_former: bool) -> Result<Vec<
             .map_err(StackError::io("get a free port"))?;
         held.push(listener);
     }
+
+    // Port 0 asks the system for a free port: its number is known only now.
     let ports = held
         .iter()
         .map(|listener| listener.local_addr().map(|address| address.port()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(StackError::io("get a free port"))?;
+
+    // The next start in this folder tries the same ports.
     let text = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
     std::fs::write(&file, text).map_err(StackError::io(format!("write {}", file.display())))?;
     Ok(ports)

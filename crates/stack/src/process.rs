@@ -1,8 +1,8 @@
 //! Child processes that do not outlive the program that started them.
 //!
-//! The kernel's parent-death signal is tied to the *thread* that started the child, so every child is
-//! started by one thread that lives as long as the program ([`spawn`]); a test's thread or a pool's thread
-//! may end without taking its servers along.
+//! The kernel's parent-death signal is tied to the *thread* that started the child. Therefore one thread that
+//! lives as long as the program starts every child ([`spawn`]). A test's thread or a pool's thread may end
+//! without ending its servers.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,9 +11,11 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+/// A command to start, and the channel for the answer.
 type SpawnOrder = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// A command that runs `program` and has it killed when this program ends, however it ends.
+/// Returns a command that runs `program`. The kernel kills the child when this program ends, in whatever way
+/// it ends.
 #[must_use]
 pub fn guarded(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
@@ -21,7 +23,7 @@ pub fn guarded(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Like [`guarded`], and as another user (root only), with that user's groups and nothing else.
+/// Does the same as [`guarded`], as another user (root only), with that user's groups and no others.
 #[must_use]
 pub fn guarded_as(user: &str, group: u32, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
@@ -42,21 +44,24 @@ pub fn guarded_as(user: &str, group: u32, program: impl AsRef<OsStr>) -> Command
 /// Starts a command from the one thread that lives as long as the program. Use it with [`guarded`].
 ///
 /// # Errors
-/// What the operating system says when the program cannot be started.
+/// The error of the operating system if the program cannot be started.
 pub fn spawn(command: Command) -> io::Result<Child> {
+    // The first call starts the thread. Its queue is never closed, since the sender is a static.
     static STARTER: OnceLock<Mutex<mpsc::Sender<SpawnOrder>>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
         let (orders, queue) = mpsc::channel::<SpawnOrder>();
         std::thread::spawn(move || {
             for (mut command, answer) in queue {
-                // Nobody waits for the answer any more: then the child is dropped, and nobody wants it.
+                // If the caller is gone, the child is dropped with the answer.
                 let _ = answer.send(command.spawn());
             }
         });
         Mutex::new(orders)
     });
+
+    // Each order brings a channel of its own for the answer.
     let (answer, started) = mpsc::channel();
-    let gone = || io::Error::other("the thread that starts processes is gone");
+    let gone = || io::Error::other("the thread that starts processes has ended");
     starter.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|_| gone())?;
     started.recv().map_err(|_| gone())?
 }
@@ -64,7 +69,7 @@ pub fn spawn(command: Command) -> io::Result<Child> {
 /// Asks a child to end (`SIGTERM`). A child that has ended already is left alone.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub fn terminate(child: &mut Child) -> io::Result<()> {
     signal(child, "TERM")
 }
@@ -72,7 +77,7 @@ pub fn terminate(child: &mut Child) -> io::Result<()> {
 /// Asks a child to end, waits up to `patience` and then kills it.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub fn end(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
     terminate(child)?;
     match wait_until(child, Instant::now() + patience)? {
@@ -84,10 +89,10 @@ pub fn end(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
     }
 }
 
-/// Waits for a child's end, at most until `deadline`.
+/// Waits for a child's end, at most until `deadline`. Returns `None` if the child still runs then.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {
@@ -96,25 +101,31 @@ pub fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<Exi
         if Instant::now() >= deadline {
             return Ok(None);
         }
-        std::thread::sleep(Duration::from_millis(20)); // std has no wait with a deadline
+        // The standard library has no wait with a deadline.
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
+/// Sends a signal to a child.
 fn signal(child: &mut Child, name: &str) -> io::Result<()> {
-    // Not reaped yet, so its id cannot have been given to another process.
+    // A child that is not reaped keeps its id: no other process can have it.
     if child.try_wait()?.is_some() {
         return Ok(());
     }
+
+    // The shell's `kill` sends the signal: the standard library can only kill.
     let id = child.id().to_string();
     let status = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &id]).status()?;
+
+    // The child may have ended between the check and the signal.
     if status.success() || child.try_wait()?.is_some() {
         Ok(())
     } else {
-        Err(io::Error::other(format!("kill -s {name} ended with {status}")))
+        Err(io::Error::other(format!("kill -s {name}: expected exit status 0, got {status}")))
     }
 }
 
-/// The last `lines` lines of a file, of those after byte `from`; empty if it cannot be read.
+/// Returns the last `lines` lines of a file, of those after byte `from`; empty if the file cannot be read.
 #[must_use]
 pub fn tail(file: &Path, from: u64, lines: usize) -> String {
     let bytes = std::fs::read(file).unwrap_or_default();

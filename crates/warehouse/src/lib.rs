@@ -1,8 +1,8 @@
 //! SQL over the lake: every topic's Delta table under its name, read with DataFusion.
 //!
-//! A topic's table goes by the topic's name made SQL-friendly (`aviation.flight.masked.v1` →
-//! `aviation_flight_masked_v1`), and by the topic's own name in double quotes. Only the tables and views that a query
-//! names are opened, a view after everything that it reads.
+//! A topic's table has two names in SQL: the topic's name made SQL-friendly (`aviation.flight.masked.v1` →
+//! `aviation_flight_masked_v1`), and the topic's own name in double quotes. Only the tables and views that a
+//! query names are opened. The tables and views that a view reads are opened before it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod print;
@@ -28,63 +28,65 @@ pub use print::{QueryFormat, print};
 
 /// Bytes that a query's operators may hold before they spill to disk.
 const MEMORY: usize = 128 << 20;
-/// Threads' worth of work at a time.
+/// Partitions of a query's work that run at a time.
 const PARALLEL: usize = 2;
 
-/// A query that has no answer.
+/// The reason why a query has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// There is no lake to ask.
+    /// The lake's folder cannot be listed.
     #[error("no lake at {path}: {source}")]
     NoLake {
-        /// Where it was looked for.
+        /// The folder.
         path: PathBuf,
-        /// What the file system said.
+        /// The error of the file system.
         source: std::io::Error,
     },
-    /// The query names a table that is not there.
+    /// The query names a table or view that does not exist.
     #[error("there is no table or view `{name}`; {}", describe(tables))]
     NoTable {
-        /// As the query names it.
+        /// The name in the query.
         name: String,
-        /// The SQL names there are.
+        /// The SQL names of all tables and views.
         tables: Vec<String>,
     },
-    /// A view that reads itself, through others or at once.
-    #[error("the view `{name}` is made of itself: {}", way.join(" -> "))]
+    /// A view that reads itself, directly or through other views.
+    #[error("the view `{name}` reads itself: {}", way.join(" -> "))]
     Circle {
         /// The view.
         name: String,
-        /// From the view to itself.
+        /// The views from the view to itself.
         way: Vec<String>,
     },
-    /// Two topics whose names become the same in SQL.
+    /// Topics whose names become the same in SQL.
     #[error("`{name}` could be {}; write one of them in double quotes", topics.join(" or "))]
     Ambiguous {
         /// The SQL-friendly name.
         name: String,
-        /// The topics it could mean.
+        /// The possible topics, in double quotes.
         topics: Vec<String>,
     },
     /// A table that cannot be opened.
     #[error("the table of {topic} cannot be opened: {source}")]
     Table {
-        /// Whose table.
+        /// The table's topic.
         topic: String,
-        /// What delta-rs said.
+        /// The error of delta-rs.
         source: Box<DeltaTableError>,
     },
     /// SQL that is not valid, or that fails.
     #[error("{source}; {}", describe(tables))]
     Sql {
-        /// What DataFusion said.
+        /// The error of DataFusion.
         source: Box<DataFusionError>,
-        /// The SQL names there are.
+        /// The SQL names of all tables and views.
         tables: Vec<String>,
     },
 }
 
+/// Lists the SQL names for the end of a message.
 fn describe(tables: &[String]) -> String {
+    // A lake is empty until the sink has learned its first schema.
     if tables.is_empty() {
         "the lake has no tables yet".into()
     } else {
@@ -92,15 +94,16 @@ fn describe(tables: &[String]) -> String {
     }
 }
 
-/// The lake's tables: SQL-friendly name and topic.
+/// Returns the lake's tables in order: SQL-friendly name and topic.
 ///
 /// # Errors
-/// [`QueryError::NoLake`].
+/// Fails with [`QueryError::NoLake`] if the folder cannot be listed.
 pub fn tables(lake: &Path) -> Result<Vec<(String, String)>, QueryError> {
     let no_lake = |source| QueryError::NoLake { path: lake.to_owned(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(lake).map_err(no_lake)? {
         let entry = entry.map_err(no_lake)?;
+        // A folder is a table if it has a Delta log. Its name is the topic's, and topics' names are ASCII.
         if let Ok(topic) = entry.file_name().into_string()
             && entry.path().join("_delta_log").is_dir()
         {
@@ -111,7 +114,7 @@ pub fn tables(lake: &Path) -> Result<Vec<(String, String)>, QueryError> {
     Ok(found)
 }
 
-/// A SELECT under a name.
+/// A SELECT that has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarehouseView {
     /// Its name in SQL.
@@ -120,28 +123,33 @@ pub struct WarehouseView {
     pub sql: String,
 }
 
-/// Answers `sql` (a `SELECT`; nothing that writes) over the lake's tables as they stand now.
+/// Answers `sql` over the newest versions of the lake's tables. `sql` must be a `SELECT`: a statement that
+/// writes is refused.
 ///
 /// # Errors
-/// [`QueryError`], which lists the tables there are where that helps.
+/// Fails with a [`QueryError`], which lists the tables where that helps.
 pub async fn query(lake: &Path, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
     query_with_views(lake, &[], sql).await
 }
 
-/// The same over tables and views of them. A table goes before a view of its name.
+/// Does the same as [`query`] over tables and views of them. A name that both a table and a view have means
+/// the table.
 ///
 /// # Errors
-/// As [`query`]; and [`QueryError::Circle`].
+/// Fails as [`query`] does, and with [`QueryError::Circle`] if a view reads itself.
 pub async fn query_with_views(
     lake: &Path,
     views: &[WarehouseView],
     sql: &str,
 ) -> Result<Vec<RecordBatch>, QueryError> {
+    // Each query has a session of its own, and sees the newest commits.
     let tables = tables(lake)?;
     let session = session().map_err(|source| QueryError::Sql { source: Box::new(source), tables: vec![] })?;
     let mut asking =
         WarehouseQuery { lake, tables, views, session, known: BTreeSet::new(), open: Vec::new() };
     let answer = asking.select(sql).await?;
+
+    // The whole answer is collected. Only the operators' memory is limited.
     let failed = |source| asking.failed(source);
     let schema = Arc::new(answer.schema().as_arrow().clone());
     let mut batches = answer.collect().await.map_err(failed)?;
@@ -152,29 +160,32 @@ pub async fn query_with_views(
     Ok(batches)
 }
 
-/// One query on its way.
+/// The state of one query while it is planned.
 struct WarehouseQuery<'a> {
     lake: &'a Path,
     tables: Vec<(String, String)>,
     views: &'a [WarehouseView],
     session: SessionContext,
-    /// References that are registered.
+    /// References that are registered in the session.
     known: BTreeSet<String>,
-    /// Views that are being made, outer first.
+    /// Views that are being planned, the outermost first.
     open: Vec<String>,
 }
 
 impl WarehouseQuery<'_> {
+    /// Adds the SQL names to an error of DataFusion.
     fn failed(&self, source: DataFusionError) -> QueryError {
         QueryError::Sql { source: Box::new(source), tables: self.names() }
     }
 
+    /// Returns the SQL names of all tables and views.
     fn names(&self) -> Vec<String> {
         let tables = self.tables.iter().map(|(name, _)| name.clone());
         tables.chain(self.views.iter().map(|view| view.name.clone())).collect()
     }
 
-    /// Plans a SELECT, everything that it reads being registered first. Boxed, as views nest.
+    /// Plans a SELECT after all tables and views that it reads are registered. The future is boxed because
+    /// views nest.
     fn select<'s>(
         &'s mut self,
         sql: &'s str,
@@ -182,10 +193,14 @@ impl WarehouseQuery<'_> {
         Box::pin(self.plan(sql))
     }
 
+    /// Registers the tables and views that `sql` names, then plans it.
     async fn plan(&mut self, sql: &str) -> Result<DataFrame, QueryError> {
+        // The names in the statement, before anything is opened.
         let state = self.session.state();
         let parsed = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect);
         let references = parsed.and_then(|statement| state.resolve_table_references(&statement));
+
+        // A table that several views read is opened once.
         for reference in references.map_err(|source| self.failed(source))? {
             let name = reference.to_string();
             if !self.known.contains(&name) {
@@ -195,13 +210,16 @@ impl WarehouseQuery<'_> {
                 self.known.insert(name);
             }
         }
+
+        // A query never writes, neither data nor settings.
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         self.session.sql_with_options(sql, read_only).await.map_err(|source| self.failed(source))
     }
 
-    /// The table or view that a reference means.
+    /// Returns the table or view that a reference means.
     async fn provider(&mut self, reference: &TableReference) -> Result<Arc<dyn TableProvider>, QueryError> {
+        // Tables go before views.
         let missing = match resolve(reference, &self.tables) {
             Ok(topic) => {
                 let table = open(self.lake, topic).await?;
@@ -210,47 +228,63 @@ impl WarehouseQuery<'_> {
             Err(QueryError::NoTable { name, .. }) => name,
             Err(other) => return Err(other),
         };
+
+        // A view goes by the SQL-friendly form, as a table does.
         let wanted = sql_name(&missing);
         let Some(view) = self.views.iter().find(|view| view.name == wanted) else {
             return Err(QueryError::NoTable { name: missing, tables: self.names() });
         };
+
+        // A view that is open twice reads itself. The way begins where it was opened first.
         self.open.push(view.name.clone());
         if self.open.iter().filter(|open| **open == view.name).count() > 1 {
-            let from = self.open.iter().position(|open| *open == view.name).unwrap_or_default();
+            let first = self.open.iter().position(|open| *open == view.name);
+            debug_assert!(first.is_some(), "the view was pushed above");
+            let from = first.unwrap_or_default();
             return Err(QueryError::Circle { name: view.name.clone(), way: self.open.split_off(from) });
         }
+
+        // The view's own tables and views are planned first.
         let made = self.select(&view.sql).await?;
         self.open.pop();
         Ok(made.into_view())
     }
 }
 
+/// Returns a DataFusion session with limits on memory and parallel work.
 fn session() -> Result<SessionContext, DataFusionError> {
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
     let config = SessionConfig::new()
         .with_target_partitions(PARALLEL)
-        // Tables are opened by us, by name; nothing else is to be listed.
+        // Tables are opened here, by name. DataFusion has no list of them to show.
         .with_information_schema(false);
     Ok(SessionContext::new_with_config_rt(config, runtime))
 }
 
+/// Opens a topic's Delta table at its newest version.
 async fn open(lake: &Path, topic: &str) -> Result<DeltaTable, QueryError> {
     let failed = |source| QueryError::Table { topic: topic.to_owned(), source: Box::new(source) };
+    // delta-rs takes a URL, and a URL needs an absolute path.
     let location =
         std::path::absolute(lake.join(topic)).ok().and_then(|path| Url::from_directory_path(path).ok());
     let location = location.ok_or_else(|| failed(DeltaTableError::InvalidTableLocation(topic.to_owned())))?;
     deltalake::open_table(location).await.map_err(failed)
 }
 
-/// The topic that a query means by `reference`.
+/// Returns the topic that a query means by `reference`.
+///
+/// # Errors
+/// Fails with [`QueryError::NoTable`] or [`QueryError::Ambiguous`].
 fn resolve<'t>(reference: &TableReference, tables: &'t [(String, String)]) -> Result<&'t str, QueryError> {
-    // Unquoted, `aviation.flight.v1` comes as catalog, schema and table.
+    // Without quotes DataFusion reads `aviation.flight.v1` as catalog, schema and table.
     let name = [reference.catalog(), reference.schema(), Some(reference.table())];
     let name = name.into_iter().flatten().collect::<Vec<_>>().join(".");
     if let Some((_, topic)) = tables.iter().find(|(_, topic)| *topic == name) {
         return Ok(topic);
     }
+
+    // The SQL-friendly form can belong to several topics, for example to `c.d` and `c-d`.
     let meant = sql_name(&name);
     let topics: Vec<_> =
         tables.iter().filter(|(friendly, _)| *friendly == meant).map(|(_, topic)| topic).collect();

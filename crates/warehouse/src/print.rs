@@ -1,4 +1,4 @@
-//! An answer as text: for eyes, for programs, for spreadsheets.
+//! An answer as text: a table for reading, JSON for programs, CSV for spreadsheets.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use datafusion::arrow::{csv, json, util::pretty};
 
-/// How an answer is written.
+/// The form in which an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueryFormat {
     /// A table drawn with lines.
@@ -21,17 +21,19 @@ pub enum QueryFormat {
 /// Writes `batches` to `out` and ends with a line break.
 ///
 /// # Errors
-/// Of `out`, and of values that the format cannot show.
+/// Fails if `out` cannot be written, or if the format cannot show a value (`InvalidData`).
 pub fn print(batches: &[RecordBatch], format: QueryFormat, out: &mut dyn Write) -> io::Result<()> {
+    // The error of `out` keeps its kind: a closed pipe stays a closed pipe.
     let failed = |error: ArrowError| match error {
         ArrowError::IoError(_, error) => error,
         error => io::Error::new(io::ErrorKind::InvalidData, error),
     };
+
     match format {
         QueryFormat::Table => writeln!(out, "{}", pretty::pretty_format_batches(batches).map_err(failed)?),
         QueryFormat::Json => {
             let batches: Vec<_> = batches.iter().collect();
-            // A null is said, not left out: every object has the same keys.
+            // A null is written: every object has the same keys.
             let mut writer = json::WriterBuilder::new()
                 .with_explicit_nulls(true)
                 .build::<_, json::writer::JsonArray>(&mut *out);

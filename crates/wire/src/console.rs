@@ -1,4 +1,4 @@
-//! The programs at the command line, for whoever holds a poison record: a JSON line in, a JSON line out.
+//! The programs at the command line, to examine a poison record: a JSON line in, a JSON line out.
 //!
 //! ```text
 //!  check    {"schema": …, "datum": "base64"}  →  {"valid":true}
@@ -6,7 +6,7 @@
 //!  patch    the same                          →  {"valid":true,"schema":…,"datum":"base64"}
 //! ```
 //!
-//! A schema is given as itself or as its text. The datum is without framing.
+//! A schema is given as JSON or as the text of the JSON. The datum is without framing.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,54 +26,64 @@ use crate::{
 pub struct WireAnswer {
     /// Compact JSON without a line end.
     pub json: String,
-    /// Whether the exit code may stay 0.
+    /// False if the exit code must report a failure.
     pub valid: bool,
 }
 
-/// Operations by path, as the command line takes them: `{"path": {"op": "keep"}, …}`. A path may be a leaf or,
-/// for `keep`, `drop` and `null`, a whole record, array or map.
+/// Masking operations by path, as the command line takes them: `{"path": {"op": "keep"}, …}`. A path names a
+/// leaf. For `keep`, `drop` and `null` it may also name a whole record, array or map.
 pub struct PathOperations<'r> {
     operations: BTreeMap<String, Value>,
     resolve: ActionResolver<'r>,
+    /// Paths of which the compiler asked for the operation.
     asked: RefCell<BTreeSet<String>>,
+    /// The first operation that could not be resolved.
     refused: RefCell<Option<PatchError>>,
 }
 
-/// Resolves an operation that is not `keep`, `drop` or `null` for the leaf it stands at.
+/// Resolves an operation other than `keep`, `drop` and `null` for the leaf at its path.
 pub type ActionResolver<'r> = &'r dyn Fn(&Value, &LeafInfo) -> Result<LeafAction, String>;
 
 impl<'r> PathOperations<'r> {
-    /// Reads the operations; `resolve` knows those that need keys or parameters.
+    /// Reads the operations. `resolve` knows the operations that need keys or parameters.
     ///
     /// # Errors
-    /// Every entry that is no operation, each with its path.
+    /// Every entry without an operation, each with its path.
     pub fn read(policy: &Value, resolve: ActionResolver<'r>) -> Result<Self, Vec<String>> {
         let Some(entries) = policy.as_object() else {
-            return Err(vec!["a policy is an object of operations by path".to_owned()]);
+            return Err(vec!["expected a policy: an object with an operation for each path".to_owned()]);
         };
+
+        // All mistakes are reported at once.
         let errors: Vec<_> = entries
             .iter()
             .filter(|(_, operation)| operation.get("op").and_then(Value::as_str).is_none())
-            .map(|(path, _)| format!("at `{path}`: an operation has an `op`"))
+            .map(|(path, _)| format!("field {path}: expected an operation with an `op`"))
             .collect();
         if !errors.is_empty() {
             return Err(errors);
         }
+
+        // The operations are resolved later, when the types of their leaves are known.
         let operations = entries.iter().map(|(path, operation)| (path.clone(), operation.clone())).collect();
         Ok(Self { operations, resolve, asked: RefCell::default(), refused: RefCell::default() })
     }
 
-    /// Compiles against a schema; a path that the schema does not have is an error too.
+    /// Compiles against a schema. A path that the schema does not have is an error too.
     ///
     /// # Errors
-    /// [`PatchError`], or every path that is not in the schema.
+    /// [`PatchError`], also for every path that is not in the schema.
     pub fn compile(&self, schema: &DatumSchema) -> Result<DatumPatch, PatchError> {
+        // An operation that cannot be resolved explains the failure better than the uncovered leaf it leads
+        // to.
         self.asked.borrow_mut().clear();
         let compiled = DatumPatch::compile(schema, self);
         if let Some(refused) = self.refused.take() {
             return Err(refused);
         }
         let patch = compiled?;
+
+        // A path that the compiler never asked for is a mistake in the policy.
         let asked = self.asked.borrow();
         let unknown: Vec<&str> =
             self.operations.keys().filter(|path| !asked.contains(*path)).map(String::as_str).collect();
@@ -82,27 +92,33 @@ impl<'r> PathOperations<'r> {
             Some(first) => Err(PatchError::Unsupported {
                 path: (*first).to_owned(),
                 why: format!(
-                    "not in the schema, or inside what is handled as a whole: {}",
+                    "no such field in the schema, or inside a part that has an operation of its own: {}",
                     unknown.join(", ")
                 ),
             }),
         }
     }
 
+    /// Returns the action for the leaf or, without a leaf, for the whole part at `path`.
     fn ask(&self, path: &str, leaf: Option<&LeafInfo>) -> Option<LeafAction> {
         let operation = self.operations.get(path)?;
+        // Three operations work on any part of a schema; the rest belongs to the caller.
         let action = match (operation.get("op").and_then(Value::as_str)?, leaf) {
             ("keep", _) => Ok(LeafAction::Keep),
             ("drop", _) => Ok(LeafAction::Drop),
             ("null", _) => Ok(LeafAction::Null),
             (_, Some(leaf)) => (self.resolve)(operation, leaf),
-            (op, None) => Err(format!("`{op}` is for leaves")),
+            (op, None) => Err(format!("operation `{op}` works on a leaf, not on a whole part")),
         };
+
+        // Only the first failure is kept: the trait has no way to return it from here.
         self.asked.borrow_mut().insert(path.to_owned());
         match action {
             Ok(action) => Some(action),
             Err(why) => {
                 let refused = PatchError::Unsupported { path: path.to_owned(), why };
+                // `None` makes the compiler list the leaf as uncovered; `compile` returns this reason
+                // instead.
                 self.refused.borrow_mut().get_or_insert(refused);
                 None
             }
@@ -120,6 +136,7 @@ impl LeafPolicy for PathOperations<'_> {
     }
 }
 
+/// One line of input.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WireRequest {
@@ -128,21 +145,26 @@ struct WireRequest {
 }
 
 impl WireRequest {
+    /// Parses a line. Fails with the answer to print.
     fn read(line: &str) -> Result<(DatumSchema, Vec<u8>), WireAnswer> {
         let line: Self = serde_json::from_str(line).map_err(|e| {
-            broken(&format!("a line of JSON with `schema` and `datum` (column {})", e.column()))
+            broken(&format!("a JSON object with `schema` and `datum` (column {})", e.column()))
         })?;
+
+        // A string may be the schema's text or, without JSON in it, the name of a primitive type.
         let text = match line.schema {
             Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => text,
             schema => schema.to_string(),
         };
+
+        // The datum is base64 text, because JSON has no bytes.
         let schema = DatumSchema::parse(&text).map_err(|error| broken(&error.to_string()))?;
-        let datum = STANDARD.decode(line.datum).map_err(|_| broken("`datum` in base64"))?;
+        let datum = STANDARD.decode(line.datum).map_err(|_| broken("`datum` as base64 text"))?;
         Ok((schema, datum))
     }
 }
 
-/// `sluice wire check`: is the datum one of the schema?
+/// Answers `sluice wire check`: tells whether the line's datum is one of its schema.
 pub fn check(line: &str) -> WireAnswer {
     let (schema, datum) = match WireRequest::read(line) {
         Ok(read) => read,
@@ -157,8 +179,9 @@ pub fn check(line: &str) -> WireAnswer {
     }
 }
 
-/// `sluice wire patch`: the datum as the policy makes it, under the derived schema.
+/// Answers `sluice wire patch`: returns the datum as the policy makes it, under the derived schema.
 pub fn patch(line: &str, operations: &PathOperations<'_>) -> WireAnswer {
+    // Schema, policy and datum can each be wrong; the first mistake is the answer.
     let (schema, datum) = match WireRequest::read(line) {
         Ok(read) => read,
         Err(answer) => return answer,
@@ -167,10 +190,14 @@ pub fn patch(line: &str, operations: &PathOperations<'_>) -> WireAnswer {
         Ok(patch) => patch,
         Err(error) => return broken(&error.to_string()),
     };
+
+    // The answer carries the derived schema, because the patched datum cannot be read without it.
     let mut out = Vec::new();
     match patch.run(&datum, &mut out) {
         Ok(()) => {
-            let derived: Value = serde_json::from_str(patch.derived().json()).unwrap_or_default();
+            let derived = serde_json::from_str::<Value>(patch.derived().json());
+            debug_assert!(derived.is_ok(), "a derived schema is printed as JSON");
+            let derived = derived.unwrap_or_default();
             let json = json!({"valid": true, "schema": derived, "datum": STANDARD.encode(out)});
             WireAnswer { json: json.to_string(), valid: true }
         }
@@ -182,22 +209,24 @@ pub fn patch(line: &str, operations: &PathOperations<'_>) -> WireAnswer {
     }
 }
 
-/// `sluice wire explain`: what happens to every leaf, then the program.
+/// Answers `sluice wire explain`: lists the action for every leaf, then the program.
 ///
 /// # Errors
-/// What is wrong with the schema or the policy, for people.
+/// The mistake in the schema or the policy, as a message for the operator.
 pub fn explain(schema: &str, operations: &PathOperations<'_>) -> Result<String, String> {
     let schema = DatumSchema::parse(schema).map_err(|error| error.to_string())?;
     let patch = operations.compile(&schema).map_err(|error| error.to_string())?;
     Ok(format!("{}\nderived schema:\n{}\n", patch.explain(), patch.derived().json()))
 }
 
+/// Answers that the datum is not one of the schema.
 fn invalid(error: &DatumError) -> WireAnswer {
     let DatumError { path, position, expected } = error;
     let json = json!({"valid": false, "path": path, "position": position, "expected": expected});
     WireAnswer { json: json.to_string(), valid: false }
 }
 
+/// Answers that the line itself cannot be used.
 fn broken(expected: &str) -> WireAnswer {
     let json = json!({"valid": false, "path": "", "position": null, "expected": expected});
     WireAnswer { json: json.to_string(), valid: false }

@@ -1,4 +1,4 @@
-//! The Confluent wire format.
+//! The Confluent wire format: the bytes or headers by which a record names its schema.
 //!
 //! ```text
 //!  value:   0x00 │ schema id, 4 bytes big-endian │ datum          the classic prefix
@@ -11,26 +11,27 @@
 
 use sluice_core::SchemaId;
 
-/// Bytes before the datum.
+/// Bytes of the prefix before the datum.
 pub const PREFIX: usize = 5;
-/// Header that carries the id of the value's schema when it is not in the prefix.
+/// The header that carries the id of the value's schema if the prefix does not.
 pub const VALUE_HEADER: &str = "__value_schema_id";
-/// Header that carries the id of the key's schema when it is not in the prefix.
+/// The header that carries the id of the key's schema if the prefix does not.
 pub const KEY_HEADER: &str = "__key_schema_id";
 
+// The first byte of a prefix or header value tells the two forms of an id apart.
 const MAGIC_ID: u8 = 0;
 const MAGIC_GUID: u8 = 1;
 
-/// A value that is not framed as Confluent's serializers frame it.
+/// A value without the framing of Confluent's serializers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// Shorter than the prefix.
-    #[error("expected a magic byte and a schema id of 4 bytes")]
+    /// The value is shorter than the prefix.
+    #[error("expected at least 5 bytes: magic byte 0 and a schema id of 4 bytes")]
     TooShort,
-    /// Another first byte.
-    #[error("expected magic byte 0")]
+    /// The first byte is not 0.
+    #[error("expected magic byte 0 before the schema id")]
     Magic,
-    /// A header value of neither form.
+    /// The header value has neither of the two forms.
     #[error("expected a schema id header of 5 bytes (magic 0) or 17 bytes (magic 1)")]
     Header,
 }
@@ -38,16 +39,17 @@ pub enum FramingError {
 /// How a record names its schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SchemaRef {
-    /// By registry id.
+    /// By the registry's id.
     Id(SchemaId),
-    /// By the registry's globally unique id (16 bytes as in its text form), to be looked up.
+    /// By the registry's globally unique id (16 bytes, in the order of its text form). The reader looks it
+    /// up.
     Guid([u8; 16]),
 }
 
 /// Splits a value into schema id and datum.
 ///
 /// # Errors
-/// [`FramingError`] if the prefix is not there.
+/// [`FramingError`] if the prefix is missing.
 #[inline]
 pub fn split(value: &[u8]) -> Result<(SchemaId, &[u8]), FramingError> {
     let (prefix, datum) = value.split_first_chunk::<PREFIX>().ok_or(FramingError::TooShort)?;
@@ -58,24 +60,25 @@ pub fn split(value: &[u8]) -> Result<(SchemaId, &[u8]), FramingError> {
     Ok((SchemaId(u32::from_be_bytes([a, b, c, d])), datum))
 }
 
-/// Splits a value whose schema may be named in a header: with one, the whole value is the datum.
+/// Splits a value whose schema may be named in a header. With a header the whole value is the datum.
 ///
 /// # Errors
-/// [`FramingError`] if neither form is well made.
+/// [`FramingError`] if the header or, without a header, the prefix is malformed.
 pub fn split_with_header<'v>(
     header: Option<&[u8]>,
     value: &'v [u8],
 ) -> Result<(SchemaRef, &'v [u8]), FramingError> {
+    // A header wins: serializers that write the header write no prefix.
     match header {
         Some(header) => Ok((read_header(header)?, value)),
         None => split(value).map(|(id, datum)| (SchemaRef::Id(id), datum)),
     }
 }
 
-/// Reads a [`VALUE_HEADER`] or [`KEY_HEADER`].
+/// Reads the value of a [`VALUE_HEADER`] or [`KEY_HEADER`].
 ///
 /// # Errors
-/// [`FramingError::Header`] for any other shape.
+/// [`FramingError::Header`] if the value has another shape.
 pub fn read_header(header: &[u8]) -> Result<SchemaRef, FramingError> {
     match *header {
         [MAGIC_ID, a, b, c, d] => Ok(SchemaRef::Id(SchemaId(u32::from_be_bytes([a, b, c, d])))),
@@ -84,9 +87,10 @@ pub fn read_header(header: &[u8]) -> Result<SchemaRef, FramingError> {
     }
 }
 
-/// The header value for a schema.
+/// Appends the header value for a schema.
 pub fn write_header(schema: SchemaRef, out: &mut Vec<u8>) {
     match schema {
+        // An id in a header has the same five bytes as the prefix.
         SchemaRef::Id(id) => write_prefix(id, out),
         SchemaRef::Guid(guid) => {
             out.push(MAGIC_GUID);

@@ -1,13 +1,13 @@
-//! One leaf's value, read and written.
+//! The value of one leaf, read and written.
 
 use crate::datum::append::append_run;
 use crate::datum::varint;
 use crate::schema::{LeafKind, LeafType};
 
-/// A leaf as it stands in the datum; borrowed, never copied.
+/// The value of a leaf, borrowed from the datum and never copied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LeafValue<'a> {
-    /// A null, or an absent optional.
+    /// A null, or an optional without a value.
     Null,
     /// 0 or 1.
     Boolean(bool),
@@ -25,35 +25,36 @@ pub enum LeafValue<'a> {
     String(&'a str),
     /// `fixed`, of the schema's size.
     Fixed(&'a [u8]),
-    /// An enum's place and its symbol.
+    /// An enum's index and its symbol.
     Enum {
-        /// 0-based place in the schema's symbols.
+        /// 0-based index in the schema's symbols.
         index: u32,
         /// The symbol.
         symbol: &'a str,
     },
 }
 
-/// Appends one Avro-encoded leaf; a [`crate::LeafFn`] calls exactly one of its methods, once.
+/// Appends one Avro-encoded leaf. A [`crate::LeafFn`] calls exactly one of the methods, once.
 pub struct LeafWriter<'a> {
     out: &'a mut Vec<u8>,
 }
 
 impl<'a> LeafWriter<'a> {
-    /// A writer that appends to `out`.
+    /// Makes a writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out }
     }
 
-    /// A `string`.
+    /// Appends a `string`.
     #[inline]
     pub fn string(&mut self, text: &str) {
         self.bytes(text.as_bytes());
     }
 
-    /// A `string` made of parts that together are UTF-8.
+    /// Appends a `string` made of pieces that together are UTF-8.
     #[inline]
     pub fn string_parts(&mut self, parts: &[&[u8]]) {
+        // The length comes first in Avro; the pieces follow without a copy in between.
         let len: usize = parts.iter().map(|part| part.len()).sum();
         varint::write_len(len, self.out);
         for part in parts {
@@ -61,65 +62,69 @@ impl<'a> LeafWriter<'a> {
         }
     }
 
-    /// A `bytes`.
+    /// Appends a `bytes`.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) {
         varint::write_len(bytes.len(), self.out);
         append_run(bytes, 0, bytes.len(), self.out);
     }
 
-    /// A `long`, or a logical type on one.
+    /// Appends a `long` or a logical type on one.
     #[inline]
     pub fn long(&mut self, value: i64) {
         varint::write_long(value, self.out);
     }
 
-    /// An `int`, or a logical type on one.
+    /// Appends an `int` or a logical type on one.
     #[inline]
     pub fn int(&mut self, value: i32) {
         varint::write_long(i64::from(value), self.out);
     }
 
-    /// A `double`.
+    /// Appends a `double`.
     #[inline]
     pub fn double(&mut self, value: f64) {
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// A `float`.
+    /// Appends a `float`.
     #[inline]
     pub fn float(&mut self, value: f32) {
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// A `boolean`.
+    /// Appends a `boolean`.
     #[inline]
     pub fn boolean(&mut self, value: bool) {
         self.out.push(u8::from(value));
     }
 
-    /// A `fixed`; as many bytes as the schema says.
+    /// Appends a `fixed`; the caller passes exactly as many bytes as the schema's size.
     #[inline]
     pub fn fixed(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
-    /// An `enum` by the symbol's 0-based place.
+    /// Appends an `enum` by the 0-based index of its symbol.
     #[inline]
     pub fn enum_index(&mut self, index: u32) {
         varint::write_long(i64::from(index), self.out);
     }
 }
 
-/// Reads and checks one leaf; the position after it.
+/// Reads and checks one leaf. Returns its value and the position after it, or `None` if the leaf is
+/// malformed.
 #[inline(always)]
 pub(crate) fn read_leaf<'d>(leaf: &'d LeafType, data: &'d [u8], at: usize) -> Option<(LeafValue<'d>, usize)> {
     Some(match leaf.kind {
+        // Leaves of at most one byte. A boolean other than 0 and 1 is malformed.
         LeafKind::Null => (LeafValue::Null, at),
         LeafKind::Boolean => match *data.get(at)? {
             byte @ (0 | 1) => (LeafValue::Boolean(byte == 1), at + 1),
             _ => return None,
         },
+
+        // Integers: zig-zag varints, with the bounds of their types.
         LeafKind::Int => {
             let (value, end) = varint::read_int(data, at)?;
             (LeafValue::Int(value), end)
@@ -128,6 +133,8 @@ pub(crate) fn read_leaf<'d>(leaf: &'d LeafType, data: &'d [u8], at: usize) -> Op
             let (value, end) = varint::read_long(data, at)?;
             (LeafValue::Long(value), end)
         }
+
+        // Floating-point numbers: little-endian, of a constant size.
         LeafKind::Float => {
             let bytes = data.get(at..)?.first_chunk::<4>()?;
             (LeafValue::Float(f32::from_le_bytes(*bytes)), at + 4)
@@ -136,6 +143,8 @@ pub(crate) fn read_leaf<'d>(leaf: &'d LeafType, data: &'d [u8], at: usize) -> Op
             let bytes = data.get(at..)?.first_chunk::<8>()?;
             (LeafValue::Double(f64::from_le_bytes(*bytes)), at + 8)
         }
+
+        // Leaves with a length. A text is checked here, and the caller may rely on UTF-8.
         LeafKind::Bytes => {
             let (len, start) = varint::read_len(data, at)?;
             let bytes = data.get(start..)?.get(..len)?;
@@ -146,6 +155,8 @@ pub(crate) fn read_leaf<'d>(leaf: &'d LeafType, data: &'d [u8], at: usize) -> Op
             let bytes = data.get(start..)?.get(..len)?;
             (LeafValue::String(simdutf8::basic::from_utf8(bytes).ok()?), start + len)
         }
+
+        // Leaves whose size or symbols are in the schema.
         LeafKind::Fixed => {
             let bytes = data.get(at..)?.get(..leaf.size)?;
             (LeafValue::Fixed(bytes), at + leaf.size)

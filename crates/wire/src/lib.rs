@@ -1,8 +1,8 @@
-//! Compiled Avro programs: a writer schema and a task become a flat program over a datum's bytes.
+//! Compiled Avro programs: a writer's schema and a task become a flat program over the bytes of a datum.
 //!
-//! No value tree is built and, in steady state, nothing is allocated per record. The tasks:
+//! A program builds no value tree and, in steady state, allocates nothing per record. The tasks:
 //!
-//! | task | type | what comes out |
+//! | task | type | result |
 //! |---|---|---|
 //! | validate | [`DatumValidator`] | proof that the bytes are one datum of the schema, and nothing more |
 //! | patch | [`DatumPatch`] | the datum of the derived schema: leaves kept, dropped, nulled or replaced |
@@ -13,13 +13,14 @@
 //! | from JSON | [`JsonConverter`] | the datum for a JSON record, read as a stream |
 //!
 //! ```text
-//!  schema JSON ──► Schema (flat node table) ──► plan (what happens to each leaf) ──► ops ──► walk over bytes
+//!  schema JSON ──► Schema (flat node table) ──► plan (the action for every leaf) ──► ops ──► walk over bytes
 //!                                                                                              │ on failure
 //!                                                                     DatumError ◄── diagnose ◄┘ (second walk)
 //! ```
 //!
-//! The fast walk knows only "well formed" or "not". Path, position and expectation are found by a second, slow
-//! walk over the node table, so that a good record pays nothing for a bad one's report.
+//! The fast walk finds out whether a datum is well formed, and nothing else. After a failure a second, slow
+//! walk over the node table finds path, position and expectation. A good record therefore pays nothing for
+//! the report about a bad one.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -55,9 +56,10 @@ pub use schema::{DatumSchema, LeafInfo, LeafKind, LeafType, LogicalType};
 pub use transcode::{DescriptorProto, ProtobufTranscoder};
 pub use validate::DatumValidator;
 
-/// Levels of records, arrays and maps in one datum; a deeper one is refused.
+/// The largest number of levels of records, arrays and maps in one datum. A deeper datum is refused.
 pub const MAX_NESTING: usize = 64;
-/// Levels of nesting in a schema, before recursion.
+/// The largest number of levels of nesting in a schema, before recursion.
 pub const MAX_SCHEMA_DEPTH: usize = 128;
-/// Leaves of a schema once every path is written out; a schema with more cannot be patched or listed.
+/// The largest number of leaves of a schema once every path is written out. A larger schema cannot be patched
+/// or listed.
 pub const MAX_LEAVES: usize = 16_384;

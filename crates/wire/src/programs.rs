@@ -1,34 +1,36 @@
-//! Programs by schema id, bounded: the least recently used one makes room.
+//! Programs by schema id in a bounded cache. The least recently used program makes room for a new one.
 
 use std::collections::HashMap;
 
 use sluice_core::SchemaId;
 
-/// A cache of compiled programs.
+/// A cache of compiled programs by schema id.
 pub struct ProgramCache<P> {
     capacity: usize,
+    /// Counts accesses; the time of a least-recently-used order.
     clock: u64,
     entries: HashMap<SchemaId, CachedProgram<P>>,
     evicted: u64,
 }
 
+/// A program and the clock's reading at its last use.
 struct CachedProgram<P> {
     used: u64,
     program: P,
 }
 
 impl<P> ProgramCache<P> {
-    /// A cache of at most `capacity` programs (at least one).
+    /// Makes a cache of at most `capacity` programs (at least one).
     pub fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), clock: 0, entries: HashMap::new(), evicted: 0 }
     }
 
-    /// The program for an id, marked as used.
+    /// Returns the program for an id and marks it as used.
     pub fn get(&mut self, id: SchemaId) -> Option<&P> {
         self.get_mut(id).map(|program| &*program)
     }
 
-    /// The same, for programs that keep scratch space.
+    /// Returns the program for an id and marks it as used; for programs that keep scratch space.
     pub fn get_mut(&mut self, id: SchemaId) -> Option<&mut P> {
         self.clock += 1;
         let entry = self.entries.get_mut(&id)?;
@@ -36,35 +38,39 @@ impl<P> ProgramCache<P> {
         Some(&mut entry.program)
     }
 
-    /// Whether an id is held; does not count as use.
+    /// Tells whether the cache has a program for the id. The look does not count as a use.
     pub fn contains(&self, id: SchemaId) -> bool {
         self.entries.contains_key(&id)
     }
 
-    /// Holds a program, in place of the least recently used one if the cache is full.
+    /// Adds a program. In a full cache it takes the place of the least recently used one.
     pub fn insert(&mut self, id: SchemaId, program: P) {
+        // A program for an id that is present replaces the old one and needs no room.
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&id) {
+            // A scan is enough: it runs once per new schema, not once per record.
             let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(&id, _)| id);
             if let Some(oldest) = oldest {
                 self.entries.remove(&oldest);
                 self.evicted += 1;
             }
         }
+
         self.clock += 1;
         self.entries.insert(id, CachedProgram { used: self.clock, program });
     }
 
-    /// Programs held.
+    /// Returns the number of programs in the cache.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether none is held.
+    /// Tells whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Programs that made room for others; grows quickly where the capacity is too small for the topic.
+    /// Returns how many programs made room for others. The number grows quickly if the capacity is too small
+    /// for the topic.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }

@@ -1,13 +1,13 @@
-//! The external API that the collector asks: an HTTP service with the manners of real ones.
+//! The external API that the collector asks: an HTTP service that behaves as real ones do.
 //!
 //! ```text
 //! GET /v1/aircraft/{tail}                    the aircraft, or 404
 //! GET /v1/aircraft/{tail}/flights?page=N     {"data": […], "page": 1, "pages": 3, "next": "/v1/…?page=2" | null}
-//! GET /stats                                 what was asked and served so far
+//! GET /stats                                 counts of requests and answers so far
 //! ```
 //! Pages hold 50 flights, newest first, numbered from 1. Every request needs the bearer token. Answers are
-//! gzip-compressed for whoever takes that. By a seed, some first attempts are refused (429 with Retry-After,
-//! 500) or slow, and a few extra records that break the schema stand among the good ones.
+//! gzip-compressed for clients that accept it. A seed decides which first attempts are refused (429 with
+//! Retry-After, 500) or slow, and which pages hold one of the few extra records that break the schema.
 
 mod breakage;
 mod faults;
@@ -17,7 +17,8 @@ mod serve;
 pub(crate) use breakage::BROKEN;
 pub(crate) use serve::{DemoApiOptions, serve};
 
-/// FNV-1a over the parts, then a finaliser (splitmix64): the same answer on every machine and in every version.
+/// Hashes the parts: FNV-1a, then a finaliser (splitmix64). The result is the same on every machine and in
+/// every version.
 pub(crate) fn mixed(seed: u64, parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ seed;
     for part in parts {

@@ -15,18 +15,18 @@ const TEXT_COLUMNS: [&str; 9] =
 pub(crate) struct DemoDataSet {
     pub(crate) flights: CsvTable,
     pub(crate) planes: CsvTable,
-    /// Per tail number its flights' row numbers, newest first. Sorted by tail number.
+    /// Row numbers of the flights of each tail number, newest first. Sorted by tail number.
     pub(crate) by_tail: BTreeMap<String, Vec<usize>>,
     plane_of: BTreeMap<String, usize>,
 }
 
 impl DemoDataSet {
-    /// Reads `flights.csv[.gz]` and `planes.csv[.gz]`; keeps months 1 to `months`.
+    /// Reads `flights.csv[.gz]` and `planes.csv[.gz]` and keeps the months 1 to `months`.
     pub(crate) fn load(dir: &Path, months: u8) -> Result<Self> {
         Ok(Self::of(CsvTable::read(dir, "flights")?, CsvTable::read(dir, "planes")?, months))
     }
 
-    /// Puts the two tables together.
+    /// Joins the two tables.
     pub(crate) fn of(mut flights: CsvTable, mut planes: CsvTable, months: u8) -> Self {
         flights.retain(|row| {
             row.get("tailnum").is_some()
@@ -47,7 +47,8 @@ impl DemoDataSet {
         Self { flights, planes, by_tail, plane_of }
     }
 
-    /// The aircraft's row, if the registration is in the data set (that of some hundred is not).
+    /// Returns the aircraft's row. `None` if its registration is not in the data set, which is so for some
+    /// hundred aircraft.
     pub(crate) fn plane(&self, tail: &str) -> Option<usize> {
         self.plane_of.get(tail).copied()
     }

@@ -1,4 +1,4 @@
-//! The whole main job, from the API's pages to the analyst's answer, on real servers, with real processes.
+//! Runs the whole main job, from the API's pages to an analyst's answer, on real servers with real processes.
 
 mod archive;
 mod checks;
@@ -31,17 +31,17 @@ use layout::DemoFolders;
 use report::DemoReport;
 use show::DemoDisplay;
 
-/// Which database holds the tail numbers.
+/// The database that holds the tail numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DemoDatabase {
     Mariadb,
     Postgres,
 }
 
-/// How the demo is run.
+/// Options of `sluice-demo run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoRunOptions {
-    /// Where everything is kept; a second run goes on from the first
+    /// Folder of the run; a second run goes on from the first
     #[arg(long, default_value = "target/demo")]
     dir: PathBuf,
     /// Folder with flights.csv[.gz] and planes.csv[.gz]; default: the year that setup/setup.sh has fetched
@@ -53,10 +53,10 @@ pub(crate) struct DemoRunOptions {
     /// Folder of the contracts
     #[arg(long, default_value = "schemas")]
     schemas: PathBuf,
-    /// Which database holds the tail numbers
+    /// Database that holds the tail numbers
     #[arg(long, value_enum, default_value = "mariadb")]
     database: DemoDatabase,
-    /// Decides which requests meet faults and where broken records stand
+    /// Decides which requests meet faults and which pages hold broken records
     #[arg(long, default_value_t = 2013)]
     seed: u64,
     /// Kill every worker once with SIGKILL in the middle of its work; it is started again
@@ -67,7 +67,7 @@ pub(crate) struct DemoRunOptions {
     keep: bool,
 }
 
-/// Runs the demo; `Ok(false)` if something does not add up.
+/// Runs the demo. Returns `Ok(false)` if a check does not hold.
 pub(crate) fn run(options: &DemoRunOptions) -> Result<bool> {
     let mut show = DemoDisplay::new();
     let sluice = beside_us("sluice")?;

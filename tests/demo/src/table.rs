@@ -1,4 +1,4 @@
-//! A CSV file in memory: its text once, rows as ranges of it.
+//! A CSV file in memory: its text is kept once, and rows are ranges of it.
 
 use std::io::Read;
 use std::ops::Range;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How the data set writes a value that is not there.
+/// The data set's text for a missing value.
 pub(crate) const NOT_AVAILABLE: &str = "NA";
 
-/// A CSV file without quotes, as all files of the data set are.
+/// A CSV file without quotes. All files of the data set are of this kind.
 pub(crate) struct CsvTable {
     text: String,
     header: Vec<String>,
@@ -40,7 +40,7 @@ impl CsvTable {
         Self::parse(text).with_context(|| format!("reading {}", file.display()))
     }
 
-    /// Takes a CSV text apart.
+    /// Parses a CSV text.
     pub(crate) fn parse(text: String) -> Result<Self> {
         ensure!(!text.contains('"'), "a quoted field: the data set has none, so this is not the data set");
         let mut lines = text.lines();
@@ -66,7 +66,7 @@ impl CsvTable {
         &self.header
     }
 
-    /// A row by its number, from 0.
+    /// Returns a row by its number, from 0.
     pub(crate) fn row(&self, number: usize) -> CsvRow<'_> {
         let line = self.rows.get(number).and_then(|range| self.text.get(range.clone())).unwrap_or_default();
         CsvRow { table: self, line }
@@ -76,7 +76,7 @@ impl CsvTable {
         (0..self.len()).map(|number| self.row(number))
     }
 
-    /// Keeps the rows that `wanted` says yes to.
+    /// Keeps the rows for which `wanted` returns true.
     pub(crate) fn retain(&mut self, wanted: impl Fn(CsvRow<'_>) -> bool) {
         let kept = (0..self.len()).filter(|number| wanted(self.row(*number)));
         let kept: Vec<Range<usize>> = kept.map(|number| self.rows[number].clone()).collect();
@@ -85,18 +85,18 @@ impl CsvTable {
 }
 
 impl<'a> CsvRow<'a> {
-    /// The fields in order.
+    /// Returns the fields in order.
     pub(crate) fn fields(self) -> impl Iterator<Item = &'a str> {
         self.line.split(',')
     }
 
-    /// A field by its column's name; `NA` and unknown columns are `None`.
+    /// Returns a field by its column's name. `NA` and unknown columns are `None`.
     pub(crate) fn get(self, column: &str) -> Option<&'a str> {
         let index = self.table.header.iter().position(|name| name == column)?;
         self.fields().nth(index).filter(|value| *value != NOT_AVAILABLE)
     }
 
-    /// A field as a whole number.
+    /// Returns a field as a whole number.
     pub(crate) fn number(self, column: &str) -> Option<i64> {
         self.get(column)?.parse().ok()
     }

@@ -1,10 +1,10 @@
-//! What must come out, computed straight from the CSV files: no Avro, no Kafka, no SQL.
+//! The expected results, computed directly from the CSV files: no Avro, no Kafka, no SQL.
 
 use std::collections::BTreeMap;
 
 use crate::data::DemoDataSet;
 
-/// Attributes of a flight that become facts, as its contract names them.
+/// Attributes of a flight that become facts, by their names in the contract.
 pub(crate) const ATTRIBUTES: [&str; 6] =
     ["tailnum", "dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"];
 
@@ -18,7 +18,8 @@ pub(crate) struct DemoTruth {
     pub(crate) facts: BTreeMap<String, i64>,
     /// Carrier → sum of distance, in miles.
     pub(crate) distance_by_carrier: BTreeMap<String, i64>,
-    /// Manufacturer → (flights with an arrival delay, sum of the delays in minutes), flights of known aircraft only.
+    /// Manufacturer → (flights with an arrival delay, sum of the delays in minutes), flights of known
+    /// aircraft only.
     pub(crate) delay_by_manufacturer: BTreeMap<String, (i64, i64)>,
 }
 

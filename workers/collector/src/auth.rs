@@ -1,4 +1,4 @@
-//! Credentials on a request: fixed, fetched, or computed for each.
+//! Credentials on a request: fixed, fetched, or computed for each request.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -16,24 +16,25 @@ use tokio::time::Instant;
 use crate::client::AnswerTrouble;
 use crate::config::{AuthConfig, HmacConfig, OauthConfig, RawSignatureFormat};
 
-/// A token is fetched anew when so much of its life is left, but for short-lived ones.
+/// An access token is replaced when this much of its life is left. Short-lived tokens are used for half their
+/// life.
 const EARLY: Duration = Duration::from_secs(30);
-/// Of a token whose end is not told (RFC 6749 only recommends to tell it).
+/// The life of an access token whose answer names none (RFC 6749 only recommends to name it).
 const USUAL_LIFE: Duration = Duration::from_secs(300);
 
-/// Of a token endpoint's answer, in bytes.
+/// The largest answer of a token endpoint, in bytes.
 const LARGEST_TOKEN: usize = 1 << 20;
 
 /// Puts credentials on requests to the API's own origin.
 pub(crate) struct ApiAuthenticator {
     config: AuthConfig,
-    /// The token that OAuth 2.0 gave last, and when to fetch the next one.
+    /// The last access token of OAuth 2.0, and the instant at which to fetch the next one.
     token: Mutex<Option<(HeaderValue, Instant)>>,
-    /// Held while one is fetched: everyone else waits for it instead of fetching too.
+    /// Held while a token is fetched: the other tasks wait for it instead of fetching one each.
     fetching: tokio::sync::Mutex<()>,
 }
 
-/// What is added to a request.
+/// The headers and the query parameter that are added to one request.
 #[derive(Default)]
 pub(crate) struct RequestCredentials {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -44,21 +45,26 @@ pub(crate) struct RequestCredentials {
 #[derive(Deserialize)]
 struct OauthTokenAnswer {
     access_token: String,
+    /// Seconds.
     #[serde(default)]
     expires_in: Option<f64>,
 }
 
-/// `Basic` credentials (RFC 7617).
+/// Returns `Basic` credentials (RFC 7617).
 pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 impl ApiAuthenticator {
+    /// Makes an authenticator. Nothing is fetched before the first request.
     pub(crate) fn new(config: AuthConfig) -> Self {
         Self { config, token: Mutex::default(), fetching: tokio::sync::Mutex::default() }
     }
 
-    /// Credentials for one request, made now: timestamps and tokens age.
+    /// Returns the credentials of one request. They are made now, because timestamps and access tokens age.
+    ///
+    /// # Errors
+    /// The trouble of the token endpoint (OAuth 2.0).
     pub(crate) async fn sign(
         &self,
         http: &reqwest::Client,
@@ -67,17 +73,24 @@ impl ApiAuthenticator {
     ) -> Result<RequestCredentials, AnswerTrouble> {
         Ok(match &self.config {
             AuthConfig::None => RequestCredentials::default(),
+
+            // Fixed credentials.
             AuthConfig::Header(name, value) => {
                 RequestCredentials { headers: vec![(name.clone(), value.clone())], query: None }
             }
             AuthConfig::Query(name, value) => {
                 RequestCredentials { headers: Vec::new(), query: Some((name.clone(), value.clone())) }
             }
+
+            // Credentials that are fetched now and then.
             AuthConfig::Oauth2(config) => {
                 let token = self.token(http, config).await?;
                 RequestCredentials { headers: vec![(AUTHORIZATION, token)], query: None }
             }
+
+            // Credentials that are computed for each request.
             AuthConfig::Hmac(config) => {
+                // A clock before 1970 signs with 0, and the API refuses it.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 let headers = signature(config, url, body, now).into();
                 RequestCredentials { headers, query: None }
@@ -85,17 +98,18 @@ impl ApiAuthenticator {
         })
     }
 
-    /// The API refused a request with 401. `true`: the token it carried may have been taken back before its time, and
-    /// a new one is worth an attempt.
+    /// Notes that the API refused a request with 401. `true`: the access token may have been revoked before
+    /// its time, and a new one is worth an attempt.
     pub(crate) fn refused(&self, with: &RequestCredentials) -> bool {
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another request may have been refused first, and the token be a new one already.
+        // Another request may have been refused first: then the present token is a new one, and it stays.
         if token.as_ref().is_some_and(|(current, _)| with.headers.iter().any(|(_, value)| value == current)) {
             *token = None;
         }
         matches!(self.config, AuthConfig::Oauth2(_))
     }
 
+    /// Returns the present access token, or fetches one.
     async fn token(
         &self,
         http: &reqwest::Client,
@@ -104,27 +118,36 @@ impl ApiAuthenticator {
         if let Some(token) = self.current() {
             return Ok(token);
         }
+        // The second look is needed: another task may have fetched a token while this one waited for the
+        // lock.
         let _one = self.fetching.lock().await;
         if let Some(token) = self.current() {
             return Ok(token);
         }
-        let (token, life) = fetch(http, config).await?;
-        // A short-lived token is used for half its life, not fetched for every request.
+        let (token, life) = fetch_token(http, config).await?;
+        // A short-lived token is used for half its life. Otherwise `EARLY` would fetch one for every request.
         let fetch_at = Instant::now() + life.saturating_sub(EARLY).max(life / 2);
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), fetch_at));
         Ok(token)
     }
 
+    /// Returns the present access token, unless it must be replaced.
     fn current(&self) -> Option<HeaderValue> {
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         token.as_ref().filter(|(_, until)| Instant::now() < *until).map(|(token, _)| token.clone())
     }
 }
 
-async fn fetch(
+/// Fetches an access token by client credentials (RFC 6749, 4.4), and returns it with its life.
+///
+/// # Errors
+/// [`AnswerTrouble::Denied`] if the endpoint refuses the client; otherwise trouble that may pass. No text
+/// quotes the answer: it holds a secret.
+async fn fetch_token(
     http: &reqwest::Client,
     config: &OauthConfig,
 ) -> Result<(HeaderValue, Duration), AnswerTrouble> {
+    // The request.
     let form = {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
@@ -138,39 +161,46 @@ async fn fetch(
         .header(AUTHORIZATION, config.client.clone())
         .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form);
+
+    // The status: wrong credentials stop the worker, everything else may pass.
     let away = |what: &str| AnswerTrouble::Passing {
         what: format!("the token endpoint: {what}"),
         asked: None,
         outage: true,
     };
+    let no_token = || away("expected JSON with an `access_token` (RFC 6749, 5.1)");
     let response = request.send().await.map_err(|_| away("no answer"))?;
     let status = response.status();
     if matches!(status.as_u16(), 400 | 401 | 403) {
         return Err(AnswerTrouble::Denied(status.as_u16()));
     }
     if !status.is_success() {
-        return Err(away(&format!("it says {status}")));
+        return Err(away(&format!("it answered {status}")));
     }
+
+    // The body, but no endless one.
     let mut response = response;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| away("its answer broke off"))? {
         body.extend_from_slice(&chunk);
         if body.len() > LARGEST_TOKEN {
-            return Err(away("its answer is not a token"));
+            return Err(no_token());
         }
     }
-    let token: OauthTokenAnswer =
-        serde_json::from_slice(&body).map_err(|_| away("its answer is not a token"))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.access_token))
-        .map_err(|_| away("its answer is not a token"))?;
+
+    // The token and its life.
+    let token: OauthTokenAnswer = serde_json::from_slice(&body).map_err(|_| no_token())?;
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {}", token.access_token)).map_err(|_| no_token())?;
     value.set_sensitive(true);
     let life = token.expires_in.filter(|life| *life > 0.0);
     let life = life.and_then(|life| Duration::try_from_secs_f64(life).ok()).unwrap_or(USUAL_LIFE);
     Ok((value, life))
 }
 
-/// Signature and timestamp.
+/// Returns the headers of signature and timestamp. `now` is in seconds since 1970.
 fn signature(config: &HmacConfig, url: &Url, body: Option<&str>, now: u64) -> [(HeaderName, HeaderValue); 2] {
+    // The values for the places of the text to be signed.
     let method = if body.is_some() { "POST" } else { "GET" };
     let now = now.to_string();
     let hash = hex::encode(Sha256::digest(body.unwrap_or_default()));
@@ -181,7 +211,8 @@ fn signature(config: &HmacConfig, url: &Url, body: Option<&str>, now: u64) -> [(
         ("{timestamp}", &now),
         ("{body_sha256}", &hash),
     ];
-    // From left to right: what is put in is never looked into for places again.
+
+    // The text is filled from left to right. A value that looks like a place is never filled again.
     let mut text = String::new();
     let mut rest = config.sign.as_str();
     'next: while !rest.is_empty() {
@@ -196,6 +227,8 @@ fn signature(config: &HmacConfig, url: &Url, body: Option<&str>, now: u64) -> [(
         text.extend(letters.next());
         rest = letters.as_str();
     }
+
+    // The signature.
     let mut mac = mac(config.secret.as_bytes());
     mac.update(text.as_bytes());
     let code = mac.finalize().into_bytes();
@@ -203,13 +236,19 @@ fn signature(config: &HmacConfig, url: &Url, body: Option<&str>, now: u64) -> [(
         RawSignatureFormat::Hex => hex::encode(code),
         RawSignatureFormat::Base64 => STANDARD.encode(code),
     };
-    let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+
+    // The headers. The configuration has checked the prefix; digits, hexadecimal and base64 are always valid.
+    let value = |text: &str| {
+        let value = HeaderValue::from_str(text);
+        debug_assert!(value.is_ok(), "the prefix of the signature was checked");
+        value.unwrap_or(HeaderValue::from_static(""))
+    };
     let mut signed = value(&format!("{}{code}", config.prefix));
     signed.set_sensitive(true);
     [(config.header.clone(), signed), (config.timestamp_header.clone(), value(&now))]
 }
 
-/// HMAC takes keys of any length (RFC 2104, 2).
+/// Begins an HMAC. It takes keys of any length (RFC 2104, 2).
 #[allow(clippy::expect_used)]
 fn mac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("a key of any length")

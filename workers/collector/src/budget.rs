@@ -1,5 +1,6 @@
-//! Keeps this process's part of the shared limits: renews the leases on their tokens, says how many could be used,
-//! passes on what the API has said to one replica, and looks for what it has said to others.
+//! Keeps this process's part of the shared budgets: it renews the leases on tokens and reports the number of
+//! tokens that could be used. It also passes on the holds that the API sent to this replica, and reads those
+//! that the API sent to others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,45 +12,54 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{ApiClient, ApiPoliteness, RateGate};
 
-/// Between renewals.
+/// The time between renewals.
 const RENEW: Duration = Duration::from_millis(400);
-/// Between renewals while somebody waits and there is nothing to give.
+/// The time between renewals while a request waits and no token is left.
 const HUNGRY: Duration = Duration::from_millis(100);
-/// How long tokens are leased, beyond the time for which the API may still count one.
+/// The time for which tokens are leased, beyond the time for which the API may still count one.
 const LEASE: Duration = Duration::from_secs(4);
-/// Clocks that run differently, and a renewal that is under way when a lease ends.
+/// A margin for clocks that run differently, and for a renewal that is under way when a lease ends.
 const MARGIN: Duration = Duration::from_millis(200);
 
-/// After the database did not answer.
+/// The pause after the database did not answer.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Until `stop`; then the tokens are given back.
+/// Keeps the leases and the holds until `stop`, then gives the tokens back.
 pub(crate) async fn keep(
     api: &ApiClient,
     budgets: &SharedBudgets,
     status: &WorkerStatus,
     stop: &CancellationToken,
 ) {
+    // Without a rate there is nothing to share.
     let gates = api.polite().gates();
     if gates.is_empty() {
         return;
     }
+
+    // Both tasks run until `stop`.
     tokio::select! {
-        () = renewals(gates, budgets, status) => {}
-        () = looks(api.polite(), budgets, status) => {}
+        () = renew_leases(gates, budgets, status) => {}
+        () = share_holds(api.polite(), budgets, status) => {}
         () = stop.cancelled() => {}
     }
+
+    // No request may take a token any more. Tokens that are out stay held until the API has forgotten them.
     for gate in gates {
         gate.lease(0, None);
         let held = gate.demand().held;
         if let Err(error) = budgets.give_back(gate.name(), held, gate.tail()).await {
-            tracing::debug!(%error, "tokens could not be given back; their lease will pass");
+            tracing::debug!(
+                budget = gate.name(),
+                %error,
+                "the tokens were not given back; other replicas get them when the lease passes"
+            );
         }
     }
 }
 
-/// Renews the leases, for ever.
-async fn renewals(gates: &[Arc<RateGate>], budgets: &SharedBudgets, status: &WorkerStatus) {
+/// Renews the leases; never returns.
+async fn renew_leases(gates: &[Arc<RateGate>], budgets: &SharedBudgets, status: &WorkerStatus) {
     loop {
         let mut failed = None;
         for gate in gates {
@@ -58,6 +68,7 @@ async fn renewals(gates: &[Arc<RateGate>], budgets: &SharedBudgets, status: &Wor
             }
         }
         status.neighbour("database", failed.map_or(Ok(()), Err));
+        // A waiting request shortens the pause, but no replica asks more often than every `HUNGRY`.
         tokio::select! {
             () = tokio::time::sleep(RENEW) => {}
             () = async { tokio::time::sleep(HUNGRY).await; any_hungry(gates).await } => {}
@@ -65,12 +76,15 @@ async fn renewals(gates: &[Arc<RateGate>], budgets: &SharedBudgets, status: &Wor
     }
 }
 
-/// Tells the others what the API has said, and looks for what it has said to them, whenever a request is about to be
-/// sent; for ever. The rule is at the head of `client/clearance.rs`.
-async fn looks(polite: &ApiPoliteness, budgets: &SharedBudgets, status: &WorkerStatus) {
+/// Passes on the holds that the API sent to this process, and reads the holds of the others, whenever a
+/// request is about to be sent; never returns. The rules are at the head of `client/clearance.rs`.
+async fn share_holds(polite: &ApiPoliteness, budgets: &SharedBudgets, status: &WorkerStatus) {
     let names: Vec<&str> = polite.gates().iter().map(|gate| gate.name()).collect();
     loop {
         polite.clearance().news().await;
+
+        // A hold of our own is written before anything is read. If the database is away, the hold is kept for
+        // the next attempt, and the waiting requests go on waiting.
         if let Some(until) = polite.untold()
             && let Err(error) = budgets.hold(&names, until.saturating_duration_since(Instant::now())).await
         {
@@ -79,6 +93,8 @@ async fn looks(polite: &ApiPoliteness, budgets: &SharedBudgets, status: &WorkerS
             polite.hold_everyone_back(until);
             continue;
         }
+
+        // One look is for every request that waits when it begins.
         let waiting = polite.clearance().waiting();
         if waiting.is_empty() {
             continue;
@@ -86,14 +102,16 @@ async fn looks(polite: &ApiPoliteness, budgets: &SharedBudgets, status: &WorkerS
         let began = Instant::now();
         match budgets.held(&names).await {
             Ok(hold) => {
+                // The hold is known to the process before any request goes on.
                 if !hold.is_zero() {
                     polite.hold_back(Instant::now() + hold);
                 }
-                for one in waiting {
-                    // It may have been told to stop meanwhile.
-                    let _ = one.send(began);
+                for request in waiting {
+                    // A request whose task was stopped meanwhile does not receive it.
+                    let _ = request.send(began);
                 }
             }
+            // The requests are dropped from the queue: they get no look, and ask again.
             Err(error) => {
                 status.neighbour("database", Err(error.to_string()));
                 tokio::time::sleep(AGAIN).await;
@@ -102,6 +120,7 @@ async fn looks(polite: &ApiPoliteness, budgets: &SharedBudgets, status: &WorkerS
     }
 }
 
+/// Renews the lease of one budget.
 async fn renew(gate: &Arc<RateGate>, budgets: &SharedBudgets) -> Result<(), sluice_lease::LeaseError> {
     let demand = gate.demand();
     let lease = LEASE.saturating_add(gate.tail());
@@ -113,14 +132,15 @@ async fn renew(gate: &Arc<RateGate>, budgets: &SharedBudgets) -> Result<(), slui
         refused: demand.refused,
         lease,
     };
-    // From before the question was sent: the database's lease began later than that.
+    // The lease counts from before the question was sent: in the database it began later than that.
     let asked = Instant::now();
     let tokens = budgets.renew(&request).await?;
-    // The last request on a token must be over, in the API's count too, before the lease passes.
+    // The last request on a token must be over before the lease passes, also in the API's count.
     gate.lease(tokens, Some(asked + LEASE - MARGIN));
     Ok(())
 }
 
+/// Waits until a request waits at any gate.
 async fn any_hungry(gates: &[Arc<RateGate>]) {
     let mut waiting: Vec<_> = gates.iter().map(|gate| Box::pin(gate.hungry())).collect();
     std::future::poll_fn(|context| {

@@ -1,16 +1,19 @@
-//! Page checkpoints in Kafka: what makes a page and the memory of it one thing.
+//! Page checkpoints in Kafka: a page and the memory of it are committed together.
 //!
-//! In transactional mode every page is published together with a record in the job's compacted checkpoint topic:
-//! key `<id>/<endpoint>`, value JSON ([`PageCheckpoint`]). Who takes an id over from a holder that may be dead, slow or
-//! only cut off from the database does this, in this order:
+//! In transactional mode every page is published together with a record in the job's compacted checkpoint
+//! topic: key `<id>/<endpoint>`, value JSON ([`PageCheckpoint`]). The former holder of an id may be dead,
+//! slow or only cut off from the database. A process that takes the id over takes these steps, in this order:
 //!
 //! ```text
 //!  1. the database gives it the id and a higher fence       (the old holder's database writes match no row)
-//!  2. it takes the old holder's transactional id            (the old holder's open transaction is aborted, and
-//!                                                            nothing it sends from now on becomes visible: KIP-98)
-//!  3. under that id it writes a barrier to every partition  (in log order behind all that the old holder committed)
-//!  4. it reads the topic until it has seen the barriers     (a read_committed reader stops at the first transaction
-//!                                                            still open, anyone's; "the end" alone proves nothing)
+//!  2. it takes the old holder's transactional id            (the old holder's open transaction is aborted,
+//!                                                            and nothing it sends from now on becomes
+//!                                                            visible: KIP-98)
+//!  3. under that id it writes a barrier to every partition  (in log order behind all commits of the old
+//!                                                            holder)
+//!  4. it reads the topic until it has seen the barriers     (a read_committed reader stops at the first
+//!                                                            transaction still open, of any producer;
+//!                                                            reaching the end alone proves nothing)
 //!  5. it goes on behind the newest checkpoint of the run
 //! ```
 
@@ -26,21 +29,21 @@ use sluice_runtime::config::KafkaSection;
 use crate::incremental::IncrementalMarks;
 use crate::process::PartMark;
 
-/// Where an id goes on: before this page. The text of it stands in the claim's row.
+/// The position from which an id goes on: before this page. Its text is part of the claim's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PagePosition {
     pub(crate) endpoint: String,
     /// 0-based.
     pub(crate) page: u64,
-    /// What to ask the page with; nothing for the first.
+    /// The token to request the page with; `None` for the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
-    /// The first records of the page, which are published already.
+    /// The first records of the page, if they are published already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) part: Option<PartMark>,
 }
 
-/// What a claim's row remembers between holders.
+/// The memory of a claim's row between two holders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowMark {
     #[serde(flatten)]
@@ -49,11 +52,11 @@ pub(crate) struct RowMark {
     pub(crate) marks: IncrementalMarks,
 }
 
-/// The value of a checkpoint record: how far the id is, behind the page that it was written with.
+/// The value of a checkpoint record: the progress of the id behind the page that it was written with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PageCheckpoint {
     pub(crate) run: i64,
-    /// Where to go on; nothing if every endpoint is complete.
+    /// The position to go on from; `None` if every endpoint is complete.
     pub(crate) at: Option<PagePosition>,
     #[serde(default, skip_serializing_if = "IncrementalMarks::is_empty")]
     pub(crate) marks: IncrementalMarks,
@@ -63,47 +66,57 @@ pub(crate) struct PageCheckpoint {
     pub(crate) bytes: i64,
 }
 
-/// The checkpoint topic as far as it was read: the newest checkpoint per id. Filled only when an id is taken over.
+/// The checkpoint topic as far as it was read: the newest checkpoint per id. It is filled only when an id is
+/// taken over.
 #[derive(Default)]
 pub(crate) struct CheckpointLog {
+    /// The next offset to read, by partition.
     from: BTreeMap<i32, NextOffset>,
     newest: HashMap<String, PageCheckpoint>,
+    /// Partition and nonce of the barriers that were read.
     barriers: HashSet<(i32, Vec<u8>)>,
 }
 
-/// Bytes of a row's mark besides an API's texts: names, numbers, a part's hash.
+/// Bytes of a row's mark besides the texts of an API: names, numbers, a part's hash.
 const BESIDE: usize = 1_000;
-/// Keys of barriers hold no `/`, those of checkpoints always do.
+/// Beginning of a barrier's key. Keys of barriers hold no `/`, keys of checkpoints always do.
 const BARRIER: &str = "barrier";
-/// Longer than any transaction may stay open.
+/// How long to wait for a barrier: longer than any transaction may stay open.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 impl PagePosition {
+    /// Returns the first page of an endpoint.
     pub(crate) fn first(endpoint: &str) -> Self {
         Self { endpoint: endpoint.to_owned(), page: 0, token: None, part: None }
     }
 }
 
 impl RowMark {
+    /// Returns the mark as the JSON text of the row.
     pub(crate) fn to_text(&self) -> String {
         // Structs of texts and numbers always have a JSON form.
-        serde_json::to_string(self).unwrap_or_default()
+        let text = serde_json::to_string(self);
+        debug_assert!(text.is_ok(), "a row's mark has a JSON form");
+        text.unwrap_or_default()
     }
 
+    /// Reads a row's text; `None` if it is not a mark.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// Can a row remember this? APIs choose the texts in it.
+    /// Returns whether a row can hold this mark. The API chooses the length of the texts in it.
     pub(crate) fn fits(at: &PagePosition, marks: &IncrementalMarks) -> bool {
         let texts = at.endpoint.len() + at.token.as_ref().map_or(0, String::len) + marks.length();
-        // Nearly all are far from it, and need not be written down to know: JSON makes six bytes of one at most.
+        // Nearly all marks are far from the limit, and need not be written to find out: JSON makes at most
+        // six bytes of one.
         let most = JobClaims::LONGEST_MARK - BESIDE;
         texts * 6 <= most || Self { at: at.clone(), marks: marks.clone() }.to_text().len() <= most
     }
 }
 
 impl PageCheckpoint {
+    /// Returns the checkpoint of a run at a position.
     pub(crate) fn new(
         run: i64,
         at: Option<PagePosition>,
@@ -114,29 +127,37 @@ impl PageCheckpoint {
         Self { run, at, marks, pages, records, rejects, bytes }
     }
 
+    /// Returns the work done in the run.
     pub(crate) const fn tally(&self) -> ClaimTally {
         ClaimTally { pages: self.pages, records: self.records, rejects: self.rejects, bytes: self.bytes }
     }
 
+    /// Returns the value of the checkpoint record.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        // Structs of texts and numbers always have a JSON form.
+        let bytes = serde_json::to_vec(self);
+        debug_assert!(bytes.is_ok(), "a checkpoint has a JSON form");
+        bytes.unwrap_or_default()
     }
 }
 
-/// The key of a checkpoint record.
+/// Returns the key of a checkpoint record.
 pub(crate) fn key(id: &str, endpoint: &str) -> String {
     format!("{id}/{endpoint}")
 }
 
 impl CheckpointLog {
-    /// The checkpoint to go on from, unless the claim's row knows more of this run. What both know as well is taken
-    /// from here: only here is "complete" told from "not begun".
+    /// Returns the checkpoint to go on from, or `None` if the claim's row is further in this run. If both are
+    /// equally far, the checkpoint counts: only here a complete id differs from one that was not begun.
     pub(crate) fn newest(&self, claim: &IdClaim) -> Option<&PageCheckpoint> {
         let newest = self.newest.get(&claim.id)?;
         (newest.run == claim.run && newest.pages >= claim.tally.pages).then_some(newest)
     }
 
     /// Reads on until the barriers marked `nonce` were seen in all of `partitions`. Blocks.
+    ///
+    /// # Errors
+    /// An outage if a transaction of another producer stays open in front of a barrier, and Kafka's faults.
     pub(crate) fn read_behind(
         &mut self,
         kafka: &KafkaSection,
@@ -146,35 +167,47 @@ impl CheckpointLog {
     ) -> Result<(), Fault> {
         let started = Instant::now();
         loop {
+            // `read_to_end` ends at the first open transaction, which may be in front of the barrier.
             let mut from = std::mem::take(&mut self.from);
             let read = sluice_kafka::read_to_end(kafka, topic, &mut from, |record| self.take(record));
             self.from = from;
             read?;
+
+            // Nonces are used once, so that the barriers of this takeover can be forgotten.
             if partitions.iter().all(|&partition| self.barriers.contains(&(partition, nonce.to_vec()))) {
                 self.barriers.clear();
                 return Ok(());
             }
+
+            // Longer than a transaction may stay open: this does not end by itself soon.
             if started.elapsed() > PATIENCE {
-                let why = "a transaction of another producer stays open in it";
+                let why =
+                    "expected to see the barrier within 150 s; another producer's transaction stays open";
                 return Err(Fault::outage(format!("reading {topic} to a barrier"), why));
             }
-            // Someone's transaction is open in front of the barrier; they last milliseconds. This thread is ours.
+
+            // A transaction is open in front of the barrier. Transactions last milliseconds, and this thread
+            // may block.
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
+    /// Takes in one record of the topic: a barrier or a checkpoint. Any other record is passed over.
     fn take(&mut self, record: &RecordRef<'_>) {
         let Some(key) = record.key.and_then(|key| std::str::from_utf8(key).ok()) else { return };
         if key.starts_with(BARRIER) && !key.contains('/') {
             self.barriers.insert((record.partition, record.value.unwrap_or_default().to_vec()));
             return;
         }
+
+        // Ids may hold slashes, endpoints may not.
         let Some((id, _)) = key.rsplit_once('/') else { return };
         let Some(value) = record.value.and_then(|value| serde_json::from_slice::<PageCheckpoint>(value).ok())
         else {
             return;
         };
-        // Parts of one page differ in their records only.
+
+        // The newest checkpoint is the one that got furthest. Parts of one page differ in their records only.
         let far = |of: &PageCheckpoint| (of.run, of.pages, of.records + of.rejects);
         let newer = |old: &PageCheckpoint| far(&value) >= far(old);
         if self.newest.get(id).is_none_or(newer) {
@@ -183,12 +216,15 @@ impl CheckpointLog {
     }
 }
 
-/// The partitions of the checkpoint topic.
+/// Returns the partitions of the checkpoint topic.
 pub(crate) fn partitions(kafka: &KafkaSection, topic: &str) -> Result<Vec<i32>, Fault> {
     Ok(sluice_kafka::ends(kafka, topic)?.into_keys().map(|at| at.partition).collect())
 }
 
-/// Takes a holder's transactional id away from it and leaves barriers in its name. Blocks.
+/// Takes a holder's transactional id away from it and writes barriers in its name. Blocks.
+///
+/// # Errors
+/// Kafka's faults. A fault of the transaction is an outage: trying again helps.
 pub(crate) fn fence(
     kafka: &KafkaSection,
     holder: &str,
@@ -196,6 +232,7 @@ pub(crate) fn fence(
     partitions: &[i32],
     nonce: &[u8],
 ) -> Result<(), Fault> {
+    // From here on the holder's producer is fenced, and its open transaction is aborted (KIP-98).
     let mut producer = KafkaProducer::transactional(kafka, holder, 8 << 20)?;
     let mut written = || {
         producer.begin()?;
@@ -204,15 +241,18 @@ pub(crate) fn fence(
         }
         producer.commit()
     };
-    // Another heir of the same holder fences it at the same moment, or it has taken its id back: no mistake of anybody's.
-    written().map_err(|fault: Fault| Fault::outage("fencing a holder", fault.to_string()))
+
+    // Another process may fence the same holder at this moment, or the holder may have taken its id back.
+    // Neither is a mistake; the next try finds out.
+    written().map_err(|fault: Fault| Fault::outage(format!("fencing the holder {holder}"), fault.to_string()))
 }
 
-/// The key under which compaction keeps one barrier per partition.
+/// Returns the key under which compaction keeps one barrier per partition.
 pub(crate) fn barrier_key(partition: i32) -> String {
     format!("{BARRIER}-{partition}")
 }
 
+/// Returns the barrier record of one partition.
 pub(crate) fn barrier<'a>(
     topic: &'a str,
     partition: i32,

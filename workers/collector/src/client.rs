@@ -1,5 +1,5 @@
-//! The API over HTTP: limits, credentials that stay with their origin, redirects by hand, retries; bodies are read by
-//! whoever asked, as they arrive.
+//! Requests to the API over HTTP: the rate, credentials that stay with their origin, redirects followed by
+//! hand, and retries. The caller reads the bodies as they arrive.
 
 mod answer;
 mod clearance;
@@ -30,35 +30,43 @@ use crate::retry_after;
 use crate::tape::AnswerTape;
 use crate::template::TemplateValues;
 
-/// Redirects followed in a row.
+/// The number of redirects that are followed in a row.
 const HOPS: usize = 5;
 
-/// The API of a job. Shared by all tasks.
+/// The API of a job. All tasks share it.
 pub(crate) struct ApiClient {
     http: reqwest::Client,
     base: Url,
-    /// Of every request to the API's own origin.
+    /// Headers of every request to the API's own origin.
     headers: Vec<(HeaderName, HeaderValue)>,
     auth: ApiAuthenticator,
+    /// The largest page in bytes after decompression.
     max_page: u64,
     polite: ApiPoliteness,
     tape: Option<AnswerTape>,
 }
 
-/// One page, asked for until it came or there is no use in asking.
+/// The requests for one page. They are repeated until the page came or another request would be useless.
 pub(crate) struct PageFetch<'a> {
     api: &'a ApiClient,
     endpoint: &'a ApiEndpoint,
     request: PageRequest,
+    /// The number of attempts that have failed.
     attempt: u32,
-    /// A token that was taken back was replaced already.
+    /// True once a revoked access token was replaced. A second 401 then ends the worker.
     renewed: bool,
 }
 
 impl ApiClient {
+    /// Builds the HTTP client of a job.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the client cannot be built, for example because the TLS back end cannot be initialised.
     pub(crate) fn new(config: &CollectorConfig) -> Result<Self, Fault> {
         let ApiConfig { base, headers, auth, connect_timeout, timeout, longest_answer, max_page } =
             &config.api;
+
+        // One connection pool for all tasks, with room for every id in work.
         let mut always = HeaderMap::new();
         always.insert(reqwest::header::ACCEPT, HeaderValue::from_static("application/json"));
         let http = reqwest::Client::builder()
@@ -68,11 +76,12 @@ impl ApiClient {
             .read_timeout(*timeout)
             .timeout(*longest_answer)
             .gzip(true)
-            // Followed here, so that we decide what goes along.
+            // `send_once` follows redirects itself: it decides which headers go to which origin.
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(config.concurrency)
             .build()
             .map_err(|error| Fault::user("building the HTTP client", error))?;
+
         Ok(Self {
             http,
             base: base.clone(),
@@ -84,22 +93,26 @@ impl ApiClient {
         })
     }
 
-    /// Answers are recorded, or come from a recording.
+    /// Makes the client record its answers, or take them from a recording.
     pub(crate) fn taped(mut self, tape: AnswerTape) -> Self {
         self.tape = Some(tape);
         self
     }
 
+    /// Returns the rates and the retry rules of this process.
     pub(crate) const fn polite(&self) -> &ApiPoliteness {
         &self.polite
     }
 
-    /// Is the API away for everyone, so that ids should not pay for it with their attempts?
+    /// Tells whether the API is away for everyone. Ids then do not pay for the outage with their attempts.
     pub(crate) fn is_away(&self) -> bool {
         self.polite.is_away()
     }
 
-    /// Begins to ask for a page.
+    /// Prepares the requests for one page.
+    ///
+    /// # Errors
+    /// [`PageRefusal::Dead`] if id and page token do not make a valid request.
     pub(crate) fn asking<'a>(
         &'a self,
         endpoint: &'a ApiEndpoint,
@@ -111,30 +124,37 @@ impl ApiClient {
         Ok(PageFetch { api: self, endpoint, request, attempt: 0, renewed: false })
     }
 
-    /// One request, redirects followed, until the answer's headers are there.
-    async fn once(
+    /// Sends one request, follows redirects, and returns when the answer's headers have arrived. The
+    /// credentials that the request carried are returned beside the answer.
+    async fn send_once(
         &self,
         request: &PageRequest,
         stop: &CancellationToken,
     ) -> Result<(ApiAnswer, RequestCredentials), AnswerTrouble> {
         let PageRequest { mut url, headers, mut body } = request.clone();
+
+        // A recording replaces the network.
         if let Some(tape) = &self.tape
             && let Some(answer) = tape.play(request, self.max_page)?
         {
             return Ok((answer, RequestCredentials::default()));
         }
+
         for _ in 0..=HOPS {
-            // Scheme, host and port: the credentials are for nobody else, nor is what the job's own headers say.
+            // An origin is scheme, host and port. Credentials and the job's own headers go to the API's
+            // origin only: a redirect or a next page may lead to a server of somebody else.
             let at_home = url.origin() == self.base.origin();
             let signed = match at_home {
                 true => self.auth.sign(&self.http, &url, body.as_deref()).await?,
                 false => RequestCredentials::default(),
             };
+
+            // The request of this hop. Query credentials are added to a copy: `url` stays free of secrets.
             let mut target = url.clone();
             if let Some((name, value)) = &signed.query {
                 target.query_pairs_mut().append_pair(name, value);
             }
-            let mut asked = match &body {
+            let mut hop = match &body {
                 Some(body) => {
                     self.http.post(target).header(CONTENT_TYPE, "application/json").body(body.clone())
                 }
@@ -142,50 +162,66 @@ impl ApiClient {
             };
             let own = self.headers.iter().chain(&headers).filter(|_| at_home);
             for (name, value) in own.chain(&signed.headers) {
-                asked = asked.header(name, value);
+                hop = hop.header(name, value);
             }
+
+            // Wait for the rate. Redirects count as well, because the API counts them.
             let waits = Instant::now();
-            let leave = tokio::select! {
-                leave = self.polite.permit() => leave,
+            let permission = tokio::select! {
+                permission = self.polite.permit() => permission,
                 () = stop.cancelled() => return Err(AnswerTrouble::Stopped),
             };
-            let leave = leave.map_err(|wait| AnswerTrouble::Passing {
-                what: "the API asked everybody to wait".into(),
+            let permission = permission.map_err(|wait| AnswerTrouble::Passing {
+                what: "the API asked for a pause before the next request".into(),
                 asked: Some(wait),
                 outage: false,
             })?;
-            let waited = leave.at.saturating_duration_since(waits);
+            let waited = permission.at.saturating_duration_since(waits);
             metrics::progress(ProgressCounter::RateWaitMs, waited.as_millis() as u64);
             metrics::progress(ProgressCounter::Requests, 1);
-            let response = asked.send().await.map_err(|error| answer::away(&error));
-            drop(leave);
+
+            // The tokens are held until the answer begins or the request fails; `window.rs` counts from that
+            // moment.
+            let response = hop.send().await.map_err(|error| answer::away(&error));
+            drop(permission);
             let response = response?;
+
+            // Anything but a redirect ends the loop.
             let status = response.status();
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                let answer = self.listen(response);
+                let answer = self.heed_pauses(response);
                 return match &self.tape {
                     None => Ok((answer, signed)),
                     Some(tape) => Ok((tape.record(request, answer).await?, signed)),
                 };
             }
+
+            // The next hop. A Location may be relative to the present URL.
             let next = response.headers().get(LOCATION).and_then(|next| next.to_str().ok());
             url = match next.and_then(|next| url.join(next).ok()) {
                 Some(next) if matches!(next.scheme(), "http" | "https") => next,
-                _ => return Err(AnswerTrouble::passing(format!("{status} without a usable Location"))),
+                _ => {
+                    return Err(AnswerTrouble::passing(format!(
+                        "the API answered {status} without a usable Location: expected an http or https URL"
+                    )));
+                }
             };
             if matches!(status.as_u16(), 301..=303) {
-                // As browsers do, and RFC 9110 (15.4.4) says for 303.
+                // The method becomes GET: RFC 9110 (15.4.4) requires it for 303, and browsers do it for 301
+                // and 302.
                 body = None;
             }
         }
-        Err(AnswerTrouble::Hopeless(format!("more than {HOPS} redirects in a row")))
+        Err(AnswerTrouble::Hopeless(format!("the API sent more than {HOPS} redirects in a row")))
     }
 
-    /// What the headers say about coming again.
-    fn listen(&self, response: reqwest::Response) -> ApiAnswer {
+    /// Reads the pauses that the headers ask for, and holds requests back accordingly.
+    fn heed_pauses(&self, response: reqwest::Response) -> ApiAnswer {
         let now = SystemTime::now();
         let headers = response.headers();
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+
+        // `Retry-After` counts with a status that asks for a repetition.
         let date = text("date");
         let asked = text("retry-after").and_then(|asked| retry_after::wait(asked, date, now));
         let status = response.status();
@@ -193,20 +229,23 @@ impl ApiClient {
             self.polite.refused();
         }
         if asks_to_come_again(status) {
-            // At once, before anybody looks at the answer.
-            self.come_again(asked);
+            // The hold begins now, before the body is read: other tasks may be about to send.
+            self.hold_host(asked);
         }
+
+        // An exhausted allowance in a good answer is a pause as well.
         for prefix in ["x-ratelimit", "ratelimit", "x-rate-limit"] {
-            let say = |what: &str| text(&format!("{prefix}-{what}"));
-            if let (Some(remaining), Some(reset)) = (say("remaining"), say("reset")) {
-                self.come_again(retry_after::exhausted(remaining, reset, date, now));
+            let field = |name: &str| text(&format!("{prefix}-{name}"));
+            if let (Some(remaining), Some(reset)) = (field("remaining"), field("reset")) {
+                self.hold_host(retry_after::exhausted(remaining, reset, date, now));
             }
         }
         ApiAnswer::new(response, asked, self.max_page)
     }
 
-    /// Nobody asks for so long from now.
-    fn come_again(&self, wait: Option<Duration>) {
+    /// Holds back every request to the host for this time from now, unless the job limits holds to single
+    /// requests.
+    fn hold_host(&self, wait: Option<Duration>) {
         if let Some(wait) = wait
             && self.polite.scope() == RawHoldScope::Host
         {
@@ -216,20 +255,29 @@ impl ApiClient {
 }
 
 impl PageFetch<'_> {
-    /// The next answer that is worth reading; `None`: there is nothing, by rule.
+    /// Returns the next answer that can be read as a page. `None`: a rule or the status 204 defines that the
+    /// endpoint has no records for this id.
+    ///
+    /// # Errors
+    /// The [`PageRefusal`] after which no further request is sent.
     pub(crate) async fn answer(
         &mut self,
         stop: &CancellationToken,
     ) -> Result<Option<ApiAnswer>, PageRefusal> {
         loop {
+            // Every request earns a part of a retry.
             self.api.polite.request();
-            let trouble = match self.api.once(&self.request, stop).await {
+
+            // Only trouble leaves this match.
+            let trouble = match self.api.send_once(&self.request, stop).await {
                 Ok((answer, signed)) => match self.judge(answer) {
                     Ok(None) => {
                         self.well();
                         return Ok(None);
                     }
+                    // The caller reads the body and calls `well` or `failed`.
                     Ok(Some(answer)) => return Ok(Some(answer)),
+                    // An access token may be revoked early. One attempt with a new one is free.
                     Err(AnswerTrouble::Denied(401)) if !self.renewed && self.api.auth.refused(&signed) => {
                         self.renewed = true;
                         continue;
@@ -238,11 +286,13 @@ impl PageFetch<'_> {
                 },
                 Err(trouble) => trouble,
             };
+
+            // Wait, or end with the refusal.
             self.failed(&trouble, stop).await?;
         }
     }
 
-    /// What is asked, for people: no credentials are in it.
+    /// Returns the request as text for an operator. It holds no credentials.
     pub(crate) fn shown(&self) -> String {
         let PageRequest { url, body, .. } = &self.request;
         match body {
@@ -251,37 +301,49 @@ impl PageFetch<'_> {
         }
     }
 
-    /// The answer was read to its end; keeps it if answers are recorded.
+    /// Notes that the answer was read to its end: the API is there.
     pub(crate) fn well(&self) {
         self.api.polite.success();
     }
 
-    /// Something was wrong with the answer: waits until the page may be asked for again, or says why it may not.
+    /// Notes that the answer was unusable, and waits until the page may be requested again.
+    ///
+    /// # Errors
+    /// The [`PageRefusal`] if the page may not be requested again.
     pub(crate) async fn failed(
         &mut self,
         trouble: &AnswerTrouble,
         stop: &CancellationToken,
     ) -> Result<(), PageRefusal> {
         self.attempt += 1;
-        let wait = self.after(trouble)?;
+        let wait = self.wait_after(trouble)?;
         metrics::progress(ProgressCounter::Retries, 1);
         metrics::progress(ProgressCounter::RetryWaitMs, wait.as_millis() as u64);
-        tracing::debug!(endpoint = self.endpoint.name, %trouble, self.attempt, ?wait, "asking again");
+        tracing::debug!(
+            endpoint = self.endpoint.name,
+            %trouble,
+            self.attempt,
+            ?wait,
+            "the request failed and is repeated after the wait"
+        );
         tokio::select! {
             () = tokio::time::sleep(wait) => Ok(()),
             () = stop.cancelled() => Err(PageRefusal::Stopped),
         }
     }
 
-    /// How long to wait before the next attempt; or why there is none.
-    fn after(&self, trouble: &AnswerTrouble) -> Result<Duration, PageRefusal> {
+    /// Returns the wait before the next attempt, or the reason why no further attempt is made.
+    fn wait_after(&self, trouble: &AnswerTrouble) -> Result<Duration, PageRefusal> {
         let polite = &self.api.polite;
+
+        // Only passing trouble is worth another request.
         let asked = match trouble {
             AnswerTrouble::Stopped => return Err(PageRefusal::Stopped),
             AnswerTrouble::Hopeless(why) => return Err(PageRefusal::Dead(why.clone())),
             AnswerTrouble::Denied(status) => {
                 let why = format!(
-                    "the API says {status}; nothing was skipped, mend the credentials and start again"
+                    "the API refused the credentials with {status}; nothing was skipped; mend `api.auth` and \
+                     start again"
                 );
                 return Err(PageRefusal::Fatal(Fault::user("asking the API", why)));
             }
@@ -292,10 +354,14 @@ impl PageFetch<'_> {
                 *asked
             }
         };
+
+        // A long pause gives the id back: the task can then work on another one.
         let give_back = |pause| Err(PageRefusal::Later { pause, reason: trouble.to_string() });
         if let Some(asked) = asked.filter(|asked| *asked > polite.longest_wait()) {
             return give_back(asked);
         }
+
+        // The API's own wish is never undercut by the back-off.
         let wait = polite.backoff(self.attempt - 1).max(asked.unwrap_or_default());
         if self.attempt >= polite.attempts() || !polite.may_retry() {
             return give_back(wait);
@@ -303,36 +369,42 @@ impl PageFetch<'_> {
         Ok(wait)
     }
 
-    /// The status, by the endpoint's rules and then by the usual ones. `None`: there is nothing, by rule.
+    /// Judges the status by the endpoint's rules, then by the usual ones. `None`: the endpoint has no records
+    /// here.
     fn judge(&self, answer: ApiAnswer) -> Result<Option<ApiAnswer>, AnswerTrouble> {
         let status = answer.status;
+
+        // The job's rules come first and may reverse the usual meaning.
         match self.endpoint.on_status.get(&status) {
             Some(RawStatusRule::None) => return Ok(None),
             Some(RawStatusRule::Dead) => {
-                return Err(AnswerTrouble::Hopeless(format!("the API says {status}")));
+                return Err(AnswerTrouble::Hopeless(format!("the API answered {status}")));
             }
             Some(RawStatusRule::Retry) => {
-                self.api.come_again(answer.asked);
+                self.api.hold_host(answer.asked);
                 return Err(AnswerTrouble::status(status, answer.asked));
             }
             None => {}
         }
+
+        // The usual meaning of the status.
         match StatusCode::from_u16(status) {
             Ok(StatusCode::NO_CONTENT) => Ok(None),
             Ok(code) if code.is_success() => match answer.encoding() {
                 None => Ok(Some(answer)),
                 Some(encoding) => Err(AnswerTrouble::Hopeless(format!(
-                    "a page encoded as `{encoding}`, which was not asked for (only gzip is)"
+                    "the page is encoded as `{encoding}`: expected gzip or no encoding"
                 ))),
             },
             Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(AnswerTrouble::Denied(status)),
             Ok(code) if asks_to_come_again(code) => Err(AnswerTrouble::status(status, answer.asked)),
-            _ => Err(AnswerTrouble::Hopeless(format!("the API says {status}"))),
+            _ => Err(AnswerTrouble::Hopeless(format!("the API answered {status}"))),
         }
     }
 }
 
-/// The server is not well, or says that it was too soon.
+/// Tells whether the status means that the server is unwell (5xx) or that the request came too soon.
 fn asks_to_come_again(status: StatusCode) -> bool {
+    // 408 Request Timeout, 425 Too Early (RFC 8470), 429 Too Many Requests (RFC 6585).
     status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }

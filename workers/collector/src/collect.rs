@@ -1,4 +1,5 @@
-//! One id, from where it stands to its last page: what `walk.rs` reads is published and remembered, page by page.
+//! Collecting one id, from its position to its last page. Each page that `walk.rs` reads is published,
+//! together with the memory of it.
 
 use std::sync::Arc;
 
@@ -20,64 +21,70 @@ use crate::scribe::ClaimScribe;
 use crate::tally::CollectorCounters;
 use crate::walk::{PagePart, PageTaker, PageWalk, PageWalkHalt};
 
-/// What became of an id in this process.
+/// The end of an id's collection in this process.
 #[derive(Debug)]
 pub(crate) enum CollectionEnd {
-    /// Every endpoint's last page is durable, and the row says so.
+    /// Every endpoint's last page is durable, and the row is done.
     Done,
-    /// It cannot be completed; the row says why.
+    /// The id cannot be completed. Its row holds the reason.
     Dead,
-    /// Given back at the page it stands at.
+    /// The id was given back at its present page.
     Released,
-    /// Someone else holds it.
+    /// Another process holds the id.
     Lost,
-    /// The publisher has ended: whether the last page is durable is not known, so nothing was written about it.
+    /// The publisher has ended. It is unknown whether the last page is durable, so nothing was written about
+    /// it.
     Unknown,
     /// The worker must stop.
     Fatal(Fault),
 }
 
-/// What a task works with.
+/// Everything that the collection of one id needs.
 pub(crate) struct CollectionTask {
     pub(crate) job: Arc<CollectorJob>,
     pub(crate) claims: JobClaims,
     pub(crate) scribe: ClaimScribe,
     pub(crate) publisher: PagePublisher,
     pub(crate) counters: Arc<CollectorCounters>,
-    /// The process is draining: end after the page in flight.
+    /// Cancelled when the process drains. The task ends after the page in flight.
     pub(crate) stop: CancellationToken,
-    /// If the claim is lost: end at once, write nothing.
+    /// The hold of the claim. If the claim is lost, the task ends at once and writes nothing.
     pub(crate) hold: ClaimHold,
 }
 
-/// An id on its way. `at` is `None` when every endpoint is complete.
+/// The progress of an id. `at` is `None` when every endpoint is complete.
 pub(crate) struct CollectionProgress {
     pub(crate) claim: IdClaim,
     pub(crate) at: Option<PagePosition>,
     pub(crate) tally: ClaimTally,
     pub(crate) marks: IncrementalMarks,
-    /// What an earlier holder had published of the page that comes next (idempotent mode).
+    /// The records of the next page that an earlier holder has already published (idempotent mode).
     pub(crate) recalled: Option<PageRecall>,
 }
 
 impl CollectionTask {
-    /// Collects one id and writes what became of it.
+    /// Collects one id and writes its end to its row.
     pub(crate) async fn run(self, mut id: CollectionProgress) -> CollectionEnd {
+        // A lost claim ends the walk between any two steps: another process works on the id.
         let halted = tokio::select! {
             halted = self.pages(&mut id) => halted,
             () = self.hold.lost.cancelled() => return CollectionEnd::Lost,
         };
+
+        // The end is written under the claim's fence.
         match self.conclude(halted, &id).await {
             Ok(end) => end,
-            // The row keeps its lease; it is taken up again when that has passed, where Kafka or the row says.
+            // The row keeps its lease. When it has passed, the id is taken up again where Kafka or the row
+            // says.
             Err(error) if error.retryable() => {
-                tracing::warn!(%error, "an id's end could not be written; it is taken up again after its lease");
+                tracing::warn!(%error, "the end of an id could not be written; it goes on after its lease");
                 CollectionEnd::Lost
             }
             Err(error) => CollectionEnd::Fatal(error.into()),
         }
     }
 
+    /// Walks over the id's pages and publishes them.
     async fn pages(&self, id: &mut CollectionProgress) -> Result<(), PageWalkHalt> {
         let (text, marks, at) = (id.claim.id.clone(), id.marks.clone(), id.at.clone());
         let config = &self.job.config;
@@ -87,13 +94,14 @@ impl CollectionTask {
         PageWalk { job, id: &text, taker, stop, marks, part, most: None }.run(at).await
     }
 
-    /// Makes a part of a page durable together with the memory of it, then moves `id` on.
+    /// Makes a part of a page durable together with its checkpoint, then moves `id` on.
     async fn publish(
         &self,
         id: &mut CollectionProgress,
         part: PagePart<'_>,
         outputs: &mut Outputs,
     ) -> Result<(), PageWalkHalt> {
+        // The new totals of the run. A page counts once, with its last part.
         let PagePartCounts { records, rejects, repeats } = part.read;
         let pages = i64::from(part.ends_page);
         let tally = ClaimTally {
@@ -102,11 +110,15 @@ impl CollectionTask {
             rejects: id.tally.rejects + signed(rejects),
             bytes: id.tally.bytes + signed(part.bytes),
         };
+
+        // In transactional mode the checkpoint travels in the same transaction as the records.
         let transactional = self.job.config.transactional;
         let checkpoint = transactional.then(|| {
             let checkpoint = PageCheckpoint::new(id.claim.run, part.next.clone(), part.marks.clone(), tally);
             (checkpoints::key(&id.claim.id, &part.at.endpoint), checkpoint.to_bytes())
         });
+
+        // Records that an earlier holder has published are taken out. They all belong to this page.
         let topics = Arc::clone(&self.job.targets[part.nth].topics);
         if let Some(recalled) = &mut id.recalled {
             recalled.sift(&topics, outputs);
@@ -114,6 +126,8 @@ impl CollectionTask {
                 id.recalled = None;
             }
         }
+
+        // The part is published. The emptied arena comes back only if the part is durable.
         let letters = outputs.iter().filter(|record| record.route == crate::process::LETTERS).count();
         let going = std::mem::take(outputs);
         if !going.is_empty() || checkpoint.is_some() {
@@ -121,18 +135,23 @@ impl CollectionTask {
             let page =
                 PagePublication { topics, outputs: going, checkpoint, dedupe, hold: self.hold.clone() };
             let published = self.publisher.publish(page).await;
+            // No answer: either the publisher left the page out because its lease is over, or it has ended
+            // itself.
             let over = self.hold.is_over();
             *outputs =
                 published.map_err(|_| if over { PageWalkHalt::Lost } else { PageWalkHalt::Unknown })?;
         }
+
+        // Durable: now the progress and the counters move.
         (id.at, id.tally, id.marks) = (part.next, tally, part.marks.clone());
         metrics::progress(ProgressCounter::Pages, u64::from(part.ends_page));
         metrics::progress(ProgressCounter::PageRecords, records);
         metrics::progress(ProgressCounter::Repeats, repeats);
         (0..letters).for_each(|_| metrics::dead_lettered("collector", sluice_core::ReasonClass::Shape));
         self.counters.page(u64::from(part.ends_page), records, rejects, part.bytes);
-        // In transactional mode Kafka has the checkpoint; the row is written once, at the id's end. Where the page was
-        // the id's last, `done` follows at once.
+
+        // In transactional mode Kafka has the checkpoint, and the row is written once, at the id's end. After
+        // the id's last page `done` follows at once, so that no checkpoint is needed.
         if !transactional && id.at.is_some() {
             match self.scribe.checkpoint(&id.claim, id.mark()).await {
                 Ok(FenceAnswer::Kept) => {}
@@ -143,7 +162,8 @@ impl CollectionTask {
         Ok(())
     }
 
-    /// Writes what became of the id.
+    /// Writes the end of the id to its row. Returns [`CollectionEnd::Lost`] if the claim's fence no longer
+    /// matches.
     async fn conclude(
         &self,
         halted: Result<(), PageWalkHalt>,
@@ -153,60 +173,77 @@ impl CollectionTask {
         let mark = id.mark();
         let transactional = self.job.config.transactional;
         let kept = |fenced, end| if fenced == FenceAnswer::Kept { end } else { CollectionEnd::Lost };
+
         match halted {
+            // Every page is durable.
             Ok(()) => Ok(kept(self.scribe.done(claim, self.after_the_run(id)).await?, CollectionEnd::Done)),
+            // The process drains: the id goes back without using up an attempt.
             Err(PageWalkHalt::Refused(PageRefusal::Stopped)) => Ok(kept(
                 self.claims.release(claim, &mark, &ClaimReleaseReason::Back).await?,
                 CollectionEnd::Released,
             )),
+            // The API failed for now. After the last attempt without progress the id is dead.
             Err(PageWalkHalt::Refused(PageRefusal::Later { pause, reason })) => {
                 let progressed = far(tally) > far(&claim.tally);
                 let spent = claim.attempt >= self.job.config.database.attempts && !progressed;
+
                 if self.job.api.is_away() {
-                    // An outage is not poison: the attempt does not count.
+                    // The API is away for every id: this is no fault of the id, and the attempt does not
+                    // count.
                     return Ok(kept(
                         self.claims.release(claim, &mark, &ClaimReleaseReason::Back).await?,
                         CollectionEnd::Released,
                     ));
                 }
+
+                // The last attempt is used up.
                 if spent {
                     return Ok(kept(self.claims.dead(claim, &mark, &reason).await?, CollectionEnd::Dead));
                 }
+
+                // It got further: its attempts count from here. In idempotent mode the row knows that
+                // already.
                 if progressed
                     && transactional
                     && self.claims.checkpoint(claim, &mark).await? == FenceAnswer::Lost
                 {
-                    // It got further: its attempts count from here.
                     return Ok(CollectionEnd::Lost);
                 }
+
                 let given = ClaimReleaseReason::Failed { pause, reason };
                 Ok(kept(self.claims.release(claim, &mark, &given).await?, CollectionEnd::Released))
             }
+            // No later attempt can succeed.
             Err(PageWalkHalt::Refused(PageRefusal::Dead(reason))) => {
                 Ok(kept(self.claims.dead(claim, &mark, &reason).await?, CollectionEnd::Dead))
             }
             Err(PageWalkHalt::Refused(PageRefusal::Fatal(fault)) | PageWalkHalt::Fault(fault)) => {
-                // Nothing was skipped: the id is as due as before.
+                // The trouble concerns every id and nothing was skipped: the id is as due as before.
                 let _ = self.claims.release(claim, &mark, &ClaimReleaseReason::Back).await?;
                 Ok(CollectionEnd::Fatal(fault))
             }
+            // Nothing may or can be written.
             Err(PageWalkHalt::Lost) => Ok(CollectionEnd::Lost),
             Err(PageWalkHalt::Unknown) => Ok(CollectionEnd::Unknown),
             Err(PageWalkHalt::Database(error)) => Err(error),
         }
     }
 
-    /// The row of a complete id: nothing to go on from, but what its next run begins with.
+    /// Returns the mark of a complete id. It has no next page, but it can hold the marks with which the next
+    /// run begins.
     fn after_the_run(&self, id: &CollectionProgress) -> ClaimMark {
         let marks = id.marks.clone().after_the_run();
+        // Without marks to remember, the row stays empty.
         let first = self.job.config.endpoints.first().filter(|_| !marks.is_empty());
         let row = first.map(|first| RowMark { at: PagePosition::first(&first.name), marks });
         ClaimMark { next_page: row.map(|row| row.to_text()), tally: id.tally }
     }
 
-    /// `job/id/run/endpoint/page/hash`: the same page published twice carries the same text. Of a page in parts, the
-    /// part's first record follows the page, and the hash is over all up to its end.
+    /// Returns the header `job/id/run/endpoint/page/hash`. The same page published twice carries the same
+    /// text. For a page in parts, the number of the part's first record follows the page, and the hash covers
+    /// all records up to the part's end.
     fn dedupe(&self, claim: &IdClaim, part: &PagePart<'_>) -> String {
+        // Half of a SHA-256 in hexadecimal: 128 bits.
         let hash = part.hash.get(..32).unwrap_or(part.hash);
         let (job, id, run) = (&self.job.config.job, &claim.id, claim.run);
         let from = part.at.part.as_ref().map_or_else(String::new, |part| format!("+{}", part.records));
@@ -215,13 +252,14 @@ impl CollectionTask {
 }
 
 impl CollectionProgress {
+    /// Returns the mark that the id's row has to hold.
     fn mark(&self) -> ClaimMark {
         let row = self.at.as_ref().map(|at| RowMark { at: at.clone(), marks: self.marks.clone() });
         ClaimMark { next_page: row.map(|row| row.to_text()), tally: self.tally }
     }
 }
 
-/// Publishes what a walk reads.
+/// Publishes the parts that a walk reads.
 struct PublishingTaker<'t> {
     task: &'t CollectionTask,
     id: &'t mut CollectionProgress,
@@ -235,25 +273,27 @@ impl PageTaker for PublishingTaker<'_> {
     fn noticed(&mut self, endpoint: &str, page: u64, noticed: DriftNotice) {
         metrics::progress(ProgressCounter::Drift, 1);
         self.task.counters.drifted();
-        tracing::warn!(endpoint, page, "pages move while they are read: {noticed}");
+        tracing::warn!(endpoint, page, "pages moved while they were read: {noticed}");
     }
 }
 
-/// What is the same in `sluice.page` of all records of a page in one run over an id.
+/// Returns the beginning of the header `sluice.page` that all records of a page share in one run over an id.
 pub(crate) fn page_key(job: &str, id: &str, run: i64, at: &PagePosition) -> String {
     format!("{job}/{id}/{run}/{}/{}", at.endpoint, at.page)
 }
 
-/// A page is handed over in parts of this size: what all ids at once may hold is a quarter of the memory.
+/// Returns the size in bytes at which a page is handed over in parts, between 64 KiB and 4 MiB. All ids
+/// together hold at most a quarter of the memory.
 fn part_bytes(memory: usize, concurrency: usize) -> usize {
     (memory / 4 / concurrency.max(1)).clamp(64 << 10, 4 << 20)
 }
 
-/// Parts of one page differ in their records only.
+/// Returns a measure of progress. Parts of one page differ in their records only.
 fn far(tally: &ClaimTally) -> (i64, i64) {
     (tally.pages, tally.records + tally.rejects)
 }
 
+/// Returns a count as the database's type.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

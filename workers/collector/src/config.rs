@@ -1,4 +1,5 @@
-//! The collector's configuration: what an operator writes ([`RawCollectorConfig`]) and what was found to be sound ([`CollectorConfig`]).
+//! The collector's configuration: the file of an operator ([`RawCollectorConfig`]) and its checked form
+//! ([`CollectorConfig`]).
 
 mod api;
 mod endpoint;
@@ -20,7 +21,8 @@ pub use raw::{
 pub(crate) use api::{ApiConfig, AuthConfig, HmacConfig, OauthConfig};
 pub(crate) use endpoint::ApiEndpoint;
 
-/// A collector's configuration after every check that needs no neighbour. The only way to one is [`CollectorConfig::check`].
+/// A collector's configuration after every check that needs no neighbour. Only [`CollectorConfig::check`]
+/// makes one.
 pub struct CollectorConfig {
     pub(crate) job: String,
     pub(crate) group: String,
@@ -30,42 +32,52 @@ pub struct CollectorConfig {
     pub(crate) registry: RegistrySection,
     pub(crate) schemas: PathBuf,
     pub(crate) admin: AdminSection,
+    /// Bytes.
     pub(crate) memory: usize,
     pub(crate) database: DatabaseConfig,
     pub(crate) api: ApiConfig,
     pub(crate) endpoints: Vec<ApiEndpoint>,
-    /// A request takes from each.
+    /// A request takes a token from each.
     pub(crate) budgets: Vec<BudgetConfig>,
     pub(crate) concurrency: usize,
     pub(crate) retry: RetryConfig,
 }
 
+/// The table of ids, and the rules of its claims.
 pub(crate) struct DatabaseConfig {
-    /// Holds a password: never printed.
+    /// Holds a password and is never printed.
     pub(crate) url: String,
     pub(crate) source: ClaimSource,
+    /// Ids that are claimed at once.
     pub(crate) claim: u32,
     pub(crate) lease: Duration,
+    /// Attempts without progress after which an id is dead.
     pub(crate) attempts: u32,
+    /// The time after which a done id is due again; `None` collects it once.
     pub(crate) every: Option<Duration>,
     pub(crate) connections: u32,
+    /// True if the worker may create its tables.
     pub(crate) migrate: bool,
 }
 
-/// So many requests in a second, over everyone who names the same.
+/// Requests per second, over all processes that use the same name.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BudgetConfig {
     pub(crate) name: String,
     pub(crate) per_second: f64,
 }
 
+/// The rules after a failed request, and the bound of pages.
 pub(crate) struct RetryConfig {
+    /// Requests per page at most.
     pub(crate) attempts: u32,
     pub(crate) backoff: Backoff,
+    /// The longest wait for which a task keeps its id.
     pub(crate) longest_wait: Duration,
     pub(crate) scope: RawHoldScope,
-    /// Retries allowed per ten requests, over the whole process.
+    /// Retries that each request earns, over the whole process: 0.5 is five retries per ten requests.
     pub(crate) budget: f64,
+    /// Pages of one endpoint and id at most.
     pub(crate) max_pages: u64,
 }
 
@@ -78,31 +90,43 @@ impl CollectorConfig {
         Self::check(sluice_runtime::config::load::<RawCollectorConfig>(path)?)
     }
 
-    /// Checks what an operator wrote; reveals the secrets.
+    /// Checks an operator's file and reads the secrets that it refers to.
     ///
     /// # Errors
-    /// Every mistake at once, with path and hint; never a value that may be secret.
+    /// Every mistake at once, with path and hint. No error quotes a value that may be secret.
     pub fn check(raw: RawCollectorConfig) -> Result<Self, ConfigErrors> {
+        // Every section is checked before the first error is returned: an operator sees all mistakes at once.
         let mut errors = ConfigErrors::default();
-        name("job", &raw.job, &mut errors);
-        name("group", &raw.group, &mut errors);
+        check_name("job", &raw.job, &mut errors);
+        check_name("group", &raw.group, &mut errors);
         if let Some(instance) = &raw.instance {
-            name("instance", instance, &mut errors);
+            check_name("instance", instance, &mut errors);
         }
         merge(sluice_kafka::check_properties(&raw.kafka), &mut errors);
-        let database = database(&raw.database, &mut errors);
+        let database = check_database(&raw.database, &mut errors);
         let api = api::check(&raw.api, &mut errors);
         let endpoints = endpoint::check(&raw.endpoints, raw.api.max_record.bytes(), &mut errors);
+
+        // Rate and retries. Without a sound URL the budget's name is wrong, but then the file is refused
+        // anyway.
         if raw.limits.concurrency == 0 {
-            errors.add("limits.concurrency", "must be at least 1", None);
+            errors.add("limits.concurrency", "expected at least 1", None);
         }
         let origin = api.as_ref().map(|api| api.base.origin().ascii_serialization());
-        let budgets = budgets(&raw.limits, &origin.unwrap_or_default(), &mut errors);
+        let budgets = check_budgets(&raw.limits, &origin.unwrap_or_default(), &mut errors);
         if raw.retry.attempts == 0 {
-            errors.add("retry.attempts", "must be at least 1", Some("1 means: no retry".into()));
+            errors.add("retry.attempts", "expected at least 1", Some("1 means: no retry".into()));
         }
+
+        // A section that is missing here has added its error.
+        debug_assert!(
+            (database.is_some() && api.is_some()) || !errors.0.is_empty(),
+            "a section was refused without an error"
+        );
         let (Some(database), Some(api)) = (database, api) else { return Err(errors) };
         errors.or(())?;
+
+        // The file is sound: from here on nothing fails.
         Ok(Self {
             job: raw.job,
             group: raw.group,
@@ -123,6 +147,7 @@ impl CollectorConfig {
                 backoff: Backoff {
                     base: Duration::from_millis(raw.retry.base_ms),
                     cap: Duration::from_millis(raw.retry.cap_ms),
+                    // Jitter must not shrink a wait to nothing.
                     floor: Duration::from_millis(raw.retry.base_ms.min(50)),
                 },
                 longest_wait: Duration::from_secs(raw.retry.longest_wait_seconds),
@@ -133,42 +158,46 @@ impl CollectorConfig {
         })
     }
 
-    /// The admin section, for whoever serves it.
+    /// Returns the section of the admin pages.
     pub fn admin(&self) -> &AdminSection {
         &self.admin
     }
 
-    /// The topics that records of this job go to, in the order of its endpoints; each has its dead-letter topic.
+    /// Returns the topics that records of this job go to, in the order of its endpoints. Each has a
+    /// dead-letter topic.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.endpoints.iter().map(|endpoint| endpoint.topic.as_str())
     }
 
-    /// The compacted topic of the job's page checkpoints (transactional mode).
+    /// Returns the compacted topic of the job's page checkpoints (transactional mode).
     pub fn checkpoint_topic(&self) -> String {
         format!("sluice.collector.{}.checkpoints", self.job)
     }
 }
 
-/// Names become parts of topic names, transactional ids and table rows.
-fn name(path: &str, text: &str, errors: &mut ConfigErrors) {
+/// Checks a name that becomes a part of topic names, transactional ids and table rows.
+fn check_name(path: &str, text: &str, errors: &mut ConfigErrors) {
+    // Kafka allows these characters in a topic. Its 249 bytes leave room for prefix and suffix around 100.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if text.is_empty() || text.len() > 100 || !text.chars().all(plain) {
-        let hint = "1 to 100 of a-z, A-Z, 0-9, `-`, `_`, `.`".to_owned();
-        errors.add(path, "is not a name that Kafka allows in a topic", Some(hint));
+        let hint = "the name becomes a part of topic names, transactional ids and table rows".to_owned();
+        errors.add(path, "expected 1 to 100 of a-z, A-Z, 0-9, `-`, `_`, `.`", Some(hint));
     }
 }
 
-fn budgets(raw: &RawLimits, origin: &str, errors: &mut ConfigErrors) -> Vec<BudgetConfig> {
+/// Returns the budgets of the rate. `origin` names the budget that all jobs for the same host share.
+fn check_budgets(raw: &RawLimits, origin: &str, errors: &mut ConfigErrors) -> Vec<BudgetConfig> {
     let mut budgets = Vec::new();
     let mut add = |path: &str, name: String, per_second: f64| {
-        // Tokens are counted in whole numbers; beyond a million per second nobody waits for one.
+        // Tokens are counted in whole numbers. Beyond a million per second no request waits for one.
         if per_second.is_finite() && per_second > 0.0 && per_second <= 1e6 {
             budgets.push(BudgetConfig { name, per_second });
         } else {
             let hint = "leave it out for no limit".to_owned();
-            errors.add(path, "must be a number above 0, at most 1000000", Some(hint));
+            errors.add(path, "expected a number above 0 and at most 1000000", Some(hint));
         }
     };
+    // The prefixes keep a host and a key of the same name apart: both are rows of `sluice_budgets`.
     if let Some(per_second) = raw.requests_per_second {
         add("limits.requests_per_second", format!("host {origin}"), per_second);
     }
@@ -176,11 +205,12 @@ fn budgets(raw: &RawLimits, origin: &str, errors: &mut ConfigErrors) -> Vec<Budg
         add("limits.key.requests_per_second", format!("key {}", key.name), key.requests_per_second);
     }
     if let Some(key) = &raw.key {
-        name("limits.key.name", &key.name, errors);
+        check_name("limits.key.name", &key.name, errors);
     }
     budgets
 }
 
+/// Returns a sound value, or adds its errors to the others.
 pub(crate) fn merge<T>(result: Result<T, ConfigErrors>, errors: &mut ConfigErrors) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -191,28 +221,33 @@ pub(crate) fn merge<T>(result: Result<T, ConfigErrors>, errors: &mut ConfigError
     }
 }
 
-fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConfig> {
+/// Checks the database's section and reads its URL.
+fn check_database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConfig> {
+    // The numbers.
     if raw.lease_seconds < 5 {
         let hint = "heartbeats go out every third of it; 60 is a good start".to_owned();
-        errors.add("database.lease_seconds", "must be at least 5", Some(hint));
+        errors.add("database.lease_seconds", "expected at least 5", Some(hint));
     }
     if raw.claim == 0 || raw.claim > 10_000 {
-        errors.add("database.claim", "must be between 1 and 10000", None);
+        errors.add("database.claim", "expected 1 to 10000", None);
     }
     if raw.attempts == 0 {
-        errors.add("database.attempts", "must be at least 1", None);
+        errors.add("database.attempts", "expected at least 1", None);
     }
     if raw.connections < 2 {
+        // A heartbeat that waits behind claims could come after the lease.
         errors.add(
             "database.connections",
-            "must be at least 2",
-            Some("heartbeats need one of their own".into()),
+            "expected at least 2",
+            Some("heartbeats need a connection of their own".into()),
         );
     }
     if raw.due_column.is_some() && raw.every_seconds.is_some() {
-        let hint = "with a column an id is due again when the column says another time".to_owned();
-        errors.add("database.every_seconds", "stands beside database.due_column", Some(hint));
+        let hint = "with a due column an id is due again when its column names another time".to_owned();
+        errors.add("database.every_seconds", "cannot be combined with database.due_column", Some(hint));
     }
+
+    // The URL decides the dialect, and the dialect decides which names are valid.
     let url = merge(raw.url.reveal("database.url"), errors)?;
     let dialect = match SqlDialect::of(&url) {
         Ok(dialect) => dialect,
@@ -221,6 +256,8 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
             return None;
         }
     };
+
+    // Names are put into SQL as they are, so they are checked.
     for (path, name) in [
         ("database.table", Some(&raw.table)),
         ("database.id_column", Some(&raw.id_column)),
@@ -231,6 +268,7 @@ fn database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<DatabaseConf
             errors.add(path, error.to_string(), None);
         }
     }
+
     Some(DatabaseConfig {
         url,
         source: ClaimSource {

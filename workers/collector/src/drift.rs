@@ -1,39 +1,45 @@
-//! Pages that move while they are read. An API that counts pages over a changing table repeats rows when others come
-//! in before them, and leaves rows out when others go; the job cannot undo that, but it can notice.
+//! Page drift: pages that move while they are read. An API that counts pages over a changing table repeats
+//! rows when others come in before them, and leaves rows out when others go. The job cannot undo that, but it
+//! can notice it.
 
 use std::collections::HashSet;
 use std::fmt;
 
-/// What was noticed behind one page.
+/// A sign of page drift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DriftNotice {
-    /// The API says another total than before.
+    /// The API names another total than before.
     TotalMoved { before: u64, now: u64 },
-    /// So many records of this page stood in the one before too.
+    /// The number of records of this page that were in the page before too.
     Overlap(u64),
-    /// Fewer or more records came than the API said there are.
+    /// Fewer or more records came than the API announced.
     TotalUntrue { said: u64, came: u64 },
 }
 
 impl fmt::Display for DriftNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TotalMoved { before, now } => write!(f, "the API said {before} records in all, now {now}"),
-            Self::Overlap(records) => write!(f, "{records} records stood in the page before too"),
+            Self::TotalMoved { before, now } => {
+                write!(f, "the API announced {before} records in all, now {now}")
+            }
+            Self::Overlap(records) => write!(f, "{records} records were in the page before too"),
             Self::TotalUntrue { said, came } => {
-                write!(f, "the API said {said} records in all, but {came} came")
+                write!(f, "the API announced {said} records in all, but {came} came")
             }
         }
     }
 }
 
-/// What is remembered of one endpoint's pages of one id.
+/// Watches the pages of one endpoint of one id.
 #[derive(Debug, Default)]
 pub(crate) struct PageDriftDetector {
+    /// The total that the API named last.
     total: Option<u64>,
+    /// Hashes of the first records of the page before.
     before: HashSet<u64>,
+    /// Records so far.
     came: u64,
-    /// From a page in the middle nothing can be said about how many came.
+    /// True if the walk began in the middle: the records of the pages before were not counted.
     partly: bool,
 }
 
@@ -43,15 +49,18 @@ impl PageDriftDetector {
         Self { partly: page > 0, ..Self::default() }
     }
 
-    /// A page with its total, the hashes of its first records and its number of records.
+    /// Compares a page with the one before. `total` is the API's text, `hashes` are those of the page's first
+    /// records, and `records` is the number of its records.
     pub(crate) fn page(&mut self, total: Option<&str>, hashes: &[u64], records: u64) -> Vec<DriftNotice> {
         let mut noticed = Vec::new();
         self.came += records;
+        // A total that is no number is ignored: it may be a text such as "many".
         if let Some(now) = total.and_then(|total| total.parse().ok())
             && let Some(before) = self.total.replace(now).filter(|before| *before != now)
         {
             noticed.push(DriftNotice::TotalMoved { before, now });
         }
+        // Rows that came in before this page push the last rows of the page before into it.
         let overlap = hashes.iter().filter(|hash| self.before.contains(hash)).count() as u64;
         if overlap > 0 {
             noticed.push(DriftNotice::Overlap(overlap));
@@ -61,7 +70,7 @@ impl PageDriftDetector {
         noticed
     }
 
-    /// The last page was read.
+    /// Compares the number of records with the total after the last page.
     pub(crate) fn end(&self) -> Option<DriftNotice> {
         let said = self.total.filter(|said| !self.partly && *said != self.came)?;
         Some(DriftNotice::TotalUntrue { said, came: self.came })

@@ -1,4 +1,4 @@
-//! The claims this process holds, and the heartbeat that keeps them.
+//! The claims that this process holds, and the heartbeat that prolongs their leases.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,32 +10,36 @@ use sluice_runtime::status::WorkerStatus;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// Of a lease, the last part in which nothing is sent any more: what is sent must be there before somebody else looks.
+/// The last part of a lease (a sixth) in which nothing more is sent. Everything that was sent must have
+/// arrived before another process reads the topics.
 const LAST: u32 = 6;
 
-/// Claims by id.
+/// The held claims by id.
 #[derive(Default)]
 pub(crate) struct HeldClaims {
+    /// Fence and hold of each claim.
     claims: Mutex<HashMap<String, (i64, ClaimHold)>>,
-    /// Did the last heartbeat fail? Then nothing more is claimed.
+    /// Whether the last heartbeat failed. Nothing more is claimed then.
     failing: AtomicBool,
 }
 
-/// What is known of one claim that we hold.
+/// The state of one held claim, shared with the task that works on it.
 #[derive(Debug, Clone)]
 pub(crate) struct ClaimHold {
-    /// It turned out to be someone else's.
+    /// Cancelled when another process turns out to hold the claim.
     pub(crate) lost: CancellationToken,
-    /// The end of its lease, on this process's clock, which runs on while the process is stopped.
+    /// The time until which something may be sent, on this process's clock, which goes on while the process
+    /// is stopped.
     until: Arc<Mutex<Instant>>,
 }
 
 impl ClaimHold {
+    /// Returns a hold under which something may be sent until `until`.
     pub(crate) fn new(until: Instant) -> Self {
         Self { lost: CancellationToken::new(), until: Arc::new(Mutex::new(until)) }
     }
 
-    /// Someone else may hold it by now, or soon: whatever is not sent yet must not be.
+    /// Returns whether another process may hold the claim now or soon. Then nothing more may be sent.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over_at(Instant::now())
     }
@@ -44,22 +48,25 @@ impl ClaimHold {
         self.lost.is_cancelled() || now >= *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Moves the end of the hold.
     fn prolong(&self, until: Instant) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 }
 
-/// Until when something may be sent under a lease that was asked for at `asked`; the database's began later.
+/// Returns until when something may be sent under a lease that was requested at `asked`. The database's lease
+/// began later and therefore ends later.
 pub(crate) fn sendable_until(asked: Instant, lease: Duration) -> Instant {
     asked + lease - lease / LAST
 }
 
 impl HeldClaims {
-    /// From now on the claim is kept alive. An older claim of the same id, whose lease passed under our own hands, is
-    /// lost by that.
+    /// Adds a claim, which is kept alive from now on. An older claim of the same id, whose lease passed in
+    /// this process, is lost by that.
     pub(crate) fn insert(&self, claim: &IdClaim, until: Instant) {
         let mut held = self.lock();
         match held.get(&claim.id) {
+            // The same claim again: its hold stays, and with it everything the heartbeat knows.
             Some((fence, _)) if *fence == claim.fence => {}
             older => {
                 if let Some((_, older)) = older {
@@ -70,14 +77,14 @@ impl HeldClaims {
         }
     }
 
-    /// A claim that is still ours.
+    /// Returns the hold of a claim if it is still held.
     pub(crate) fn hold(&self, claim: &IdClaim) -> Option<ClaimHold> {
         let held = self.lock();
         let (fence, hold) = held.get(&claim.id)?;
         (*fence == claim.fence && !hold.lost.is_cancelled()).then(|| hold.clone())
     }
 
-    /// The claim has ended, one way or another.
+    /// Removes a claim that has ended. A newer claim of the same id stays.
     pub(crate) fn remove(&self, id: &str, fence: i64) {
         let mut held = self.lock();
         if held.get(id).is_some_and(|(now, _)| *now == fence) {
@@ -85,10 +92,12 @@ impl HeldClaims {
         }
     }
 
+    /// Returns whether the last heartbeat failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
+    /// Returns all claims as `(id, fence)`.
     fn list(&self) -> Vec<(String, i64)> {
         let mut list: Vec<_> = self.lock().iter().map(|(id, (fence, _))| (id.clone(), *fence)).collect();
         // Rows are always written in the order of their ids, so that two processes never wait for each other.
@@ -96,26 +105,30 @@ impl HeldClaims {
         list
     }
 
-    /// The answer to a heartbeat: these were asked for, and of them those are lost.
+    /// Applies the answer to a heartbeat for the claims `asked`, of which `lost` are lost.
     fn prolonged(&self, asked: &[(String, i64)], lost: &[(String, i64)], until: Instant) {
         let held = self.lock();
-        // Ended meanwhile, or claimed anew: not this claim any more.
+        // A claim that ended in the meantime, or that was followed by a newer claim of the same id, is not
+        // touched.
         let same = |(id, fence): &(String, i64)| held.get(id).filter(|(now, _)| now == fence);
         for (fence, hold) in lost.iter().filter_map(same) {
             tracing::warn!(fence, "a claim was taken over by another process; letting it go");
             hold.lost.cancel();
         }
+
+        // Prolonging a lost claim is harmless: its token is cancelled.
         for (_, hold) in asked.iter().filter_map(same) {
             hold.prolong(until);
         }
     }
 
+    /// Locks the table. A panic of another task leaves it usable.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (i64, ClaimHold)>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Prolongs every held claim each third of a lease, until `stop`.
+/// Prolongs every held claim three times per lease, until `stop`.
 pub(crate) async fn heartbeats(
     claims: JobClaims,
     held: Arc<HeldClaims>,
@@ -130,10 +143,14 @@ pub(crate) async fn heartbeats(
             _ = every.tick() => {}
             () = stop.cancelled() => return,
         }
+
+        // Without claims a heartbeat is sent only to learn whether the database answers again.
         let list = held.list();
         if list.is_empty() && !held.is_failing() {
             continue;
         }
+
+        // The new end is counted from before the request, because the answer may come late.
         let until = sendable_until(Instant::now(), lease);
         let why = match tokio::time::timeout(lease / 3, claims.heartbeat(&list, lease)).await {
             Ok(Ok(lost)) => {
@@ -143,8 +160,10 @@ pub(crate) async fn heartbeats(
                 continue;
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer to a heartbeat in time".to_owned(),
+            Err(_) => "heartbeat: expected an answer within a third of a lease".to_owned(),
         };
+
+        // The claims stay until their holds are over; the next heartbeat may still save them.
         held.failing.store(true, Ordering::Relaxed);
         status.neighbour("database", Err(why));
     }

@@ -1,50 +1,55 @@
-//! How far an id's records were seen in earlier runs, so that the next run asks only for what is new.
+//! The point up to which an id's records were seen in earlier runs. The next run requests only the newer
+//! ones.
 //!
-//! The highest value over *all* records of a run counts, and only once the run is complete: an API that answers
-//! newest first, or a run that breaks off, leaves no gap. Most APIs include the edge (`since=…` means "not earlier
-//! than"), so the records that stand exactly there are remembered by hash and passed over when they come again.
+//! The highest value over *all* records of a run counts, and only once the run is complete: an API that sends
+//! the newest first, or a run that breaks off, leaves no gap. Most APIs include the edge (`since=…` means
+//! "not earlier than"). The records exactly at the edge are therefore remembered by hash, and passed over
+//! when they come again.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Records remembered at the edge; with more of them some come again.
+/// The number of records remembered at the edge. With more of them some come again.
 const EDGE: usize = 500;
 
-/// By endpoint. Stands in the claim's row and in checkpoints.
+/// The incremental values by endpoint. The claim's row and the page checkpoints hold them as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IncrementalMarks {
-    /// From the runs before.
+    /// Values of the runs before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) since: BTreeMap<String, IncrementalMaximum>,
-    /// Of this run so far.
+    /// Values of this run so far.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) high: BTreeMap<String, IncrementalMaximum>,
 }
 
-/// The highest value seen, as the API writes it, and the records that have it.
+/// The highest value seen, in the API's spelling, and the records that have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IncrementalMaximum {
     pub(crate) value: String,
-    /// Short hashes.
+    /// Short hashes of the records that have the value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) edge: Vec<u64>,
 }
 
 impl IncrementalMarks {
+    /// Tells whether no run has seen a value.
     pub(crate) fn is_empty(&self) -> bool {
         self.since.is_empty() && self.high.is_empty()
     }
 
-    /// Characters of its texts, or a little more.
+    /// Returns the number of characters of its texts, or a little more.
     pub(crate) fn length(&self) -> usize {
+        // A hash has at most 20 digits and a comma.
         let both = self.since.iter().chain(&self.high);
         both.map(|(endpoint, high)| endpoint.len() + high.value.len() + high.edge.len() * 21).sum()
     }
 
-    /// What the next run begins with.
+    /// Returns the marks with which the next run begins.
     pub(crate) fn after_the_run(mut self) -> Self {
+        // `merge` never goes back: a run without newer records keeps the old value.
         for (endpoint, high) in std::mem::take(&mut self.high) {
             match self.since.get_mut(&endpoint) {
                 Some(since) => since.merge(high),
@@ -56,12 +61,13 @@ impl IncrementalMarks {
 }
 
 impl IncrementalMaximum {
-    /// Another record with this value.
+    /// Takes another record into account, by its value and its short hash.
     pub(crate) fn see(high: &mut Option<Self>, value: &str, hash: u64) {
         match high {
             Some(high) => match compare(value, &high.value) {
                 Ordering::Less => {}
                 Ordering::Equal if high.edge.len() < EDGE => high.edge.push(hash),
+                // The edge is full: such a record comes again in the next run.
                 Ordering::Equal => {}
                 Ordering::Greater => *high = Self { value: value.to_owned(), edge: vec![hash] },
             },
@@ -69,7 +75,7 @@ impl IncrementalMaximum {
         }
     }
 
-    /// Joins what another part of the same run, or a later run, has seen.
+    /// Joins the maximum of another part of the same run, or of a later run.
     pub(crate) fn merge(&mut self, other: Self) {
         match compare(&other.value, &self.value) {
             Ordering::Less => {}
@@ -83,15 +89,17 @@ impl IncrementalMaximum {
         }
     }
 
-    /// Was this very record seen in an earlier run?
+    /// Tells whether this very record was seen in an earlier run.
     pub(crate) fn has(&self, value: &str, hash: u64) -> bool {
         self.value == value && self.edge.contains(&hash)
     }
 }
 
-/// Numbers by size, everything else (RFC 3339 times of one offset, ULIDs) as text.
+/// Compares numbers by size, and everything else as text (for example RFC 3339 times of one offset, or
+/// ULIDs).
 fn compare(one: &str, other: &str) -> Ordering {
     match (one.parse::<f64>(), other.parse::<f64>()) {
+        // Large numbers can be equal as f64. The longer spelling is then the larger number.
         (Ok(left), Ok(right)) => left.total_cmp(&right).then_with(|| one.len().cmp(&other.len())),
         _ => one.cmp(other),
     }

@@ -1,4 +1,5 @@
-//! What all tasks of a session share, made once from the configuration, the contracts and the registry.
+//! The parts that all tasks of a session share. They are made once, from the configuration, the contracts and
+//! the registry.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,24 +18,25 @@ use crate::process::PageReader;
 use crate::publisher::EndpointTopics;
 use crate::tape::AnswerTape;
 
-/// A job, ready to ask and to publish.
+/// A job, ready to send requests and to publish.
 pub(crate) struct CollectorJob {
     pub(crate) config: CollectorConfig,
     pub(crate) api: ApiClient,
+    /// In the order of the configuration's endpoints.
     pub(crate) targets: Vec<EndpointTarget>,
 }
 
-/// Where an endpoint's records go, and how they are read.
+/// The topics of an endpoint's records, and the means to read its pages.
 pub(crate) struct EndpointTarget {
     pub(crate) topics: Arc<EndpointTopics>,
     pub(crate) schema: DatumSchema,
     schema_id: SchemaId,
     pub(crate) record_key: String,
-    /// Readers that no task uses at the moment: as many as ever read at once.
+    /// Readers that no task uses at the moment. There are as many readers as were ever in use at once.
     idle: Mutex<Vec<PageReader>>,
 }
 
-/// An endpoint's contract before the registry was asked.
+/// An endpoint's contract, before the registry is asked for the schema's id.
 struct EndpointContract {
     topic: String,
     schema: DatumSchema,
@@ -42,14 +44,22 @@ struct EndpointContract {
 }
 
 impl CollectorJob {
-    /// Compiles everything; waits for the registry for as long as it is away.
+    /// Compiles everything. Waits while the registry is away.
+    ///
+    /// # Errors
+    /// A fault of the operator for a missing contract, an unregistered schema, or a schema that cannot be
+    /// read from JSON.
     pub(crate) async fn new(
         config: CollectorConfig,
         status: &WorkerStatus,
         stop: &CancellationToken,
     ) -> Result<Self, Fault> {
         let api = ApiClient::new(&config)?;
+
+        // Mistakes in files come before any neighbour is asked.
         let wanted = contracts(&config).map_err(|errors| Fault::user("reading the contracts", errors))?;
+
+        // The registry gives the schema ids for the framing of the records.
         let registry = SchemaRegistry::new(&config.registry)?;
         let mut targets = Vec::new();
         for EndpointContract { topic, schema, record_key } in wanted {
@@ -57,29 +67,37 @@ impl CollectorJob {
             let found =
                 until_answered("registry", status, stop, || registry.id_of(&subject, schema.json())).await?;
             let schema_id = found.ok_or_else(|| {
-                let why = "the contract's value schema is not registered; run `sluice apply`";
-                Fault::user(format!("looking up {subject}"), why)
+                let why = "expected the contract's value schema, which is not registered; run `sluice apply`";
+                Fault::user(format!("looking up {subject} in the registry"), why)
             })?;
             let topics =
                 EndpointTopics { letters: sluice_contract::dead_letter_topic(&topic), records: topic };
             targets.push(EndpointTarget::new(topics, schema, schema_id, record_key));
         }
+
+        // One reader per endpoint is made for a start.
         let job = Self { config, api, targets };
         for nth in 0..job.targets.len() {
-            // A schema that cannot be read from JSON is said now, not at the first page.
+            // Compiled now, so that a schema that cannot be read from JSON is reported before the first page.
             job.give_back(nth, job.reader(nth)?);
         }
         Ok(job)
     }
 
-    /// The same without a registry, for looking at records that are not published.
+    /// Makes the job without a registry, for looking at records that are not published.
+    ///
+    /// # Errors
+    /// A fault of the operator for a missing contract.
     pub(crate) fn offline(config: CollectorConfig, tape: Option<AnswerTape>) -> Result<Self, Fault> {
         let mut api = ApiClient::new(&config)?;
+        // With a tape the answers are kept, or come from it instead of the API.
         if let Some(tape) = tape {
             api = api.taped(tape);
         }
-        // Nobody else is asked about limits: one id, one request at a time.
+        // Budgets are not shared here: one id, one request at a time.
         api.polite().alone();
+
+        // The framing gets schema id 0, because the records are only shown.
         let wanted = contracts(&config).map_err(|errors| Fault::user("reading the contracts", errors))?;
         let target = |EndpointContract { topic, schema, record_key }| {
             let topics =
@@ -89,7 +107,10 @@ impl CollectorJob {
         Ok(Self { config, api, targets: wanted.into_iter().map(target).collect() })
     }
 
-    /// A reader of the `nth` endpoint's pages.
+    /// Returns a reader of the `nth` endpoint's pages: an idle one, or a new one.
+    ///
+    /// # Errors
+    /// A fault of the operator if the schema cannot be read from JSON.
     pub(crate) fn reader(&self, nth: usize) -> Result<PageReader, Fault> {
         let target = &self.targets[nth];
         if let Some(reader) = target.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
@@ -100,23 +121,29 @@ impl CollectorJob {
             .map_err(|error| Fault::user(format!("compiling the schema of {}", target.topics.records), error))
     }
 
+    /// Gives a reader back for the next page.
     pub(crate) fn give_back(&self, nth: usize, reader: PageReader) {
         self.targets[nth].idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
     }
 }
 
 impl EndpointTarget {
+    /// Returns a target without readers.
     fn new(topics: EndpointTopics, schema: DatumSchema, schema_id: SchemaId, record_key: String) -> Self {
         Self { topics: Arc::new(topics), schema, schema_id, record_key, idle: Mutex::new(Vec::new()) }
     }
 }
 
+/// Returns the contract of each endpoint, in their order. Every mistake is reported, not only the first.
 fn contracts(config: &CollectorConfig) -> Result<Vec<EndpointContract>, ConfigErrors> {
     let contracts: ContractSet = sluice_runtime::contracts::load(&config.schemas)?;
     let mut errors = ConfigErrors::default();
     let mut wanted = Vec::new();
+
+    // An endpoint needs a contract whose record key is a leaf.
     for (nth, endpoint) in config.endpoints.iter().enumerate() {
         match contracts.iter().find(|contract| contract.raw_topic == endpoint.topic) {
+            // The record's key in Kafka is the text of one leaf of its value.
             Some(contract) => match contract.record_key.leaf() {
                 Some(leaf) => wanted.push(EndpointContract {
                     topic: endpoint.topic.clone(),
@@ -124,18 +151,20 @@ fn contracts(config: &CollectorConfig) -> Result<Vec<EndpointContract>, ConfigEr
                     record_key: leaf.to_owned(),
                 }),
                 None => {
-                    let message =
-                        "its contract has a key.avsc; a collector writes keys that are the text of a leaf";
-                    let hint = "say `recordKey` in the contract instead of key.avsc".to_owned();
+                    let message = "expected a contract with `recordKey`, found one with key.avsc";
+                    let hint = "use `recordKey` instead of key.avsc: a collector writes a leaf's text as key"
+                        .to_owned();
                     errors.add(format!("endpoints[{nth}].topic"), message, Some(hint));
                 }
             },
             None => {
+                // The list of raw topics shows a misspelt name at once.
                 let known: Vec<_> = contracts.iter().map(|contract| contract.raw_topic.as_str()).collect();
-                let hint = format!("contracts are there for: {}", known.join(", "));
-                errors.add(format!("endpoints[{nth}].topic"), "has no contract", Some(hint));
+                let hint = format!("there are contracts for: {}", known.join(", "));
+                errors.add(format!("endpoints[{nth}].topic"), "expected a topic with a contract", Some(hint));
             }
         }
     }
+
     errors.or(wanted)
 }

@@ -1,15 +1,16 @@
-//! The collector: every id of a table is asked for at a paginated API, every page is published to Kafka, once.
+//! The collector: it asks a paginated API for every id of a table, and publishes every page to Kafka, once.
 //!
 //! ```text
-//!  database ──claim 500, fenced──► waiting ids ──► task per id (bounded) ──page──► publisher thread ──► Kafka
-//!     ▲                                              │  ▲    │                      one transaction for all
-//!     │ heartbeat every third of a lease             │  └────┘ HTTP, next page      pages that wait: records,
-//!     └──── done | dead | released, fenced ──────────┘                              letters, checkpoints
+//! database ──claim 500, fenced──► waiting ids ──► task per id (bounded) ──page──► publisher thread ──► Kafka
+//!    ▲                                              │  ▲    │                      one transaction for all
+//!    │ heartbeat every third of a lease             │  └────┘ HTTP, next page      pages that wait: records,
+//!    └──── done | dead | released, fenced ──────────┘                              letters, checkpoints
 //! ```
 //!
-//! Memory holds one part of a page per id in flight. What is exactly once and why stands in `checkpoints.rs` and in
-//! `session.rs`; an id's way over its pages is `walk.rs`; the pure parts are `process.rs` (page → records), `page.rs`,
-//! `pagination.rs`, `request.rs`, `retry_after.rs`, `drift.rs`, `incremental.rs` and `client/window.rs`.
+//! Memory holds one page part per id in flight. `checkpoints.rs` and `session.rs` explain the promise of
+//! exactly once and the reasons for it. `walk.rs` is an id's way over its pages. The pure parts are
+//! `process.rs` (page → records), `page.rs`, `pagination.rs`, `request.rs`, `retry_after.rs`, `drift.rs`,
+//! `incremental.rs` and `client/window.rs`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

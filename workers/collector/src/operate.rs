@@ -1,5 +1,5 @@
-//! What an operator asks between runs: is the file sound, what would be asked, how does it stand, who is dead, let the
-//! dead try again.
+//! The operator's commands between runs: check a job's file, try an id, show the state, list dead ids, make
+//! dead ids due again, create the side tables.
 
 use std::collections::BTreeMap;
 
@@ -21,50 +21,51 @@ use crate::process::LETTERS;
 use crate::tape::AnswerTape;
 use crate::walk::{PagePart, PageTaker, PageWalk, PageWalkHalt};
 
-/// One page, or a part of a large one, of a trial.
+/// One page of a trial, or a part of a large page.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct TrialPage {
-    /// Endpoint.
+    /// Name of the endpoint.
     pub endpoint: String,
-    /// 0-based page.
+    /// Number of the page, from 0.
     pub page: u64,
-    /// Method, URL and body; without credentials.
+    /// Method, URL and body of the request, without credentials.
     pub asked: String,
     /// Bytes of the body, decompressed.
     pub bytes: u64,
     /// Topic of its records.
     pub topic: String,
-    /// Records that fit.
+    /// Records that fit the contract.
     pub records: u64,
-    /// The first of them as they would stand in Kafka: the Avro datum, decoded again by another implementation.
+    /// The first of these records as they would be in Kafka: the Avro datum, decoded by another
+    /// implementation.
     pub samples: Vec<serde_json::Value>,
-    /// Why the others do not; no values.
+    /// The reasons why the other records do not fit; no values.
     pub rejects: Vec<String>,
 }
 
-/// How much of an id is looked at.
+/// The extent of a trial.
 #[derive(Debug, Clone)]
 pub struct TrialOptions {
     /// Pages per endpoint.
     pub pages: u64,
     /// Records per page that are decoded.
     pub samples: usize,
-    /// Where answers are kept, or come from.
+    /// The tape on which answers are kept, or from which they come.
     pub tape: Option<AnswerTape>,
 }
 
-/// What a trial found.
+/// The result of a trial.
 #[derive(Debug, Default, serde::Serialize)]
 pub struct TrialReport {
-    /// Page by page.
+    /// The pages in their order.
     pub pages: Vec<TrialPage>,
-    /// Pages that were seen to move, and totals that are not true.
+    /// Signs that pages moved, and totals that do not match the records.
     pub drifts: Vec<String>,
-    /// Why it ended before its end, if it did.
+    /// The reason why the trial ended before its end, if it did.
     pub stopped: Option<String>,
 }
 
-/// What a job's file says, after every check that needs no neighbour.
+/// The content of a job's file, after every check that needs no neighbour.
 #[derive(Debug, serde::Serialize)]
 pub struct JobCheckReport {
     /// Job.
@@ -73,25 +74,25 @@ pub struct JobCheckReport {
     pub mode: &'static str,
     /// Endpoints with their topics, in order.
     pub endpoints: Vec<CheckedEndpoint>,
-    /// By name; only if they were asked.
+    /// The neighbours by name; empty unless they were asked.
     pub neighbours: BTreeMap<String, JobNeighbourReport>,
 }
 
-/// What a neighbour has or lacks.
+/// The state of a neighbour.
 #[derive(Debug, serde::Serialize)]
 pub struct JobNeighbourReport {
-    /// Has it what the job needs?
+    /// Whether the neighbour has everything that the job needs.
     pub ok: bool,
-    /// In words.
+    /// The state as a sentence, or the fault.
     pub says: String,
 }
 
-/// One endpoint of a sound file.
+/// One endpoint of a valid file.
 #[derive(Debug, serde::Serialize)]
 pub struct CheckedEndpoint {
     /// Name.
     pub name: String,
-    /// What is asked for an id called `ID`.
+    /// The request for an id called `ID`.
     pub asks: String,
     /// Topic of its records.
     pub topic: String,
@@ -101,13 +102,15 @@ pub struct CheckedEndpoint {
     pub dead_letters: String,
 }
 
-/// Looks at a job's file: its contracts, their schemas, its requests. With `neighbours` also asks database, registry
-/// and Kafka whether they have what the job needs.
+/// Checks a job's file: its contracts, their schemas, its requests. With `neighbours` it also asks database,
+/// registry and Kafka whether they have everything that the job needs.
 ///
 /// # Errors
-/// A [`Fault`] for what is wrong with the file itself.
+/// A [`Fault`] for a mistake in the file itself. Faults of neighbours are part of the report.
 pub async fn check(config: CollectorConfig, neighbours: bool) -> Result<JobCheckReport, Fault> {
     let job = CollectorJob::offline(config, None)?;
+
+    // Every schema is compiled and every first request is built, for an id called `ID`.
     let mut endpoints = Vec::new();
     for (nth, endpoint) in job.config.endpoints.iter().enumerate() {
         let target = &job.targets[nth];
@@ -122,30 +125,35 @@ pub async fn check(config: CollectorConfig, neighbours: bool) -> Result<JobCheck
             dead_letters: target.topics.letters.clone(),
         });
     }
+
+    // A neighbour's fault does not keep the others from being asked.
     let mut found = BTreeMap::new();
     if neighbours {
-        let mut say = |name: &str, found_out: Result<String, Fault>| {
-            let ok = found_out.is_ok();
-            let says = found_out.unwrap_or_else(|fault| fault.to_string());
+        let mut report = |name: &str, state: Result<String, Fault>| {
+            let ok = state.is_ok();
+            let says = state.unwrap_or_else(|fault| fault.to_string());
             found.insert(name.to_owned(), JobNeighbourReport { ok, says });
         };
-        say("database", database(&job.config).await);
-        say("registry", registry(&job).await);
-        say("kafka", kafka(&job));
+        report("database", database(&job.config).await);
+        report("registry", registry(&job).await);
+        report("kafka", kafka(&job));
     }
+
     let mode = if job.config.transactional { "transactional" } else { "idempotent" };
     Ok(JobCheckReport { job: job.config.job.clone(), mode, endpoints, neighbours: found })
 }
 
-/// Asks for the first pages of one id and publishes nothing. Needs neither database nor registry nor Kafka.
+/// Requests the first pages of one id and publishes nothing. It needs neither database nor registry nor
+/// Kafka.
 ///
 /// # Errors
-/// A [`Fault`] for a contract that is missing, credentials that are refused, or an API that is away.
+/// A [`Fault`] for a missing contract, refused credentials, or an API that is away.
 pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> Result<TrialReport, Fault> {
     let job = CollectorJob::offline(config, trial.tape)?;
     let stop = CancellationToken::new();
     let mut found = TrialReport::default();
     for nth in 0..job.config.endpoints.len() {
+        // Each endpoint is walked by itself, from its first page, in parts of 4 MiB of output.
         let taker = TrialTaker { job: &job, found: &mut found, samples: trial.samples };
         let mut walk = PageWalk {
             job: &job,
@@ -156,6 +164,8 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
             part: 4 << 20,
             most: Some(trial.pages.max(1)),
         };
+
+        // Trouble with this id ends the trial and is part of the report.
         let first = PagePosition::first(&job.config.endpoints[nth].name);
         match walk.only(nth, first).await {
             Ok(()) => {}
@@ -164,9 +174,11 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
                 break;
             }
             Err(PageWalkHalt::Refused(PageRefusal::Fatal(fault)) | PageWalkHalt::Fault(fault)) => {
+                // Trouble that concerns every id is the operator's to mend.
                 return Err(fault);
             }
             Err(
+                // A trial has no claim, no publisher and no database, and nothing stops it.
                 PageWalkHalt::Refused(PageRefusal::Stopped)
                 | PageWalkHalt::Lost
                 | PageWalkHalt::Unknown
@@ -177,7 +189,7 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
     Ok(found)
 }
 
-/// Ids by state, with what was done for them.
+/// Returns the ids by state, with the work done for them.
 ///
 /// # Errors
 /// A [`Fault`] of the database.
@@ -185,7 +197,7 @@ pub async fn status(config: &CollectorConfig) -> Result<Vec<StateCount>, Fault> 
     Ok(claims(config).await?.status().await?)
 }
 
-/// Ids that were given up, with the page they fail at and why; the first `most`.
+/// Returns the first `most` dead ids, with the page at which they fail and the reason.
 ///
 /// # Errors
 /// A [`Fault`] of the database.
@@ -193,7 +205,8 @@ pub async fn dead(config: &CollectorConfig, most: u32) -> Result<Vec<BuriedId>, 
     Ok(claims(config).await?.buried(most).await?)
 }
 
-/// Makes one dead id, or all, due again: from the page it failed at, or from its first page. Answers how many.
+/// Makes one dead id, or all, due again: from the page at which it failed, or from its first page. Returns
+/// how many.
 ///
 /// # Errors
 /// A [`Fault`] of the database.
@@ -201,21 +214,22 @@ pub async fn retry(config: &CollectorConfig, id: Option<&str>, from_start: bool)
     Ok(claims(config).await?.revive(id, from_start).await?)
 }
 
-/// The statements that make the side tables, for operators whose worker may not; those that bring an earlier version's up
-/// to date come first, as comments.
+/// Returns the statements that create the side tables, for operators whose worker may not create tables. The
+/// statements that upgrade tables of an earlier version come first, as comments.
 ///
 /// # Errors
-/// A [`Fault`] if the URL's scheme is not known.
+/// A [`Fault`] if the URL's scheme is unknown.
 pub fn migration(config: &CollectorConfig) -> Result<Vec<String>, Fault> {
     let dialect = sluice_lease::SqlDialect::of(&config.database.url)?;
+    // As comments, because they fail on a table that is up to date.
     let older = dialect
         .upgrade()
         .iter()
-        .map(|text| format!("/* once, if sluice_claims has no column due_said:\n{text} */"));
+        .map(|text| format!("/* Run this once if sluice_claims has no column due_said:\n{text} */"));
     Ok(older.chain(dialect.migration().iter().map(|&text| text.to_owned())).collect())
 }
 
-/// Makes the side tables unless they are there.
+/// Creates the side tables unless they exist.
 ///
 /// # Errors
 /// A [`Fault`] of the database.
@@ -224,43 +238,50 @@ pub async fn migrate(config: &CollectorConfig) -> Result<(), Fault> {
     Ok(claims.migrate().await?)
 }
 
+/// Connects to the database.
 async fn claims(config: &CollectorConfig) -> Result<JobClaims, Fault> {
+    // A command runs one statement at a time; two connections are plenty.
     Ok(JobClaims::connect(&config.database.url, &config.job, 2).await?)
 }
 
+/// Checks that the source can be read and that the side table is there or may be created.
 async fn database(config: &CollectorConfig) -> Result<String, Fault> {
     let claims = claims(config).await?;
     let ids = claims.count(&config.database.source).await?;
     let table = match (claims.side_table().await?, config.database.migrate) {
-        (SideTableState::There, _) => "sluice_claims is there",
-        (SideTableState::Missing, true) => "sluice_claims will be made at the first run",
+        (SideTableState::There, _) => "the table sluice_claims is up to date",
+        (SideTableState::Missing, true) => "the table sluice_claims is missing; the first run creates it",
         (SideTableState::Older, true) => {
-            "sluice_claims is of an earlier version; the next run brings it up to date"
+            "the table sluice_claims is of an earlier version; the next run upgrades it"
         }
+        // The worker may not create tables: the operator has to do it before the first run.
         (SideTableState::Missing, false) => {
-            let why = "the table sluice_claims is not there; `sluice collector migrate` makes it";
-            return Err(Fault::user("looking into the database", why));
+            let why = "expected the table to exist; run `sluice collector migrate` to create it";
+            return Err(Fault::user("checking the table sluice_claims", why));
         }
         (SideTableState::Older, false) => {
-            let why = "the table sluice_claims is of an earlier version; `sluice collector migrate` brings it up to date";
-            return Err(Fault::user("looking into the database", why));
+            let why =
+                "expected this version's columns, found an earlier version's; run `sluice collector migrate`";
+            return Err(Fault::user("checking the table sluice_claims", why));
         }
     };
     Ok(format!("{ids} ids in {}; {table}", config.database.source.table))
 }
 
+/// Checks that every value schema is registered.
 async fn registry(job: &CollectorJob) -> Result<String, Fault> {
     let registry = SchemaRegistry::new(&job.config.registry)?;
     for target in &job.targets {
         let subject = sluice_contract::value_subject(&target.topics.records);
         if registry.id_of(&subject, target.schema.json()).await?.is_none() {
-            let why = "the contract's value schema is not registered; run `sluice apply`";
-            return Err(Fault::user(format!("looking up {subject}"), why));
+            let why = "expected the contract's value schema, which is not registered; run `sluice apply`";
+            return Err(Fault::user(format!("looking up {subject} in the registry"), why));
         }
     }
-    Ok("has every schema".to_owned())
+    Ok("every schema is registered".to_owned())
 }
 
+/// Checks that every topic exists, those for dead letters too.
 fn kafka(job: &CollectorJob) -> Result<String, Fault> {
     let admin = KafkaAdmin::new(&job.config.kafka)?;
     let names =
@@ -270,12 +291,15 @@ fn kafka(job: &CollectorJob) -> Result<String, Fault> {
     let missing: Vec<&str> =
         wanted.iter().filter(|name| !there.contains_key(*name)).map(String::as_str).collect();
     match missing.is_empty() {
-        true => Ok("has every topic".to_owned()),
-        false => Err(Fault::user("looking for topics", format!("missing: {}", missing.join(", ")))),
+        true => Ok("every topic exists".to_owned()),
+        false => {
+            let why = format!("expected these topics to exist: {}; run `sluice apply`", missing.join(", "));
+            Err(Fault::user("looking for topics", why))
+        }
     }
 }
 
-/// Shows what a walk reads.
+/// Keeps the parts that a walk reads for the report.
 struct TrialTaker<'t> {
     job: &'t CollectorJob,
     found: &'t mut TrialReport,
@@ -286,16 +310,21 @@ impl PageTaker for TrialTaker<'_> {
     async fn take(&mut self, part: PagePart<'_>, outputs: &mut Outputs) -> Result<(), PageWalkHalt> {
         let target = &self.job.targets[part.nth];
         let (letters, records): (Vec<_>, Vec<_>) = outputs.iter().partition(|record| record.route == LETTERS);
+
+        // Dead letters carry their reason in a header; it holds no values.
         let reason = |letter: &sluice_core::OutRecord<'_>| {
             let found = letter.headers().find(|header| header.name == "sluice.dlq.reason");
             let text = found.and_then(|header| header.value).unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()
         };
+
+        // Records are decoded from the bytes that would be published.
         let sample = |record: &sluice_core::OutRecord<'_>| {
             let datum = record.value.and_then(|value| value.get(framing::PREFIX..)).unwrap_or_default();
             decoded(target.schema.avro(), datum)
         };
         let samples: Result<Vec<_>, Fault> = records.iter().take(self.samples).map(sample).collect();
+
         self.found.pages.push(TrialPage {
             endpoint: part.at.endpoint.clone(),
             page: part.at.page,
@@ -315,7 +344,7 @@ impl PageTaker for TrialTaker<'_> {
     }
 }
 
-/// A datum as JSON, by Apache's implementation: another opinion than the one that wrote it.
+/// Decodes a datum to JSON by Apache's implementation, as an independent check of the encoder.
 fn decoded(schema: &apache_avro::Schema, mut datum: &[u8]) -> Result<serde_json::Value, Fault> {
     let value = GenericDatumReader::builder(schema)
         .build()
@@ -324,6 +353,7 @@ fn decoded(schema: &apache_avro::Schema, mut datum: &[u8]) -> Result<serde_json:
     serde_json::Value::try_from(value).map_err(|error| Fault::bug("showing a record", error))
 }
 
+/// Turns a refusal into the fault that a command reports.
 fn refused(refusal: PageRefusal) -> Fault {
     match refusal {
         PageRefusal::Stopped => Fault::outage("asking the API", "stopped"),

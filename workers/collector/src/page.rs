@@ -1,5 +1,6 @@
-//! One page of JSON, read as it arrives: records are cut out of the stream one at a time, together with the few values
-//! that lead to the next page. No value tree is built and no page is kept; memory holds one record.
+//! One page of JSON, read as it arrives. Records are cut out of the stream one at a time, together with the
+//! few values that lead to the next page. No value tree is built and no page is kept: memory holds one
+//! record.
 //!
 //! ```text
 //!  chunks ──► UTF-8 ──► grammar of the envelope ──┬─ on the way to a path ──► descend
@@ -8,8 +9,8 @@
 //!                                                 └─ anything else ─────────► walked over, not kept
 //! ```
 //!
-//! The envelope is checked against the JSON grammar (RFC 8259) here. Inside a record only strings and brackets are
-//! followed, to find its end; whoever takes the record reads it as JSON.
+//! The envelope is checked against the JSON grammar (RFC 8259) here. Inside a record only strings and
+//! brackets are followed, to find its end. The caller that takes the record reads it as JSON.
 
 mod cutter;
 mod kept;
@@ -18,27 +19,27 @@ mod paths;
 pub(crate) use cutter::{PageCutter, PageElement};
 pub(crate) use paths::{PagePaths, PathError};
 
-/// A page that is not what the configuration says. Never quotes the page.
+/// The reason why a page does not match the configuration. It never quotes the page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PageError {
-    #[error("not JSON (at byte {0})")]
+    #[error("expected JSON, but byte {0} does not fit")]
     NotJson(u64),
-    #[error("not UTF-8 (before byte {0})")]
+    #[error("expected UTF-8, but a byte before byte {0} does not fit")]
     NotText(u64),
-    #[error("JSON that ends too early (after {0} bytes)")]
+    #[error("the JSON ends too early, after {0} bytes")]
     Truncated(u64),
-    #[error("nested more than {0} levels deep around its records")]
+    #[error("expected at most {0} levels of nesting around the records")]
     TooDeep(usize),
-    #[error("without `{0}`")]
+    #[error("`{0}` is missing: expected the records there (`record_path`)")]
     Missing(String),
-    #[error("wrong at `{0}`: a key stands there twice")]
+    #[error("`{0}`: expected the key once, but it occurs twice")]
     Twice(String),
-    #[error("wrong at `{0}`: neither an array nor an object")]
+    #[error("`{0}`: expected an array or an object (`record_path`)")]
     NotRecords(String),
-    #[error("wrong on the way to `{0}`: not an object")]
+    #[error("the way to `{0}`: expected an object at every level")]
     NotObject(String),
-    #[error("wrong at `{0}`: neither a short text, nor a number, a boolean or null")]
+    #[error("`{0}`: expected a short text, a number, a boolean or null")]
     NotToken(String),
-    #[error("not the same as before: the first {0} records, published already, have changed")]
+    #[error("the first {0} records were published and have changed: expected the same ones again")]
     Changed(u64),
 }

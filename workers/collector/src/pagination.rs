@@ -1,4 +1,4 @@
-//! From one page to the next: a pure decision on what the page and its headers held.
+//! The way from one page to the next: a pure decision from the page's values and headers.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,12 +6,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::config::RawPagination;
 use crate::process::PartMark;
 
-/// How pages follow one another.
+/// The pagination of one endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct EndpointPagination {
     kind: PaginationStyle,
 }
 
+/// The styles of pagination. [`RawPagination`] describes them.
 #[derive(Debug, Clone)]
 enum PaginationStyle {
     None,
@@ -23,55 +24,58 @@ enum PaginationStyle {
     TokenHeader { place: TokenPlace, header: String },
 }
 
-/// What of a request takes the token.
+/// The token target: the part of a request that takes the page token.
 #[derive(Debug, Clone)]
 pub(crate) enum TokenPlace {
+    /// A query parameter.
     Query(String),
+    /// A dotted path in the POST body.
     Field(String),
+    /// A request header.
     Header(String),
 }
 
-/// What of a request changes from page to page.
+/// The part of a request that changes from page to page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PageSelector<'t> {
     /// The endpoint's path as it is.
     Plain,
     /// The path and a query parameter.
     Query(&'t str, String),
-    /// A field of the POST body, by its dotted place.
+    /// A field of the POST body, by its dotted path.
     Field(&'t str, serde_json::Value),
     /// A request header.
     Header(&'t str, String),
-    /// A URL that the API gave; may be relative to the last one.
+    /// A URL that the API gave. It may be relative to the last one.
     Url(&'t str),
 }
 
-/// What there is to decide on.
+/// The facts about a page on which the pagination decides.
 pub(crate) struct PaginationInput<'a> {
-    /// Values at [`EndpointPagination::wanted`], in that order.
+    /// The values at [`EndpointPagination::wanted`], in that order.
     pub(crate) values: &'a [Option<String>],
     /// All `Link` headers.
     pub(crate) links: &'a [String],
     /// The response header at [`EndpointPagination::header`].
     pub(crate) header: Option<&'a str>,
-    /// Records in the page, rejected ones too.
+    /// The number of records in the page, rejected ones included.
     pub(crate) records: u64,
-    /// The token that asked for this page.
+    /// The page token with which this page was requested.
     pub(crate) token: Option<&'a str>,
 }
 
-/// Where it goes on.
+/// The pagination's decision after a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NextPage {
-    /// That was the last page.
+    /// This was the last page.
     End,
-    /// With this token.
+    /// The next page has this token.
     Token(String),
-    /// A token cannot be read.
+    /// A value of the page cannot be understood, for this reason.
     Broken(&'static str),
 }
 
-/// Remembers, by hash, everything an id's pages were asked with, and the last page's content.
+/// Remembers, by hash, the tokens of all pages of an id, and the last page's content.
 #[derive(Debug, Default)]
 pub(crate) struct LoopGuard {
     tokens: HashSet<u64>,
@@ -79,8 +83,10 @@ pub(crate) struct LoopGuard {
 }
 
 impl EndpointPagination {
-    /// The first place that is named takes the token; more than one is a mistake that the configuration reports.
+    /// Makes the pagination of an endpoint. If more than one token target is named, the body comes before the
+    /// header, and the header before the query.
     pub(crate) fn new(raw: &RawPagination) -> Self {
+        // The token target. Without any the token goes into the usual query parameter.
         let place = |usual: &str,
                      parameter: &Option<String>,
                      field: &Option<String>,
@@ -91,6 +97,8 @@ impl EndpointPagination {
                 (None, None) => TokenPlace::Query(parameter.clone().unwrap_or_else(|| usual.to_owned())),
             }
         };
+
+        // Style by style.
         let kind = match raw {
             RawPagination::None => PaginationStyle::None,
             RawPagination::NextUrl { at } => PaginationStyle::NextUrl { at: at.clone() },
@@ -118,7 +126,7 @@ impl EndpointPagination {
         Self { kind }
     }
 
-    /// Paths in the page whose values decide.
+    /// Returns the paths in the page whose values decide.
     pub(crate) fn wanted(&self) -> Vec<&str> {
         match &self.kind {
             PaginationStyle::None | PaginationStyle::LinkHeader | PaginationStyle::TokenHeader { .. } => {
@@ -131,7 +139,7 @@ impl EndpointPagination {
         }
     }
 
-    /// The response header whose value decides.
+    /// Returns the response header whose value decides.
     pub(crate) fn header(&self) -> Option<&str> {
         match &self.kind {
             PaginationStyle::TokenHeader { header, .. } => Some(header),
@@ -139,7 +147,7 @@ impl EndpointPagination {
         }
     }
 
-    /// What takes the token, unless a URL is followed.
+    /// Returns the token target. `None`: the pagination follows URLs, or there is only one page.
     pub(crate) fn place(&self) -> Option<&TokenPlace> {
         match &self.kind {
             PaginationStyle::Page { place, .. }
@@ -150,9 +158,10 @@ impl EndpointPagination {
         }
     }
 
-    /// What to ask for with a token; `None` is the first page.
+    /// Returns the selector of the page with this token; `None` is the first page.
     pub(crate) fn ask<'t>(&'t self, token: Option<&'t str>) -> PageSelector<'t> {
         match (&self.kind, token) {
+            // Numbered pages have a number from the first page on.
             (PaginationStyle::Page { place, first, .. }, token) => {
                 put(place, token.map_or_else(|| first.to_string(), str::to_owned), true)
             }
@@ -168,13 +177,15 @@ impl EndpointPagination {
         }
     }
 
-    /// Where it goes on after a page. A short page is not taken for the end: APIs filter after they cut pages.
+    /// Decides how to go on after a page. A short page is not the end: APIs filter after they have cut pages.
     pub(crate) fn next(&self, seen: &PaginationInput<'_>) -> NextPage {
         let value = seen.values.first().and_then(Option::as_deref);
         match &self.kind {
             PaginationStyle::None => NextPage::End,
+
+            // The API names the next page, in the page or in a header.
             PaginationStyle::NextUrl { .. } | PaginationStyle::Cursor { .. } => match value {
-                // Some APIs say `false` or `0` where they mean nothing.
+                // Some APIs send `false` where they mean null.
                 None | Some("" | "false") => NextPage::End,
                 Some(token) => NextPage::Token(token.to_owned()),
             },
@@ -185,21 +196,25 @@ impl EndpointPagination {
             PaginationStyle::LinkHeader => {
                 seen.links.iter().find_map(|link| next_link(link)).map_or(NextPage::End, NextPage::Token)
             }
+
+            // We count, and the page only tells whether more follow.
             PaginationStyle::Page { first, more_at, .. } => {
-                counted(seen, value, more_at.is_some(), *first, |page| page.checked_add(1))
+                count_on(seen, value, more_at.is_some(), *first, |page| page.checked_add(1))
             }
+            // The offset counts rejected records too, because the API counts them.
             PaginationStyle::Offset { more_at, .. } => {
-                counted(seen, value, more_at.is_some(), 0, |offset| offset.checked_add(seen.records))
+                count_on(seen, value, more_at.is_some(), 0, |offset| offset.checked_add(seen.records))
             }
         }
     }
 
-    /// Do tokens come from the API? Those that we count ourselves never repeat, the API's answers may.
+    /// Tells whether we count the tokens ourselves. Such tokens never repeat, but the API's answers may.
     pub(crate) const fn counts(&self) -> bool {
         matches!(self.kind, PaginationStyle::Page { .. } | PaginationStyle::Offset { .. })
     }
 }
 
+/// Puts the page token into its target. `number`: a body takes the token as a JSON number if it is one.
 fn put(place: &TokenPlace, token: String, number: bool) -> PageSelector<'_> {
     match place {
         TokenPlace::Field(field) => {
@@ -211,17 +226,20 @@ fn put(place: &TokenPlace, token: String, number: bool) -> PageSelector<'_> {
     }
 }
 
-fn counted(
+/// Decides for tokens that we count ourselves. `more` is the value at `more_at` if `has_more_at`; `first` is
+/// the number of the first page, and `step` makes the next number.
+fn count_on(
     seen: &PaginationInput<'_>,
     more: Option<&str>,
-    says: bool,
+    has_more_at: bool,
     first: u64,
     step: impl FnOnce(u64) -> Option<u64>,
 ) -> NextPage {
-    let more = match (says, more) {
+    // Without a `more_at` only an empty page is the end. With one a missing value means false.
+    let more = match (has_more_at, more) {
         (true, Some("true" | "1")) => true,
         (true, Some("false" | "0") | None) => false,
-        (true, Some(_)) => return NextPage::Broken("`more_at` is not a boolean"),
+        (true, Some(_)) => return NextPage::Broken("the page's value at `more_at`: expected a boolean"),
         (false, _) => true,
     };
     if !more || seen.records == 0 {
@@ -229,20 +247,22 @@ fn counted(
     }
     match seen.token.map_or(Some(first), |token| token.parse().ok()).and_then(step) {
         Some(next) => NextPage::Token(next.to_string()),
-        None => NextPage::Broken("the page number is not a number"),
+        None => NextPage::Broken("the page token: expected a whole number below 2^64"),
     }
 }
 
-/// The target of `rel="next"` in one `Link` header (RFC 8288).
+/// Returns the target of `rel="next"` in one `Link` header (RFC 8288).
 fn next_link(header: &str) -> Option<String> {
     let mut rest = header;
     while let Some((_, after)) = rest.split_once('<') {
         let (target, behind) = after.split_once('>')?;
-        // Parameters go on to the next `<` that follows a comma; targets with commas are inside the brackets.
+        // The parameters end at the next `<`. A comma is no end: targets may hold commas, inside the
+        // brackets.
         let parameters = behind.split('<').next().unwrap_or(behind);
         let is_next = parameters.split(';').any(|parameter| {
             let Some((name, value)) = parameter.split_once('=') else { return false };
             let value = value.trim().trim_end_matches(',').trim().trim_matches('"');
+            // A link may have several relations, for example `rel="last next"`.
             name.trim().eq_ignore_ascii_case("rel")
                 && value.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
         });
@@ -255,14 +275,15 @@ fn next_link(header: &str) -> Option<String> {
 }
 
 impl LoopGuard {
-    /// Has this token been used before?
+    /// Notes a page token, and tells whether it was used before.
     pub(crate) fn repeats_token(&mut self, token: &str) -> bool {
         !self.tokens.insert(hash(token.as_bytes()))
     }
 
-    /// Does this page hold the same records as the one before? A full last page that repeats for ever looks like
-    /// that, whatever it says around them.
+    /// Notes a page, and tells whether it holds the same records as the one before. An API that repeats a
+    /// full last page for ever looks like that, whatever it puts around the records.
     pub(crate) fn repeats_page(&mut self, page: &PartMark) -> bool {
+        // Empty pages are all alike and lead on by their tokens.
         page.records > 0 && self.last_page.replace(page.clone()).as_ref() == Some(page)
     }
 }

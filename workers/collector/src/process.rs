@@ -1,4 +1,5 @@
-//! From a page to records: pure, the same page in, the same records out, however its bytes are cut.
+//! From a page to records. This module is pure: the same page gives the same records, however its bytes are
+//! cut.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -11,27 +12,28 @@ use sluice_wire::{DatumSchema, JsonConverter, LeafProjection, LeafValue, SchemaE
 use crate::incremental::IncrementalMaximum;
 use crate::page::{PageCutter, PageElement, PageError, PagePaths};
 
-/// Records that fit the contract.
+/// The route of records that fit the contract.
 pub(crate) const RECORDS: Route = Route(0);
-/// Records that do not.
+/// The route of records that do not fit.
 pub(crate) const LETTERS: Route = Route(1);
 
-/// A larger record would be refused by a broker with default settings, and its whole transaction with it.
+/// The largest record, in bytes. A broker with default settings would refuse a larger one, and its whole
+/// transaction with it.
 const MAX_RECORD: usize = 900 << 10;
-/// Records of a page that are remembered for the comparison with the next one.
+/// The most records of a page that are remembered for the comparison with the next page.
 const REMEMBERED: usize = 10_000;
 
-/// The compiled reader of one endpoint's pages. One page at a time: [`PageReader::begin`], [`PageReader::feed`] with
-/// the bytes as they come, [`PageReader::finish`].
+/// The compiled reader of one endpoint's pages. It reads one page at a time: [`PageReader::begin`], then
+/// [`PageReader::feed`] with the bytes as they come, then [`PageReader::finish`].
 pub(crate) struct PageReader {
     cutter: PageCutter,
-    /// Finds the value that an incremental job goes by.
+    /// Finds the value of the incremental field in a record.
     picker: Option<PageCutter>,
     page: PageReaderState,
     turn: PageRecordEncoder,
 }
 
-/// What turns one record's JSON into its outputs.
+/// Turns one record's JSON into its framed datum and its key.
 struct PageRecordEncoder {
     from_json: JsonConverter,
     key: LeafProjection,
@@ -40,26 +42,29 @@ struct PageRecordEncoder {
     key_text: Vec<u8>,
 }
 
-/// Where to look in a page, and what to keep of it.
+/// The paths to look at in a page, and the limits.
 #[derive(Debug, Clone)]
 pub(crate) struct PageReaderSettings {
     pub(crate) paths: PagePaths,
-    /// Largest JSON text of a record that is kept in memory, in bytes.
+    /// The largest JSON text of a record that is kept in memory, in bytes.
     pub(crate) max_record: usize,
-    /// Path, in a record, of the value that an incremental job goes by.
+    /// Path of the incremental field in a record.
     pub(crate) incremental: Option<String>,
 }
 
-/// How far a page was read.
+/// The progress in one page.
 #[derive(Default)]
 struct PageReaderState {
-    /// Over all its records so far.
+    /// Hash over all records of the page so far.
     hash: Sha256,
+    /// Number of records so far.
     read: u64,
-    /// Published by someone before us: passed over, and compared.
+    /// The records that an earlier request has published. They are passed over and compared.
     before: Option<PartMark>,
     part: PagePartCounts,
+    /// Short hashes of the first records.
     remembered: Vec<u64>,
+    /// The highest value of the last complete run.
     since: Option<IncrementalMaximum>,
     high: Option<IncrementalMaximum>,
 }
@@ -67,13 +72,14 @@ struct PageReaderState {
 /// The first records of a page, published before the rest of it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PartMark {
-    /// How many.
+    /// Their number.
     pub(crate) records: u64,
-    /// SHA-256 over them, in hexadecimal: a page that is asked for again must begin with the same ones.
+    /// SHA-256 over them, in hexadecimal. If the page is requested again, it must begin with the same
+    /// records.
     pub(crate) hash: String,
 }
 
-/// Which page is read.
+/// The address of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageAddress<'a> {
     pub(crate) job: &'a str,
@@ -82,32 +88,35 @@ pub(crate) struct PageAddress<'a> {
     pub(crate) page: u64,
 }
 
-/// What was appended since the last part.
+/// The records that were appended since the last part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PagePartCounts {
     pub(crate) records: u64,
     pub(crate) rejects: u64,
-    /// Passed over: an earlier run had them.
+    /// Records that were passed over, because an earlier run had them.
     pub(crate) repeats: u64,
 }
 
 /// A page that was read to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PageSummary {
-    /// Its last part; the only one, unless the page is large.
+    /// The last part of the page; the only one, unless the page is large.
     pub(crate) part: PagePartCounts,
-    /// The whole page.
+    /// Number and hash of all records of the page.
     pub(crate) mark: PartMark,
-    /// What the pagination wants to see.
+    /// The values that the pagination looks at, and the total if the endpoint has one.
     pub(crate) values: Vec<Option<String>>,
-    /// Short hashes of its first records.
+    /// Short hashes of the page's first records.
     pub(crate) remembered: Vec<u64>,
-    /// The highest value in it of the field that an incremental job goes by.
+    /// The highest value of the incremental field in the page.
     pub(crate) high: Option<IncrementalMaximum>,
 }
 
 impl PageReader {
-    /// Compiles for one schema; `record_key` is the path of the field that becomes the Kafka key.
+    /// Compiles the reader for one schema. `record_key` is the path of the field that becomes the Kafka key.
+    ///
+    /// # Errors
+    /// [`SchemaError`] if the schema cannot be read from JSON, or has no such field.
     pub(crate) fn compile(
         look: &PageReaderSettings,
         schema: &DatumSchema,
@@ -126,8 +135,8 @@ impl PageReader {
         Ok(Self { cutter, picker, page: PageReaderState::default(), turn })
     }
 
-    /// A page begins; its first records are passed over if they were published `before`, and those at the edge of an
-    /// earlier run that had them.
+    /// Begins a page. Its first records are passed over if they were published `before`, and so are those at
+    /// the edge of an earlier run.
     pub(crate) fn begin(&mut self, before: Option<&PartMark>, since: Option<&IncrementalMaximum>) {
         self.cutter.restart();
         self.page =
@@ -136,7 +145,8 @@ impl PageReader {
 
     /// Appends the records that end in `chunk`, and the dead letters of those that do not fit, to `out`.
     ///
-    /// After an error what `out` holds of the page must not be published.
+    /// # Errors
+    /// [`PageError`] if the page is broken. The part of the page that `out` holds must not be published then.
     pub(crate) fn feed(
         &mut self,
         at: PageAddress<'_>,
@@ -144,25 +154,32 @@ impl PageReader {
         out: &mut Outputs,
     ) -> Result<(), PageError> {
         let Self { cutter, picker, page, turn } = self;
+
+        // The end of the chunk is the place that an error names.
         let offset = cutter.offset() + chunk.len() as u64;
         cutter.feed(chunk, |cut| {
+            // Records that are published already only count for the hash.
             if !page.is_new(&cut, picker.as_mut())? {
                 return Ok(());
             }
+
+            // A record that is too large was not kept, so there is no JSON of it.
             let nth = page.read - 1;
             let turned = match cut {
                 PageElement::Oversize(_) => Err((too_large(), &[][..])),
                 PageElement::Record(json) => turn.run(json).map_err(|reason| (reason, json)),
             };
+
             match turned {
                 Ok(keyed) => {
                     page.part.records += 1;
                     emit(keyed.then_some(turn.key_text.as_slice()), &turn.datum, out);
                 }
-                // Not JSON at all: then the page is broken, not the record.
+                // If the record is not JSON at all, the page is broken, not the record.
                 Err((reason, json)) if reason.class == ReasonClass::Shape && !is_json(json) => {
                     return Err(PageError::NotJson(offset));
                 }
+                // The record does not fit the contract. The page goes on.
                 Err((reason, json)) => {
                     page.part.rejects += 1;
                     letter(at, nth, json, &reason, out);
@@ -172,12 +189,15 @@ impl PageReader {
         })
     }
 
-    /// Ends a part of the page: what was appended since the last one, and the mark that stands behind it.
+    /// Ends a part of the page. Returns its counts and the mark behind it.
     pub(crate) fn part(&mut self) -> (PagePartCounts, PartMark) {
         (std::mem::take(&mut self.page.part), self.page.mark())
     }
 
-    /// The page has ended.
+    /// Ends the page.
+    ///
+    /// # Errors
+    /// [`PageError`] if its JSON is incomplete, or if it has fewer records than were published before.
     pub(crate) fn finish(&mut self) -> Result<PageSummary, PageError> {
         let values = self.cutter.finish()?;
         match &self.page.before {
@@ -192,9 +212,12 @@ impl PageReader {
 }
 
 impl PageReaderState {
-    /// Counts a record; `false` if it was published before.
+    /// Counts a record. Returns `false` if it was published before.
     fn is_new(&mut self, cut: &PageElement<'_>, picker: Option<&mut PageCutter>) -> Result<bool, PageError> {
         self.read += 1;
+
+        // Every record goes into the hash, published before or not. Of a record that is too large only the
+        // length is known.
         let mut repeated = false;
         match cut {
             PageElement::Record(json) => {
@@ -211,6 +234,9 @@ impl PageReaderState {
             }
             PageElement::Oversize(length) => self.hash.update(length.to_le_bytes()),
         }
+
+        // The last record that was published before must complete the same hash. If not, the page has
+        // changed.
         match &self.before {
             Some(before) if self.read == before.records && self.mark() != *before => {
                 return Err(PageError::Changed(before.records));
@@ -218,17 +244,20 @@ impl PageReaderState {
             Some(before) if self.read <= before.records => return Ok(false),
             _ => {}
         }
+
+        // A repeat is a record that an earlier run had: it is counted, but not published.
         self.part.repeats += u64::from(repeated);
         Ok(!repeated)
     }
 
+    /// Returns the mark of all records so far.
     fn mark(&self) -> PartMark {
         PartMark { records: self.read, hash: hex::encode(self.hash.clone().finalize()) }
     }
 }
 
 impl PageRecordEncoder {
-    /// Fills `datum` (framed) and `key_text`; answers whether there is a key (a null field is a null key).
+    /// Fills `datum` (framed) and `key_text`. Returns whether there is a key; a null field is a null key.
     fn run(&mut self, json: &[u8]) -> Result<bool, OutcomeReason> {
         let Self { from_json, key, schema_id, datum, key_text } = self;
         datum.clear();
@@ -240,31 +269,35 @@ impl PageRecordEncoder {
         if datum.len() > MAX_RECORD {
             return Err(too_large());
         }
+
+        // The key comes from the datum, so that it has the same text as in masking and joins.
         let mut keyed = false;
+        debug_assert!(datum.len() >= framing::PREFIX, "the datum begins with its framing");
         let datum = datum.get(framing::PREFIX..).unwrap_or_default();
         key.run(datum, |_, leaf| keyed = text_of(leaf, key_text)).map_err(OutcomeReason::from)?;
         Ok(keyed)
     }
 }
 
-/// The same in every build of this program only where the standard library's hasher is; a repeat more is all that a
-/// change of it would cost.
+/// Returns a short hash of a record. It is stable only as long as the standard library's hasher is. A change
+/// of it costs one more repeat and nothing else.
 fn short_hash(json: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     json.hash(&mut hasher);
     hasher.finish()
 }
 
+/// Returns the reason for a record beyond [`MAX_RECORD`].
 fn too_large() -> OutcomeReason {
     OutcomeReason::new(ReasonClass::TooLarge, "at most 900 KiB")
 }
 
-/// A record that does not fit is still JSON, or the page is broken.
+/// Returns whether a text is JSON. A record that does not fit is still JSON; otherwise the page is broken.
 fn is_json(json: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(json).is_ok()
 }
 
-/// Appends a leaf's text, the same that masking and joins see; `false` for null.
+/// Appends a leaf's text, the same text as in masking and joins. Returns `false` for null.
 fn text_of(leaf: LeafValue<'_>, out: &mut Vec<u8>) -> bool {
     match leaf {
         LeafValue::Null => return false,
@@ -280,6 +313,7 @@ fn text_of(leaf: LeafValue<'_>, out: &mut Vec<u8>) -> bool {
     true
 }
 
+/// Appends a record that fits.
 fn emit(key: Option<&[u8]>, datum: &[u8], out: &mut Outputs) {
     let mut draft = out.draft(RECORDS);
     if let Some(key) = key {
@@ -289,7 +323,8 @@ fn emit(key: Option<&[u8]>, datum: &[u8], out: &mut Outputs) {
     draft.emit();
 }
 
-/// A record that never was in Kafka: its "topic" is the endpoint, its "partition" the page, its "offset" its place.
+/// Appends the dead letter of a record that was never in Kafka. Its "topic" is the endpoint, its "partition"
+/// the page, its "offset" its index in the page.
 fn letter(at: PageAddress<'_>, nth: u64, json: &[u8], reason: &OutcomeReason, out: &mut Outputs) {
     let mut draft = out.draft(LETTERS);
     let texts = [
@@ -306,7 +341,9 @@ fn letter(at: PageAddress<'_>, nth: u64, json: &[u8], reason: &OutcomeReason, ou
     for (name, text) in &texts {
         draft.header(name, Some(text.as_bytes()));
     }
-    // What is too large for a record is too large for a letter: its place is told, its bytes stay with the API.
+
+    // A record that is too large for Kafka is too large for a dead letter: the letter names its place, and
+    // its bytes stay with the API.
     if !json.is_empty() && json.len() <= MAX_RECORD {
         value(&mut draft, json);
     }
@@ -319,6 +356,7 @@ pub(crate) fn value(draft: &mut sluice_core::OutputDraft<'_>, bytes: &[u8]) {
         out.extend_from_slice(bytes);
         Ok(())
     });
+    // Copying cannot fail; the match has no other branch.
     match copied {
         Ok(()) => {}
     }

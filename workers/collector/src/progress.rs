@@ -1,4 +1,5 @@
-//! What an operator sees while it works: a bar on a terminal, a line every ten seconds elsewhere.
+//! The operator's display while the collector works: a bar on a terminal, a log line every ten seconds
+//! elsewhere.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -10,22 +11,23 @@ use tokio::task::JoinHandle;
 
 use crate::tally::CollectorCounters;
 
-/// Ends the display.
+/// A running display.
 pub(crate) struct CollectorDisplay {
-    teller: JoinHandle<()>,
+    reporter: JoinHandle<()>,
     bar: Option<ProgressBar>,
 }
 
 impl CollectorDisplay {
+    /// Ends the display and removes the bar.
     pub(crate) fn finish(self) {
-        self.teller.abort();
+        self.reporter.abort();
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
-/// Begins to show `counters`.
+/// Begins to show `counters`. A bar is shown only if it is `wanted` and standard error is a terminal.
 pub(crate) async fn show(
     claims: &JobClaims,
     counters: Arc<CollectorCounters>,
@@ -33,7 +35,7 @@ pub(crate) async fn show(
 ) -> CollectorDisplay {
     let bar = (wanted && std::io::stderr().is_terminal()).then(|| ProgressBar::new(0));
     if let Some(bar) = &bar {
-        // Counted once: with replicas the bar of each shows its own part of the whole.
+        // Counted once, at the beginning. With replicas, the bar of each shows its own part of the whole.
         let open = claims.status().await.map(|counts| {
             counts
                 .iter()
@@ -41,19 +43,24 @@ pub(crate) async fn show(
                 .map(|count| count.ids)
                 .sum()
         });
+        // Without a count the bar shows no total; the collector works all the same.
         bar.set_length(open.map_or(0, |open: i64| u64::try_from(open).unwrap_or(0)));
+
         if let Ok(style) =
             ProgressStyle::with_template("{bar:30} {pos}/{len} ids  {msg}  {elapsed} (eta {eta})")
         {
             bar.set_style(style);
         }
     }
-    let teller = tokio::spawn(tell(counters, bar.clone()));
-    CollectorDisplay { teller, bar }
+
+    let reporter = tokio::spawn(report_counters(counters, bar.clone()));
+    CollectorDisplay { reporter, bar }
 }
 
-async fn tell(counters: Arc<CollectorCounters>, bar: Option<ProgressBar>) {
+/// Reports the counters until the task is aborted.
+async fn report_counters(counters: Arc<CollectorCounters>, bar: Option<ProgressBar>) {
     let mut every = tokio::time::interval(Duration::from_millis(if bar.is_some() { 200 } else { 10_000 }));
+    // The first tick comes at once, before there is anything to report.
     every.tick().await;
     loop {
         every.tick().await;

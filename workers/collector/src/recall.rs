@@ -1,17 +1,19 @@
-//! What a holder that died had published and did not live to write down (idempotent mode). Without transactions a page
-//! may be in its topic, or some of its records, while the id's row still says that it is to be asked for. Whoever takes
-//! the id over reads the end of the topics first, and of the page that comes next it publishes only what is not there.
+//! Finding the records that a dead holder had published without updating the row (idempotent mode). Without
+//! transactions a page, or some of its records, may be in its topic while the id's row still names it as the
+//! next page. A process that takes the id over reads the end of the topics first. Of the next page it
+//! publishes only the records that are not there.
 //!
 //! ```text
 //!   row: page 7 is next          topic: … page 6 │ page 7, by the one that died │ …
-//!   └ written so long ago ──────► read from here, and a little before ──────────► its end
+//!   └ written this long ago ──────► read from here, and a little before ──────────► its end
 //! ```
 //!
-//! A record counts as there if header `sluice.page` names the same job, id, run, endpoint and page, and topic, key,
-//! value and the other headers are the same: what the API says anew is published, and nothing is ever left out that is
-//! not there already. That no more is sent while this reads is up to the one that may not be dead: it sends nothing on
-//! a lease that is about to end (`held.rs`). What is left is a process that is stopped between its last look at the
-//! lease and the network, for longer than the lease: each page that it had in that gap comes once more when it goes on.
+//! A record counts as published if its header `sluice.page` names the same job, id, run, endpoint and page,
+//! and if topic, key, value and the other headers are equal. Records that the API has changed are therefore
+//! published, and only records that are in the topic are left out. The former holder may still be alive, but
+//! it sends nothing more while this reads, because it sends nothing on a lease that is about to end
+//! (`held.rs`). One case remains: a process that is stopped between its last look at the lease and the
+//! network, for longer than the lease. Each page in that gap comes a second time when the process goes on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -32,20 +34,20 @@ use crate::takeover::blocking;
 
 /// The header that names a record's page.
 pub(crate) const PAGE: &str = "sluice.page";
-/// How far the clocks of two collectors, and of brokers that write the time themselves, may be apart. Were they further
-/// apart, pages would come twice; none would be missing.
+/// The greatest difference that is expected between the clocks of two collectors, and of brokers that write
+/// the time themselves. With a greater difference pages could come twice; none would be missing.
 const CLOCKS: Duration = Duration::from_secs(10);
-/// Nobody looks further back: an id that lay about for longer after its holder's death may have its one page twice.
+/// The furthest look back. If an id waits for longer after its holder's death, its next page may come twice.
 const FURTHEST: Duration = Duration::from_secs(3_600);
 
-/// Records of one page that are published already, and how often each.
+/// Hashes of the records of one page that are published already, and how often each is.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct PageRecall(HashMap<[u8; 16], u32>);
 
-/// Pages that are looked for, by [`page_key`]: from which of its records on, and what was found.
+/// The pages to find, by [`page_key`]: the number of the record to begin at, and the records that were found.
 type RecallSearch = HashMap<String, (u64, PageRecall)>;
 
-/// Finds out what is published already of the page that comes next of each of these ids, which were taken over.
+/// Finds the published records of the next page of each of these ids, which were taken over.
 ///
 /// # Errors
 /// A [`Fault`] that no retry mends.
@@ -59,9 +61,13 @@ pub(crate) async fn recall(
     if sluice_failpoint::sabotaged("no-recall") {
         return Ok(taken);
     }
+
+    // The search begins at the oldest of the last writes: a former holder published only after it.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let since = now.saturating_sub(unwritten.min(FURTHEST)).saturating_sub(CLOCKS);
     let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+
+    // The pages to find, and the topics in which they can be.
     let mut sought = RecallSearch::new();
     let mut topics = HashSet::new();
     for id in &taken {
@@ -74,6 +80,8 @@ pub(crate) async fn recall(
             topics.extend([target.topics.records.clone(), target.topics.letters.clone()]);
         }
     }
+
+    // Each topic is read once for all ids. A failed read begins with the pages as they were before it.
     for topic in topics {
         let looked = until_answered("kafka", status, stop, || {
             let (kafka, topic, sought) = (job.config.kafka.clone(), topic.clone(), sought.clone());
@@ -83,24 +91,33 @@ pub(crate) async fn recall(
         sought = match looked {
             Ok(found) => found,
             Err(fault) if fault.retry == Retry::Never => {
-                // It may write there, which is all that it must be allowed to do.
-                tracing::warn!(%fault, "not allowed to look; a page of each id taken over may come twice");
+                // A producer needs the right to write only. Without the right to read, the ids go on all the
+                // same.
+                tracing::warn!(
+                    %fault,
+                    "no permission to read the topics: the next page of each id taken over may be published \
+                     twice; permit this worker to read them"
+                );
                 return Ok(taken);
             }
             Err(fault) => return Err(fault),
         };
     }
+
+    // Each id gets the records of its own next page.
     for id in &mut taken {
         let Some(at) = &id.at else { continue };
         let found = sought.remove(&page_key(&job.config.job, &id.claim.id, id.claim.run, at));
         id.recalled = found.map(|(_, recalled)| recalled).filter(|recalled| !recalled.0.is_empty());
     }
+
+    // The number of ids whose next page is published in part or whole.
     let pages = taken.iter().filter(|id| id.recalled.is_some()).count();
-    tracing::info!(ids = taken.len(), pages, "taken over; of so many pages there are records already");
+    tracing::info!(ids = taken.len(), pages, "ids taken over; `pages` of them have a published next page");
     Ok(taken)
 }
 
-/// Reads a topic from a time on to its end.
+/// Reads a topic from a time to its end and notes the records of the pages to find.
 fn look(
     kafka: &KafkaSection,
     topic: &str,
@@ -110,17 +127,20 @@ fn look(
     let ends = sluice_kafka::ends(kafka, topic)?;
     let partitions: Vec<_> = ends.keys().cloned().collect();
     let starts = sluice_kafka::at_time(kafka, &partitions, since)?;
-    // Where nothing is as young as that, there is nothing to read.
+    // A partition without records since that time is not read.
     let mut from: BTreeMap<i32, NextOffset> =
         ends.into_iter().map(|(at, end)| (at.partition, starts.get(&at).copied().unwrap_or(end))).collect();
     sluice_kafka::read_to_end(kafka, topic, &mut from, |record| note(&mut sought, record))?;
     Ok(sought)
 }
 
+/// Notes a record if it belongs to one of the pages to find.
 fn note(sought: &mut RecallSearch, record: &RecordRef<'_>) {
     let page = record.headers.iter().find(|header| header.name == PAGE).and_then(|header| header.value);
     let Some(page) = page.and_then(|page| std::str::from_utf8(page).ok()) else { return };
     let Some((page, from)) = parse(page) else { return };
+
+    // Parts in front of the row's position are complete and not asked for again.
     if let Some((first, recalled)) = sought.get_mut(page)
         && from >= *first
     {
@@ -129,8 +149,8 @@ fn note(sought: &mut RecallSearch, record: &RecordRef<'_>) {
     }
 }
 
-/// `job/id/run/endpoint/page[+from]/hash`, of which everything but the id is without slashes: the page, and which of
-/// its records the part begins behind.
+/// Splits the header `job/id/run/endpoint/page[+from]/hash` into the page's key and the number of the record
+/// at which the part begins. Only the id may hold slashes, so that it is split from the end.
 fn parse(header: &str) -> Option<(&str, u64)> {
     let (page, _hash) = header.rsplit_once('/')?;
     let (before, number) = page.rsplit_once('/')?;
@@ -140,7 +160,7 @@ fn parse(header: &str) -> Option<(&str, u64)> {
     }
 }
 
-/// A record by everything but its place and time.
+/// Returns a hash of a record without its offset and time: half of a SHA-256.
 fn print<'a>(
     topic: &str,
     key: Option<&[u8]>,
@@ -148,6 +168,9 @@ fn print<'a>(
     headers: impl Iterator<Item = Header<'a>>,
 ) -> [u8; 16] {
     let mut hash = Sha256::new();
+
+    // Every field is preceded by its length, and null has a length of its own: different records differ in
+    // the hash.
     let mut add = |bytes: Option<&[u8]>| {
         hash.update(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
         hash.update(bytes.unwrap_or_default());
@@ -155,26 +178,32 @@ fn print<'a>(
     add(Some(topic.as_bytes()));
     add(key);
     add(value);
+
+    // The page header is left out: it differs between parts that hold the same record.
     for header in headers.filter(|header| header.name != PAGE) {
         add(Some(header.name.as_bytes()));
         add(header.value);
     }
+
     let mut print = [0; 16];
     print.copy_from_slice(&hash.finalize()[..16]);
     print
 }
 
 impl PageRecall {
-    /// Takes out of `outputs` what is there already; each found record stands for one.
+    /// Removes the records from `outputs` that are published already. Each found record removes one.
     pub(crate) fn sift(&mut self, topics: &Arc<EndpointTopics>, outputs: &mut Outputs) {
         let mut rest = Outputs::new();
         for record in outputs.iter() {
             let topic = if record.route == LETTERS { &topics.letters } else { &topics.records };
             let print = print(topic, record.key, record.value, record.headers());
+            // A page may hold equal records; only as many are removed as were found.
             if let Some(count) = self.0.get_mut(&print).filter(|count| **count > 0) {
                 *count -= 1;
                 continue;
             }
+
+            // All others are copied unchanged.
             let mut draft = rest.draft(record.route);
             draft.timestamp_ms(record.timestamp_ms);
             if let Some(key) = record.key {

@@ -1,4 +1,4 @@
-//! What is asked for one page: pure, from the endpoint's templates, the id and the token.
+//! The request for one page, made from the endpoint's templates, the id and the page token. Pure.
 
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -13,11 +13,11 @@ pub(crate) struct RequestTemplate {
     pub(crate) path: TextTemplate,
     pub(crate) query: Vec<(String, TextTemplate)>,
     pub(crate) headers: Vec<(HeaderName, TextTemplate)>,
-    /// A POST if there is one.
+    /// With a body the request is a POST, without one a GET.
     pub(crate) body: Option<BodyTemplate>,
 }
 
-/// A JSON body with templates for its texts.
+/// A JSON body whose texts are templates.
 #[derive(Debug, Clone)]
 pub(crate) enum BodyTemplate {
     Text(TextTemplate),
@@ -27,17 +27,17 @@ pub(crate) enum BodyTemplate {
     Plain(Value),
 }
 
-/// One request, ready to be sent as often as it must.
+/// One request. It can be sent any number of times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PageRequest {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// JSON text; a POST if there is one.
+    /// JSON text. With a body the request is a POST, without one a GET.
     pub(crate) body: Option<String>,
 }
 
 impl RequestTemplate {
-    /// Does anything of it depend on the id?
+    /// Tells whether any part of the request depends on the id.
     pub(crate) fn has_id(&self) -> bool {
         self.path.has_id()
             || self.query.iter().any(|(_, value)| value.has_id())
@@ -45,19 +45,23 @@ impl RequestTemplate {
             || self.body.as_ref().is_some_and(BodyTemplate::has_id)
     }
 
-    /// The request for one page. An error says why there is none; the id is not in it.
+    /// Returns the request for one page.
+    ///
+    /// # Errors
+    /// The reason why these values make no request. The id is not in it.
     pub(crate) fn fill(
         &self,
         base: &Url,
         values: TemplateValues<'_>,
         ask: &PageSelector<'_>,
     ) -> Result<PageRequest, &'static str> {
+        // The URL. One that the API gave may be relative, and holds its whole query already.
         let first = format!("{}{}", base.as_str().trim_end_matches('/'), self.path.fill_path(values));
-        let mut url = Url::parse(&first).map_err(|_| "the id does not make a URL")?;
+        let mut url = Url::parse(&first).map_err(|_| "the endpoint's path with the id: expected a URL")?;
         if let PageSelector::Url(next) = ask {
-            url = url.join(next).map_err(|_| "the next page's URL is not a URL")?;
+            url = url.join(next).map_err(|_| "the next page's URL: expected a URL")?;
             if !matches!(url.scheme(), "http" | "https") {
-                return Err("the next page's URL is not http or https");
+                return Err("the next page's URL: expected http or https");
             }
         } else {
             for (name, value) in &self.query {
@@ -66,6 +70,8 @@ impl RequestTemplate {
                 }
             }
         }
+
+        // The headers and the body, without the parts that need an earlier run if there is none.
         let mut headers = Vec::new();
         for (name, value) in &self.headers {
             if let Some(value) = value.fill(values) {
@@ -73,11 +79,14 @@ impl RequestTemplate {
             }
         }
         let mut body = self.body.as_ref().map(|body| body.fill(values).unwrap_or(Value::Null));
+
+        // The page token.
         match ask {
             PageSelector::Plain | PageSelector::Url(_) => {}
             PageSelector::Query(name, value) => drop(url.query_pairs_mut().append_pair(name, value)),
             PageSelector::Header(name, value) => {
-                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "`to_header` is no header")?;
+                let name = HeaderName::from_bytes(name.as_bytes())
+                    .map_err(|_| "pagination.to_header: expected a header name")?;
                 headers.push((name, header_value(value)?));
             }
             PageSelector::Field(path, value) => set(body.get_or_insert_default(), path, value.clone()),
@@ -87,7 +96,10 @@ impl RequestTemplate {
 }
 
 impl BodyTemplate {
-    /// An error says which place of the body is wrong, and why.
+    /// Parses the texts of a body as templates. `at` is the path of `value`, for example `body.filter`.
+    ///
+    /// # Errors
+    /// The path of the text that is no template, and the reason.
     pub(crate) fn parse(value: &Value, at: &str) -> Result<Self, (String, String)> {
         Ok(match value {
             Value::String(text) => {
@@ -107,6 +119,7 @@ impl BodyTemplate {
         })
     }
 
+    /// Tells whether any text of the body depends on the id.
     fn has_id(&self) -> bool {
         match self {
             Self::Text(template) => template.has_id(),
@@ -116,7 +129,8 @@ impl BodyTemplate {
         }
     }
 
-    /// `None`: it speaks of an earlier run and there is none; its place is left out.
+    /// Returns the body's JSON. `None`: the text needs an earlier run and there is none; the list or object
+    /// around it leaves it out.
     fn fill(&self, values: TemplateValues<'_>) -> Option<Value> {
         Some(match self {
             Self::Text(template) => Value::String(template.fill(values)?),
@@ -129,21 +143,26 @@ impl BodyTemplate {
     }
 }
 
-/// Sets the value at a dotted path, making the objects on the way.
+/// Sets the value at a dotted path, and makes the objects on the way to it.
 fn set(body: &mut Value, path: &str, value: Value) {
     let mut at = body;
     for part in path.split('.') {
+        // A plain value on the way is replaced by an object.
         if !at.is_object() {
             *at = Value::Object(serde_json::Map::new());
         }
+        debug_assert!(at.is_object(), "the value was made an object");
         let Value::Object(fields) = at else { return };
         at = fields.entry(part).or_insert(Value::Null);
     }
     *at = value;
 }
 
+/// Makes a header's value from a text with the id or the page token in it.
 fn header_value(text: &str) -> Result<HeaderValue, &'static str> {
-    HeaderValue::from_str(text).map_err(|_| "the id or token holds characters that no header may hold")
+    // A line break in an id would otherwise begin a header of its own.
+    HeaderValue::from_str(text)
+        .map_err(|_| "the id or page token in a header: expected characters that an HTTP header can hold")
 }
 
 #[cfg(test)]

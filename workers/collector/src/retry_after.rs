@@ -1,13 +1,16 @@
-//! `Retry-After` (RFC 9110, 10.2.3), as servers really send it.
+//! `Retry-After` (RFC 9110, 10.2.3) and the rate headers, in the forms that servers really send.
 
 use std::time::{Duration, SystemTime};
 
-/// How long to wait, or `None` where the header says nothing sound (then the usual back-off holds).
+/// Returns the wait that a `Retry-After` asks for, or `None` if it holds no valid wait (the usual back-off
+/// then holds).
 ///
-/// Both forms are read: seconds (fractions are seen in the wild and rounded up) and an HTTP date. A date is compared
-/// with the answer's own `Date` where there is one, so that a clock that is wrong here undercuts nothing; a date that
-/// has passed is no wait. NaN, infinities and negative numbers say nothing.
+/// Both forms are read: seconds and an HTTP date. Fractions of seconds occur in practice and are rounded up.
+/// A date is compared with the answer's own `Date` if there is one, because our clock may be wrong and must
+/// not shorten the wait. A date that has passed is no wait. NaN, infinities and negative numbers are not
+/// valid.
 pub(crate) fn wait(header: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+    // Seconds, rounded up to whole milliseconds.
     let header = header.trim();
     if let Ok(seconds) = header.parse::<f64>() {
         if !seconds.is_finite() || seconds < 0.0 {
@@ -17,16 +20,17 @@ pub(crate) fn wait(header: &str, date: Option<&str>, now: SystemTime) -> Option<
             .ok()
             .map(|wait| wait.min(AN_AGE));
     }
+
+    // An HTTP date. Dates have whole seconds: the server's "now" is up to one second later than its `Date`,
+    // never earlier. The difference is therefore an upper bound of the wait that the server asked for.
     let until = httpdate::parse_http_date(header).ok()?;
     let servers_now = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(now);
-    // Dates have whole seconds: the server's "now" may be up to one second later than its `Date` says, never earlier,
-    // so the difference is an upper bound of what it asked for.
     Some(until.duration_since(servers_now).unwrap_or(Duration::ZERO).min(AN_AGE))
 }
 
-/// How long to wait after an answer that says that nothing is left: `…-Remaining: 0` and `…-Reset`, as seconds from now
-/// (IETF's RateLimit draft) or as a time since 1970 in seconds or milliseconds (most others). `None` where something is
-/// left, or the headers say nothing sound.
+/// Returns the wait after an answer whose headers mean that the allowance is used up: `…-Remaining: 0` and
+/// `…-Reset`. The reset is in seconds from now (IETF's RateLimit draft) or a time since 1970 in seconds or
+/// milliseconds (most other APIs). `None`: the allowance is not used up, or the headers are not valid.
 pub(crate) fn exhausted(
     remaining: &str,
     reset: &str,
@@ -37,6 +41,8 @@ pub(crate) fn exhausted(
     if number(remaining)? > 0.0 {
         return None;
     }
+
+    // The headers do not name the unit: the size of the number decides.
     let reset = number(reset).filter(|reset| *reset >= 0.0)?;
     if reset < AGES {
         return wait(&reset.to_string(), date, now);
@@ -44,15 +50,16 @@ pub(crate) fn exhausted(
     let seconds = if reset < AGES * 1000.0 { reset } else { reset / 1000.0 };
     let until = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(seconds).ok()?;
     let servers_now = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(now);
-    // Far beyond any sound window: a unit that was guessed wrongly.
+
+    // A wait beyond any real window means that the unit was guessed wrongly.
     Some(until.duration_since(servers_now).unwrap_or_default()).filter(|wait| *wait < LONGEST)
 }
 
-/// Nobody waits longer, and clocks can still count it.
+/// The longest wait, about 20 years. Longer waits are cut, and clocks can still count this one.
 const AN_AGE: Duration = Duration::from_secs(20 * 365 * 24 * 3_600);
-/// Seconds: more is a time since 1970, not a wait.
+/// Seconds. A larger reset is a time since 1970, not a wait: 1e9 was in 2001, and as a wait it is 31 years.
 const AGES: f64 = 1e9;
-/// The longest window that APIs count in.
+/// The longest window in which APIs count: a month and a few days.
 const LONGEST: Duration = Duration::from_secs(35 * 24 * 3_600);
 
 #[cfg(test)]

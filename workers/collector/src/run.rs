@@ -1,4 +1,5 @@
-//! A run of the worker: neighbours, then sessions until the work is done or the process is told to stop.
+//! A run of the worker: neighbours first, then sessions until the work is done or the process is asked to
+//! stop.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,26 +21,27 @@ use crate::session::{CollectorSession, CollectorSessionEnd};
 use crate::takeover::CollectorTakeover;
 use crate::tally::{CollectorCounters, CollectorSummary};
 
-/// How to run.
+/// The options of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
-    /// End when every id is done or dead; otherwise go on until told to stop.
+    /// End when every id is done or dead. Otherwise go on until `shutdown`.
     pub once: bool,
     /// Show a bar if standard error is a terminal.
     pub progress: bool,
 }
 
-/// Collects until everything is done (`once`) or `shutdown`.
+/// Collects until every id is done or dead (`once`), or until `shutdown`.
 ///
 /// # Errors
-/// A [`Fault`] that no retry mends: configuration, credentials, a missing topic or schema, or that this instance was
-/// fenced because another process took its ids over.
+/// A [`Fault`] that no retry mends: configuration, credentials, a missing topic or schema, or that this
+/// instance was fenced because another process took its ids over.
 pub async fn run(
     config: CollectorConfig,
     options: RunOptions,
     status: WorkerStatus,
     shutdown: CancellationToken,
 ) -> Result<CollectorSummary, Fault> {
+    // Contracts, registry, database and, in transactional mode, the checkpoint topic.
     let holder = holder(&config);
     let job = Arc::new(CollectorJob::new(config, &status, &shutdown).await?);
     let config = &job.config;
@@ -48,11 +50,15 @@ pub async fn run(
         true => Some(checkpoints(config, &holder, &status, &shutdown).await?),
         false => None,
     };
+
+    // The terms of all claims, and the display for the operator.
     let counters = Arc::new(CollectorCounters::default());
     let database = &config.database;
     let terms = ClaimTerms { holder: holder.clone(), lease: database.lease, attempts: database.attempts };
     tracing::info!(job = config.job, holder, once = options.once, "collecting");
     let shown = progress::show(&claims, Arc::clone(&counters), options.progress).await;
+
+    // One session after the other uses the same state.
     let session = CollectorSession {
         job: Arc::clone(&job),
         claims: claims.clone(),
@@ -61,21 +67,26 @@ pub async fn run(
         takeover,
         once: options.once,
         status: status.clone(),
-        // Its own: trouble that concerns every id stops the session, not the process's other parts.
+        // A token of its own: trouble that concerns every id stops the session, not the process's other
+        // parts.
         stop: shutdown.child_token(),
     };
+
+    // Budgets are renewed beside the sessions, until the last request is sent.
     let budgets = claims.budgets(&holder);
     let sharing = CancellationToken::new();
     let over = {
         let shared = budget::keep(&job.api, &budgets, &status, &sharing);
         let worked = async {
             let over = sessions(&session, &holder, &status, &shutdown).await;
-            // From here on nothing is asked; what is still counted by the API stays leased.
+            // No request is sent from here on. Tokens that the API still counts stay leased.
             sharing.cancel();
             over
         };
         tokio::join!(worked, shared).0
     };
+
+    // The display ends before the last lines are written. A fault of the sessions comes first.
     shown.finish();
     claims.close().await;
     over?;
@@ -85,6 +96,7 @@ pub async fn run(
     Ok(summary)
 }
 
+/// Runs sessions until one ends well, or until a fault that a new session does not mend.
 async fn sessions(
     session: &CollectorSession,
     holder: &str,
@@ -95,21 +107,28 @@ async fn sessions(
     let mut lives = 0;
     loop {
         let started = tokio::time::Instant::now();
+        // A new producer takes the transactional id, which fences the one before it.
         let (publisher, ended) = until_answered("kafka", status, shutdown, || {
             let id = config.transactional.then(|| holder.to_owned());
             let (kafka, topic) = (config.kafka.clone(), config.checkpoint_topic());
             PagePublisher::start(kafka, id, topic, config.memory, config.concurrency)
         })
         .await?;
+
+        // Only the loss of the producer leads to another session.
         let fault = match session.run(publisher, ended).await? {
             CollectorSessionEnd::Finished => return Ok(()),
             CollectorSessionEnd::Again(fault) => fault,
         };
         status.neighbour("kafka", Err(fault.to_string()));
+
+        // At a stop the fault is the result: rows of claims may be left as they were.
         if shutdown.is_cancelled() {
             return Err(fault);
         }
-        // A life that lasted was not the same trouble over again.
+
+        // A session that outlasted a lease was well. Its fault is not the same trouble over again, so the
+        // pause begins small.
         lives = if started.elapsed() > config.database.lease { 0 } else { lives + 1 };
         tokio::select! {
             () = tokio::time::sleep(Backoff::default().wait(lives, rand::random())) => {}
@@ -118,7 +137,11 @@ async fn sessions(
     }
 }
 
-/// Connects, creates the side table if allowed, enrols new ids.
+/// Connects to the database, creates the side tables if the configuration allows it, and enrols new ids.
+/// Waits while the database is away.
+///
+/// # Errors
+/// Faults of the operator, for example a refused login or a server that is too old.
 pub(crate) async fn connect(
     config: &CollectorConfig,
     status: &WorkerStatus,
@@ -137,7 +160,7 @@ pub(crate) async fn connect(
     .await
 }
 
-/// The job's checkpoint topic, made unless it is there.
+/// Creates the job's checkpoint topic unless it exists, and returns the takeover that reads it.
 async fn checkpoints(
     config: &CollectorConfig,
     holder: &str,
@@ -148,6 +171,8 @@ async fn checkpoints(
     until_answered("kafka", status, stop, || async {
         let admin = KafkaAdmin::new(&config.kafka)?;
         if admin.there(std::slice::from_ref(&topic))?.is_empty() {
+            // As many replicas as brokers, three at most. One partition, compacted; old segments close
+            // after an hour, so that compaction reaches them.
             let replication = i32::try_from(admin.brokers()?.clamp(1, 3)).unwrap_or(1);
             let settings = BTreeMap::from([
                 ("cleanup.policy".to_owned(), "compact".to_owned()),
@@ -158,14 +183,18 @@ async fn checkpoints(
         Ok(())
     })
     .await?;
+
+    // The topic is read only when an id is taken over.
     let log = Arc::new(Mutex::new(CheckpointLog::default()));
     Ok(CollectorTakeover { kafka: config.kafka.clone(), topic, own: holder.to_owned(), log })
 }
 
-/// `<group>-collector-<instance>`: the transactional id, and the name in the rows we hold. Without an instance a name
-/// nobody else has is made; what it leaves behind is fenced by name when its rows are taken over.
+/// Returns `<group>-collector-<instance>`: the transactional id, and the holder's name in the rows of its
+/// claims. Without a configured instance it makes a name that no other process has. The claims that such a
+/// process leaves behind are fenced by that name when they are taken over.
 fn holder(config: &CollectorConfig) -> String {
     let instance = config.instance.clone().unwrap_or_else(|| {
+        // The host's name is for the operator's eyes; the random number makes the name unique.
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
         let host: String = host.trim().chars().filter(plain).take(40).collect();

@@ -1,5 +1,6 @@
-//! Writes what tasks have to say about their ids, of many in one statement. Pages become durable in groups, so tasks have
-//! their say at the same time; and whoever comes while a statement is under way goes into the next one.
+//! Writes the progress of many ids in one statement. Pages become durable in groups, so that many tasks have
+//! progress to write at the same time. An order that comes while a statement is under way goes into the next
+//! one.
 
 use std::time::Duration;
 
@@ -7,23 +8,26 @@ use sluice_lease::{ClaimCheckpoint, ClaimMark, FenceAnswer, IdClaim, JobClaims, 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// Ids in one statement.
+/// The most ids in one statement.
 const TOGETHER: usize = 64;
 
-/// The way to the one who writes; a task that ends with the last of these.
+/// The way to the writing task, which ends with the last of these.
 #[derive(Clone)]
 pub(crate) struct ClaimScribe {
     orders: mpsc::Sender<ScribeOrder>,
 }
 
+/// The way back to the task that ordered a write.
 type ScribeReplySender = oneshot::Sender<Result<FenceAnswer, LeaseError>>;
 
+/// An order to write about one id.
 struct ScribeOrder {
-    word: ScribeStatement,
+    kind: ScribeStatement,
     entry: ClaimCheckpoint,
     answer: ScribeReplySender,
 }
 
+/// The kind of statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ScribeStatement {
     Checkpoint,
@@ -31,46 +35,49 @@ enum ScribeStatement {
 }
 
 impl ClaimScribe {
-    /// Starts the task. Complete ids come round again after `every`.
+    /// Starts the writing task. Complete ids are due again after `every`.
     pub(crate) fn start(claims: JobClaims, every: Option<Duration>) -> Self {
         let (orders, receiver) = mpsc::channel(TOGETHER);
         tokio::spawn(serve(claims, every, receiver));
         Self { orders }
     }
 
-    /// As [`JobClaims::checkpoint`].
+    /// Does [`JobClaims::checkpoint`], together with other ids.
     pub(crate) async fn checkpoint(
         &self,
         claim: &IdClaim,
         mark: ClaimMark,
     ) -> Result<FenceAnswer, LeaseError> {
-        self.say(ScribeStatement::Checkpoint, claim, mark).await
+        self.order(ScribeStatement::Checkpoint, claim, mark).await
     }
 
-    /// As [`JobClaims::done_all`] for one.
+    /// Does [`JobClaims::done_all`] for one id, together with other ids.
     pub(crate) async fn done(&self, claim: &IdClaim, mark: ClaimMark) -> Result<FenceAnswer, LeaseError> {
-        self.say(ScribeStatement::Done, claim, mark).await
+        self.order(ScribeStatement::Done, claim, mark).await
     }
 
-    async fn say(
+    /// Orders a write and waits for its answer.
+    async fn order(
         &self,
-        word: ScribeStatement,
+        kind: ScribeStatement,
         claim: &IdClaim,
         mark: ClaimMark,
     ) -> Result<FenceAnswer, LeaseError> {
         let (answer, answered) = oneshot::channel();
         let entry = ClaimCheckpoint::of(claim, mark);
-        // Without an answer the process is at its end; the row keeps its lease, and is taken up again after it.
-        match self.orders.send(ScribeOrder { word, entry, answer }).await {
+        // Without an answer the process is ending. The row keeps its lease, and the id is taken up again
+        // after it.
+        match self.orders.send(ScribeOrder { kind, entry, answer }).await {
             Ok(()) => answered.await.unwrap_or(Ok(FenceAnswer::Lost)),
             Err(_) => Ok(FenceAnswer::Lost),
         }
     }
 }
 
+/// Writes orders until the last [`ClaimScribe`] is gone.
 async fn serve(claims: JobClaims, every: Option<Duration>, mut orders: mpsc::Receiver<ScribeOrder>) {
     while let Some(first) = orders.recv().await {
-        // Those who were woken with the first have their say first.
+        // Tasks that were woken together with the first one order their writes now.
         tokio::task::yield_now().await;
         let mut batch = vec![first];
         while batch.len() < TOGETHER
@@ -78,8 +85,10 @@ async fn serve(claims: JobClaims, every: Option<Duration>, mut orders: mpsc::Rec
         {
             batch.push(next);
         }
+
+        // Each kind is a statement of its own. They are about different ids, and run side by side.
         let (done, checkpoints): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|order| order.word == ScribeStatement::Done);
+            batch.into_iter().partition(|order| order.kind == ScribeStatement::Done);
         tokio::join!(
             write(&claims, ScribeStatement::Checkpoint, every, checkpoints),
             write(&claims, ScribeStatement::Done, every, done)
@@ -87,46 +96,54 @@ async fn serve(claims: JobClaims, every: Option<Duration>, mut orders: mpsc::Rec
     }
 }
 
-/// Writes and answers. If they cannot be written together, each by itself: one must not spoil the others'.
-async fn write(claims: &JobClaims, word: ScribeStatement, every: Option<Duration>, orders: Vec<ScribeOrder>) {
+/// Writes orders of one kind and answers them. If they cannot be written together, each is written by itself:
+/// one bad order must not spoil the others.
+async fn write(claims: &JobClaims, kind: ScribeStatement, every: Option<Duration>, orders: Vec<ScribeOrder>) {
     let (entries, mut answers): (Vec<ClaimCheckpoint>, Vec<ScribeReplySender>) =
         orders.into_iter().map(|order| (order.entry, order.answer)).unzip();
-    let error = match statement(claims, word, every, &entries).await {
-        Ok(written) => return answers.into_iter().zip(written).for_each(|(to, fenced)| tell(to, Ok(fenced))),
+    let error = match statement(claims, kind, every, &entries).await {
+        Ok(written) => {
+            return answers.into_iter().zip(written).for_each(|(to, fenced)| answer_task(to, Ok(fenced)));
+        }
         Err(error) => error,
     };
+
+    // A single order has its error already.
     if entries.len() == 1
         && let Some(to) = answers.pop()
     {
-        return tell(to, Err(error));
+        return answer_task(to, Err(error));
     }
-    tracing::debug!(%error, ids = entries.len(), "not written together; one by one");
+
+    // Side by side, because the tasks wait.
+    tracing::debug!(%error, ids = entries.len(), "one statement for all ids failed; writing each by itself");
     let mut alone = JoinSet::new();
     for (entry, to) in entries.into_iter().zip(answers) {
         let claims = claims.clone();
         alone.spawn(async move {
-            let written = statement(&claims, word, every, std::slice::from_ref(&entry)).await;
-            tell(to, written.map(|written| written.first().copied().unwrap_or(FenceAnswer::Lost)));
+            let written = statement(&claims, kind, every, std::slice::from_ref(&entry)).await;
+            answer_task(to, written.map(|written| written.first().copied().unwrap_or(FenceAnswer::Lost)));
         });
     }
     alone.join_all().await;
 }
 
+/// Runs one statement. Without entries it runs none.
 async fn statement(
     claims: &JobClaims,
-    word: ScribeStatement,
+    kind: ScribeStatement,
     every: Option<Duration>,
     entries: &[ClaimCheckpoint],
 ) -> Result<Vec<FenceAnswer>, LeaseError> {
-    match word {
+    match kind {
         _ if entries.is_empty() => Ok(Vec::new()),
         ScribeStatement::Checkpoint => claims.checkpoint_all(entries).await,
         ScribeStatement::Done => claims.done_all(entries, every).await,
     }
 }
 
-/// A task that gave up waiting has lost its claim; what was written about it is fenced.
-fn tell(to: ScribeReplySender, written: Result<FenceAnswer, LeaseError>) {
+/// Answers a task. A task that no longer waits has lost its claim, and the write about it was fenced.
+fn answer_task(to: ScribeReplySender, written: Result<FenceAnswer, LeaseError>) {
     drop(to.send(written));
 }
 

@@ -1,6 +1,7 @@
-//! One life of producer and claims. A session ends when nothing is left to do, when the process stops, or when the
-//! publisher's thread ended: then nobody knows what its last transaction came to, every claim is dropped as it is, and
-//! the next session takes the ids back through the same door as a stranger would (`takeover.rs`).
+//! One life of the producer and its claims. A session ends when nothing is left to do, when the process
+//! stops, or when the publisher's thread has ended. In the last case the result of its last transaction is
+//! unknown. Every claim is dropped as it is, and the next session takes the ids back as another process would
+//! (`takeover.rs`).
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
@@ -18,67 +19,83 @@ use tokio_util::sync::CancellationToken;
 use crate::collect::{CollectionEnd, CollectionProgress, CollectionTask};
 use crate::held::{HeldClaims, heartbeats, sendable_until};
 use crate::job::CollectorJob;
-use crate::publisher::{PagePublisher, PublisherThread};
+use sluice_runtime::lane::publish::PublishThread;
+
+use crate::publisher::PagePublisher;
 use crate::recall;
 use crate::scribe::ClaimScribe;
 use crate::takeover::{CollectorTakeover, from_row};
 use crate::tally::CollectorCounters;
 
-/// Between looks at the database when nothing was due.
+/// Pause between two claims when nothing was due.
 const IDLE: Duration = Duration::from_millis(500);
-/// Between enrolments of new ids in a continuous run.
+/// Time between two enrolments of new ids in a continuous run.
 const ENROL: Duration = Duration::from_secs(60);
-/// While the API is away for everyone, so many ids are claimed at once, to see whether it is back.
+/// Number of ids to claim at once while the API is away for every id, to find out whether it is back.
 const PROBE: u32 = 1;
 
-/// Everything a session is made of.
+/// Everything that a session works with.
 pub(crate) struct CollectorSession {
     pub(crate) job: Arc<CollectorJob>,
     pub(crate) claims: JobClaims,
     pub(crate) terms: ClaimTerms,
     pub(crate) counters: Arc<CollectorCounters>,
+    /// `None` in idempotent mode.
     pub(crate) takeover: Option<CollectorTakeover>,
+    /// End when nothing is left to do.
     pub(crate) once: bool,
     pub(crate) status: WorkerStatus,
     pub(crate) stop: CancellationToken,
 }
 
-/// How a session ended well.
+/// The end of a session without a fault of its own.
 pub(crate) enum CollectorSessionEnd {
-    /// Nothing left to do, or told to stop.
+    /// Nothing is left to do, or the process stops.
     Finished,
-    /// The producer is gone; a new session may go on.
+    /// The producer is gone. A new session may go on.
     Again(Fault),
 }
 
-/// What changes while a session runs.
+/// The state that changes while a session runs.
 struct CollectorSessionState {
+    /// Claimed ids for which no task runs yet.
     waiting: VecDeque<CollectionProgress>,
     tasks: JoinSet<(String, i64, CollectionEnd)>,
     /// Ids that tasks work on.
     running: HashSet<String>,
-    /// Claims of ids whose lease passed while a task of ours still works on them: they wait until it has let go. Both
-    /// publish through one producer, so Kafka would not keep them apart.
+    /// Claims of ids whose lease passed while a task of this process still works on them. They wait until
+    /// that task has let go. Both would publish through one producer, so that Kafka could not keep them
+    /// apart.
     deferred: Vec<IdClaim>,
+    /// Earliest time of the next claim.
     claim_at: Instant,
+    /// Time of the next enrolment.
     enrol_at: Instant,
+    /// Failures of the database in a row.
     failures: u32,
+    /// Claims in a row during which the API was away.
     away: u32,
 }
 
 impl CollectorSession {
-    /// Runs until it is over.
+    /// Runs until the session is over.
+    ///
+    /// # Errors
+    /// A fault that a new session does not mend.
     pub(crate) async fn run(
         &self,
         publisher: PagePublisher,
-        ended: PublisherThread,
+        ended: PublishThread,
     ) -> Result<CollectorSessionEnd, Fault> {
         let held = Arc::new(HeldClaims::default());
         let beat = CancellationToken::new();
-        // However this ends, the heartbeat ends with it: a claim that nobody works on must pass.
+        // The heartbeat ends with this function, however it ends: the lease of a claim without a task must
+        // pass.
         let _guard = beat.clone().drop_guard();
         let (lease, status) = (self.terms.lease, self.status.clone());
         tokio::spawn(heartbeats(self.claims.clone(), Arc::clone(&held), lease, status, beat));
+
+        // The first claim may come at once; new ids were enrolled just before.
         let mut state = CollectorSessionState {
             waiting: VecDeque::new(),
             tasks: JoinSet::new(),
@@ -90,23 +107,29 @@ impl CollectorSession {
             away: 0,
         };
         let scribe = ClaimScribe::start(self.claims.clone(), self.job.config.database.every);
+
+        // The end of the publisher's thread is looked at first: without it no page becomes durable.
         let mut ended = ended;
         let worked = {
             let worked = pin!(self.work(&mut state, &publisher, &scribe, &held));
             tokio::select! {
                 biased;
                 fault = &mut ended.fault => Err(fault.unwrap_or_else(|_| {
-                    Fault::bug("publishing", "the publisher's thread ended without a word")
+                    Fault::bug("publishing", "the publisher's thread ended without a fault")
                 })),
                 worked = worked => worked,
             }
         };
-        // Tasks that wait for the publisher are dropped with what they know; their rows keep their leases.
+
+        // Tasks that wait for the publisher are dropped with their progress. Their rows keep their leases.
         state.tasks.shutdown().await;
         drop(publisher);
-        // Its thread has ended before the process does: librdkafka must not be taken down while the libraries that it
-        // stands on are.
+
+        // The thread must end before the process does: librdkafka must not be taken down while its libraries
+        // are.
         let last = ended.join().await;
+
+        // The thread's own fault is the cause; the session's fault may be only a consequence.
         match worked {
             Ok(()) => Ok(CollectorSessionEnd::Finished),
             Err(fault) => {
@@ -119,6 +142,7 @@ impl CollectorSession {
         }
     }
 
+    /// Claims ids and runs tasks until nothing is left to do or the session stops.
     async fn work(
         &self,
         state: &mut CollectorSessionState,
@@ -127,11 +151,15 @@ impl CollectorSession {
         held: &Arc<HeldClaims>,
     ) -> Result<(), Fault> {
         self.take_back(state, publisher, held).await?;
+
+        // Every pass starts tasks, then either claims more ids or waits for something to happen.
         loop {
             self.start_tasks(state, publisher, scribe, held);
             if self.stop.is_cancelled() {
                 return self.drain(state, held).await;
             }
+
+            // More ids are claimed while fewer wait than could run, and only if heartbeats succeed.
             let hungry = state.waiting.len() < self.job.config.concurrency && !held.is_failing();
             if hungry && Instant::now() >= state.claim_at {
                 if self.claim(state, publisher, held).await? {
@@ -139,66 +167,78 @@ impl CollectorSession {
                 }
                 continue;
             }
+
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 Some(joined) = state.tasks.join_next() => {
                     if let Err(fault) = self.settle(state, joined, held) {
-                        // It concerns every id: what is in flight ends, the rest is given back, then we say why.
+                        // It concerns every id: the pages in flight are finished, the other ids are given
+                        // back, then the fault is returned.
                         self.stop.cancel();
                         if let Err(more) = self.drain(state, held).await {
-                            tracing::debug!(%more, "and again");
+                            tracing::debug!(%more, "a second fault while the tasks ended");
                         }
                         return Err(fault);
                     }
+
+                    // Deferred claims whose older task has ended can go on now.
                     let (busy, free): (Vec<_>, Vec<_>) = std::mem::take(&mut state.deferred)
                         .into_iter()
                         .partition(|claim| state.running.contains(&claim.id));
                     state.deferred = busy;
                     if !free.is_empty() {
-                        // Held all the while: their leases are known.
+                        // They were held all the time, so that their leases are known already.
                         self.admit(state, publisher, held, free, Instant::now()).await?;
                     }
                 }
+                // The next claim is due. At least a millisecond, so that the loop never spins.
                 () = tokio::time::sleep_until(state.claim_at.max(Instant::now() + Duration::from_millis(1))), if hungry => {}
-                // The heartbeat may be well again.
+                // The heartbeat may succeed again, or a task may have ended.
                 () = tokio::time::sleep(IDLE), if !hungry => {}
             }
         }
     }
 
-    /// Ids that an earlier life of ours held.
+    /// Takes back the ids that an earlier life of this instance held.
     async fn take_back(
         &self,
         state: &mut CollectorSessionState,
         publisher: &PagePublisher,
         held: &HeldClaims,
     ) -> Result<(), Fault> {
+        // Leases are counted from before the request.
         let asked = Instant::now();
         let taken = self.claims.claim_back(&self.terms).await?;
         if taken.is_empty() {
             return Ok(());
         }
-        tracing::info!(ids = taken.len(), "taking back ids from an earlier life of this instance");
+        tracing::info!(ids = taken.len(), "taking back ids that an earlier life of this instance held");
         self.admit(state, publisher, held, taken, asked).await
     }
 
-    /// One claim. `true`: nothing is left to do, and that was the task.
+    /// Claims ids once. Returns `true` if nothing is left to do and the run is to end then.
     async fn claim(
         &self,
         state: &mut CollectorSessionState,
         publisher: &PagePublisher,
         held: &HeldClaims,
     ) -> Result<bool, Fault> {
+        // A continuous run enrols new ids from time to time.
         if !self.once && Instant::now() >= state.enrol_at {
             state.enrol_at = Instant::now() + ENROL;
             if let Err(error) = self.claims.enrol(&self.job.config.database.source).await {
                 return self.unwell(state, error).map(|()| false);
             }
         }
+
+        // While the API is away, only one id at a time is claimed to try it.
         let away = self.job.api.is_away();
-        self.status.neighbour("api", if away { Err("many requests in a row failed".into()) } else { Ok(()) });
+        let why = "many requests in a row failed; one id at a time is tried until the API answers";
+        self.status.neighbour("api", if away { Err(why.into()) } else { Ok(()) });
         state.away = if away { state.away.saturating_add(1) } else { 0 };
         let most = if away { PROBE } else { self.job.config.database.claim };
+
+        // The claim itself. The holds of the claims are counted from before it.
         let asked = Instant::now();
         let taken = match self.claims.claim(most, &self.terms).await {
             Ok(taken) => taken,
@@ -206,19 +246,26 @@ impl CollectorSession {
         };
         state.failures = 0;
         self.status.neighbour("database", Ok(()));
+
+        // The longer the API is away, the longer the pause: up to eight doublings.
         if away {
             state.claim_at = Instant::now() + Backoff::default().wait(state.away.min(8), 1.0);
         }
+
         if !taken.is_empty() {
             self.admit(state, publisher, held, taken, asked).await?;
             return Ok(false);
         }
+
+        // Nothing was due. Only a run with `once` ends for that, and only when its own ids are finished.
         state.claim_at = state.claim_at.max(Instant::now() + IDLE);
         if !self.once || !state.waiting.is_empty() || !state.tasks.is_empty() {
             return Ok(false);
         }
+
         match self.claims.outstanding().await {
-            // Ids that others hold are waited for: if their holder has died, they are ours to finish.
+            // The run waits for ids that other processes hold: if their holder has died, this process
+            // finishes them. It also waits for ids that are due again within the longest pause of a retry.
             Ok(left) => {
                 let soon = i64::try_from(self.job.config.retry.longest_wait.as_millis()).unwrap_or(i64::MAX);
                 Ok(left.lease_in_ms.is_none() && left.due_in_ms.is_none_or(|due| due > soon))
@@ -227,7 +274,7 @@ impl CollectorSession {
         }
     }
 
-    /// The database is away: said, and tried again later.
+    /// Reports that the database is away, and puts the next claim off. Fails if trying again does not help.
     fn unwell(
         &self,
         state: &mut CollectorSessionState,
@@ -242,8 +289,8 @@ impl CollectorSession {
         Ok(())
     }
 
-    /// Makes claims part of the session: heartbeats from now on, and a place to go on from. They were asked for at
-    /// `asked`.
+    /// Makes claims part of the session, which were requested at `asked`: from now on heartbeats prolong
+    /// them, and each gets a position to go on from.
     async fn admit(
         &self,
         state: &mut CollectorSessionState,
@@ -252,18 +299,27 @@ impl CollectorSession {
         taken: Vec<IdClaim>,
         asked: Instant,
     ) -> Result<(), Fault> {
+        // All claims are held at once, before any of the slow steps below.
         let until = sendable_until(asked, self.terms.lease);
         taken.iter().for_each(|claim| held.insert(claim, until));
+
+        // A claim waits if an older task of the same id still runs.
         let (busy, taken): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|claim| state.running.contains(&claim.id));
         state.deferred.extend(busy);
         metrics::progress(ProgressCounter::IdsClaimed, taken.len() as u64);
+
+        // Ids that were taken over from another holder need a look into Kafka; the others go on from their
+        // row.
         let first = self.job.config.endpoints.first().map_or("", |endpoint| endpoint.name.as_str());
         let (over, fresh): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|claim| !claim.taken_from.is_empty());
         self.counters.taken_over(over.len() as u64);
+
         let resumed = match &self.takeover {
             Some(takeover) if !over.is_empty() => {
+                // Transactional: fence the former holders and read their checkpoints. Lost claims are missing
+                // in the result.
                 let ids: Vec<_> = over.iter().map(|claim| (claim.id.clone(), claim.fence)).collect();
                 let resumed =
                     takeover.resume(&self.claims, publisher, over, first, &self.status, &self.stop).await?;
@@ -275,17 +331,22 @@ impl CollectorSession {
                 }
                 resumed
             }
+            // Nothing was taken over.
             Some(_) => Vec::new(),
             None => {
+                // Idempotent: find the records of the next page that are published already.
                 let over = over.into_iter().map(|claim| from_row(claim, first)).collect();
                 recall::recall(&self.job, over, &self.status, &self.stop).await?
             }
         };
+
+        // Ids that were taken over go first.
         state.waiting.extend(resumed);
         state.waiting.extend(fresh.into_iter().map(|claim| from_row(claim, first)));
         Ok(())
     }
 
+    /// Starts tasks for waiting ids, up to the configured concurrency.
     fn start_tasks(
         &self,
         state: &mut CollectorSessionState,
@@ -295,11 +356,15 @@ impl CollectorSession {
     ) {
         while state.tasks.len() < self.job.config.concurrency && !self.stop.is_cancelled() {
             let Some(id) = state.waiting.pop_front() else { return };
+
+            // A claim can be lost while it waits.
             let Some(hold) = held.hold(&id.claim) else {
                 held.remove(&id.claim.id, id.claim.fence);
                 self.counters.lost();
                 continue;
             };
+
+            // The task ends on `stop` after its page in flight, and at once when its hold is lost.
             let task = CollectionTask {
                 job: Arc::clone(&self.job),
                 claims: self.claims.clone(),
@@ -309,11 +374,13 @@ impl CollectorSession {
                 stop: self.stop.clone(),
                 hold,
             };
+
             state.running.insert(id.claim.id.clone());
             state.tasks.spawn(async move { (id.claim.id.clone(), id.claim.fence, task.run(id).await) });
         }
     }
 
+    /// Takes the end of a task in: counts it, and lets go of its claim.
     fn settle(
         &self,
         state: &mut CollectorSessionState,
@@ -321,8 +388,12 @@ impl CollectorSession {
         held: &HeldClaims,
     ) -> Result<(), Fault> {
         let (id, fence, end) = joined.map_err(|error| Fault::bug("collecting an id", error))?;
+
+        // However it ended, the row is written or left to its lease: no heartbeat any more.
         state.running.remove(&id);
         held.remove(&id, fence);
+
+        // Each end is counted once.
         match end {
             CollectionEnd::Done => {
                 metrics::progress(ProgressCounter::IdsDone, 1);
@@ -334,30 +405,36 @@ impl CollectorSession {
             }
             CollectionEnd::Released => self.counters.released(1),
             CollectionEnd::Lost => self.counters.lost(),
-            // The publisher's own fault follows on its channel; until then nothing more is started for this id.
+            // The publisher's own fault follows on its channel. Until then nothing more is started for this
+            // id.
             CollectionEnd::Unknown => {}
             CollectionEnd::Fatal(fault) => return Err(fault),
         }
         Ok(())
     }
 
-    /// Finishes the pages in flight and gives everything else back at once.
+    /// Finishes the pages in flight and gives all other ids back at once.
     async fn drain(&self, state: &mut CollectorSessionState, held: &HeldClaims) -> Result<(), Fault> {
         self.status.draining();
-        // Not given back are those that are complete but for the word in their row (from there they would begin again),
-        // and those taken over that still wait for an older task: they keep their lease, and whoever takes them then
-        // reads in Kafka where they stand.
+
+        // Two kinds of ids are not given back and keep their lease: complete ids whose row does not say so
+        // yet (they would begin again from there), and ids that were taken over and still wait for an older
+        // task. The next holder reads their position in Kafka.
         let waiting = state.waiting.drain(..).filter(|id| id.at.is_some()).map(|id| id.claim);
         let deferred = state.deferred.drain(..).filter(|claim| claim.taken_from.is_empty());
         let mut untouched: Vec<_> = waiting.chain(deferred).map(|claim| (claim.id, claim.fence)).collect();
         untouched.sort_unstable();
+
+        // The attempt of these ids does not count.
         let given = self.claims.release_untouched(&untouched).await;
         untouched.iter().for_each(|(id, fence)| held.remove(id, *fence));
         match given {
             Ok(given) => self.counters.released(given),
-            // They pass by themselves.
+            // The leases pass by themselves.
             Err(error) => tracing::warn!(%error, "ids could not be given back; their leases will pass"),
         }
+
+        // The first fault of a task is returned, after all of them have ended.
         let mut fault = Ok(());
         while let Some(joined) = state.tasks.join_next().await {
             fault = fault.and(self.settle(state, joined, held));

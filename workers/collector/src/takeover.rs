@@ -1,4 +1,4 @@
-//! Ids whose holder let its lease pass: fence the holder, read what it had committed, go on behind it.
+//! Taking over ids whose lease has passed: fence the former holder, read its commits, and go on behind them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,17 +15,17 @@ use crate::collect::CollectionProgress;
 use crate::incremental::IncrementalMarks;
 use crate::publisher::PagePublisher;
 
-/// The steps of `checkpoints.rs`, for one session.
+/// Carries out the takeover that `checkpoints.rs` describes, for one session.
 pub(crate) struct CollectorTakeover {
     pub(crate) kafka: KafkaSection,
     pub(crate) topic: String,
-    /// Our own transactional id.
+    /// This process's own transactional id.
     pub(crate) own: String,
     pub(crate) log: Arc<Mutex<CheckpointLog>>,
 }
 
 impl CollectorTakeover {
-    /// Where each claim goes on. Claims that turn out to be lost are left out.
+    /// Returns the progress from which each claim goes on. Claims that turn out to be lost are left out.
     pub(crate) async fn resume(
         &self,
         claims: &JobClaims,
@@ -35,9 +35,12 @@ impl CollectorTakeover {
         status: &WorkerStatus,
         stop: &CancellationToken,
     ) -> Result<Vec<CollectionProgress>, Fault> {
+        // Every former holder is fenced before anything is read.
         let holders: BTreeSet<String> =
             taken.iter().flat_map(|claim| claim.taken_from.iter().cloned()).collect();
         self.read_behind(holders, publisher, status, stop).await?;
+
+        // Kafka knows more than the row, or the row counts.
         let mut resumed = Vec::with_capacity(taken.len());
         for claim in taken {
             let known = {
@@ -55,8 +58,9 @@ impl CollectorTakeover {
                 claim,
                 recalled: None,
             };
-            // The row is brought up to date before anything else: from now on giving the id back is safe. One that is
-            // complete has no page to be brought to; all that is left to do for it is to say that it is done.
+
+            // The row is updated before anything else. From then on giving the id back is safe. A complete id
+            // has no next page for its row; only its end is still to be written.
             let kept = match &id.at {
                 None => FenceAnswer::Kept,
                 Some(at) => {
@@ -69,7 +73,9 @@ impl CollectorTakeover {
                 resumed.push(id);
             }
         }
-        // Complete ids go on owing: should their end not be written, the next one must read here again.
+
+        // Complete ids keep their list of holders to fence: if their end is not written, the next holder must
+        // read here again.
         let settled: Vec<_> = resumed
             .iter()
             .filter(|id| id.at.is_some())
@@ -79,6 +85,7 @@ impl CollectorTakeover {
         Ok(resumed)
     }
 
+    /// Fences the holders and reads the checkpoint topic up to the barriers behind their commits.
     async fn read_behind(
         &self,
         holders: BTreeSet<String>,
@@ -86,23 +93,27 @@ impl CollectorTakeover {
         status: &WorkerStatus,
         stop: &CancellationToken,
     ) -> Result<(), Fault> {
+        // A holder may have committed to any partition, so that each one gets a barrier.
         let partitions = until_answered("kafka", status, stop, || {
             let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
             blocking(move || checkpoints::partitions(&kafka, &topic))
         })
         .await?;
-        // Barriers are written one holder after the other: in log order the last one is behind what any of them had
-        // committed, so it is the one to wait for.
+
+        // Barriers are written for one holder after the other. In log order the last one is behind all
+        // commits of all of them, so that it is enough to wait for the last one.
         let mut last = Vec::new();
         for holder in holders {
             let nonce = hex::encode(rand::random::<[u8; 16]>()).into_bytes();
             last.clone_from(&nonce);
+            // Our own earlier life was fenced when this session's producer started. The producer writes the
+            // barrier.
             if holder == self.own {
                 let barrier = publisher.barrier(partitions.clone(), nonce).await;
                 barrier.map_err(|_| Fault::outage("writing a barrier", "the publisher has ended"))?;
                 continue;
             }
-            tracing::info!(holder, "taking ids over from a holder whose lease has passed; fencing it");
+            tracing::info!(holder, "fencing a holder whose lease has passed, to take its ids over");
             until_answered("kafka", status, stop, || {
                 let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
                 let (holder, partitions, nonce) = (holder.clone(), partitions.clone(), nonce.clone());
@@ -110,6 +121,8 @@ impl CollectorTakeover {
             })
             .await?;
         }
+
+        // Waiting for the barrier blocks a thread, because its read ends only behind open transactions.
         until_answered("kafka", status, stop, || {
             let (kafka, topic, log) = (self.kafka.clone(), self.topic.clone(), Arc::clone(&self.log));
             let (partitions, nonce) = (partitions.clone(), last.clone());
@@ -122,15 +135,20 @@ impl CollectorTakeover {
     }
 }
 
-/// Where the claim's row says that it goes on.
+/// Returns the progress that the claim's row holds.
 pub(crate) fn from_row(claim: IdClaim, first: &str) -> CollectionProgress {
-    // A text that is not ours was written by someone else's hand; the beginning is always right, only dearer.
+    // A text that does not parse was not written by a collector. The beginning is always right and only costs
+    // more requests.
     let row = claim.next_page.as_deref().and_then(RowMark::parse);
     let RowMark { at, marks } =
         row.unwrap_or_else(|| RowMark { at: PagePosition::first(first), marks: IncrementalMarks::default() });
     CollectionProgress { tally: claim.tally, at: Some(at), marks, claim, recalled: None }
 }
 
+/// Runs work on a thread that may block.
+///
+/// # Errors
+/// The work's fault, and a bug if it panicked.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {

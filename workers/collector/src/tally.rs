@@ -1,10 +1,10 @@
-//! What a run has done so far, and in the end.
+//! The counters of a run, and their summary.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Counted by every task.
+/// The counters of one process. Every task adds to them.
 #[derive(Debug)]
 pub(crate) struct CollectorCounters {
     started: Instant,
@@ -20,30 +20,30 @@ pub(crate) struct CollectorCounters {
     drifts: AtomicU64,
 }
 
-/// What a run did.
+/// The work of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectorSummary {
     /// Ids whose last page is durable.
     pub done: u64,
     /// Ids that were given up.
     pub dead: u64,
-    /// Ids given back for later.
+    /// Ids that were given back for later.
     pub released: u64,
-    /// Ids that someone else took over.
+    /// Ids that another process took over.
     pub lost: u64,
     /// Ids taken over from a holder whose lease had passed.
     pub taken_over: u64,
     /// Pages published by this process.
     pub pages: u64,
-    /// Records in them.
+    /// Records published in these pages.
     pub records: u64,
     /// Records that went to a dead-letter topic.
     pub rejects: u64,
     /// Bytes of page bodies, decompressed.
     pub bytes: u64,
-    /// How often pages were seen to move while they were read.
+    /// How often pages were found to have moved while they were read.
     pub drifts: u64,
-    /// How long it took.
+    /// Time since the run began.
     pub time: Duration,
 }
 
@@ -66,6 +66,7 @@ impl Default for CollectorCounters {
 }
 
 impl CollectorCounters {
+    /// Counts a page, or a part of one with `pages` 0.
     pub(crate) fn page(&self, pages: u64, records: u64, rejects: u64, bytes: u64) {
         self.pages.fetch_add(pages, Ordering::Relaxed);
         self.records.fetch_add(records, Ordering::Relaxed);
@@ -73,31 +74,39 @@ impl CollectorCounters {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts a complete id.
     pub(crate) fn done(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a dead id.
     pub(crate) fn dead(&self) {
         self.dead.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts ids that were given back.
     pub(crate) fn released(&self, ids: u64) {
         self.released.fetch_add(ids, Ordering::Relaxed);
     }
 
+    /// Counts an id that another process holds.
     pub(crate) fn lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts ids that were taken over.
     pub(crate) fn taken_over(&self, ids: u64) {
         self.taken_over.fetch_add(ids, Ordering::Relaxed);
     }
 
+    /// Counts a sign of moving pages.
     pub(crate) fn drifted(&self) {
         self.drifts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Returns the counters as they are now.
     pub(crate) fn summary(&self) -> CollectorSummary {
+        // Relaxed: the counters are only shown, and no decision depends on their order.
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CollectorSummary {
             done: read(&self.done),
@@ -118,6 +127,7 @@ impl CollectorCounters {
 impl fmt::Display for CollectorSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.time.as_secs_f64();
+        // The first moment of a run must not be divided by zero.
         let rate = self.records as f64 / seconds.max(0.001);
         write!(
             f,
@@ -133,9 +143,11 @@ impl fmt::Display for CollectorSummary {
             self.rejects,
             self.bytes as f64 / 1e6,
         )?;
+
+        // Moving pages are mentioned only if they were seen.
         match self.drifts {
             0 => Ok(()),
-            drifts => write!(f, "; {drifts} times pages moved while they were read"),
+            drifts => write!(f, "; pages moved {drifts} times while they were read"),
         }
     }
 }

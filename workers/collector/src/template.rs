@@ -1,4 +1,4 @@
-//! Request texts with places for the id, and for where the last run of it ended.
+//! Request texts with places for the id and for the end of the id's last run.
 
 use std::fmt::Write as _;
 
@@ -8,6 +8,7 @@ pub(crate) struct TextTemplate {
     parts: Vec<TemplatePart>,
 }
 
+/// A template piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TemplatePart {
     Text(String),
@@ -15,33 +16,40 @@ enum TemplatePart {
     Since,
 }
 
-/// What the places are filled with.
+/// The values that the places are filled with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TemplateValues<'v> {
     pub(crate) id: &'v str,
-    /// Highest value of the incremental field in earlier runs; nothing in an id's first.
+    /// The highest value of the incremental field in earlier runs; `None` in an id's first run.
     pub(crate) since: Option<&'v str>,
 }
 
-/// Why a text is not a template.
+/// The reason why a text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
-    #[error("must begin with `/`")]
+    #[error("expected a `/` at the beginning")]
     NotAbsolute,
-    #[error("has a `{{` without `}}`")]
+    #[error("expected a `}}` after every `{{`")]
     Open,
-    #[error("`{{{0}}}` is not known; only `{{id}}` and `{{since}}` are")]
+    #[error("unknown place `{{{0}}}`: expected `{{id}}` or `{{since}}`")]
     Unknown(String),
 }
 
 impl TextTemplate {
-    /// A path below the base URL.
+    /// Parses a path below the base URL.
+    ///
+    /// # Errors
+    /// A [`TemplateError`], for example if the text does not begin with `/`.
     pub(crate) fn path(text: &str) -> Result<Self, TemplateError> {
         if text.starts_with('/') { Self::text(text) } else { Err(TemplateError::NotAbsolute) }
     }
 
-    /// Any text.
+    /// Parses any text.
+    ///
+    /// # Errors
+    /// A [`TemplateError`] for an open or unknown place.
     pub(crate) fn text(text: &str) -> Result<Self, TemplateError> {
+        // Texts and places alternate: before each `{…}` is a text, which may be empty.
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
@@ -58,32 +66,37 @@ impl TextTemplate {
         Ok(Self { parts })
     }
 
+    /// Tells whether the text depends on the id.
     pub(crate) fn has_id(&self) -> bool {
         self.parts.contains(&TemplatePart::Id)
     }
 
+    /// Tells whether the text depends on an earlier run.
     pub(crate) fn has_since(&self) -> bool {
         self.parts.contains(&TemplatePart::Since)
     }
 
-    /// The path for one id. Everything but RFC 3986's unreserved characters of the id is percent-encoded, so that an
-    /// id can never climb out of its place in the path.
+    /// Returns the path for one id. Everything but RFC 3986's unreserved characters of the id is
+    /// percent-encoded: an id can never leave its place in the path.
     pub(crate) fn fill_path(&self, values: TemplateValues<'_>) -> String {
         self.filled(values, encode)
     }
 
-    /// The text as it is; whoever uses it encodes it as a whole. `None`: it speaks of an earlier run and there is none.
+    /// Returns the text as it is; the caller encodes it as a whole. `None`: it needs an earlier run and there
+    /// is none.
     pub(crate) fn fill(&self, values: TemplateValues<'_>) -> Option<String> {
         let known = values.since.is_some() || !self.has_since();
         known.then(|| self.filled(values, |text, out| out.push_str(text)))
     }
 
+    /// Returns the text with its places filled by `write`.
     fn filled(&self, values: TemplateValues<'_>, write: impl Fn(&str, &mut String)) -> String {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 TemplatePart::Text(text) => out.push_str(text),
                 TemplatePart::Id => write(values.id, &mut out),
+                // Only a path can have `{since}` without a value: it cannot be left out.
                 TemplatePart::Since => write(values.since.unwrap_or_default(), &mut out),
             }
         }
@@ -91,15 +104,17 @@ impl TextTemplate {
     }
 }
 
+/// Appends a text to a path, percent-encoded.
 fn encode(text: &str, out: &mut String) {
-    // A URL parser takes `.` and `..` for steps in the path even where they are encoded: they cannot be asked for as
-    // they are, so their dots are sent doubly encoded, and the API answers that there is no such id.
+    // A URL parser takes `.` and `..` for movements in the path even where they are encoded, so no request
+    // can carry them as ids. Their dots are encoded twice, and the API answers that no such id exists.
     if matches!(text, "." | "..") {
         out.push_str(&"%252E".repeat(text.len()));
         return;
     }
     for byte in text.bytes() {
         match byte {
+            // The unreserved characters of RFC 3986, 2.3.
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
             // Writing to a String cannot fail.
             _ => drop(write!(out, "%{byte:02X}")),

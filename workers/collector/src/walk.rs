@@ -1,15 +1,17 @@
-//! An id's way over its endpoints and pages: ask, read, hand over, go on. Who takes the pages decides what becomes of
-//! them: a task publishes them (`collect.rs`), a trial shows them (`operate.rs`).
+//! An id's page walk over its endpoints and pages: request, read, hand over, go on. The [`PageTaker`] decides
+//! about the pages: a task publishes them (`collect.rs`), a trial shows them (`operate.rs`).
 //!
-//! A page is handed over when it was read to its end, so half a page is no page. Only one that grows beyond
-//! [`PageWalk::part`] bytes of output goes in parts: the position behind a part says how many of the page's records were
-//! handed over and what they hash to. Asked for again, after a broken answer or by another process, the page must
-//! begin with the same records, which are passed over; if it does not, the id is dead and says so. So a page of any
-//! size takes the memory of one part, nothing is held open for as long as a slow API takes to send it, and nothing
-//! comes twice. The price: of a large page that never comes whole the first parts are visible.
+//! A page is handed over when it was read to its end, so that half a page is never visible. Only a page that
+//! grows beyond [`PageWalk::part`] bytes of output is handed over in parts. The position behind a part holds
+//! the number of the page's records that were handed over, and their hash. If the page is requested again,
+//! after a broken answer or by another process, it must begin with the same records, which are passed over.
+//! If it does not, the id is dead with that reason. Therefore a page of any size takes the memory of one
+//! part, no transaction stays open while a slow API sends it, and no record comes twice. The price: if a
+//! large page never arrives whole, its first parts are visible.
 
 use sluice_core::{Fault, Outputs};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::checkpoints::{PagePosition, RowMark};
 use crate::client::{AnswerTrouble, ApiAnswer, PageFetch, PageRefusal};
@@ -21,51 +23,51 @@ use crate::pagination::{LoopGuard, NextPage, PaginationInput};
 use crate::process::{PageAddress, PagePartCounts, PageReader, PageSummary};
 use crate::template::TemplateValues;
 
-/// Takes what is read.
+/// Takes the pages that a walk reads.
 pub(crate) trait PageTaker: Send {
-    /// A part of a page, most often all of it; its records are in `outputs`, which comes back empty.
+    /// Takes a part of a page, most often all of it. The records are in `outputs`, which comes back empty.
     fn take(
         &mut self,
         part: PagePart<'_>,
         outputs: &mut Outputs,
     ) -> impl Future<Output = Result<(), PageWalkHalt>> + Send;
 
-    /// The pages move while they are read.
+    /// Reports that the pages moved while they were read.
     fn noticed(&mut self, endpoint: &str, page: u64, noticed: DriftNotice);
 }
 
 /// A part of a page.
 pub(crate) struct PagePart<'p> {
-    /// Place of its endpoint among the job's.
+    /// Index of its endpoint among the job's.
     pub(crate) nth: usize,
-    /// Where it begins.
+    /// The position at which it begins.
     pub(crate) at: &'p PagePosition,
-    /// Where to go on behind it; `None` when every endpoint is complete.
+    /// The position behind it; `None` when every endpoint is complete.
     pub(crate) next: Option<PagePosition>,
     pub(crate) marks: &'p IncrementalMarks,
-    /// Is it the last part of its page?
+    /// Whether it is the last part of its page.
     pub(crate) ends_page: bool,
     pub(crate) read: PagePartCounts,
-    /// Of the page's body, since the last part.
+    /// Bytes of the page's body since the last part.
     pub(crate) bytes: u64,
-    /// Over the page's records up to here, in hexadecimal.
+    /// Hash over the page's records up to here, in hexadecimal.
     pub(crate) hash: &'p str,
-    /// What was asked, for people.
+    /// The request as text for a person, without credentials.
     pub(crate) asked: &'p str,
 }
 
-/// Why an id's pages stopped.
+/// The reason why a walk stopped before its end.
 pub(crate) enum PageWalkHalt {
     Refused(PageRefusal),
-    /// Someone else holds the id.
+    /// Another process holds the id.
     Lost,
-    /// The publisher has ended.
+    /// The publisher has ended, and it is unknown whether the last page is durable.
     Unknown,
     Database(sluice_lease::LeaseError),
     Fault(Fault),
 }
 
-/// What one id's walk needs.
+/// Everything that one id's walk needs.
 pub(crate) struct PageWalk<'w, T> {
     pub(crate) job: &'w CollectorJob,
     pub(crate) id: &'w str,
@@ -74,7 +76,7 @@ pub(crate) struct PageWalk<'w, T> {
     pub(crate) marks: IncrementalMarks,
     /// Bytes of output after which a page is handed over in parts.
     pub(crate) part: usize,
-    /// Pages per endpoint, for a look.
+    /// The most pages per endpoint, for a trial.
     pub(crate) most: Option<u64>,
 }
 
@@ -85,24 +87,29 @@ struct WholePage {
     bytes: u64,
 }
 
-/// What can be wrong while a page is read.
+/// A failure while a page is read.
 enum PageReadFailure {
     Trouble(AnswerTrouble),
     Halt(PageWalkHalt),
 }
 
 impl<T: PageTaker> PageWalk<'_, T> {
-    /// From `at` to the last page of the last endpoint.
+    /// Walks from `at` to the last page of the last endpoint.
     pub(crate) async fn run(&mut self, at: Option<PagePosition>) -> Result<(), PageWalkHalt> {
         let mut outputs = Outputs::new();
         let endpoints = &self.job.config.endpoints;
         let Some(mut at) = at else { return Ok(()) };
+
+        // A checkpoint can be older than the job's configuration.
         let Some(from) = endpoints.iter().position(|endpoint| endpoint.name == at.endpoint) else {
             return Err(dead(format!(
-                "its checkpoint names endpoint `{}`, which the job no longer has",
+                "checkpoint: expected an endpoint of the job, found `{}`; add it, or retry the id from start",
                 at.endpoint
             )));
         };
+
+        // Endpoints in the job's order. The position behind the last page of one is the first page of the
+        // next.
         for nth in from..endpoints.len() {
             let after = endpoints.get(nth + 1).map(|next| PagePosition::first(&next.name));
             self.endpoint(nth, at, after.clone(), &mut outputs).await?;
@@ -114,12 +121,12 @@ impl<T: PageTaker> PageWalk<'_, T> {
         Ok(())
     }
 
-    /// All pages of one endpoint and no other.
+    /// Walks over all pages of one endpoint and no other.
     pub(crate) async fn only(&mut self, nth: usize, at: PagePosition) -> Result<(), PageWalkHalt> {
         self.endpoint(nth, at, None, &mut Outputs::new()).await
     }
 
-    /// All pages of one endpoint; `after` is where it goes on behind them.
+    /// Walks over all pages of one endpoint. `after` is the position behind them.
     async fn endpoint(
         &mut self,
         nth: usize,
@@ -129,29 +136,46 @@ impl<T: PageTaker> PageWalk<'_, T> {
     ) -> Result<(), PageWalkHalt> {
         let job = self.job;
         let endpoint = &job.config.endpoints[nth];
+
+        // An incremental job begins where the last complete run ended, or at the configured start.
         let since = self.marks.since.get(&endpoint.name).map(|high| high.value.clone());
         let since = since.or_else(|| endpoint.start.clone());
+
+        // The guard knows the token of the present page, for a page that leads back to itself.
         let mut guard = LoopGuard::default();
         let mut drift = PageDriftDetector::begin(at.page);
         if let Some(token) = &at.token {
             guard.repeats_token(token);
         }
+
         loop {
+            // Between pages is the best place to stop: nothing has to be requested again.
             if self.stop.is_cancelled() {
                 return Err(PageWalkHalt::Refused(PageRefusal::Stopped));
             }
+
+            // The page is requested until it was read to its end.
             let ask = endpoint.pagination.ask(at.token.as_deref());
             let values = TemplateValues { id: self.id, since: since.as_deref() };
             let mut asking = job.api.asking(endpoint, values, &ask).map_err(PageWalkHalt::Refused)?;
             let mut reader = job.reader(nth).map_err(PageWalkHalt::Fault)?;
-            let page = self.page(nth, &mut asking, &mut reader, &mut at, outputs, &mut guard).await;
+            let (job_name, name) = (job.config.job.as_str(), endpoint.name.as_str());
+            let span = tracing::debug_span!("page", job = job_name, endpoint = name, page = at.page);
+            let page = self
+                .page(nth, &mut asking, &mut reader, &mut at, outputs, &mut guard)
+                .instrument(span.clone())
+                .await;
             job.give_back(nth, reader);
             let page = page?;
+
+            // The position behind the page, within this endpoint.
             let next = match page.as_ref().map(|page| &page.next) {
                 Some(NextPage::Token(token)) => self.turn_page(&at, token, &mut guard)?,
                 Some(NextPage::Broken(why)) => return Err(dead((*why).to_owned())),
                 Some(NextPage::End) | None => None,
             };
+
+            // Totals and records that change from page to page show that the pages move.
             if let Some(page) = &page {
                 let total = page.read.values.last().filter(|_| endpoint.says_total);
                 let total = total.and_then(Option::as_deref);
@@ -162,14 +186,19 @@ impl<T: PageTaker> PageWalk<'_, T> {
                     self.see(&endpoint.name, high);
                 }
             }
-            let stands = next.clone().or_else(|| after.clone());
-            if !RowMark::fits(stands.as_ref().unwrap_or(&at), &self.marks) {
+
+            // A position that no row can hold would be lost with this process.
+            let position = next.clone().or_else(|| after.clone());
+            if !RowMark::fits(position.as_ref().unwrap_or(&at), &self.marks) {
                 return Err(dead(format!(
-                    "behind page {} there is too much to remember: the next page's token, or the value that tells what \
-                     is new, is too long",
+                    "page {}: the position behind it is too long to store; expected a shorter token of the \
+                     next page, or a shorter value in the incremental field",
                     at.page
                 )));
             }
+
+            // The last part of the page is handed over. A page that is absent by rule has no records, but
+            // moves the position too.
             let (read, hash, bytes) = page.as_ref().map_or((PagePartCounts::default(), "", 0), |page| {
                 (page.read.part, page.read.mark.hash.as_str(), page.bytes)
             });
@@ -177,7 +206,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
             let part = PagePart {
                 nth,
                 at: &at,
-                next: stands,
+                next: position,
                 marks: &self.marks,
                 ends_page: true,
                 read,
@@ -185,19 +214,24 @@ impl<T: PageTaker> PageWalk<'_, T> {
                 hash,
                 asked: &asked,
             };
-            self.taker.take(part, outputs).await?;
+            self.taker.take(part, outputs).instrument(span).await?;
+
             match next {
+                // A trial ends after its number of pages.
                 Some(next) if self.most.is_none_or(|most| next.page < most) => at = next,
                 Some(_) => return Ok(()),
                 None => break,
             }
         }
+
+        // Some signs of moving pages show only at the end of the endpoint.
         if let Some(noticed) = drift.end() {
             self.taker.noticed(&endpoint.name, at.page, noticed);
         }
         Ok(())
     }
 
+    /// Notes a page's highest value of the incremental field.
     fn see(&mut self, endpoint: &str, high: &IncrementalMaximum) {
         match self.marks.high.get_mut(endpoint) {
             Some(seen) => seen.merge(high.clone()),
@@ -205,7 +239,8 @@ impl<T: PageTaker> PageWalk<'_, T> {
         }
     }
 
-    /// Where the next page stands, unless the API leads us in circles.
+    /// Returns the position of the next page. Fails if the API leads back to an earlier page, or past the
+    /// limit of pages.
     fn turn_page(
         &self,
         at: &PagePosition,
@@ -214,17 +249,23 @@ impl<T: PageTaker> PageWalk<'_, T> {
     ) -> Result<Option<PagePosition>, PageWalkHalt> {
         let max_pages = self.job.config.retry.max_pages;
         if guard.repeats_token(token) {
-            return Err(dead(format!("page {} leads back to an earlier page", at.page)));
+            return Err(dead(format!(
+                "page {}: expected a token of a new page, found one that leads back to an earlier page",
+                at.page
+            )));
         }
         if at.page + 1 >= max_pages {
-            return Err(dead(format!("more than {max_pages} pages")));
+            return Err(dead(format!(
+                "endpoint {}: expected at most {max_pages} pages (limits.max_pages), found more",
+                at.endpoint
+            )));
         }
         let (endpoint, token) = (at.endpoint.clone(), Some(token.to_owned()));
         Ok(Some(PagePosition { endpoint, page: at.page + 1, token, part: None }))
     }
 
-    /// One page, asked for until it was read to its end. `None`: there is nothing here, by rule. `at` moves on over
-    /// parts that were handed over.
+    /// Requests one page until it was read to its end. Returns `None` if the page is absent by rule. `at`
+    /// moves on over the parts that were handed over.
     async fn page(
         &mut self,
         nth: usize,
@@ -237,22 +278,30 @@ impl<T: PageTaker> PageWalk<'_, T> {
         let endpoint = &self.job.config.endpoints[nth];
         loop {
             let answer = asking.answer(self.stop).await.map_err(PageWalkHalt::Refused)?;
+            // No records here: by a status rule of the job, for example for 404, or by status 204.
             let Some(answer) = answer else { return Ok(None) };
+
+            // Records of a broken answer are dropped. Parts that were handed over are passed over by the
+            // reader.
             outputs.clear();
             let read = self.read(nth, answer, asking, reader, at, outputs).await.and_then(|whole| {
+                // An API that ignores the page number would send the same page for ever.
                 let repeats = endpoint.pagination.counts() && guard.repeats_page(&whole.read.mark);
                 if repeats {
-                    let why = format!("page {} is the one before it again", at.page);
+                    let why =
+                        format!("page {}: expected new records, found the page before it again", at.page);
                     return Err(PageReadFailure::Trouble(AnswerTrouble::Hopeless(why)));
                 }
                 Ok(whole)
             });
+
             match read {
                 Ok(whole) => {
                     asking.well();
                     return Ok(Some(whole));
                 }
                 Err(PageReadFailure::Halt(halt)) => return Err(halt),
+                // Fails itself when the page must not be requested again.
                 Err(PageReadFailure::Trouble(trouble)) => {
                     asking.failed(&trouble, self.stop).await.map_err(PageWalkHalt::Refused)?;
                 }
@@ -260,7 +309,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
         }
     }
 
-    /// One answer to its end.
+    /// Reads one answer to its end, and hands over all parts but the last.
     async fn read(
         &mut self,
         nth: usize,
@@ -273,8 +322,10 @@ impl<T: PageTaker> PageWalk<'_, T> {
         let endpoint = &self.job.config.endpoints[nth];
         let html = answer.is_html();
         let broken = |error| PageReadFailure::Trouble(AnswerTrouble::page(&error, html));
+
+        // Records that are published already are passed over, and compared.
         reader.begin(at.part.as_ref(), self.marks.since.get(&endpoint.name));
-        let mut told = 0;
+        let mut counted = 0;
         while let Some(chunk) = answer.chunk().await.map_err(PageReadFailure::Trouble)? {
             let job = self.job.config.job.as_str();
             let page_at = PageAddress { job, endpoint: &endpoint.name, page: at.page };
@@ -282,10 +333,12 @@ impl<T: PageTaker> PageWalk<'_, T> {
             if outputs.size() < self.part {
                 continue;
             }
+
+            // A part is full: hand it over, and go on behind it.
             let (read, mark) = reader.part();
             let next = PagePosition { part: Some(mark.clone()), ..at.clone() };
-            let bytes = answer.bytes() - told;
-            told = answer.bytes();
+            let bytes = answer.bytes() - counted;
+            counted = answer.bytes();
             let asked = asking.shown();
             let part = PagePart {
                 nth,
@@ -300,17 +353,22 @@ impl<T: PageTaker> PageWalk<'_, T> {
             };
             self.taker.take(part, outputs).await.map_err(PageReadFailure::Halt)?;
             *at = next;
+
+            // A large page may take long: the position behind the part is a place to stop, too.
             if self.stop.is_cancelled() {
                 return Err(PageReadFailure::Halt(PageWalkHalt::Refused(PageRefusal::Stopped)));
             }
         }
+
+        // The last part goes back to the caller, which knows the position behind the page.
         let read = reader.finish().map_err(broken)?;
         let links = answer.links();
         let next = next_of(endpoint, &read, &links, &answer, at);
-        Ok(WholePage { read, next, bytes: answer.bytes() - told })
+        Ok(WholePage { read, next, bytes: answer.bytes() - counted })
     }
 }
 
+/// Returns the next page by the endpoint's pagination.
 fn next_of(
     endpoint: &ApiEndpoint,
     read: &PageSummary,
@@ -318,6 +376,7 @@ fn next_of(
     answer: &ApiAnswer,
     at: &PagePosition,
 ) -> NextPage {
+    // The total, if the endpoint has one, is the last of the values; the others belong to the pagination.
     let wanted = read.values.len() - usize::from(endpoint.says_total);
     endpoint.pagination.next(&PaginationInput {
         values: &read.values[..wanted],
@@ -328,6 +387,7 @@ fn next_of(
     })
 }
 
+/// Returns the halt of an id that no later attempt can complete.
 fn dead(why: String) -> PageWalkHalt {
     PageWalkHalt::Refused(PageRefusal::Dead(why))
 }

@@ -43,7 +43,10 @@ async fn an_api_with_tokens_without_end() {
         let found = tried(job(&url, BY_URL, "", "")).await.unwrap();
         assert_eq!(counts(&found).len(), pages);
         if pages == 0 {
-            assert!(stopped(&found).contains("behind page 0 there is too much to remember"), "{found:?}");
+            assert!(
+                stopped(&found).contains("page 0: the position behind it is too long to store"),
+                "{found:?}"
+            );
         }
     }
 }
@@ -92,7 +95,10 @@ async fn an_api_that_grows_shrinks_or_lies_about_totals() {
     .await;
     let found = tried(job(&url, endpoint, "", "")).await.unwrap();
     let drifts = found.drifts.join("; ");
-    assert!(drifts.contains("10 records in all, now 11") && drifts.contains("1 records stood"), "{drifts}");
+    assert!(
+        drifts.contains("10 records in all, now 11") && drifts.contains("1 records were in the page before"),
+        "{drifts}"
+    );
     // Rows go.
     let url = serve(|asked| {
         let offset = asked.number("offset", 0);
@@ -118,7 +124,7 @@ async fn an_api_that_sends_html() {
     let url =
         serve(|_| ([("content-type", "text/html")], "<html>please log in</html>").into_response()).await;
     let found = tried(job(&url, "", "", "")).await.unwrap();
-    assert!(stopped(&found).contains("an HTML page: not JSON"), "{found:?}");
+    assert!(stopped(&found).contains("an HTML page: expected JSON"), "{found:?}");
     assert!(!stopped(&found).contains("log in"), "pages are not quoted");
 }
 
@@ -133,7 +139,7 @@ async fn half_a_page_is_no_page() {
     let url = serve(move |_| json(half.clone())).await;
     let found = tried(job(&url, BY_URL, "", "")).await.unwrap();
     assert_eq!(counts(&found), [0; 0], "nothing of it was handed over");
-    assert!(stopped(&found).contains("JSON that ends too early"), "{found:?}");
+    assert!(stopped(&found).contains("JSON ends too early"), "{found:?}");
 }
 
 #[tokio::test]
@@ -157,7 +163,7 @@ async fn an_api_with_another_encoding_than_it_says() {
     let url =
         serve(move |_| ([("content-type", "application/json; charset=utf-8")], body.clone()).into_response())
             .await;
-    assert!(stopped(&tried(job(&url, "", "", "")).await.unwrap()).contains("not UTF-8"));
+    assert!(stopped(&tried(job(&url, "", "", "")).await.unwrap()).contains("expected UTF-8"));
 }
 
 #[tokio::test]
@@ -231,7 +237,7 @@ async fn an_api_that_says_nothing_for_minutes() {
     .await;
     let before = Instant::now();
     let found = tried(job(&url, "", "  timeout_seconds: 1", "")).await.unwrap();
-    assert!(stopped(&found).contains("nothing came in time"), "{found:?}");
+    assert!(stopped(&found).contains("did not come within the timeouts"), "{found:?}");
     assert!(before.elapsed() < Duration::from_secs(20));
 }
 
@@ -246,7 +252,7 @@ async fn an_api_that_drips_is_given_up_as_a_whole() {
     })
     .await;
     let found = tried(job(&url, "", "  longest_answer_seconds: 1", "")).await.unwrap();
-    assert!(stopped(&found).contains("nothing came in time"), "{found:?}");
+    assert!(stopped(&found).contains("did not come within the timeouts"), "{found:?}");
 }
 
 #[tokio::test]
@@ -303,7 +309,7 @@ async fn an_api_that_never_ends() {
     let url = serve(|asked| json(page([asked.nth], &format!(r#""next":"/v1/N1?p={}""#, asked.nth)))).await;
     let found = tried(job(&url, BY_URL, "", "limits: {max_pages: 20}")).await.unwrap();
     assert_eq!(counts(&found).len(), 19);
-    assert!(stopped(&found).contains("more than 20 pages"), "{found:?}");
+    assert!(stopped(&found).contains("expected at most 20 pages"), "{found:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The masker's configuration: raw form, and what it becomes once checked.
+//! The masker's configuration: the raw form, and the checked one.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use sluice_runtime::config::{
 use sluice_runtime::contracts::{self, ContractFolderSnapshot, KeysSection};
 use sluice_runtime::lane::LanePace;
 
-/// What stands in the file.
+/// The masker's configuration file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawMaskerConfig {
@@ -50,6 +50,7 @@ pub struct RawMaskerConfig {
     pub limits: LimitsSection,
 }
 
+// Defaults of the fields above.
 fn group() -> String {
     "masker".into()
 }
@@ -66,41 +67,46 @@ fn commit_ms() -> u64 {
     250
 }
 
-/// Checked and ready.
+/// The checked configuration, with the contracts and keys that it names.
 pub struct MaskerConfig {
-    /// As in the file.
+    /// The configuration file.
     pub raw: RawMaskerConfig,
-    /// The contracts it names.
+    /// The contracts of the file's folder.
     pub folder: ContractFolderSnapshot,
-    /// The keys it names.
+    /// The masking keys of the file.
     pub keys: KeyRing,
-    /// This process's name.
+    /// This process's name, unique in the group.
     pub instance: String,
-    /// When to commit.
+    /// The time of commits.
     pub pace: LanePace,
 }
 
 impl MaskerConfig {
-    /// Checks everything that the form alone cannot say.
+    /// Checks everything that the file's form does not: Kafka's properties, contracts, keys.
     ///
     /// # Errors
-    /// All mistakes at once.
+    /// All mistakes at once, each with its setting and a hint.
     pub fn check(raw: RawMaskerConfig) -> Result<Self, ConfigErrors> {
+        // Each part is read although another one has failed, so that one start shows all mistakes.
         let mut errors = ConfigErrors::default();
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
         sluice_kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
         let keys = contracts::keys(&raw.keys).map_err(&mut note).ok();
         let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
         let (Some(keys), Some(folder)) = (keys, opened) else { return Err(errors) };
+
+        // Every key that a contract names must be in the ring. A missing one would stop the worker at a record.
         for contract in folder.contracts.iter() {
             if let Err(error) = contract.policy(&keys) {
                 errors.add(
                     format!("{} (keys)", contract.folder),
                     error.to_string(),
-                    Some("name the key under `keys`".into()),
+                    Some("add the key under `keys`".into()),
                 );
             }
         }
+
+        // Defaults that depend on the machine.
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
         let pace =
             LanePace { interval: std::time::Duration::from_millis(raw.commit_ms), ..LanePace::default() };

@@ -1,4 +1,4 @@
-//! The masker: raw topic → masked topic, by the contract's policy. What it does not know does not pass.
+//! The masker: raw topic → masked topic, by the contract's policy. No field without a policy passes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod config;

@@ -1,4 +1,4 @@
-//! The normaliser's configuration: raw form, and what it becomes once checked.
+//! The normaliser's configuration: the raw form, and the checked one.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use sluice_runtime::config::{
 use sluice_runtime::contracts::{self, ContractFolderSnapshot};
 use sluice_runtime::lane::LanePace;
 
-/// What stands in the file.
+/// The normaliser's configuration file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawNormaliserConfig {
@@ -47,6 +47,7 @@ pub struct RawNormaliserConfig {
     pub limits: LimitsSection,
 }
 
+// Defaults of the fields above.
 fn group() -> String {
     "normaliser".into()
 }
@@ -63,36 +64,41 @@ fn commit_ms() -> u64 {
     250
 }
 
-/// Checked and ready.
+/// The checked configuration, with the contracts that it names.
 pub struct NormaliserConfig {
-    /// As in the file.
+    /// The configuration file.
     pub raw: RawNormaliserConfig,
-    /// The contracts it names.
+    /// The contracts of the file's folder.
     pub folder: ContractFolderSnapshot,
-    /// This process's name.
+    /// This process's name, unique in the group.
     pub instance: String,
-    /// When to commit.
+    /// The time of commits.
     pub pace: LanePace,
 }
 
 impl NormaliserConfig {
-    /// Checks everything that the form alone cannot say.
+    /// Checks everything that the file's form does not: Kafka's properties and contracts.
     ///
     /// # Errors
-    /// All mistakes at once.
+    /// All mistakes at once, each with its setting and a hint.
     pub fn check(raw: RawNormaliserConfig) -> Result<Self, ConfigErrors> {
+        // Each part is read although another one has failed, so that one start shows all mistakes.
         let mut errors = ConfigErrors::default();
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
         sluice_kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
         let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
         let Some(folder) = opened else { return Err(errors) };
+
+        // A normaliser without facts would run for ever and read nothing.
         if !folder.contracts.iter().any(|contract| contract.facts.is_some()) {
             errors.add(
                 "schemas",
                 "no contract asks for facts",
-                Some("add the custom property `facts` to one".into()),
+                Some("add the custom property `facts` to a contract".into()),
             );
         }
+
+        // Defaults that depend on the machine.
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
         let pace =
             LanePace { interval: std::time::Duration::from_millis(raw.commit_ms), ..LanePace::default() };

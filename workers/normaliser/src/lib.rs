@@ -1,4 +1,5 @@
-//! The normaliser: masked events → atomic, immutable facts. One fact per record, never null, timed.
+//! The normaliser: masked events → atomic, immutable facts. Each fact is a record of its own, is never null
+//! and has a time.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod config;

@@ -1,4 +1,4 @@
-//! Leaves as canonical text: one value, one spelling, whatever machine writes it.
+//! Writes leaves as canonical text: one value has one spelling, on every machine.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat};
 use sluice_wire::{LeafValue, LogicalType};
 
-/// Place of a fact's type in the `ValueType` enum of the fact schema.
+/// The type of a fact's value. The numbers are the indexes of the enum `ValueType` in the fact schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueType {
     Boolean = 0,
@@ -17,10 +17,12 @@ pub(crate) enum ValueType {
     Bytes = 4,
 }
 
-/// Appends the value's text and says how to read it; `None` for null, which is no fact.
+/// Appends the value's text and returns its type. Appends nothing and returns `None` for null, which is no
+/// fact.
 ///
 /// Numbers are decimal (floating point: the shortest text that reads back the same), bytes are base64.
 pub(crate) fn value(leaf: LeafValue<'_>, out: &mut Vec<u8>) -> Option<ValueType> {
+    // Whole numbers are the usual case and have one type. All others return from the match.
     // Writing into a vector cannot fail.
     let _ = match leaf {
         LeafValue::Null => return None,
@@ -30,6 +32,8 @@ pub(crate) fn value(leaf: LeafValue<'_>, out: &mut Vec<u8>) -> Option<ValueType>
         }
         LeafValue::Int(value) => write!(out, "{value}"),
         LeafValue::Long(value) => write!(out, "{value}"),
+
+        // A float is written by itself, not as a double: that would add digits.
         LeafValue::Float(value) => {
             let _ = write!(out, "{value}");
             return Some(ValueType::Double);
@@ -38,6 +42,8 @@ pub(crate) fn value(leaf: LeafValue<'_>, out: &mut Vec<u8>) -> Option<ValueType>
             let _ = write!(out, "{value}");
             return Some(ValueType::Double);
         }
+
+        // An enum is its symbol. Bytes can be no UTF-8, and are base64 (RFC 4648, with padding).
         LeafValue::String(text) | LeafValue::Enum { symbol: text, .. } => {
             out.extend_from_slice(text.as_bytes());
             return Some(ValueType::String);
@@ -50,12 +56,15 @@ pub(crate) fn value(leaf: LeafValue<'_>, out: &mut Vec<u8>) -> Option<ValueType>
     Some(ValueType::Long)
 }
 
-/// Appends a part of an entity's name: as [`value`], but times in ISO 8601, UTC, because people read them.
+/// Appends a part of an entity's name. The text is that of [`value`], but times are in ISO 8601, UTC, to be
+/// readable.
 pub(crate) fn name(leaf: LeafValue<'_>, logical: Option<&LogicalType>, out: &mut Vec<u8>) {
     let time = match leaf {
         LeafValue::Long(count) => micros(count, logical).and_then(DateTime::from_timestamp_micros),
         _ => None,
     };
+
+    // A timestamp outside chrono's range stays a number.
     match time {
         Some(time) => out.extend_from_slice(time.to_rfc3339_opts(SecondsFormat::AutoSi, true).as_bytes()),
         None => {
@@ -64,7 +73,8 @@ pub(crate) fn name(leaf: LeafValue<'_>, logical: Option<&LogicalType>, out: &mut
     }
 }
 
-/// A timestamp leaf in microseconds since the epoch; `None` if it is not a timestamp, or out of range.
+/// Returns a timestamp leaf in microseconds since the epoch; `None` if it is not a timestamp, or out of
+/// range.
 pub(crate) fn micros(count: i64, logical: Option<&LogicalType>) -> Option<i64> {
     match logical? {
         LogicalType::TimestampMillis | LogicalType::LocalTimestampMillis => count.checked_mul(1_000),

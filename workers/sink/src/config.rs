@@ -1,4 +1,4 @@
-//! The sink's configuration: where records come from and which stores take them.
+//! The sink's configuration: the topics that it reads and the stores that take their records.
 //!
 //! ```yaml
 //! kafka: {brokers: "localhost:9092"}
@@ -35,51 +35,51 @@ const LEAST_BATCH: usize = 64 << 10;
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SinkConfig {
-    /// Where Kafka is.
+    /// Kafka: brokers and client properties.
     pub kafka: KafkaSection,
-    /// Where writers' schemas are registered.
+    /// The registry that has the writers' schemas.
     pub registry: RegistrySection,
     /// Folder of contracts.
     #[serde(default = "default_schemas")]
     pub schemas: PathBuf,
-    /// Where health, metrics and status are served.
+    /// The address of health, metrics and status.
     #[serde(default)]
     pub admin: AdminSection,
-    /// Consumer group; each store reads as a group of its own, `<group>-<store>`.
+    /// Consumer group. Each store reads as a group of its own, `<group>-<store>`.
     pub group: String,
-    /// The process's memory setting, from which all buffers are sized.
+    /// The process's memory. All buffers are sized from it.
     #[serde(default = "default_memory")]
     pub memory: MemorySize,
-    /// Topics to land; left out or empty: every masked topic and every facts topic of the contracts.
+    /// Topics to land. Left out or empty: every masked topic and every facts topic of the contracts.
     #[serde(default)]
     pub topics: Vec<String>,
-    /// Where they are landed; at most one store of a kind.
+    /// Stores that take the records. At most one store of a kind.
     pub stores: Vec<StoreConfig>,
-    /// Seconds after which what waits is written, however little it is.
+    /// Seconds after which waiting records are written, even if there are few.
     #[serde(default = "default_flush_seconds")]
     pub flush_seconds: u64,
-    /// Bytes of records, and of what a store keeps beside each, after which it writes.
+    /// Bytes of waiting records, with the bytes that a store keeps beside each, after which it writes.
     #[serde(default = "default_batch_bytes")]
     pub batch_bytes: MemorySize,
-    /// Records after which a store writes.
+    /// Waiting records after which a store writes.
     #[serde(default = "default_batch_records")]
     pub batch_records: u64,
-    /// This process's name among the group's. A restart under the same name takes over at once; two at a time may not
-    /// share one. Default: host name and process id.
+    /// This process's name in the group. A restart under the same name takes over at once. Two processes may
+    /// not have the same name at the same time. Default: host name and process id.
     #[serde(default)]
     pub instance: Option<String>,
-    /// Where the worker stops by itself: dead letters, standing still, draining.
+    /// Limits at which the worker stops by itself: dead letters, a stuck partition, draining.
     #[serde(default)]
     pub limits: LimitsSection,
 }
 
-/// One store.
+/// One store, with its kind as the key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StoreConfig {
-    /// Avro container objects, the master copy.
+    /// Avro container objects: the master copy.
     Archive(ArchiveSection),
-    /// Delta tables, the embedded warehouse.
+    /// Delta tables: the embedded warehouse.
     Delta(DeltaSection),
 }
 
@@ -87,9 +87,9 @@ pub enum StoreConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveSection {
-    /// Folder of the archive; made if it is not there.
+    /// Folder of the archive. It is created if it does not exist.
     pub path: PathBuf,
-    /// How blocks are compressed.
+    /// Compression of the blocks.
     #[serde(default)]
     pub codec: BlockCodec,
 }
@@ -111,12 +111,12 @@ pub enum BlockCodec {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeltaSection {
-    /// Folder of the lake; made if it is not there.
+    /// Folder of the lake. It is created if it does not exist.
     pub path: PathBuf,
-    /// How files are compressed.
+    /// Compression of the Parquet files.
     #[serde(default)]
     pub codec: TableCodec,
-    /// Every how many commits the table's log gets a checkpoint.
+    /// Number of commits between two checkpoints of a table's log.
     #[serde(default = "default_checkpoint_every")]
     pub checkpoint_every: u64,
 }
@@ -136,18 +136,22 @@ fn default_schemas() -> PathBuf {
     "schemas".into()
 }
 
+// The buffers of both stores and of the Kafka client share this: `validate` compares `batch_bytes` with it.
 fn default_memory() -> MemorySize {
     MemorySize::mib(192)
 }
 
+// A table is at most this old. A shorter time makes more and smaller files.
 fn default_flush_seconds() -> u64 {
     10
 }
 
+// Less than an eighth of the default memory.
 fn default_batch_bytes() -> MemorySize {
     MemorySize::mib(16)
 }
 
+// Reached only by records of a few bytes. All others reach `batch_bytes` before.
 fn default_batch_records() -> u64 {
     500_000
 }
@@ -157,23 +161,35 @@ fn default_checkpoint_every() -> u64 {
 }
 
 impl SinkConfig {
-    /// What the form alone cannot tell: mistakes of meaning, all at once.
+    /// Checks the rules that the types alone cannot check, and finds all mistakes at once.
     ///
     /// # Errors
-    /// [`ConfigErrors`] with a path and a hint for each.
+    /// Fails with [`ConfigErrors`]: a path and a hint for each mistake.
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut wrong =
             |path: &str, message: &str, hint: &str| errors.add(path, message, Some(hint.to_owned()));
+
+        // The group and at least one store. Without a store the sink would have no lane.
         if self.group.trim().is_empty() {
-            wrong("group", "is empty", "give the sink a group of its own, such as `lake`");
+            wrong(
+                "group",
+                "is empty: expected the name of a consumer group",
+                "give the sink a group of its own, for example `lake`",
+            );
         }
         if self.stores.is_empty() {
-            wrong("stores", "is empty", "add `- archive: {path: …}` or `- delta: {path: …}`");
+            wrong(
+                "stores",
+                "is empty: expected at least one store",
+                "add `- archive: {path: …}` or `- delta: {path: …}`",
+            );
         }
+
+        // Stores of one kind would share a consumer group, because a store's group is named after its kind.
         for (index, store) in self.stores.iter().enumerate() {
             if self.stores.iter().take(index).any(|earlier| earlier.kind() == store.kind()) {
-                let message = format!("a second store of the kind `{}`", store.kind());
+                let message = format!("a second store of the kind `{}`: expected one", store.kind());
                 wrong(
                     &format!("stores[{index}]"),
                     &message,
@@ -181,37 +197,59 @@ impl SinkConfig {
                 );
             }
             if let StoreConfig::Delta(DeltaSection { checkpoint_every: 0, .. }) = store {
-                wrong(&format!("stores[{index}].delta.checkpoint_every"), "is 0", "20 is the default");
+                wrong(
+                    &format!("stores[{index}].delta.checkpoint_every"),
+                    "is 0: expected a number of commits",
+                    "20 is the default",
+                );
             }
         }
+
+        // Kafka's rule for names of topics, but for the length. A topic's name becomes the name of a folder.
         for (index, topic) in self.topics.iter().enumerate() {
             let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             if topic.is_empty() || topic == "." || topic == ".." || !topic.chars().all(legal) {
-                let hint = "topics consist of letters, digits, `.`, `_` and `-`";
-                wrong(&format!("topics[{index}]"), "is no name of a topic", hint);
+                let hint = "use letters, digits, `.`, `_` and `-`; `.` and `..` are not allowed";
+                wrong(&format!("topics[{index}]"), "is not a topic name: expected one", hint);
             }
         }
+
+        // Pace. Many small files make every reader slow, and each costs a request.
         if self.flush_seconds == 0 {
-            wrong("flush_seconds", "is 0: every record would be a file", "10 is the default");
+            wrong(
+                "flush_seconds",
+                "is 0: expected at least 1, or each record would become a file",
+                "10 is the default",
+            );
         }
         if self.batch_records == 0 {
-            wrong("batch_records", "is 0: every record would be a file", "500000 is the default");
+            wrong(
+                "batch_records",
+                "is 0: expected at least 1, or each record would become a file",
+                "500000 is the default",
+            );
         }
         if self.batch_bytes.bytes() < LEAST_BATCH {
-            wrong("batch_bytes", "is less than 64KiB: files would be tiny", "16MiB is the default");
+            wrong(
+                "batch_bytes",
+                "is too small: expected at least 64KiB, or files would be tiny",
+                "16MiB is the default",
+            );
         }
-        // A batch is held as bytes by one store, as columns (about three times as large) by the other.
+
+        // One store holds a batch as bytes, the other as columns, which take about three times as much. An
+        // eighth of the memory leaves room for both and for the Kafka client.
         if self.batch_bytes.bytes() > self.memory.bytes() / 8 {
             wrong(
                 "batch_bytes",
-                "is more than an eighth of `memory`",
+                "is too large: expected at most an eighth of `memory`",
                 "raise `memory` or lower `batch_bytes`",
             );
         }
         errors.or(())
     }
 
-    /// When the stores' lanes flush.
+    /// Returns the limits at which the stores' lanes flush.
     pub fn pace(&self) -> LanePace {
         LanePace {
             interval: Duration::from_secs(self.flush_seconds),
@@ -223,7 +261,7 @@ impl SinkConfig {
 }
 
 impl StoreConfig {
-    /// Its kind, as it stands in the configuration.
+    /// Returns the store's kind: its key in the configuration.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Archive(_) => "archive",
@@ -231,12 +269,13 @@ impl StoreConfig {
         }
     }
 
-    /// Builds the store. `runtime` must be a multi-threaded one; lanes wait for it on threads of their own.
+    /// Builds the store. `runtime` must be multi-threaded: lanes wait for it on threads of their own.
     ///
     /// # Errors
-    /// A [`Fault`] of the operator's if its folder cannot be made or opened.
+    /// Fails with a [`Fault`] of the operator if the store's folder cannot be created or opened.
     pub fn build(&self, runtime: &Handle) -> Result<Box<dyn Store>, Fault> {
         match self {
+            // The archive needs a store that refuses to create an existing object. `LocalFileSystem` does.
             Self::Archive(section) => {
                 let doing = || format!("opening the archive {}", section.path.display());
                 std::fs::create_dir_all(&section.path).map_err(|error| Fault::user(doing(), error))?;
@@ -244,6 +283,8 @@ impl StoreConfig {
                     .map_err(|error| Fault::user(doing(), error))?;
                 Ok(Box::new(ArchiveStore::new(Arc::new(store), section.codec.into(), runtime.clone())))
             }
+
+            // The store creates its folder itself.
             Self::Delta(section) => {
                 let delta = DeltaStore::new(
                     &section.path,
@@ -257,14 +298,15 @@ impl StoreConfig {
     }
 }
 
-/// Builds every store of a configuration, in its order; each is to get a lane of its own.
+/// Builds every store of a configuration, in its order. Each store gets a lane of its own.
 ///
 /// # Errors
-/// The [`Fault`] of the first that cannot be built.
+/// Fails with the [`Fault`] of the first store that cannot be built.
 pub fn stores(config: &SinkConfig, runtime: &Handle) -> Result<Vec<Box<dyn Store>>, Fault> {
     config.stores.iter().map(|store| store.build(runtime)).collect()
 }
 
+// The configuration has enums of its own: a name in a file stays valid if a library renames its codec.
 impl From<BlockCodec> for sluice_wire::ContainerCodec {
     fn from(codec: BlockCodec) -> Self {
         match codec {

@@ -1,15 +1,15 @@
-//! Sinks: records of Kafka topics into stores that analysts read.
+//! The sink lands records of Kafka topics in stores that analysts read.
 //!
 //! ```text
 //! topic ─► lane ─► Store ─┬─ archive   Avro container objects, one chain per topic and partition (the master copy)
 //!                         └─ delta     one Delta table per topic (the embedded warehouse)
 //! ```
 //!
-//! Each store is the truth about how far it has come: [`Store::resume`] asks the store, not the consumer group. A
-//! write carries the offsets it covers and is accepted only by a store that stands exactly at the first of them, so a
-//! repeat is recognised and a writer that was thought dead (a zombie) is refused:
+//! Each store is the truth about its position: [`Store::resume`] asks the store, not the consumer group. A
+//! write has the offsets that it covers. A store accepts it only if the store's position is exactly the first
+//! of them. Therefore a repeat is recognised, and a zombie (a writer that was believed dead) is refused:
 //!
-//! | store | where it stands | what makes a write exclusive |
+//! | store | source of the position | rule that makes a write exclusive |
 //! |---|---|---|
 //! | `archive` | the last object's metadata | an object's name is the offset at which its predecessor ended, and is created only if absent |
 //! | `delta` | the table's `txn` action of the partition | a commit is created only if absent, after every commit in between was read |
@@ -17,6 +17,7 @@
 //! [`Store::resume`]: sluice_core::Store::resume
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+// The lanes that feed the stores are wired by the binary: a store does not know Kafka.
 pub mod config;
 
 pub use config::{SinkConfig, StoreConfig, stores};

@@ -1,4 +1,4 @@
-//! Who runs what: the section `access` of the file for `plan`, `apply` and `verify`.
+//! The section `access` of the file for `plan`, `apply` and `verify`: the principals of roles and workers.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,19 @@ use serde::Deserialize;
 use sluice_govern::plan::{AclPrincipals, FleetMember, MemberSeat};
 use sluice_runtime::config::ConfigErrors;
 
-/// What stands in the file; all of it may be left out.
+/// The section in its raw form. Every part of it may be left out.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawAccess {
-    /// Role of a contract → Kafka principals that have it; `User:<role>` if not said.
+    /// Role of a contract → Kafka principals that have it. Default: `User:<role>`.
     #[serde(default)]
     roles: BTreeMap<String, Vec<String>>,
-    /// Worker → who runs it; `User:<worker>` and the worker's usual group if not said.
+    /// Worker → its principals and its group. Default: `User:<worker>` and the worker's usual group.
     #[serde(default)]
     workers: RawSeats,
 }
 
+/// The seats of the workers and of two commands.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawSeats {
@@ -40,7 +41,7 @@ struct RawSeats {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawSeat {
-    /// Kafka principals, `User:name`.
+    /// Kafka principals, for example `User:masker`.
     #[serde(default)]
     principals: Option<Vec<String>>,
     /// The worker's `group`.
@@ -49,22 +50,27 @@ struct RawSeat {
 }
 
 impl RawAccess {
-    /// Checks it.
+    /// Checks the section and fills in the defaults.
     ///
     /// # Errors
-    /// Every name that is no principal.
+    /// Fails with every name that is not a principal.
     pub(crate) fn check(&self) -> Result<AclPrincipals, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut principals = AclPrincipals::default();
+
+        // Roles. The plan gives a role without an entry its default.
         for (role, who) in &self.roles {
             named(&format!("access.roles.{role}"), who, &mut errors);
             principals.roles.insert(role.clone(), who.clone());
         }
+
+        // Workers and commands, in the order of `FleetMember::ALL`.
         let RawSeats { collector, masker, normaliser, sink, apply, verify } = &self.workers;
         for (member, raw) in
             FleetMember::ALL.into_iter().zip([collector, masker, normaliser, sink, apply, verify])
         {
             let Some(raw) = raw else { continue };
+            // An entry may name principals, a group or both. The rest stays as usual.
             let mut seat = MemberSeat::usual(member);
             if let Some(who) = &raw.principals {
                 named(&format!("access.workers.{}.principals", member.as_str()), who, &mut errors);
@@ -79,13 +85,15 @@ impl RawAccess {
     }
 }
 
+/// Adds an error for each name that is not a principal.
 fn named(path: &str, who: &[String], errors: &mut ConfigErrors) {
     for (index, principal) in who.iter().enumerate() {
         let named =
             principal.split_once(':').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty());
+        // `User:*` is everyone in Kafka, and would open a raw topic.
         if !named || principal.ends_with(":*") {
-            let hint = "a type and a name, such as `User:analyst`; never everybody".to_owned();
-            errors.add(format!("{path}[{index}]"), "is no principal", Some(hint));
+            let hint = "write type and name, for example `User:analyst`; `*` is not allowed".to_owned();
+            errors.add(format!("{path}[{index}]"), "expected the name of a principal", Some(hint));
         }
     }
 }

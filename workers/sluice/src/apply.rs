@@ -1,4 +1,4 @@
-//! `sluice plan` and `sluice apply`: the contracts against the world.
+//! `sluice plan` and `sluice apply`: compare the contracts with the world, and change the world.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::access::RawAccess;
 use crate::cli::{CommandFormat, PlanArgs, PlanCommand};
 use crate::exit::{CommandFinding, CommandResult};
 
-/// What stands in the file for `plan` and `apply`.
+/// The raw form of the file for `plan`, `apply` and `verify`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawApplyConfig {
@@ -29,40 +29,43 @@ pub(crate) struct RawApplyConfig {
     pub(crate) registry: RegistrySection,
     /// Folder of the contracts, `schemas/<domain>/<topic>/`.
     pub(crate) schemas: PathBuf,
-    /// Copies of each new topic; as many as brokers, at most 3, if not said.
+    /// Copies of each new topic. Default: the number of brokers, at most 3.
     #[serde(default)]
     #[schemars(range(min = 1, max = 9))]
     replication: Option<i32>,
-    /// Kafka principals of the contracts' roles and of the workers; `User:<name>` each if not said.
+    /// Kafka principals of the contracts' roles and of the workers. Default: `User:<name>` each.
     #[serde(default)]
     access: RawAccess,
-    /// Folder of the sink's Delta tables: `plan` then compares them too, and says what the sink will do.
+    /// Folder of the sink's Delta tables. With it `plan` also shows the changes that the sink will make to
+    /// them.
     #[serde(default)]
     lake: Option<PathBuf>,
 }
 
-/// The contracts and the servers that they are held against.
+/// The contracts and the servers with which they are compared.
 pub(crate) struct FleetContext {
-    /// For administration.
+    /// The clients for administration.
     pub(crate) servers: ContractServers,
     /// The contracts of the file's folder.
     pub(crate) contracts: ContractSet,
     /// The views over their tables.
     pub(crate) views: SqlViewSet,
-    /// What they ask for.
+    /// The topics, permissions and subjects that contracts and workers ask for.
     pub(crate) desired: DesiredState,
-    /// Kafka, as the file has it.
+    /// The file's section `kafka`.
     pub(crate) kafka: KafkaSection,
-    /// The registry, as the file has it.
+    /// The file's section `registry`.
     pub(crate) registry: RegistrySection,
     /// Folder of the sink's Delta tables, if the file names one.
     pub(crate) lake: Option<PathBuf>,
 }
 
+/// Prints the plan. Exit code 1 if there is a change or a refusal.
 pub(crate) fn plan(command: &PlanCommand) -> CommandResult {
     if command.proof || command.proof_html.is_some() {
         return crate::proof::proof(command);
     }
+
     let args = &command.plan;
     runtime()?.block_on(async {
         let FleetInspection { plan, contracts, tables, .. } = look(args).await?;
@@ -71,19 +74,24 @@ pub(crate) fn plan(command: &PlanCommand) -> CommandResult {
     })
 }
 
+/// Carries the plan out. Exit code 1 if it has a refusal: then nothing is changed.
 pub(crate) fn apply(args: &PlanArgs) -> CommandResult {
     runtime()?.block_on(async {
+        // One refusal stops everything: nothing is changed until all of them are mended.
         let FleetInspection { servers, plan, contracts, tables } = look(args).await?;
         if !plan.refusals.is_empty() {
             show(&plan, &contracts, &tables, args.output)?;
-            eprintln!("nothing was changed: mend what is refused first");
+            eprintln!("nothing was changed: mend the refusals first");
             return Ok(CommandFinding::Something);
         }
+
+        // Batch by batch, in the order of the plan. A failure names its change, and the earlier changes are
+        // done.
         let bar = bar(plan.changes.len() as u64);
         let mut left = &plan.changes[..];
         while let Some(change) = left.first() {
             let done = servers.carry_out(left).await.with_context(|| {
-                let on = "(what came before is done; run `sluice apply` again to go on)";
+                let on = "(the earlier changes are done; run `sluice apply` again to continue)";
                 match together(left) {
                     1 => format!("{change} {on}"),
                     more => format!("{change}, and {} more like it {on}", more - 1),
@@ -96,14 +104,20 @@ pub(crate) fn apply(args: &PlanArgs) -> CommandResult {
                 bar.suspend(|| done.iter().for_each(|change| println!("done: {change}")));
             }
         }
-        servers.shown(&plan.changes).await.context("everything is done, but not to be seen yet")?;
+
+        // Workers that start now must see the new topics.
+        servers
+            .shown(&plan.changes)
+            .await
+            .context("all changes are made, but the brokers do not show the new topics yet")?;
         bar.finish_and_clear();
+
         match args.output {
             CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&plan)?),
             CommandFormat::Text if plan.changes.is_empty() => {
                 println!("nothing to do: the world is as the contracts have it")
             }
-            CommandFormat::Text => println!("{} changes made", plan.changes.len()),
+            CommandFormat::Text => println!("{} changes were made", plan.changes.len()),
         }
         if args.output == CommandFormat::Text {
             show_extra(&plan);
@@ -112,7 +126,7 @@ pub(crate) fn apply(args: &PlanArgs) -> CommandResult {
     })
 }
 
-/// The world as it is beside the contracts.
+/// The plan, with the contracts and the servers that it is about.
 struct FleetInspection {
     servers: ContractServers,
     plan: ContractPlan,
@@ -120,8 +134,12 @@ struct FleetInspection {
     tables: Vec<TablePlan>,
 }
 
-/// Reads the file and the contracts, and sees that the servers answer.
+/// Reads the file and the contracts, and checks that the servers answer.
+///
+/// # Errors
+/// Fails with all mistakes of file, contracts and views at once, or with the fault of a server.
 pub(crate) async fn fleet(config: &Path) -> anyhow::Result<FleetContext> {
+    // Mistakes of every part are collected before any server is asked.
     let raw: RawApplyConfig = config::load(config)?;
     let mut errors = sluice_kafka::check_properties(&raw.kafka).err().unwrap_or_default();
     let principals = raw.access.check().map_err(|mut found| errors.0.append(&mut found.0)).ok();
@@ -130,23 +148,33 @@ pub(crate) async fn fleet(config: &Path) -> anyhow::Result<FleetContext> {
         .ok();
     let (Some(principals), Some((contracts, views))) = (principals, found) else { return Err(errors.into()) };
     errors.or(())?;
+
+    // `replication` has a default that fits the cluster: one copy per broker, at most three.
     let brokers = sluice_kafka::knock(&raw.kafka)?;
     let replication = raw.replication.unwrap_or_else(|| i32::try_from(brokers.min(3)).unwrap_or(1));
     let servers = ContractServers::new(&raw.kafka, &raw.registry, replication)?;
     servers.ping().await?;
+
     let desired = DesiredState::with(&contracts, &principals);
     let RawApplyConfig { kafka, registry, lake, .. } = raw;
     Ok(FleetContext { servers, contracts, views, desired, kafka, registry, lake })
 }
 
+/// Compares the contracts with the world, the leak proof and the lake.
 async fn look(args: &PlanArgs) -> anyhow::Result<FleetInspection> {
     let FleetContext { servers, contracts, views, desired, lake, .. } = fleet(&args.config).await?;
+
+    // Topics, permissions and subjects.
     let world = servers.look(&desired).await?;
     let allow =
         PlanAllowance { shorter_retention: args.allow, other_cleanup: args.allow, remove_acls: args.allow };
     let mut plan = ContractPlan::diff(&desired, &world, allow);
+
+    // A leak is refused before a topic for it exists.
     let leaks = LeakProof::of(&contracts, &views).leaks;
     plan.refusals.extend(leaks.into_iter().map(|leak| PlanRefusal::Leak { leak }));
+
+    // Tables. The sink would hold the partition at the first record that its table cannot take.
     let mut tables = Vec::new();
     for subject in desired.subjects.iter().filter(|subject| subject.lands) {
         let table = sluice_delta::plan::table(lake.as_deref(), &subject.topic, &subject.schema)
@@ -156,7 +184,7 @@ async fn look(args: &PlanArgs) -> anyhow::Result<FleetInspection> {
             let (topic, path, why) = (table.topic.clone(), path.clone(), why.clone());
             plan.refusals.push(PlanRefusal::Table { topic, path, why });
         }
-        // Whether a table is there is not known without its lake; whether one can be there is.
+        // Without a lake only conflicts are known: it is unknown whether the table exists.
         if lake.is_some() {
             tables.push(table);
         }
@@ -164,8 +192,9 @@ async fn look(args: &PlanArgs) -> anyhow::Result<FleetInspection> {
     Ok(FleetInspection { servers, plan, contracts, tables })
 }
 
-/// A plan as JSON: each refusal with its place and what would mend it.
+/// Returns a plan as JSON: each refusal with file, line and hint.
 fn json(plan: &ContractPlan, contracts: &ContractSet, tables: &[TablePlan]) -> serde_json::Result<Value> {
+    // A refusal whose setting has no line in a contract stays without file, line and hint.
     let mut refusals = Vec::new();
     for refusal in &plan.refusals {
         let mut value = serde_json::to_value(refusal)?;
@@ -177,6 +206,8 @@ fn json(plan: &ContractPlan, contracts: &ContractSet, tables: &[TablePlan]) -> s
         }
         refusals.push(value);
     }
+
+    // The refusals replace the plan's own, and the tables are added.
     let mut whole = serde_json::to_value(plan)?;
     if let Some(object) = whole.as_object_mut() {
         object.insert("refusals".into(), Value::Array(refusals));
@@ -185,6 +216,7 @@ fn json(plan: &ContractPlan, contracts: &ContractSet, tables: &[TablePlan]) -> s
     Ok(whole)
 }
 
+/// Prints a plan: the sink's tables, the changes, the refusals, and permissions that are not asked for.
 fn show(
     plan: &ContractPlan,
     contracts: &ContractSet,
@@ -195,6 +227,8 @@ fn show(
         println!("{}", serde_json::to_string_pretty(&json(plan, contracts, tables)?)?);
         return Ok(());
     }
+
+    // Tables are the sink's work: `apply` does not change them.
     for table in tables {
         if !table.ddl.is_empty() {
             println!("the sink will:\n{}", table.ddl);
@@ -203,6 +237,8 @@ fn show(
             println!("table of {}: `{}`: {}", table.topic, lossy.path, lossy.what);
         }
     }
+
+    // The changes and refusals of `apply`.
     if plan.is_empty() {
         println!("nothing to do: the world is as the contracts have it");
     }
@@ -219,12 +255,14 @@ fn show(
     Ok(())
 }
 
+/// Prints the permissions that no contract or worker asks for.
 fn show_extra(plan: &ContractPlan) {
     for acl in &plan.extra_acls {
-        println!("not asked for by any contract or worker: {acl} (`apply --allow` removes it)");
+        println!("no contract and no worker asks for the permission: {acl} (`apply --allow` removes it)");
     }
 }
 
+/// Returns a progress bar over the changes. It is hidden if standard error is not a terminal.
 fn bar(length: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -234,6 +272,7 @@ fn bar(length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
+/// Returns a runtime for a command that makes some calls. Two threads are enough for it.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line. Doc comments of arguments and commands are the texts of `--help`.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use crate::exit::{CommandFinding, CommandResult};
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Start here:\n  sluice apply -c apply.yaml            topics and schemas, from the contracts\n  \
-    sluice run masker -c masker.yaml      a worker; one process each\n  \
-    sluice sql --lake lake 'select …'     the warehouse\n\n\
+    after_help = "Start here:\n  sluice apply -c apply.yaml            create topics and schemas from the contracts\n  \
+    sluice run masker -c masker.yaml      run a worker, each as a process of its own\n  \
+    sluice sql --lake lake 'select …'     ask the warehouse\n\n\
     Exit codes: 0 done, 1 found something, 64 bad configuration, 70 internal, 75 try again."
 )]
 pub(crate) struct CommandLine {
@@ -21,47 +21,50 @@ pub(crate) struct CommandLine {
     pub(crate) command: SluiceCommand,
 }
 
+// Commands in the order of an operator's day: run and deploy, look and repair, query, single records and
+// contracts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SluiceCommand {
-    /// Run a worker until it is told to stop (SIGTERM drains it).
+    /// Run a worker until SIGTERM or Ctrl-C, which drains it.
     Run {
         #[command(subcommand)]
         worker: WorkerCommand,
     },
-    /// Show what `apply` would create or change, and what it refuses to.
+    /// Show the changes that `apply` would make, and those that it refuses.
     Plan(PlanCommand),
-    /// Create topics, permissions and schemas as the contracts say; safe to repeat, and to go on with after a failure.
+    /// Create topics, permissions and schemas from the contracts. It is safe to repeat, also after a failure.
     Apply(PlanArgs),
-    /// Compare the world with the contracts: drift, and a leak scan over samples of what is open; and count what became
-    /// of every record.
+    /// Compare the world with the contracts: drift, and a leak scan over samples of open topics. With
+    /// --conservation: check that every record was written, dead-lettered or skipped.
     Verify(VerifyArgs),
-    /// Look at dead letters, and handle them again once what refused them is mended.
+    /// Look at dead letters, and handle them again once the reason is mended.
     DeadLetters {
         #[command(subcommand)]
         command: LettersCommand,
     },
     /// Handle a range of a topic again where no receipt covers it. N times is once.
     Replay(ReplayArgs),
-    /// Everything around a collector job: check its file, try one id, run, look, let the dead try again.
+    /// Work with a collector job: check its file, try one id, run it, look at its ids, make dead ids due
+    /// again.
     Collector(CollectorCommandArgs),
     /// Ask the warehouse: SQL over the lake's Delta tables.
     Sql(SqlArgs),
-    /// Look at single records: check, patch, explain.
+    /// Work with single records: check, patch, explain.
     Wire(WireArgs),
-    /// Write a contract, or try its samples.
+    /// Draft a contract, or try its samples.
     Contract(crate::contract::ContractArgs),
     /// Write the contracts' catalogue: a static site of topics, fields, owners and lineage.
     Catalogue(crate::catalogue::CatalogueArgs),
-    /// Start a local Kafka, registry, MariaDB and PostgreSQL, without Docker; Ctrl-C ends them.
+    /// Start a local Kafka, registry, MariaDB and PostgreSQL, without Docker. Ctrl-C stops them.
     Up(UpArgs),
     /// Print the JSON schema of a worker's configuration, for editors.
     ConfigSchema {
-        /// Whose.
+        /// The worker, or `apply` for the file of `plan`, `apply` and `verify`.
         worker: WorkerName,
     },
     /// Print shell completions.
     Completions {
-        /// For which shell.
+        /// The shell.
         shell: clap_complete::Shell,
     },
 }
@@ -87,6 +90,7 @@ pub(crate) enum WorkerName {
     Apply,
 }
 
+// All settings of a worker are in its file, as the chart writes it.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The worker's configuration, YAML (`sluice config-schema <worker>` describes it).
@@ -98,19 +102,19 @@ pub(crate) struct RunArgs {
 pub(crate) struct CollectorArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// End when no id is due any more, instead of waiting for new ones.
+    /// Stop when no id is due any more, instead of waiting for new ones.
     #[arg(long)]
     pub(crate) once: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "A new job, step by step:\n  \
-    sluice config-schema collector > job.schema.json            for the editor\n  \
-    sluice collector check -c job.yaml --neighbours             the file, database, registry, Kafka\n  \
-    sluice collector try -c job.yaml --id N14228 --record tape  one id, nothing is published\n  \
+    sluice config-schema collector > job.schema.json            help for the editor\n  \
+    sluice collector check -c job.yaml --neighbours             check the file, database, registry, Kafka\n  \
+    sluice collector try -c job.yaml --id N14228 --record tape  ask for one id, publish nothing\n  \
     sluice collector try -c job.yaml --id N14228 --replay tape  the same without the API, for tests\n  \
-    sluice collector migrate -c job.yaml --print                the tables it needs beside yours\n  \
-    sluice collector run -c job.yaml --once                     until no id is due\n  \
+    sluice collector migrate -c job.yaml --print                show the tables that it needs beside yours\n  \
+    sluice collector run -c job.yaml --once                     run until no id is due\n  \
     sluice collector status -c job.yaml; sluice collector dead -c job.yaml")]
 pub(crate) struct CollectorCommandArgs {
     #[command(subcommand)]
@@ -119,66 +123,70 @@ pub(crate) struct CollectorCommandArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CollectorCommand {
-    /// Check a job's file against its contracts; show what it would ask and where records would go.
+    /// Check a job's file against its contracts. Show the requests that it would make and the topics of its
+    /// records.
     Check {
         #[command(flatten)]
         job: JobArgs,
-        /// Also ask database, registry and Kafka whether they have what the job needs. Exit code 1 if one has not.
+        /// Also check that database, registry and Kafka are ready for the job. Exit code 1 if one is not.
         #[arg(long)]
         neighbours: bool,
     },
-    /// Ask for one id and print requests and decoded records; publishes nothing, needs only the API.
+    /// Ask for one id and print requests and decoded records. Publishes nothing and needs only the API.
     ///
-    /// Exit code 1 if records do not fit the contract, or the API did not let it come to an end.
+    /// Exit code 1 if records do not fit the contract, or if the API stopped the id before its end.
     Try {
         #[command(flatten)]
         job: JobArgs,
         /// The id.
         #[arg(long)]
         id: String,
-        /// Pages per endpoint.
+        /// Number of pages per endpoint.
         #[arg(long, default_value_t = 2)]
         pages: u64,
-        /// Records per page that are printed.
+        /// Number of records per page that are printed.
         #[arg(long, default_value_t = 3)]
         records: usize,
         /// Keep the API's answers in this folder. They are as confidential as the raw topic.
         #[arg(long, value_name = "DIR", conflicts_with = "replay")]
         record: Option<PathBuf>,
-        /// Ask nobody: take the answers from this folder.
+        // clap refuses both: an answer from the tape would be recorded as the API's.
+        /// Take the answers from this folder, without a request to the API.
         #[arg(long, value_name = "DIR")]
         replay: Option<PathBuf>,
     },
     /// The worker itself, as `sluice run collector`.
     Run(CollectorArgs),
-    /// How many ids are due, claimed, done and dead, and what was done for them.
+    /// Count the ids that are due, claimed, done and dead, with their pages and records.
     Status {
         #[command(flatten)]
         job: JobArgs,
     },
-    /// List the ids that were given up: the page they fail at, and why. Exit code 1 if there are any.
+    /// List the ids that were given up: the page at which each fails, and the reason. Exit code 1 if there
+    /// are any.
     Dead {
         #[command(flatten)]
         job: JobArgs,
-        /// At most so many.
+        /// The largest number of ids that are listed.
         #[arg(long, default_value_t = 100)]
         most: u32,
     },
-    /// Make dead ids due again, from the page they failed at.
+    /// Make dead ids due again, from the page at which they failed.
     Retry {
         #[command(flatten)]
         job: JobArgs,
-        /// This one.
+        // One of the two is required: a forgotten option must not make all dead ids due.
+        /// Only this id.
         #[arg(long, required_unless_present = "all", conflicts_with = "all")]
         id: Option<String>,
-        /// All of them.
+        /// All dead ids.
         #[arg(long)]
         all: bool,
-        /// From the first page, as a new run: what the failed run published is published again.
+        /// From the first page, as a new run. The records of the failed run are published again.
         #[arg(long)]
         from_start: bool,
     },
-    /// Create the tables `sluice_claims` and `sluice_budgets` beside the table of ids, unless they are there.
+    /// Create the tables `sluice_claims` and `sluice_budgets` beside the table of ids, unless they exist.
     Migrate {
         #[command(flatten)]
         job: JobArgs,
@@ -188,6 +196,7 @@ pub(crate) enum CollectorCommand {
     },
 }
 
+// The options of every command about a job.
 #[derive(Debug, Args)]
 pub(crate) struct JobArgs {
     /// The job, YAML (`sluice config-schema collector` describes it).
@@ -206,36 +215,42 @@ pub(crate) struct PlanArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: CommandFormat,
-    /// Also do what takes away: a shorter retention, permissions that nobody asks for.
+    /// Also make changes that take something away: a shorter retention, another cleanup, the removal of
+    /// permissions that no contract or worker asks for.
     #[arg(long)]
     pub(crate) allow: bool,
 }
 
+// Drift and leaks compare with the contracts, conservation with the receipts. The two kinds exclude each
+// other.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The same file as for `plan` and `apply`.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// Only what differs between topics, permissions, schemas and the contracts.
+    /// Only the differences of topics, permissions and schemas from the contracts.
     #[arg(long)]
     pub(crate) drift: bool,
-    /// Only the leak scan: values of masked leaves, taken from raw topics, in masked topics and tables.
+    /// Only the leak scan: it takes values of masked leaves from raw topics and looks for them in open topics
+    /// and tables.
     #[arg(long)]
     pub(crate) leaks: bool,
-    /// Folder of the Delta tables, for the leak scan to look at too.
+    /// Folder of the Delta tables. The leak scan then looks at their newest rows too.
     #[arg(long, value_name = "DIR", env = "SLUICE_LAKE")]
     pub(crate) lake: Option<PathBuf>,
-    /// Records of each partition that the leak scan looks at, the newest.
+    // The samples are held in memory, which the upper limit bounds.
+    /// Number of the newest records of each partition that the leak scan looks at.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) sample: u32,
-    /// From the durable receipts: input = output + dead letters + skips, per group, topic and partition, without gap or
-    /// overlap up to where the group stands. Names the ranges where it does not hold and exits 1.
+    /// Check the durable receipts: input = output + dead letters + skips, per group, topic and partition,
+    /// without gap or overlap up to the group's position. Prints the ranges where this does not hold, and
+    /// exits 1 if there is one.
     #[arg(long, conflicts_with_all = ["drift", "leaks"])]
     pub(crate) conservation: bool,
-    /// Also count the topics' records one by one and compare.
+    /// Also count the topics' records one by one and compare the counts with the receipts.
     #[arg(long, requires = "conservation")]
     pub(crate) deep: bool,
-    /// Only this consumer group; may be given several times.
+    /// Only this consumer group. May be given several times.
     #[arg(long, value_name = "GROUP", requires = "conservation")]
     pub(crate) group: Vec<String>,
     /// Print JSON instead of text.
@@ -247,15 +262,16 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct PlanCommand {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
-    /// Show the leak proof instead: every way of every tagged or restricted leaf, from the contracts alone; no server is
-    /// asked. Exit code 1 if a way has no masking step.
+    /// Show the leak proof instead: every way of every tagged or restricted leaf. It needs the contracts
+    /// alone and no server. Exit code 1 if a way has no masking step.
     #[arg(long)]
     pub(crate) proof: bool,
-    /// The proof as one page with the graph, which needs nothing else.
+    /// Write the proof as one HTML page with the graph. The page needs no other file.
     #[arg(long, value_name = "FILE")]
     pub(crate) proof_html: Option<PathBuf>,
 }
 
+/// The form of a command's output. JSON is stable for programs; the text is for reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CommandFormat {
     Text,
@@ -264,29 +280,30 @@ pub(crate) enum CommandFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LettersCommand {
-    /// Count letters by topic, class, path and worker; exits 1 while any is unresolved.
+    /// Count letters by topic, class, path and worker. Exit code 1 while one is unresolved.
     Ls(LetterListArgs),
-    /// Show what is said of one record.
+    /// Show the letters about one record.
     Show(LetterShowArgs),
     /// Give unresolved letters to the worker's code again. A dry run unless --yes.
     #[command(
-        after_help = "What comes out carries the original record's place, so nothing is there twice; each letter's \
-        fate is written in the same transaction, so that a second run, or one after a kill, goes on where the first \
-        ended. Run it with the live worker's configuration; the live worker may run meanwhile."
+        after_help = "An output has the topic, partition and offset of the original record, and nothing is written \
+        twice. Each letter's fate is written in the same transaction. Therefore a second run, also one after a kill, \
+        continues at the end of the first. Run it with the live worker's configuration. The live worker may run \
+        meanwhile."
     )]
     Replay(ReplayLettersArgs),
 }
 
-/// Which letters.
+/// The options that choose letters.
 #[derive(Debug, Args)]
 pub(crate) struct LettersChoice {
-    /// Only about records of this topic.
+    /// Only letters about records of this topic.
     #[arg(long)]
     pub(crate) topic: Option<String>,
-    /// Only of this class (framing, unknown-schema, datum, masking, …).
+    /// Only letters of this class (framing, unknown-schema, datum, masking, …).
     #[arg(long)]
     pub(crate) class: Option<String>,
-    /// Only at this field path.
+    /// Only letters at this field path.
     #[arg(long)]
     pub(crate) path: Option<String>,
 }
@@ -317,12 +334,13 @@ pub(crate) struct LetterShowArgs {
     /// Its offset.
     #[arg(long)]
     pub(crate) offset: i64,
-    /// Also the value, in base64; only where the topic is open to analysts.
+    /// Also show the value, in base64. Only for a topic that is open to analysts.
     #[arg(long)]
     pub(crate) value: bool,
 }
 
 /// Workers whose code can be run on single records.
+// Only transforms: a sink knows from its store which records it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReplayWorker {
     Masker,
@@ -331,7 +349,7 @@ pub(crate) enum ReplayWorker {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayLettersArgs {
-    /// Whose letters.
+    /// The worker whose letters are replayed.
     #[arg(long, value_enum)]
     pub(crate) worker: ReplayWorker,
     /// The live worker's configuration.
@@ -339,7 +357,8 @@ pub(crate) struct ReplayLettersArgs {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) choice: LettersChoice,
-    /// Write; otherwise only say what would come of it.
+    // Without it the letters are handled too, in a dry run: the printed fates are real.
+    /// Write the outputs. Without it only their numbers are printed.
     #[arg(long)]
     pub(crate) yes: bool,
     /// Print JSON instead of text.
@@ -349,13 +368,13 @@ pub(crate) struct ReplayLettersArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Only what no receipt of the worker's group covers is done, up to where the group stands: so repeating it \
-    changes nothing, and what `sluice verify --conservation` names as missing is what this brings. To do a span anew \
-    after the rules have changed, give the contract a new masked topic and the worker a new group, and replay the span \
-    into those."
+    after_help = "Only offsets that no receipt of the worker's group covers are handled, up to the group's \
+    position. A second run therefore changes nothing, and the ranges that `sluice verify --conservation` reports \
+    as missing are filled. To handle a span again after the rules have changed, give the contract a new masked \
+    topic and the worker a new group, and replay the span into those."
 )]
 pub(crate) struct ReplayArgs {
-    /// Whose code handles the records.
+    /// The worker whose code handles the records.
     #[arg(long, value_enum)]
     pub(crate) worker: ReplayWorker,
     /// The live worker's configuration.
@@ -367,23 +386,25 @@ pub(crate) struct ReplayArgs {
     /// Only this partition.
     #[arg(long)]
     pub(crate) partition: Option<i32>,
-    /// First offset; needs --partition.
+    // Offsets belong to one partition, times to all. clap refuses a mixture of the two.
+    /// First offset. Needs --partition.
     #[arg(long, requires = "partition", conflicts_with = "since")]
     pub(crate) from: Option<i64>,
-    /// One past the last offset; needs --partition.
+    /// One past the last offset. Needs --partition.
     #[arg(long, requires = "partition", conflicts_with = "until")]
     pub(crate) to: Option<i64>,
-    /// Records from this time on, RFC 3339: 2026-05-01T00:00:00Z.
+    /// Records from this time on, by RFC 3339, for example 2026-05-01T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// Records before this time.
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// Folder of a sink's archive: what the topic no longer has is read from there. For the normaliser only: the
-    /// archive keeps no keys, and the masker needs them.
+    // Kafka finds the offset of a time only in its own log. Therefore times cannot name archived records.
+    /// Folder of a sink's archive. Offsets that the topic no longer has are read from there. For the
+    /// normaliser only: the archive keeps no keys, and the masker needs them.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "until"])]
     pub(crate) from_archive: Option<PathBuf>,
-    /// Write; otherwise only say what would come of it.
+    /// Write the outputs. Without it only their numbers are printed.
     #[arg(long)]
     pub(crate) yes: bool,
     /// Print JSON instead of text.
@@ -393,16 +414,17 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
-    /// The statement. Tables are named after their topics: aviation.flight.masked.v1 is aviation_flight_masked_v1. Views
-    /// go by the names of their files.
+    /// The SELECT. Tables are named after their topics: aviation.flight.masked.v1 is
+    /// aviation_flight_masked_v1. Views are named after their files.
     pub(crate) sql: String,
+    // The environment spares the option in a shell that asks many queries.
     /// Folder of the Delta tables.
     #[arg(long, value_name = "DIR", env = "SLUICE_LAKE")]
     pub(crate) lake: PathBuf,
-    /// Folder of the contracts, whose views (<domain>/views/<name>.sql) can be asked too.
+    /// Folder of the contracts. A query can also name their views (<domain>/views/<name>.sql).
     #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas")]
     pub(crate) schemas: PathBuf,
-    /// How to print the answer.
+    /// The form of the answer.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) output: SqlOutput,
 }
@@ -422,18 +444,20 @@ pub(crate) struct WireArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WireCommand {
-    /// Read JSON lines `{"schema": …, "datum": base64}` and answer each: valid, or where it is broken.
+    /// Read JSON lines `{"schema": …, "datum": base64}` and answer each: valid, or the path and byte of the
+    /// mistake.
     Check,
-    /// The same lines; answer each with the masked schema and datum.
+    /// Read the same lines and answer each with the masked schema and datum.
     Patch {
         /// Policy, JSON: `{"path": {"op": "keep" | "drop" | "null" | …}}`.
         #[arg(long, value_name = "FILE")]
         policy: PathBuf,
-        /// Keys for the operations that need them, `name:epoch=FILE` (base64); may be given several times.
+        // The argument names a file: a key on the command line would be in the list of processes.
+        /// Key for the operations that need one, `name:epoch=FILE` (base64). May be given several times.
         #[arg(long = "key", value_name = "NAME:EPOCH=FILE")]
         keys: Vec<String>,
     },
-    /// Print what a policy does to every leaf of a schema.
+    /// Print the operation of a policy for every leaf of a schema.
     Explain {
         /// Schema, `.avsc`.
         schema: PathBuf,
@@ -447,14 +471,16 @@ pub(crate) enum WireCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
-    /// Keep the servers' data here; a temporary folder otherwise.
+    /// Folder in which the servers' data stays. Without it the data is in a temporary folder and is removed
+    /// at the end.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Kafka nodes.
+    /// Number of Kafka nodes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub(crate) kafka: u8,
 }
 
+/// Prints the completions of a shell on standard output.
 pub(crate) fn completions(shell: clap_complete::Shell) -> CommandResult {
     clap_complete::generate(shell, &mut CommandLine::command(), "sluice", &mut io::stdout());
     Ok(CommandFinding::Nothing)

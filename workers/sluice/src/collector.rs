@@ -1,25 +1,33 @@
-//! `sluice collector`: what an operator does with a job between its runs.
+//! `sluice collector`: an operator's commands about a job.
 
 use anyhow::Context as _;
 use serde_json::json;
 use sluice_collector::operate::{self, TrialOptions};
 use sluice_collector::{AnswerTape, CollectorConfig};
+use sluice_core::Fault;
 
 use crate::cli::{CollectorCommand, CommandFormat, JobArgs, WorkerCommand};
 use crate::exit::{CommandFinding, CommandResult};
 
+/// Runs one of the commands.
 pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
+    // The worker itself has a runtime of its own.
     if let CollectorCommand::Run(args) = command {
         return crate::run::run(WorkerCommand::Collector(args));
     }
+
+    // The other commands are a few calls each.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("starting tokio")?;
+
     runtime.block_on(async {
         match command {
-            CollectorCommand::Run(_) => Ok(CommandFinding::Nothing),
+            CollectorCommand::Run(_) => {
+                Err(Fault::bug("sluice collector run", "the command was not started above").into())
+            }
             CollectorCommand::Check { job, neighbours } => check(&job, neighbours).await,
             CollectorCommand::Try { job, id, pages, records, record, replay } => {
                 let tape = record.map(AnswerTape::Record).or(replay.map(AnswerTape::Replay));
@@ -34,7 +42,7 @@ pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
                     CommandFormat::Json => println!("{}", json!({ "due_again": ids })),
                     CommandFormat::Text => println!("{ids} ids are due again"),
                 }
-                // Asked for by name and not among the dead: worth a look.
+                // An id that was named and is not dead is worth a look.
                 Ok(if id.is_some() && ids == 0 { CommandFinding::Something } else { CommandFinding::Nothing })
             }
             CollectorCommand::Migrate { job, print } => migrate(&job, print).await,
@@ -42,6 +50,8 @@ pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
     })
 }
 
+/// Prints the requests that a job would make, and checks its neighbours if asked. Exit code 1 if one is not
+/// ready.
 async fn check(job: &JobArgs, neighbours: bool) -> CommandResult {
     let checked = operate::check(CollectorConfig::load(&job.config)?, neighbours).await?;
     if job.output == CommandFormat::Json {
@@ -56,6 +66,7 @@ async fn check(job: &JobArgs, neighbours: bool) -> CommandResult {
         if !checked.neighbours.is_empty() {
             println!();
         }
+        // The neighbour's own message follows the verdict.
         for (name, found) in &checked.neighbours {
             println!("{name:<10} {}: {}", if found.ok { "ok" } else { "WRONG" }, found.says);
         }
@@ -64,11 +75,14 @@ async fn check(job: &JobArgs, neighbours: bool) -> CommandResult {
     Ok(if wrong { CommandFinding::Something } else { CommandFinding::Nothing })
 }
 
+/// Asks the API for one id and prints the decoded records. Publishes nothing. Exit code 1 if a record is
+/// refused or the API stopped the id.
 async fn try_id(job: &JobArgs, id: &str, trial: TrialOptions) -> CommandResult {
     let found = operate::try_id(CollectorConfig::load(&job.config)?, id, trial).await?;
     if job.output == CommandFormat::Json {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
+        // Each page with its request and some of its records, then the reason why it ended early.
         for page in &found.pages {
             println!("{} page {}: {}", page.endpoint, page.page, page.asked);
             let (records, rejects) = (page.records, page.rejects.len());
@@ -86,8 +100,11 @@ async fn try_id(job: &JobArgs, id: &str, trial: TrialOptions) -> CommandResult {
     Ok(if something { CommandFinding::Something } else { CommandFinding::Nothing })
 }
 
+/// Prints the number of ids in each claim state, with their pages and records.
 async fn status(job: &JobArgs) -> CommandResult {
     let counts = operate::status(&CollectorConfig::load(&job.config)?).await?;
+
+    // JSON for programs: the same figures, and the age of the oldest id in milliseconds for every state.
     if job.output == CommandFormat::Json {
         let rows: Vec<_> = counts
             .iter()
@@ -102,6 +119,8 @@ async fn status(job: &JobArgs) -> CommandResult {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(CommandFinding::Nothing);
     }
+
+    // A table for the terminal. The columns are wide enough for a billion records.
     println!(
         "{:<8} {:>10} {:>10} {:>12} {:>9} {:>16}",
         "state", "ids", "pages", "records", "rejects", "bytes"
@@ -112,14 +131,19 @@ async fn status(job: &JobArgs) -> CommandResult {
         let (state, ids) = (&count.state, count.ids);
         println!("{state:<8} {ids:>10} {:>10} {records:>12} {rejects:>9} {bytes:>16}", tally.pages);
     }
+
+    // The age of the oldest due id shows whether the job keeps up.
     if let Some(due) = counts.iter().find(|count| count.state == "due") {
         println!("the oldest id has been due for {} s", due.oldest_ms.max(0) / 1_000);
     }
     Ok(CommandFinding::Nothing)
 }
 
+/// Prints at most `most` dead ids, with the page and the reason. Exit code 1 if there is one.
 async fn dead(job: &JobArgs, most: u32) -> CommandResult {
     let buried = operate::dead(&CollectorConfig::load(&job.config)?, most).await?;
+
+    // The page is JSON in its row. If it cannot be read as JSON, it is shown as text.
     if job.output == CommandFormat::Json {
         let rows: Vec<_> = buried
             .iter()
@@ -140,18 +164,24 @@ async fn dead(job: &JobArgs, most: u32) -> CommandResult {
             let at = id.next_page.as_deref().unwrap_or("its first page");
             println!("{}  after {} attempts, at {at}: {}", id.id, id.attempt, id.reason);
         }
+
+        // The next step of the operator.
         if buried.is_empty() {
             println!("no id is dead");
         } else {
-            println!("`sluice collector retry --all` lets them try again once the reason is mended");
+            println!("once the reason is mended, `sluice collector retry --all` makes the ids due again");
         }
     }
+
     Ok(if buried.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
 }
 
+/// Creates the collector's tables, or prints the statements for a database administrator.
 async fn migrate(job: &JobArgs, print: bool) -> CommandResult {
     let config = CollectorConfig::load(&job.config)?;
     let statements = operate::migration(&config)?;
+
+    // A comment needs no semicolon.
     if print {
         match job.output {
             CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&statements)?),
@@ -164,10 +194,12 @@ async fn migrate(job: &JobArgs, print: bool) -> CommandResult {
         }
         return Ok(CommandFinding::Nothing);
     }
+
+    // A table that exists stays as it is.
     operate::migrate(&config).await?;
     match job.output {
         CommandFormat::Json => println!("{}", json!({ "migrated": true })),
-        CommandFormat::Text => println!("sluice_claims and sluice_budgets are there"),
+        CommandFormat::Text => println!("the tables sluice_claims and sluice_budgets exist"),
     }
     Ok(CommandFinding::Nothing)
 }

@@ -1,4 +1,4 @@
-//! `sluice contract`: a first contract, and the samples of those there are.
+//! `sluice contract`: drafts a contract, and tries the samples of existing ones.
 
 mod new;
 mod test;
@@ -14,37 +14,38 @@ use sluice_runtime::contracts;
 use crate::cli::CommandFormat;
 use crate::exit::CommandResult;
 
-/// What a contract may say, for people at a terminal.
+/// The settings of a contract, as the terminal shows them.
+// The reader of contract files is in `sluice_contract`: a setting that it gains is added here by hand.
 const HELP: &str = "\
 A contract is a folder schemas/<domain>/<topic>/ with
-  value.avsc            the Avro schema; \"confluent:tags\" on fields that say something of people
+  value.avsc            the Avro schema; \"confluent:tags\" on fields with personal data
   contract.odcs.yaml    Open Data Contract Standard 3.1
-  samples/              records as JSON, and what they must be masked to (`sluice contract test --help`)
+  samples/              records as JSON, and the expected masked records (`sluice contract test --help`)
 
-contract.odcs.yaml, besides what the standard asks for:
-  domain, id, version, status, team        what it is called and who answers for it
+contract.odcs.yaml, besides the settings that the standard requires:
+  domain, id, version, status, team        its name and its owner
   schema[0].physicalName                   the raw topic
   slaProperties: retention                 {property: retention, value: 30, unit: d}
   roles[].customProperties: view           raw or masked
   customProperties:
     maskedTopic      the masked topic
-    recordKey        the leaf whose text is the Kafka key: kept or hmac, never null
-    subjectKey       the leaf that says whose data it is
+    recordKey        the leaf whose text is the Kafka key: keep or hmac, never null
+    subjectKey       the leaf that identifies the person or thing that the record is about
     compatibility    BACKWARD, FORWARD, FULL, each also _TRANSITIVE, or NONE
     topic            {partitions: 4, cleanup: delete, config: {...}}
-    headers          {allow: [traceparent]}; every other header stays behind
+    headers          {allow: [traceparent]}; every other header is removed
     warehouse        {mode: append} or {mode: upsert, key: [...]}; cluster, partition
     facts            {topic, entityType, entity: [...], time, attributes: [...]}
 
 Each leaf has a property with classification (public, internal, confidential, restricted), the same tags as the
 schema, and a custom property `masking`:
-  {op: keep}                                              as it is; refused for what is tagged or restricted
-  {op: drop}, {op: \"null\"}                                gone; null
+  {op: keep}                                              unchanged; refused for a tagged or restricted leaf
+  {op: drop}, {op: \"null\"}                                the field is removed; the value is null
   {op: redact, with: REDACTED}                            a constant
-  {op: partial, keepFirst: 4, keepLast: 0, length: 8}     the ends, always at that length
-  {op: hmac, key: pseudonym, domain: account}             a pseudonym; the same in every topic of the domain
-  {op: generalise, date: 30m}                             down to s m h d w mo q y
-  {op: generalise, number: 50}, {…, number: [18, 65]}     down to a multiple; a bucket
+  {op: partial, keepFirst: 4, keepLast: 0, length: 8}     first and last characters, always at this length
+  {op: hmac, key: pseudonym, domain: account}             a pseudonym, the same in every topic of the domain
+  {op: generalise, date: 30m}                             rounded down; units: s m h d w mo q y
+  {op: generalise, number: 50}, {…, number: [18, 65]}     rounded down to a multiple; a bucket
   {op: generalise, geo: outward}, {…, geo: grid, degrees: 0.1}";
 
 #[derive(Debug, Args)]
@@ -56,13 +57,15 @@ pub(crate) struct ContractArgs {
 
 #[derive(Debug, Subcommand)]
 enum ContractCommand {
-    /// Draft a contract from a subject of the registry or from samples; refused by `plan` until every leaf is decided.
+    /// Draft a contract from a subject of the registry or from samples. `plan` refuses it until every leaf
+    /// has a masking.
     New(ContractNewArgs),
-    /// Mask the samples of the contracts, without any server, and compare with what must come out.
+    /// Mask the samples of the contracts, without any server, and compare the results with the expected ones.
     Test(ContractTestArgs),
 }
 
-/// Either a subject or samples.
+// The group makes clap ask for exactly one source.
+/// The options of `new`: a subject or samples.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("source").required(true).args(["subject", "samples"])))]
 #[command(after_help = "  sluice contract new --topic club.member.v1 --samples members.jsonl --key id\n  \
@@ -71,19 +74,20 @@ struct ContractNewArgs {
     /// The raw topic, <domain>.<name>.v1.
     #[arg(long)]
     topic: String,
-    /// A file of records, one JSON object a line (`-`: standard input). No value of them is written anywhere.
+    /// A file of records, one JSON object a line (`-`: standard input). No value of a record is written
+    /// anywhere.
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
-    /// A subject of the registry; its newest schema is taken.
+    /// A subject of the registry. Its newest schema is taken.
     #[arg(long, requires = "config")]
     subject: Option<String>,
-    /// Where the registry is: the configuration of `plan`.
+    /// The configuration of `plan`, which has the registry's address.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Field whose text is the Kafka key.
     #[arg(long, value_name = "FIELD")]
     key: Option<String>,
-    /// Who answers for it.
+    /// Owner of the contract.
     #[arg(long, value_name = "USER")]
     owner: Option<String>,
     /// Folder of the contracts.
@@ -97,24 +101,26 @@ struct ContractNewArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "In samples/ beside a contract:\n  \
     <name>.json           a record, made up: never a real one\n  \
-    <name>.masked.json    what must come out of it\n  \
-    <name>.refused.json   or {\"path\": \"postcode\"}: the masking must refuse it there\n\n\
-    Pseudonyms are made with keys for samples alone, the same on every machine.")]
+    <name>.masked.json    the expected masked record\n  \
+    <name>.refused.json   or {\"path\": \"postcode\"}: the masking must refuse the record at this path\n\n\
+    Pseudonyms are made with keys for samples alone, which are the same on every machine.")]
 struct ContractTestArgs {
-    /// Only these contracts, by id; all if none is named.
+    // Positional: `sluice contract test club.member.v1`.
+    /// Only these contracts, by id. Without an id all contracts.
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Folder of the contracts.
     #[arg(long, value_name = "DIR", default_value = "schemas")]
     schemas: PathBuf,
-    /// Write what comes out where nothing is expected yet; look at it before you keep it.
+    /// Write the result as the expected one where there is none yet. Look at it before you keep it.
     #[arg(long)]
     accept: bool,
-    /// How to print the results.
+    /// The form of the results.
     #[arg(long, value_enum, default_value = "text")]
     output: CommandFormat,
 }
 
+/// Runs one of the two commands.
 pub(crate) fn contract(args: &ContractArgs) -> CommandResult {
     match &args.command {
         ContractCommand::New(args) => new::new(args),
@@ -125,8 +131,9 @@ pub(crate) fn contract(args: &ContractArgs) -> CommandResult {
 /// Reads every contract under `path`, and every view over their tables.
 ///
 /// # Errors
-/// Unreadable files, and all findings of all contracts and views.
+/// Fails with the files that cannot be read, and with all findings of all contracts and views.
 pub(crate) fn load_with_views(path: &Path) -> Result<(ContractSet, SqlViewSet), ConfigErrors> {
+    // Views are parsed against the contracts: a view may only read columns that a contract has.
     let folder = contracts::open_with_view_files(path)?;
     let views = SqlViewSet::parse(&folder.files, &folder.contracts)
         .map_err(|findings| contracts::errors(&findings))?;

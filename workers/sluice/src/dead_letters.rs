@@ -1,4 +1,4 @@
-//! `sluice dead-letters ls | show | replay`.
+//! `sluice dead-letters ls | show | replay`: counts, shows and replays dead letters.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,7 @@ use crate::exit::{CommandFinding, CommandResult};
 use crate::replay::{OfflineWorker, bar};
 use crate::table::TextTable;
 
+/// Runs one of the three commands.
 pub(crate) fn dead_letters(command: &LettersCommand) -> CommandResult {
     match command {
         LettersCommand::Ls(args) => ls(args),
@@ -30,28 +31,36 @@ pub(crate) fn dead_letters(command: &LettersCommand) -> CommandResult {
 }
 
 impl LettersChoice {
+    /// Tells whether the options choose a letter. An option that is left out chooses all.
     fn takes(&self, topic: &str, class: &str, path: &str) -> bool {
         let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         fits(&self.topic, topic) && fits(&self.class, class) && fits(&self.path, path)
     }
 }
 
-/// The sources of the contracts' dead-letter topics that are there.
+/// Returns the topics of the contracts whose dead-letter topic exists; with `only` this one at most.
+///
+/// # Errors
+/// Fails if `only` is not a topic of a contract, or if Kafka does not answer.
 fn sources(kafka: &KafkaSection, contracts: &ContractSet, only: Option<&str>) -> anyhow::Result<Vec<String>> {
+    // Records of all three topics can be refused: by the masker, the normaliser or a sink.
     let mut sources = BTreeSet::new();
     for contract in contracts.iter() {
         sources.insert(contract.raw_topic.clone());
         sources.insert(contract.masked_topic.clone());
         sources.extend(contract.facts.as_ref().map(|facts| facts.topic.clone()));
     }
+
     if let Some(only) = only {
         let known: Vec<_> = sources.iter().cloned().collect();
         sources.retain(|source| source == only);
         if sources.is_empty() {
             let hint = Some(format!("topics of the contracts: {}", known.join(", ")));
-            return Err(ConfigErrors::one("--topic", "no contract's topic", hint).into());
+            return Err(ConfigErrors::one("--topic", "expected a topic of a contract", hint).into());
         }
     }
+
+    // A dead-letter topic may not exist yet, for example before `sluice apply`.
     let names: Vec<String> = sources.iter().map(|source| topic_of(source)).collect();
     let admin = sluice_kafka::admin::KafkaAdmin::new(kafka)?;
     let there = admin.visible(&names)?;
@@ -59,26 +68,32 @@ fn sources(kafka: &KafkaSection, contracts: &ContractSet, only: Option<&str>) ->
     Ok(sources.into_iter().collect())
 }
 
+/// Reads the file of `apply`, and the contracts that it names.
 fn load(file: &std::path::Path) -> anyhow::Result<(KafkaSection, ContractSet)> {
     let raw: RawApplyConfig = config::load(file)?;
     sluice_kafka::check_properties(&raw.kafka)?;
     Ok((raw.kafka, contracts::load(&raw.schemas)?))
 }
 
+/// Counts letters. Exit code 1 while one is unresolved.
 fn ls(args: &LetterListArgs) -> CommandResult {
+    // The letters, and the receipts, which the board needs for the state of each letter.
     let (kafka, contracts) = load(&args.config)?;
     let books = ReceiptBooks::open(&kafka)?;
     let mut board = DeadLetterBoard::default();
     for source in sources(&kafka, &contracts, args.choice.topic.as_deref())? {
         board.read(&kafka, &source)?;
     }
+
+    // A collector's letters have an endpoint where others have a topic. Their topic was chosen by reading
+    // only that topic's letters.
     let mut rows = board.rows(&books);
     rows.retain(|row| {
-        // A collector's letters name an endpoint where others name a topic; its topic was chosen by reading it.
         let asked = args.choice.topic.as_deref().unwrap_or_default();
         let topic = if row.worker == "collector" { asked } else { row.topic.as_str() };
         args.choice.takes(topic, &row.class, &row.path)
     });
+
     let unresolved: u64 = rows.iter().map(|row| row.unresolved).sum();
     match args.output {
         CommandFormat::Json => {
@@ -93,11 +108,13 @@ fn ls(args: &LetterListArgs) -> CommandResult {
     Ok(if unresolved > 0 { CommandFinding::Something } else { CommandFinding::Nothing })
 }
 
+/// Prints the rows as a table.
 fn table(rows: &[DeadLetterRow], board: &DeadLetterBoard) {
     if rows.is_empty() {
         println!("no dead letters");
         return;
     }
+
     let headings = [
         "topic",
         "class",
@@ -110,6 +127,8 @@ fn table(rows: &[DeadLetterRow], board: &DeadLetterBoard) {
         "first record",
         "last record",
     ];
+
+    // One line per topic, class, path, worker and group.
     let mut table = TextTable::new(&headings);
     for row in rows {
         table.row([
@@ -126,45 +145,67 @@ fn table(rows: &[DeadLetterRow], board: &DeadLetterBoard) {
         ]);
     }
     print!("{table}");
+
+    // Records without the fleet's headers, for example of another program.
     if board.strangers > 0 {
-        println!("{} records of dead-letter topics are no letters of the fleet's", board.strangers);
+        println!(
+            "{} records of dead-letter topics were not written by the fleet and are not counted",
+            board.strangers
+        );
     }
 }
 
+/// Returns a time in UTC, by the second. Empty if it is unknown.
 fn time(ms: Option<i64>) -> String {
     let time = ms.and_then(DateTime::from_timestamp_millis);
     time.map_or_else(String::new, |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
+/// Prints every letter about one record. Exit code 1 if there is none.
 fn show(args: &LetterShowArgs) -> CommandResult {
     let (kafka, contracts) = load(&args.config)?;
     let desired = DesiredState::of(&contracts);
     let letters = topic_of(&args.topic);
     let Some(topic) = desired.topics.iter().find(|topic| topic.name == letters) else {
-        let hint = Some("the topic whose records were refused, as `sluice dead-letters ls` names it".into());
-        return Err(ConfigErrors::one("--topic", "no contract's topic", hint).into());
+        let hint = Some("name the topic of the refused record, as `sluice dead-letters ls` shows it".into());
+        return Err(ConfigErrors::one("--topic", "expected a topic of a contract", hint).into());
     };
+
+    // A value of a raw topic never goes to a terminal. Its class, path and reason are shown.
     if args.value && topic.access == TopicAccess::Restricted {
         let hint = format!(
-            "{letters} is as restricted as {}: what is in it is what failed before it was masked, and would end in terminals \
-             and logs. Who may read it reads it with a consumer of their own; class, path and reason are shown without --value",
+            "{letters} is as restricted as {}: its records failed before they were masked, and their values \
+             would end in terminals and logs. A principal that may read the topic can use a consumer of its own. \
+             Class, path and reason are shown without --value",
             args.topic
         );
-        return Err(ConfigErrors::one("--value", "the value is not shown", Some(hint)).into());
+        return Err(ConfigErrors::one(
+            "--value",
+            "the value is not shown: the topic is restricted",
+            Some(hint),
+        )
+        .into());
     }
-    let mut found = vec![];
+
+    // The state of each letter: unresolved, or its fate in a replay.
     let mut board = DeadLetterBoard::default();
     let books = ReceiptBooks::open(&kafka)?;
     board.read(&kafka, &args.topic)?;
     let fates: Vec<_> = board.iter(&books).map(|(identity, _, state)| (identity.clone(), state)).collect();
+
+    // A letter about a record can be in any partition of the dead-letter topic.
+    let mut found = vec![];
     let partitions = sluice_kafka::ends(&kafka, &letters)?;
     for at in partitions.keys() {
         let bounds = sluice_kafka::bounds(&kafka, at)?;
         sluice_kafka::read_range(&kafka, at, bounds, |record| {
+            // Records that are not letters, and letters about other records.
             let Some(head) = DeadLetterHead::read(record) else { return Ok(()) };
             if (head.partition, head.offset) != (args.partition, args.offset) {
                 return Ok(());
             }
+
+            // Sizes and names are shown, and the value only if it was asked for.
             let identity = head.identity();
             let state = fates.iter().find(|(known, _)| *known == identity).map(|(_, state)| *state);
             let own: Vec<&str> =
@@ -180,9 +221,11 @@ fn show(args: &LetterShowArgs) -> CommandResult {
             Ok(())
         })?;
     }
+
+    // The record was not refused, or its letter has left the topic by retention.
     if found.is_empty() {
         let at = TopicPartition::new(args.topic.as_str(), args.partition);
-        println!("no letter about {at} offset {}", args.offset);
+        println!("there is no dead letter about {at} offset {}", args.offset);
         return Ok(CommandFinding::Something);
     }
     for letter in &found {
@@ -191,39 +234,46 @@ fn show(args: &LetterShowArgs) -> CommandResult {
     Ok(CommandFinding::Nothing)
 }
 
+/// Gives unresolved letters to the worker's code again, and writes the results with `--yes`. Exit code 1 if a
+/// letter is refused again.
 fn replay(args: &ReplayLettersArgs) -> CommandResult {
+    // The worker's code and topics, from the live worker's configuration.
     let work = OfflineWorker::load(args.worker, &args.config)?;
     let sources: Vec<String> = match &args.choice.topic {
         Some(topic) if !work.topics.contains(topic) => {
-            let hint = format!("it reads: {}", work.topics.join(", "));
-            let message = format!("{} does not read it", work.config.worker);
+            let hint = format!("the {} reads: {}", work.config.worker, work.topics.join(", "));
+            let message = format!("expected a topic that the {} reads", work.config.worker);
             return Err(ConfigErrors::one("--topic", message, Some(hint)).into());
         }
         Some(topic) => vec![topic.clone()],
         None => work.topics.clone(),
     };
+
+    // The replay reports its progress after each letter. The number of letters is not known before it.
     let runtime = apply::runtime()?;
     let registry = work.registry(&runtime)?;
     let bar = bar(0);
-    let told = |done: &LetterReplaySummary| {
+    let report = |done: &LetterReplaySummary| {
         bar.set_length(done.chosen);
         bar.set_position(done.out + done.skipped + done.refused + done.unchanged);
     };
     let choose = |head: &DeadLetterHead| args.choice.takes(&head.topic, &head.class, &head.path);
     let processor = (work.processor, registry);
-    let done = replay::letters(&work.config, processor, &sources, choose, args.yes, told)?;
+    let done = replay::letters(&work.config, processor, &sources, choose, args.yes, report)?;
     bar.finish_and_clear();
+
+    // Each chosen letter has exactly one of the four fates.
     let LetterReplaySummary { chosen, out, skipped, refused, unchanged } = done;
     match args.output {
         CommandFormat::Json => println!("{}", serde_json::json!({"written": args.yes, "done": done})),
         CommandFormat::Text => {
             let would = if args.yes { "" } else { "would be: " };
             println!(
-                "{would}{chosen} unresolved letters = {out} written + {skipped} skipped + {refused} refused anew + {unchanged} \
-                 refused as before"
+                "{would}{chosen} unresolved letters = {out} written + {skipped} skipped + {refused} refused for \
+                 another reason + {unchanged} refused as before"
             );
             if !args.yes && chosen > 0 {
-                println!("nothing was written: --yes does it");
+                println!("nothing was written: run it again with --yes to write");
             }
         }
     }

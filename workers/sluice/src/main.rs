@@ -1,4 +1,5 @@
-//! `sluice`: one binary for the whole fleet. It parses, wires and starts; what it starts is in the other rooms.
+//! `sluice`: one binary for the whole fleet. It parses the command line, wires the parts and starts them. The
+//! parts themselves are in the other crates.
 
 mod access;
 mod apply;
@@ -22,7 +23,10 @@ use clap::Parser as _;
 use cli::{CommandLine, SluiceCommand};
 
 fn main() -> std::process::ExitCode {
+    // A mistake in the arguments ends here, with the usage and clap's exit code.
     let cli = CommandLine::parse();
+
+    // Every command returns its result, and `exit` alone chooses the exit code.
     exit::code(match cli.command {
         SluiceCommand::Run { worker } => run::run(worker),
         SluiceCommand::Plan(command) => apply::plan(&command),

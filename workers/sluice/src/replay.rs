@@ -1,4 +1,4 @@
-//! `sluice replay`: a range of a topic handled again by a worker's code, where no receipt covers it.
+//! `sluice replay`: a worker's code handles a range of a topic again where no receipt covers it.
 
 use std::path::Path;
 
@@ -24,15 +24,19 @@ pub(crate) struct OfflineWorker {
     pub(crate) config: ReplayConfig,
     /// Its transform.
     pub(crate) processor: Box<dyn Processor>,
-    /// The topics it reads.
+    /// The topics that it reads.
     pub(crate) topics: Vec<String>,
     registry: RegistrySection,
 }
 
 impl OfflineWorker {
     /// Reads the live worker's configuration: the same contracts, keys and group.
+    ///
+    /// # Errors
+    /// Fails if the configuration or a contract is wrong.
     pub(crate) fn load(worker: ReplayWorker, file: &Path) -> anyhow::Result<Self> {
         Ok(match worker {
+            // The masker needs the keys as well as the contracts: a pseudonym must be the live worker's.
             ReplayWorker::Masker => {
                 let config = sluice_masker::MaskerConfig::check(config::load(file)?)?;
                 let masker = MaskerProcessor::new(&config.folder.contracts, &config.keys)
@@ -52,6 +56,8 @@ impl OfflineWorker {
                     },
                 }
             }
+
+            // The normaliser needs the contracts alone.
             ReplayWorker::Normaliser => {
                 let config = sluice_normaliser::NormaliserConfig::check(config::load(file)?)?;
                 let normaliser = NormaliserProcessor::new(&config.folder.contracts)
@@ -74,45 +80,51 @@ impl OfflineWorker {
         })
     }
 
-    /// The registry, for use on this thread. The runtime must outlive it.
+    /// Returns the registry for use on this thread. The runtime must outlive it.
     pub(crate) fn registry(&self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<BlockingRegistry> {
         Ok(BlockingRegistry::new(SchemaRegistry::new(&self.registry)?, runtime.handle().clone()))
     }
 }
 
+/// Handles the open ranges of a topic again, and writes the results with `--yes`.
 pub(crate) fn replay(args: &ReplayArgs) -> CommandResult {
+    // The worker must read the topic, and the archive must have what the worker needs.
     let work = OfflineWorker::load(args.worker, &args.config)?;
     if !work.topics.contains(&args.topic) {
-        let hint = format!("it reads: {}", work.topics.join(", "));
-        return Err(ConfigErrors::one(
-            "--topic",
-            format!("{} does not read it", work.config.worker),
-            Some(hint),
-        )
-        .into());
+        let hint = format!("the {} reads: {}", work.config.worker, work.topics.join(", "));
+        let message = format!("expected a topic that the {} reads", work.config.worker);
+        return Err(ConfigErrors::one("--topic", message, Some(hint)).into());
     }
     if args.from_archive.is_some() && matches!(args.worker, ReplayWorker::Masker) {
-        let hint = Some("what the masker reads has to be in its topic; mind the retention".to_owned());
-        let why = "the archive keeps no keys, and masked records would lose theirs";
+        let hint = Some("the masker reads from its topic alone; mind the topic's retention".to_owned());
+        let why = "expected the normaliser: the archive keeps no keys, and masked records would lose theirs";
         return Err(ConfigErrors::one("--from-archive", why, hint).into());
     }
+
+    // The archive, for the offsets that the topic does not have any more.
     let runtime = apply::runtime()?;
     let mut archive = match &args.from_archive {
         Some(folder) => Some(ArchiveReader::open(folder, runtime.handle().clone())?),
         None => None,
     };
     let mut archive = archive.as_mut().map(|archive| archive as &mut dyn RecordArchive);
+
+    // The open ranges are shown before the work begins, which can take long.
     let ranges = ranges(args, &work.config)?;
     let todo = replay::todo(&work.config, &ranges, archive.as_deref_mut())?;
     let total: i64 = todo.iter().flat_map(|todo| &todo.open).map(|(from, to)| to - from).sum();
     if args.output == CommandFormat::Text {
         todo.iter().for_each(show);
     }
+
+    // The work. Offsets can be gaps, and then the bar does not reach its end.
     let registry = work.registry(&runtime)?;
+    debug_assert!(total >= 0, "an open range ends after its beginning");
     let bar = bar(u64::try_from(total).unwrap_or_default());
-    let told = |done: &RangeReplaySummary| bar.set_position(done.records);
-    let done = replay::range(&work.config, (work.processor, registry), &ranges, archive, args.yes, told)?;
+    let report = |done: &RangeReplaySummary| bar.set_position(done.records);
+    let done = replay::range(&work.config, (work.processor, registry), &ranges, archive, args.yes, report)?;
     bar.finish_and_clear();
+
     match args.output {
         CommandFormat::Json => {
             println!("{}", serde_json::json!({"written": args.yes, "todo": todo, "done": done}));
@@ -124,68 +136,85 @@ pub(crate) fn replay(args: &ReplayArgs) -> CommandResult {
                 "{would}{records} records = {written} written + {dead_letters} dead letters + {skipped} skipped"
             );
             if !args.yes && total > 0 {
-                println!("nothing was written: --yes does it");
+                println!("nothing was written: run it again with --yes to write");
             }
         }
     }
     Ok(CommandFinding::Nothing)
 }
 
+/// Prints the offsets of one partition: those with receipts, the open ranges, and those that the archive has.
 fn show(todo: &ReplayPlan) {
+    // Every line begins with the partition, as `sluice verify` writes it.
     let at = format!("{}[{}]", todo.topic, todo.partition);
     if todo.done > 0 {
-        println!("{at}: {} offsets have their receipts already", todo.done);
+        println!("{at}: {} offsets are skipped: they have receipts", todo.done);
     }
+
+    // The ranges that are handled. The last offset is shown, and `to` is one past it.
     for (from, to) in &todo.open {
-        println!("{at}: offsets {from}–{} have none", to - 1);
+        println!("{at}: offsets {from}–{} have no receipt", to - 1);
     }
     if let Some((from, to)) = todo.archived {
         println!("{at}: the archive has offsets {from}–{}, the log begins at {}", to - 1, todo.log_start);
     }
+    // The range is empty: it is outside of the topic, or behind the group's position.
     if todo.open.is_empty() && todo.done == 0 {
-        let stands = todo.committed.map_or("nowhere yet".to_owned(), |next| next.to_string());
-        println!("{at}: nothing to do; the log begins at {}, the group stands at {stands}", todo.log_start);
+        let position = todo.committed.map_or("none yet".to_owned(), |next| next.to_string());
+        println!(
+            "{at}: nothing to do; the topic begins at {}, the group's position is {position}",
+            todo.log_start
+        );
     }
+    // Without a position a live worker would begin somewhere else, and leave a hole or do the work twice.
     if let Some(claim) = todo.claim {
         println!(
-            "{at}: the group has no position; it is given {claim}, where a worker started later goes on"
+            "{at}: the group has no position; it gets {claim}, and a worker that starts later reads from there"
         );
     }
 }
 
-/// From offsets or times to ranges of partitions.
+/// Turns the options, offsets or times, into ranges of partitions.
+///
+/// # Errors
+/// Fails if the partition does not exist, if a time cannot be read, or if Kafka does not answer.
 fn ranges(args: &ReplayArgs, config: &ReplayConfig) -> anyhow::Result<Vec<ReplayRange>> {
+    // All partitions, or the one that is named.
     let all = sluice_kafka::ends(&config.kafka, &args.topic)?;
     let mut partitions: Vec<TopicPartition> = all.keys().cloned().collect();
     if let Some(wanted) = args.partition {
         partitions.retain(|at| at.partition == wanted);
         if partitions.is_empty() {
             let hint = Some(format!("{} has partitions 0 to {}", args.topic, all.len().saturating_sub(1)));
-            return Err(ConfigErrors::one("--partition", "no such partition", hint).into());
+            return Err(ConfigErrors::one("--partition", "expected a partition of the topic", hint).into());
         }
     }
+
+    // Kafka knows the first offset at or after a time, for each partition.
     let at_time =
         |text: &Option<String>, option: &str| -> anyhow::Result<Option<sluice_kafka::CommitPositions>> {
             let Some(text) = text else { return Ok(None) };
             let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
-                ConfigErrors::one(option, error.to_string(), Some("such as 2026-05-01T00:00:00Z".into()))
+                let hint = Some("for example 2026-05-01T00:00:00Z".into());
+                ConfigErrors::one(option, format!("expected a time by RFC 3339: {error}"), hint)
             })?;
             Ok(Some(sluice_kafka::at_time(&config.kafka, &partitions, time.timestamp_millis())?))
         };
     let since = at_time(&args.since, "--since").context("reading the span")?;
     let until = at_time(&args.until, "--until").context("reading the span")?;
+
+    // A partition without a record at or after the time begins, or ends, at its end.
     let ranges = partitions.iter().map(|at| {
         let end = all.get(at).map_or(0, |next| next.raw());
-        // No record at or after that time: the span begins, or ends, at the end.
-        let place = |found: &Option<sluice_kafka::CommitPositions>| {
+        let offset = |found: &Option<sluice_kafka::CommitPositions>| {
             found.as_ref().map(|found| found.get(at).map_or(end, |next| next.raw()))
         };
-        ReplayRange { at: at.clone(), from: args.from.or(place(&since)), to: args.to.or(place(&until)) }
+        ReplayRange { at: at.clone(), from: args.from.or(offset(&since)), to: args.to.or(offset(&until)) }
     });
     Ok(ranges.collect())
 }
 
-/// A bar on a terminal.
+/// Returns a progress bar. It is hidden if standard error is not a terminal.
 pub(crate) fn bar(length: u64) -> ProgressBar {
     use std::io::IsTerminal as _;
     if std::io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() }

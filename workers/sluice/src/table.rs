@@ -1,19 +1,20 @@
-//! A plain table for people: columns as wide as their widest cell, numbers to the right.
+//! A plain table for the terminal: columns are as wide as their widest cell, and numbers are aligned to the
+//! right.
 
 use std::fmt;
 
-/// Rows under headings.
+/// Rows under headings. The first row has the headings.
 pub(crate) struct TextTable {
     rows: Vec<Vec<String>>,
 }
 
 impl TextTable {
-    /// A table with these headings.
+    /// Begins a table with these headings.
     pub(crate) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
     }
 
-    /// One more row, of as many cells as there are headings.
+    /// Adds a row. It must have one cell for each heading.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
@@ -21,15 +22,20 @@ impl TextTable {
 
 impl fmt::Display for TextTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A row that is too short is filled with empty cells.
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();
         let number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+
+        // A column is aligned to the right if every cell under its heading is a number.
         let shape = |column: usize| {
             let width = self.rows.iter().map(|row| cell(row, column).chars().count()).max();
             let right = self.rows.iter().skip(1).all(|row| number(&cell(row, column)));
             (width.unwrap_or_default(), right)
         };
         let shapes: Vec<_> = (0..columns).map(shape).collect();
+
+        // Blanks at the end of a line are cut off.
         for row in &self.rows {
             let mut line = String::new();
             for (column, &(width, right)) in shapes.iter().enumerate() {

@@ -7,7 +7,9 @@ use sluice_stack::{ServerStack, StackProgress, StackStartStep};
 use crate::cli::UpArgs;
 use crate::exit::{CommandFinding, CommandResult};
 
+/// Starts the servers, prints their addresses and stops them at Ctrl-C or SIGTERM.
 pub(crate) fn up(args: &UpArgs) -> CommandResult {
+    // The start-up report goes to standard error, the addresses to standard output.
     let mut builder = ServerStack::builder()
         .kafka(usize::from(args.kafka))
         .registry()
@@ -21,16 +23,19 @@ pub(crate) fn up(args: &UpArgs) -> CommandResult {
         builder = builder.root(dir);
     }
     let stack = builder.start()?;
-    // The database URLs hold passwords made for this stack alone, on loopback; whoever started it needs them.
+
+    // The database URLs have passwords that were made for this stack alone, on loopback. Its user needs them.
     println!("brokers   {}", stack.brokers());
     println!("registry  {}", stack.registry_url());
     println!("mariadb   {}", stack.mariadb_url());
     println!("postgres  {}", stack.postgres_url());
     println!("data      {}", stack.root().display());
     eprintln!(
-        "Ctrl-C ends them{}",
-        if args.dir.is_some() { "; the data stays" } else { " and removes their data" }
+        "Ctrl-C stops the servers{}",
+        if args.dir.is_some() { "; their data stays" } else { " and removes their data" }
     );
+
+    // Nothing else runs here: the servers are processes of their own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(async {

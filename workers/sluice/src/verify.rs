@@ -1,4 +1,4 @@
-//! `sluice verify`: does the world hold what the contracts and the receipts say? One file per check.
+//! `sluice verify`: compares the world with the contracts and the receipts. One file per check.
 
 mod conservation;
 mod drift;
@@ -10,23 +10,27 @@ use crate::apply;
 use crate::cli::{CommandFormat, VerifyArgs};
 use crate::exit::{CommandFinding, CommandResult};
 
-/// Something that is not as it should be.
+/// A difference between the world and the contracts.
 #[derive(Debug, Serialize)]
 pub(crate) struct VerifyDifference {
     /// `drift` or `leak`.
     check: &'static str,
-    /// The topic, table, subject or permission, and the place in it.
+    /// The topic, table, subject or permission, and the record in it.
     place: String,
-    /// What is wrong with it; never a value.
+    /// The difference, for an operator. Never a value of a record.
     what: String,
 }
 
+/// Runs the checks that are asked for, and prints every difference. Exit code 1 if there is one.
 pub(crate) fn verify(args: &VerifyArgs) -> CommandResult {
     if args.conservation {
         return conservation::verify(args);
     }
+
+    // Without an option both checks run.
     let all = !args.drift && !args.leaks;
     apply::runtime()?.block_on(async {
+        // The contracts are read once for both checks, and each asks the servers for itself.
         let fleet = apply::fleet(&args.config).await?;
         let mut differences = vec![];
         if all || args.drift {
@@ -35,6 +39,8 @@ pub(crate) fn verify(args: &VerifyArgs) -> CommandResult {
         if all || args.leaks {
             differences.extend(leak::scan(&fleet, args).await?);
         }
+
+        // One line for each difference, and a last line with their number.
         match args.output {
             CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&differences)?),
             CommandFormat::Text => {

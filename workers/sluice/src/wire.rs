@@ -1,4 +1,4 @@
-//! `sluice wire`: single records, for whoever holds a poison one.
+//! `sluice wire`: checks and patches single records, for example one that was refused.
 
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
@@ -13,9 +13,12 @@ use sluice_wire::console::{self, PathOperations, WireAnswer};
 use crate::cli::{WireArgs, WireCommand};
 use crate::exit::{CommandFinding, CommandResult};
 
+/// Runs one of the three commands.
 pub(crate) fn wire(args: &WireArgs) -> CommandResult {
     match &args.command {
         WireCommand::Check => lines(console::check),
+
+        // The policy is resolved for each line, because each line has a schema of its own.
         WireCommand::Patch { policy, keys } => {
             let ring = ring(keys)?;
             let resolve = |operation: &Value, leaf: &sluice_wire::LeafInfo| {
@@ -24,6 +27,8 @@ pub(crate) fn wire(args: &WireArgs) -> CommandResult {
             let operations = operations(policy, &resolve)?;
             lines(|line| console::patch(line, &operations))
         }
+
+        // The policy is resolved for one schema.
         WireCommand::Explain { schema, policy, keys } => {
             let ring = ring(keys)?;
             let resolve = |operation: &Value, leaf: &sluice_wire::LeafInfo| {
@@ -38,8 +43,9 @@ pub(crate) fn wire(args: &WireArgs) -> CommandResult {
     }
 }
 
-/// Answers every line of standard input.
+/// Answers every line of standard input. Exit code 1 if one is not valid.
 fn lines(answer: impl Fn(&str) -> WireAnswer) -> CommandResult {
+    // A broken line is an answer and not an error: the lines after it are answered too.
     let mut found = CommandFinding::Nothing;
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
@@ -56,9 +62,11 @@ fn lines(answer: impl Fn(&str) -> WireAnswer) -> CommandResult {
     Ok(found)
 }
 
+/// Reads a policy: the masking operation of each path.
 fn operations<'r>(policy: &Path, resolve: console::ActionResolver<'r>) -> anyhow::Result<PathOperations<'r>> {
     let json: Value = serde_json::from_str(&read(policy)?)
         .map_err(|error| ConfigErrors::one(shown(policy), error.to_string(), None))?;
+    // All mistakes of the policy at once.
     let operations = PathOperations::read(&json, resolve).map_err(|errors| {
         let mut all = ConfigErrors::default();
         errors.into_iter().for_each(|error| all.add(shown(policy), error, None));
@@ -67,7 +75,7 @@ fn operations<'r>(policy: &Path, resolve: console::ActionResolver<'r>) -> anyhow
     Ok(operations)
 }
 
-/// `name:epoch=FILE` → keys.
+/// Reads the keys from arguments of the form `name:epoch=FILE`.
 fn ring(keys: &[String]) -> anyhow::Result<KeyRing> {
     let mut section = KeysSection::new();
     for key in keys {
@@ -75,19 +83,22 @@ fn ring(keys: &[String]) -> anyhow::Result<KeyRing> {
             let (name, epoch) = name.split_once(':')?;
             Some((name.to_owned(), epoch.parse::<u32>().ok()?, file.to_owned()))
         });
+        // The argument has the name of a file, never the key itself: a message may quote it.
         let Some((name, epoch, file)) = parsed else {
-            return Err(ConfigErrors::one("--key", format!("`{key}` is not NAME:EPOCH=FILE"), None).into());
+            return Err(ConfigErrors::one("--key", format!("`{key}`: expected NAME:EPOCH=FILE"), None).into());
         };
         section.entry(name).or_default().insert(epoch, SecretReference::File(file));
     }
     Ok(contracts::keys(&section)?)
 }
 
+/// Reads a file. A missing one is a mistake of the caller: exit code 64.
 fn read(path: &Path) -> anyhow::Result<String> {
     Ok(std::fs::read_to_string(path)
         .map_err(|error| ConfigErrors::one(shown(path), format!("cannot be read: {error}"), None))?)
 }
 
+/// Returns a path as text for a message.
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }

@@ -1,6 +1,6 @@
-//! The world that contracts are planned against: topics, permissions and subjects, looked at and changed.
+//! Reads and changes the world that contracts are planned against: topics, permissions and subjects.
 //!
-//! What is to be done is decided by `sluice_govern::plan`; here it is only carried out.
+//! `sluice_govern::plan` decides about the changes. Here they are only carried out.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,22 +19,24 @@ use sluice_runtime::registry::SchemaRegistry;
 
 /// Calls to the registry at a time.
 const AT_ONCE: usize = 16;
-/// How long brokers may take to show new topics, and how often they are asked.
+/// The time in which brokers must show new topics.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The pause between two looks at the new topics.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Kafka and the registry, for administration.
 pub(crate) struct ContractServers {
     admin: KafkaAdmin,
     registry: SchemaRegistry,
+    /// Copies of each new topic.
     replication: i32,
 }
 
 impl ContractServers {
-    /// Clients; no call is made yet. New topics get `replication` copies.
+    /// Makes the clients, without a call. New topics get `replication` copies.
     ///
     /// # Errors
-    /// A [`Fault`] of the user if a section is wrong.
+    /// Fails with a [`Fault`] of the user if a section is wrong.
     pub(crate) fn new(
         kafka: &KafkaSection,
         registry: &RegistrySection,
@@ -44,28 +46,35 @@ impl ContractServers {
         Ok(Self { admin, registry, replication })
     }
 
-    /// Does the registry answer?
+    /// Checks that the registry answers.
     ///
     /// # Errors
-    /// A [`Fault`] if it does not.
+    /// Fails with a [`Fault`] if it does not.
     pub(crate) async fn ping(&self) -> Result<(), Fault> {
         self.registry.ping().await
     }
 
-    /// What there is of what is desired.
+    /// Reads the present state of the desired topics and subjects, and all permissions.
     ///
     /// # Errors
-    /// A [`Fault`] if a server does not answer.
+    /// Fails with a [`Fault`] if a server does not answer.
     pub(crate) async fn look(&self, desired: &DesiredState) -> Result<WorldState, Fault> {
+        // Permissions are read in full: the plan also names those that no contract or worker asks for.
         let names: Vec<String> = desired.topics.iter().map(|topic| topic.name.clone()).collect();
         let mut world = WorldState { acls: self.admin.acls()?, ..WorldState::default() };
         for (name, topic) in self.admin.topics(&names).await? {
-            let partitions = u32::try_from(topic.partitions).unwrap_or_default();
+            let partitions = u32::try_from(topic.partitions);
+            debug_assert!(partitions.is_ok(), "Kafka's protocol numbers partitions with 32 bits");
+            let partitions = partitions.unwrap_or_default();
             world.topics.insert(name, TopicState { partitions, config: topic.config });
         }
+
+        // A new installation has no subjects, and several calls for each are saved.
         if self.registry.is_empty().await? {
             return Ok(world);
         }
+
+        // Each subject needs several calls. They run side by side.
         let asked = desired.subjects.iter();
         let mut states = stream::iter(asked.map(|subject| self.subject(subject))).buffer_unordered(AT_ONCE);
         while let Some(found) = states.next().await {
@@ -76,8 +85,9 @@ impl ContractServers {
         Ok(world)
     }
 
-    /// A subject, and if the wanted schema is not registered under it, what is.
+    /// Reads a subject. If the wanted schema is not registered under it, its versions are read too.
     async fn subject(&self, wanted: &DesiredSubject) -> Result<(String, SubjectState), Fault> {
+        // The registry looks the schema up by its content.
         let (name, schema) = (&wanted.subject, &wanted.schema);
         let mut state = SubjectState {
             registered: self.registry.id_of(name, schema).await?.is_some(),
@@ -90,6 +100,9 @@ impl ContractServers {
             ..SubjectState::default()
         };
         state.has_versions = state.registered;
+
+        // The plan checks the compatibility with the earlier versions itself, for a message that names the
+        // field.
         if !state.registered {
             for number in self.registry.versions(name).await? {
                 if let Some(schema) = self.registry.version(name, number).await? {
@@ -97,21 +110,27 @@ impl ContractServers {
                 }
             }
             state.has_versions = !state.earlier.is_empty();
-            // The registry has the last word, but only at the level that it is to have: `apply` sets that first.
+
+            // The registry has the last word. But it is asked only if it already has the contract's
+            // compatibility level, because `apply` sets the level first.
             let same_level = state.compatibility == Some(wanted.compatibility);
             if state.has_versions && same_level && !self.registry.accepts(name, schema).await? {
-                state.incompatible.push("the registry does not take it after the versions it has".to_owned());
+                state
+                    .incompatible
+                    .push("the registry refuses it as the next version of the subject".to_owned());
             }
         }
         Ok((name.clone(), state))
     }
 
-    /// Carries the first of these changes out, and with it those that may go together with it; how many that were. On
-    /// an error some of them may be done: repeating a change that was carried out changes nothing.
+    /// Carries out the first of these changes, together with those that may go with it, and returns their
+    /// number. On an error some of them may be done. A change that was carried out can be repeated and
+    /// changes nothing then.
     ///
     /// # Errors
-    /// A [`Fault`] with the server's reason.
+    /// Fails with a [`Fault`] that has the server's reason.
     pub(crate) async fn carry_out(&self, changes: &[PlanChange]) -> Result<usize, Fault> {
+        // Changes of one batch are all of one kind.
         let count = together(changes);
         let batch = &changes[..count];
         let topics: Vec<&DesiredTopic> = batch
@@ -126,6 +145,8 @@ impl ContractServers {
                 |change| if let PlanChange::CreateAcl { acl } = change { Some(acl.clone()) } else { None },
             )
             .collect();
+
+        // Topics and permissions go to Kafka in one call. Each other change is a call of its own.
         if !topics.is_empty() {
             self.create_topics(&topics).await?;
         } else if !acls.is_empty() {
@@ -137,12 +158,12 @@ impl ContractServers {
         Ok(count)
     }
 
-    /// Waits until the brokers show the topics that these changes have made: the controller answers as soon as it has
-    /// noted them down, and a broker that was given many takes its time. Asked once permissions are given: until then
-    /// not everybody who may create a topic may see it.
+    /// Waits until the brokers show the topics that these changes have made. The controller answers as soon
+    /// as it has noted them down, and a broker that gets many of them needs some time. Call it after the
+    /// permissions are given: a principal that may create a topic may need another permission to see it.
     ///
     /// # Errors
-    /// A [`Fault`] if they do not within a minute.
+    /// Fails with an outage if a topic is not shown within a minute.
     pub(crate) async fn shown(&self, changes: &[PlanChange]) -> Result<(), Fault> {
         let created = changes.iter().filter_map(|change| match change {
             PlanChange::CreateTopic { topic } => Some(topic.name.clone()),
@@ -152,6 +173,8 @@ impl ContractServers {
         if names.is_empty() {
             return Ok(());
         }
+
+        // The topics are looked at again until all are shown.
         let deadline = Instant::now() + PATIENCE;
         loop {
             let missing = names.len() - self.admin.visible(&names)?.len();
@@ -159,26 +182,33 @@ impl ContractServers {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let why = format!("{missing} of {} are not shown after {PATIENCE:?}", names.len());
+                let why = format!(
+                    "{missing} of {} topics are not shown by the brokers after {PATIENCE:?}",
+                    names.len()
+                );
                 return Err(Fault::outage("waiting for new topics", why));
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
+    /// Creates topics in one call. One that exists stays as it is.
     async fn create_topics(&self, topics: &[&DesiredTopic]) -> Result<(), Fault> {
         let orders = topics.iter().map(|topic| (topic.name.as_str(), topic.partitions, &topic.config));
         self.admin.create_many(orders, self.replication).await
     }
 
+    /// Carries out one change.
     async fn carry_out_one(&self, change: &PlanChange) -> Result<(), Fault> {
         match change {
+            // Topics.
             PlanChange::CreateTopic { topic } => self.create_topics(&[topic]).await,
             PlanChange::RaisePartitions { topic, to, .. } => {
                 self.admin.raise_partitions(topic, *to as usize).await
             }
             PlanChange::AlterConfig { topic, key, to, .. } => {
-                // Kafka's older call replaces all settings at once, so the others are sent along.
+                // Kafka's older call replaces all settings at once. The topic's other settings are sent with
+                // it.
                 let mut own: BTreeMap<_, _> = self
                     .admin
                     .topics(std::slice::from_ref(topic))
@@ -189,8 +219,12 @@ impl ContractServers {
                 own.insert(key.clone(), to.clone());
                 self.admin.set_config(topic, &own).await
             }
+
+            // Permissions.
             PlanChange::CreateAcl { acl } => self.admin.permit(std::slice::from_ref(acl)),
             PlanChange::RemoveAcl { acl } => self.admin.forbid(std::slice::from_ref(acl)),
+
+            // Subjects.
             PlanChange::SetCompatibility { subject, to, .. } => {
                 self.registry.set_compatibility(subject, to.as_str()).await
             }

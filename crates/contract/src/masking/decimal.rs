@@ -1,30 +1,39 @@
-//! Decimals as Avro writes them: two's complement, big-endian, the scale in the schema.
+//! Decimals as Avro encodes them: two's complement, big-endian, with the scale in the schema. Source: the
+//! Avro specification, section "Decimal".
 
-/// Bytes of the largest decimal that is understood here (38 digits).
+/// Bytes of the largest decimal that is understood (38 digits).
 const BYTES: usize = 16;
 
-/// A step in units of the decimal's last digit; `None` if it is finer than that, or too large.
+/// Returns a rounding interval in units of the decimal's last digit. `None` if it is finer than that, or too
+/// large.
 pub fn units(step: f64, scale: u32) -> Option<i128> {
     // 10^18 is the largest power whose multiples up to the steps of a contract stay in range.
     let factor = 10_i64.checked_pow(scale)? as f64;
     let units = step * factor;
+    // 0.1 is not exact as a float, so that a whole number of units may miss by a little.
     let whole = (units - units.round()).abs() < 1e-6 && (0.5..9.0e15).contains(&units);
     whole.then(|| units.round() as i128)
 }
 
-/// Rounds down to a multiple of `step`. `None` for an empty, a too large one, or one that does not fit any more.
+/// Rounds an encoded decimal down to a multiple of `step`. `None` if the decimal is empty or too large, or if
+/// the result does not fit.
 pub fn floor(bytes: &[u8], step: i128) -> Option<i128> {
+    // Extend the sign to sixteen bytes.
     let first = *bytes.first()?;
     let mut wide = if first & 0x80 == 0 { [0x00; BYTES] } else { [0xff; BYTES] };
     wide.get_mut(BYTES.checked_sub(bytes.len())?..)?.copy_from_slice(bytes);
+
+    // Towards minus infinity, also below zero.
     let value = i128::from_be_bytes(wide);
     value.checked_sub(value.checked_rem_euclid(step)?)
 }
 
-/// Sixteen bytes, and where the shortest form of the value begins in them.
+/// Returns the value in sixteen bytes, and the index at which its shortest form begins.
 pub fn bytes(value: i128) -> ([u8; BYTES], usize) {
     let wide = value.to_be_bytes();
     let sign = if value < 0 { 0xff } else { 0x00 };
+    // A leading byte is needless if it only repeats the sign bit of the next byte. The last byte always
+    // stays.
     let needless = |at: usize| wide[at] == sign && (wide[at + 1] ^ sign) & 0x80 == 0;
     let from = (0..BYTES - 1).find(|&at| !needless(at)).unwrap_or(BYTES - 1);
     (wide, from)

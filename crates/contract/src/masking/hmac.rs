@@ -4,9 +4,9 @@
 //!  text  =  <epoch> ":" base64url( first 16 bytes of HMAC-SHA-256( key_epoch, domain || 0x00 || leaf ) )
 //! ```
 //!
-//! The same leaf in the same domain has the same pseudonym in every topic, so joins survive; in another domain it has
-//! another, so that columns which have nothing to do with each other cannot be joined. A number is hashed as its
-//! decimal text, so that an id kept as `long` here and as `string` there joins too.
+//! The same leaf in the same domain has the same pseudonym in every topic, so that joins work. In another
+//! domain it has another pseudonym, so that unrelated columns cannot be joined. A number is hashed as its
+//! decimal text, so that an id that is a `long` in one topic and a `string` in another can be joined, too.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -20,24 +20,29 @@ use sluice_wire::{LeafFn, LeafKind, LeafType, LeafValue, LeafWriter, LogicalType
 
 use super::keys::{KeyError, KeyRing};
 
-/// Bytes of the MAC that go into the text: 128 bits, so that no two of 2⁴⁰ values are likely to meet.
+/// Bytes of the MAC that go into the text: 128 bits, so that a collision among 2⁴⁰ values is unlikely.
 const MAC_BYTES: usize = 16;
-/// Characters those make without padding.
+/// Characters of these bytes in base64 without padding.
 const TEXT_BYTES: usize = 22;
 
-/// What a contract says of a pseudonym.
+/// The settings of a pseudonym in a contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PseudonymRule {
     /// Name of the key.
     pub key: String,
-    /// Values of one domain have the same pseudonym wherever they stand.
+    /// The domain: equal values of one domain have the same pseudonym in all topics and fields.
     pub domain: String,
-    /// The epoch to use; the latest in the key ring if not said.
+    /// The epoch of the key; `None` is the latest one in the key ring.
     pub epoch: Option<u32>,
 }
 
 impl PseudonymRule {
+    /// Returns the type of the pseudonym, which is a string.
+    ///
+    /// # Errors
+    /// Returns the reason why a leaf of this type has no pseudonym.
     pub(crate) fn output(&self, input: &LeafType) -> Result<Value, String> {
+        // Only types whose values have exactly one text. A decimal or a float can have several.
         let refused = match (input.kind, input.logical) {
             (_, Some(LogicalType::Decimal { .. } | LogicalType::BigDecimal)) => Some("a decimal"),
             (LeafKind::String | LeafKind::Bytes | LeafKind::Fixed, _) => None,
@@ -48,25 +53,34 @@ impl PseudonymRule {
         };
         match refused {
             None => Ok(json!("string")),
-            Some(what) => Err(format!("hmac cannot be applied to {what}: use drop, null or generalise")),
+            Some(kind) => Err(format!("hmac cannot be applied to {kind}: use drop, null or generalise")),
         }
     }
 }
 
-/// A key's MAC with the domain already taken in; cloned for every leaf, so that neither is hashed again.
+/// The MAC of a key after it has taken in the domain. It is cloned for every leaf, so that key and domain are
+/// hashed once only.
 pub(crate) struct PseudonymFn {
     state: Hmac<Sha256>,
+    /// The epoch and a colon.
     prefix: String,
 }
 
 impl PseudonymFn {
+    /// Returns the function for a rule.
+    ///
+    /// # Errors
+    /// The key ring does not have the key.
     pub(crate) fn new(pseudonym: &PseudonymRule, keys: &KeyRing) -> Result<Self, KeyError> {
         let (epoch, secret) = keys.find(&pseudonym.key, pseudonym.epoch)?;
+        // HMAC takes keys of any length, and the ring has checked it: the error is a formality.
         let mut state = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| KeyError::TooShort {
             name: pseudonym.key.clone(),
             epoch,
             length: secret.len(),
         })?;
+
+        // A domain has no NUL, so that no other domain and leaf make the same input.
         state.update(pseudonym.domain.as_bytes());
         state.update(&[0]);
         Ok(Self { state, prefix: format!("{epoch}:") })
@@ -80,7 +94,7 @@ impl PseudonymFn {
         Ok(())
     }
 
-    /// The 22 characters for one leaf.
+    /// Returns the 22 characters for one leaf.
     fn text(&self, leaf: &[u8]) -> Result<[u8; TEXT_BYTES], Cow<'static, str>> {
         let mut state = self.state.clone();
         state.update(leaf);
@@ -88,6 +102,7 @@ impl PseudonymFn {
         let mut text = [0u8; TEXT_BYTES];
         match URL_SAFE_NO_PAD.encode_slice(&mac[..MAC_BYTES], &mut text) {
             Ok(TEXT_BYTES) => Ok(text),
+            // 16 bytes always make 22 characters.
             _ => Err("a pseudonym of 22 characters".into()),
         }
     }
@@ -95,11 +110,12 @@ impl PseudonymFn {
 
 impl LeafFn for PseudonymFn {
     fn output(&self, _input: &LeafType) -> Result<Value, String> {
-        // What may be masked so is checked by `Op::output`, before there are keys.
+        // `PseudonymRule::output` has checked the type, before there were keys.
         Ok(json!("string"))
     }
 
     fn apply(&self, leaf: LeafValue<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
+        // The text of the leaf. A number has its decimal text, so that it joins with a string.
         let text = match leaf {
             LeafValue::String(text) => self.text(text.as_bytes())?,
             LeafValue::Bytes(bytes) | LeafValue::Fixed(bytes) => self.text(bytes)?,
@@ -119,22 +135,24 @@ impl LeafFn for PseudonymFn {
     }
 }
 
-/// An integer's decimal text, on the stack.
+/// The decimal text of an integer, on the stack.
 pub(crate) struct DecimalText {
     buffer: [u8; 20],
     length: usize,
 }
 
 impl DecimalText {
+    /// Writes the text of a number.
     pub(crate) fn of(number: i64) -> Self {
         let mut buffer = [0u8; 20];
         let mut rest = &mut buffer[..];
-        // Twenty bytes hold any i64: a sign and nineteen digits.
-        let _ = write!(rest, "{number}");
+        let written = write!(rest, "{number}");
+        debug_assert!(written.is_ok(), "twenty bytes hold any i64: a sign and nineteen digits");
         let length = 20 - rest.len();
         Self { buffer, length }
     }
 
+    /// Returns the text as ASCII bytes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.buffer[..self.length]
     }

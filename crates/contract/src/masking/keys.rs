@@ -1,4 +1,4 @@
-//! Keys by name and epoch, given by whoever may read files or a KMS; this room never fetches one.
+//! Masking keys by name and epoch. The workers fetch them from files or a KMS; this crate never does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// Fewest bytes of a key: as many as SHA-256 puts out (RFC 2104, section 3).
+/// Least number of bytes of a key: the size of a SHA-256 hash (RFC 2104, section 3).
 pub const KEY_BYTES_MIN: usize = 32;
 
-/// One key's secret; wiped when the last ring that holds it goes.
+/// The secret of one key. Its memory is wiped when the last ring that holds it is dropped.
 type KeySecret = Arc<Zeroizing<Vec<u8>>>;
 
 /// Named keys, each in one or more epochs. Cloning shares the secrets; dropping the last clone wipes them.
@@ -18,20 +18,20 @@ pub struct KeyRing {
     keys: BTreeMap<String, BTreeMap<u32, KeySecret>>,
 }
 
-/// Why a key was not taken, or not found. Never holds key bytes.
+/// The reason why a key was refused or not found. Never holds bytes of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Shorter than [`KEY_BYTES_MIN`].
-    #[error("key `{name}` epoch {epoch} has {length} bytes, at least {KEY_BYTES_MIN} are needed")]
+    /// The key is shorter than [`KEY_BYTES_MIN`].
+    #[error("key `{name}` epoch {epoch} has {length} bytes, expected at least {KEY_BYTES_MIN}")]
     TooShort {
         /// Name of the key.
         name: String,
         /// Its epoch.
         epoch: u32,
-        /// How many bytes it has.
+        /// Number of its bytes.
         length: usize,
     },
-    /// One byte over and over: a placeholder, not a secret.
+    /// The key repeats one byte: it is a placeholder, not a secret.
     #[error("key `{name}` epoch {epoch} is one byte repeated, not a secret")]
     Placeholder {
         /// Name of the key.
@@ -47,32 +47,36 @@ pub enum KeyError {
         /// Its epoch.
         epoch: u32,
     },
-    /// No key of that name.
+    /// The ring has no key with this name.
     #[error("no key `{name}` in the key ring; it has: {known}")]
     Unknown {
-        /// Name that was asked for.
+        /// Name of the missing key.
         name: String,
-        /// Names there are, comma-separated.
+        /// Names in the ring, comma-separated.
         known: String,
     },
-    /// A key of that name, but not in that epoch.
+    /// The ring has the key, but not in this epoch.
     #[error("key `{name}` has no epoch {epoch} in the key ring")]
     UnknownEpoch {
         /// Name of the key.
         name: String,
-        /// Epoch that was asked for.
+        /// The missing epoch.
         epoch: u32,
     },
 }
 
 impl KeyRing {
-    /// A ring without keys.
+    /// Returns a ring without keys.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a key. Refuses one that is short, a placeholder, or there already.
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// The key is too short or a placeholder, or the ring has this name and epoch already.
     pub fn insert(&mut self, name: &str, epoch: u32, secret: Zeroizing<Vec<u8>>) -> Result<(), KeyError> {
+        // Refuse weak keys: pseudonyms under a guessable key can be reversed by trying all values.
         let name = name.to_owned();
         if secret.len() < KEY_BYTES_MIN {
             return Err(KeyError::TooShort { name, epoch, length: secret.len() });
@@ -80,6 +84,8 @@ impl KeyRing {
         if secret.iter().all(|byte| Some(byte) == secret.first()) {
             return Err(KeyError::Placeholder { name, epoch });
         }
+
+        // A second secret for one epoch would change pseudonyms that were published under it.
         let epochs = self.keys.entry(name.clone()).or_default();
         if epochs.contains_key(&epoch) {
             return Err(KeyError::Twice { name, epoch });
@@ -88,7 +94,7 @@ impl KeyRing {
         Ok(())
     }
 
-    /// The epoch asked for, or the latest, with its secret.
+    /// Returns the given epoch, or the latest one, with its secret.
     pub(crate) fn find(&self, name: &str, epoch: Option<u32>) -> Result<(u32, &[u8]), KeyError> {
         let Some(epochs) = self.keys.get(name) else {
             let known = self.keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -98,6 +104,9 @@ impl KeyRing {
             Some(epoch) => epochs.get_key_value(&epoch),
             None => epochs.last_key_value(),
         };
+
+        // `insert` makes no name without an epoch, so that only a given epoch can be missing.
+        debug_assert!(found.is_some() || epoch.is_some(), "every name has an epoch");
         match found {
             Some((epoch, secret)) => Ok((*epoch, secret.as_slice())),
             None => Err(KeyError::UnknownEpoch { name: name.to_owned(), epoch: epoch.unwrap_or_default() }),
@@ -107,6 +116,7 @@ impl KeyRing {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names and epochs only: a derived form would print the secrets.
         let mut map = f.debug_map();
         for (name, epochs) in &self.keys {
             for epoch in epochs.keys() {

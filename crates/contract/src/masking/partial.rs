@@ -1,33 +1,36 @@
-//! Some characters at the ends, the rest filled up to a length that is always the same.
+//! Partial masking: some characters at the ends, and filling between them up to a fixed length.
 
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
 use sluice_wire::{LeafFn, LeafKind, LeafType, LeafValue, LeafWriter};
 
-/// How much of a text is shown. The output always has `length` characters.
+/// The parts of a text that are shown. The output always has `length` characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartialRule {
-    /// Characters shown from the start.
+    /// Number of characters that are shown from the start.
     pub keep_first: usize,
-    /// Characters shown from the end.
+    /// Number of characters that are shown from the end.
     pub keep_last: usize,
-    /// Characters of the output, more than are shown.
+    /// Number of characters of the output, more than are shown.
     pub length: usize,
-    /// What stands in for the rest.
+    /// The character in place of all others.
     pub fill: char,
 }
 
 impl PartialRule {
-    /// How many characters of filling there are unless the contract says the length.
+    /// Characters of filling if the contract gives no length.
     pub const FILLING: usize = 4;
 
-    /// The pieces of the output, in order. A text that would be shown whole is not shown at all.
+    /// Returns the pieces of the output, in order. A text that would be shown whole is not shown at all.
     fn pieces<'t>(self, text: &'t str, filling: &'t str) -> [&'t str; 3] {
+        // A text with no character to hide.
         let shown = self.keep_first + self.keep_last;
         if text.chars().nth(shown).is_none() {
             return ["", filling, ""];
         }
+
+        // Cut at characters, not at bytes.
         let head = text.char_indices().nth(self.keep_first).map_or(text.len(), |(at, _)| at);
         let tail = match self.keep_last {
             0 => text.len(),
@@ -37,6 +40,10 @@ impl PartialRule {
         [&text[..head], &filling[..filled], &text[tail..]]
     }
 
+    /// Returns the type of the masked leaf, which is a string.
+    ///
+    /// # Errors
+    /// The leaf is no string.
     pub(crate) fn output(self, input: &LeafType) -> Result<Value, String> {
         match input.kind {
             LeafKind::String => Ok(json!("string")),
@@ -44,19 +51,20 @@ impl PartialRule {
         }
     }
 
-    /// As much filling as any output can need.
+    /// Returns the filling for a text of which no character is shown, which is the longest.
     fn filling(self) -> String {
         std::iter::repeat_n(self.fill, self.length).collect()
     }
 }
 
-/// [`PartialRule`] with its filling written out once.
+/// [`PartialRule`] with its filling, which is made once.
 pub(crate) struct PartialFn {
     partial: PartialRule,
     filling: String,
 }
 
 impl PartialFn {
+    /// Returns the function for a rule.
     pub(crate) fn new(partial: PartialRule) -> Self {
         Self { partial, filling: partial.filling() }
     }
@@ -68,7 +76,7 @@ impl LeafFn for PartialFn {
     }
 
     fn apply(&self, leaf: LeafValue<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>> {
-        let LeafValue::String(text) = leaf else { return Err("partial needs a string".into()) };
+        let LeafValue::String(text) = leaf else { return Err("a string".into()) };
         let [head, filling, tail] = self.partial.pieces(text, &self.filling);
         out.string_parts(&[head.as_bytes(), filling.as_bytes(), tail.as_bytes()]);
         Ok(())

@@ -1,11 +1,12 @@
 //! UK postcodes: the outward part (`SW1A` of `SW1A 1AA`), a district of some thousand households.
 //!
-//! Source: the formats A9, A99, AA9, AA99, A9A, AA9A + 9AA of BS 7666-2; `GIR 0AA` is the one that fits none.
+//! Source: the formats A9, A99, AA9, AA99, A9A, AA9A + 9AA of BS 7666-2. `GIR 0AA` is the only one outside of
+//! them.
 
-/// The longest outward code.
+/// Characters of the longest outward code.
 const OUTWARD_MAX: usize = 4;
 
-/// An outward code, upper case.
+/// An outward code, in upper case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutwardCode {
     letters: [u8; OUTWARD_MAX],
@@ -13,20 +14,25 @@ pub(crate) struct OutwardCode {
 }
 
 impl OutwardCode {
-    /// Takes a full postcode, with or without spaces, in any case, or an outward code alone. `None` for anything
-    /// else: what cannot be understood is not passed on.
+    /// Returns the outward code of a full postcode, with or without spaces, in any case, or of an outward
+    /// code alone. `None` for any other text: a text that is not understood does not pass.
     pub(crate) fn of(text: &str) -> Option<Self> {
+        // Without spaces, in upper case. A longer text than any postcode ends here.
         let mut code = [0u8; OUTWARD_MAX + 3];
         let mut length = 0;
         for byte in text.bytes().filter(|byte| *byte != b' ') {
             *code.get_mut(length)? = byte.to_ascii_uppercase();
             length += 1;
         }
+
+        // A full postcode ends in a digit and two letters.
         let code = &code[..length];
         let full = code.split_last_chunk::<3>().filter(|(head, inward)| {
             let inward_fits = inward[0].is_ascii_digit() && inward[1..].iter().all(u8::is_ascii_uppercase);
             inward_fits && (is_outward(head) || (*head == b"GIR" && *inward == b"0AA"))
         });
+
+        // Otherwise the text must be an outward code by itself.
         let head = match full {
             Some((head, _)) => head,
             None if is_outward(code) => code,
@@ -37,12 +43,16 @@ impl OutwardCode {
         Some(Self { letters, length: head.len() })
     }
 
+    /// Returns the code as text.
     pub(crate) fn as_str(&self) -> &str {
-        // Only ASCII letters and digits get in.
-        std::str::from_utf8(&self.letters[..self.length]).unwrap_or_default()
+        let text = std::str::from_utf8(&self.letters[..self.length]);
+        debug_assert!(text.is_ok(), "an outward code has only ASCII letters and digits");
+        text.unwrap_or_default()
     }
 }
 
+/// Returns true if the bytes have the form of an outward code: one or two letters, a digit, and at most one
+/// more character.
 fn is_outward(code: &[u8]) -> bool {
     let letters = code.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     let rest = &code[letters.min(code.len())..];

@@ -1,24 +1,25 @@
-//! A masking operation as the contract file says it.
+//! Reading a masking operation from the contract file.
 
 use super::{DateStep, GeneraliseRule, MaskOperation, PartialRule, PseudonymRule, RedactConstant};
 use crate::finding::{FindingReport, did_you_mean};
 use crate::section::{ContractSection, SectionPlace, number};
 use crate::yaml::{YamlContent, YamlNode};
 
-/// Every operation there is.
+/// Every operation, for hints.
 const OPS: [&str; 7] = ["keep", "drop", "null", "redact", "partial", "hmac", "generalise"];
-/// Operations that are designed but not built; refused, never taken for something else.
+/// Operations that are designed but not built. They are refused, and never replaced by another one.
 const LATER: [&str; 3] = ["encrypt", "fpe", "scan"];
-/// What a draft says of every leaf.
+/// The operation that a draft gives every leaf. It stands for a decision that is still missing.
 const UNDECIDED: &str = "decide";
-/// The longest output of `partial`.
+/// Characters of the longest output of `partial`.
 const LENGTH_MAX: i64 = 256;
 
-/// Reads `{op: …, …}` for the leaf at `path`; `None` if anything is wrong with it, which is then reported.
+/// Reads `{op: …, …}` for the leaf at `path`. `None` if it has a mistake, which is then reported.
 pub(crate) fn read(node: &YamlNode, path: &str, report: &mut FindingReport<'_>) -> Option<MaskOperation> {
+    // The name of the operation.
     let place = SectionPlace::Leaf { path: path.to_owned(), label: "masking" };
     let named = match node.get("op").map(|op| &op.content) {
-        // `op: null` without quotes is YAML's null; it can mean nothing else here.
+        // `op: null` without quotes is YAML's null. It can have no other meaning here.
         Some(YamlContent::Null) => "null",
         Some(YamlContent::Text(text)) => text,
         _ => {
@@ -26,6 +27,8 @@ pub(crate) fn read(node: &YamlNode, path: &str, report: &mut FindingReport<'_>) 
             return None;
         }
     };
+
+    // The keys that the operation knows, or a message for an operation that cannot be used.
     let known: &[&str] = match named {
         "keep" | "drop" | "null" => &["op"],
         "redact" => &["op", "with"],
@@ -34,7 +37,7 @@ pub(crate) fn read(node: &YamlNode, path: &str, report: &mut FindingReport<'_>) 
         "generalise" => &["op", "date", "number", "geo", "degrees"],
         UNDECIDED => {
             let hint = format!("one of {}", OPS.join(", "));
-            report.add(node.line, path, "nobody has decided about this leaf yet", Some(hint));
+            report.add(node.line, path, "no decision about this leaf yet", Some(hint));
             return None;
         }
         later if LATER.contains(&later) => {
@@ -53,6 +56,8 @@ pub(crate) fn read(node: &YamlNode, path: &str, report: &mut FindingReport<'_>) 
             return None;
         }
     };
+
+    // The settings of the operation.
     let section = ContractSection::open(node, place, known, report)?;
     match named {
         "keep" => Some(MaskOperation::Keep),
@@ -65,6 +70,7 @@ pub(crate) fn read(node: &YamlNode, path: &str, report: &mut FindingReport<'_>) 
     }
 }
 
+/// Reads the constant of `redact`.
 fn redact(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<RedactConstant> {
     let Some(with) = section.get("with") else {
         return Some(RedactConstant::Text(RedactConstant::DEFAULT.to_owned()));
@@ -74,30 +80,38 @@ fn redact(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Opti
         YamlContent::Boolean(value) => Some(RedactConstant::Boolean(*value)),
         YamlContent::Integer(_) | YamlContent::Number(_) => number(with).map(RedactConstant::Number),
         YamlContent::Null | YamlContent::List(_) | YamlContent::Map(_) => {
-            section.refuse("with", with.line, "must be a text, a number or a boolean", None, report);
+            section.refuse("with", with.line, "expected a text, a number or a boolean", None, report);
             None
         }
     }
 }
 
+/// Reads the numbers and the filling of `partial`.
 fn partial(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<PartialRule> {
+    // The numbers. A missing one is `Some(None)`, a wrong one ends the reading.
     let mut size = |key: &str, least: i64| match section.get(key) {
         None => Some(None),
         Some(_) => section.whole(key, least, LENGTH_MAX, report).map(|n| Some(n.unsigned_abs() as usize)),
     };
     let (keep_first, keep_last, length) = (size("keepFirst", 0)?, size("keepLast", 0)?, size("length", 1)?);
+
+    // At least one end is shown, or the operation is a redaction.
     let line = section.line();
     let shown = keep_first.unwrap_or(0) + keep_last.unwrap_or(0);
     if keep_first.is_none() && keep_last.is_none() {
         section.refuse("keepFirst", line, "`keepFirst` or `keepLast` is missing", None, report);
         return None;
     }
+
+    // At least one character is hidden.
     let length = length.unwrap_or(shown + PartialRule::FILLING);
     if length <= shown {
-        let message = format!("must be more than the {shown} characters shown");
+        let message = format!("expected more than the {shown} characters shown");
         section.refuse("length", line, message, None, report);
         return None;
     }
+
+    // The filling.
     let fill = match section.get("fill") {
         None => '*',
         Some(_) => {
@@ -106,15 +120,17 @@ fn partial(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Opt
             match (chars.next(), chars.next()) {
                 (Some(fill), None) => fill,
                 _ => {
-                    section.refuse("fill", line, "must be one character", None, report);
+                    section.refuse("fill", line, "expected one character", None, report);
                     return None;
                 }
             }
         }
     };
+
     Some(PartialRule { keep_first: keep_first.unwrap_or(0), keep_last: keep_last.unwrap_or(0), length, fill })
 }
 
+/// Reads key, domain and epoch of `hmac`.
 fn hmac(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<PseudonymRule> {
     let key = section.required_text("key", report);
     let domain = section.required_text("domain", report);
@@ -122,28 +138,41 @@ fn hmac(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option
         None => Some(None),
         Some(_) => section.whole("epoch", 0, u32::MAX.into(), report).map(|n| u32::try_from(n).ok()),
     };
+    // All three are read before the first missing one ends the reading, to report all mistakes.
     let (key, domain, epoch) = (key?, domain?, epoch?);
     if domain.contains('\0') {
-        section.refuse("domain", section.line(), "must not hold a NUL, which ends it", None, report);
+        section.refuse(
+            "domain",
+            section.line(),
+            "a domain cannot contain a NUL, because a NUL ends it in the hash",
+            None,
+            report,
+        );
         return None;
     }
     Some(PseudonymRule { key: key.to_owned(), domain: domain.to_owned(), epoch })
 }
 
+/// Reads the rule of `generalise`.
 fn generalise(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<GeneraliseRule> {
+    // Exactly one way.
     let ways: Vec<&str> =
         ["date", "number", "geo"].into_iter().filter(|key| section.get(key).is_some()).collect();
     let line = section.line();
     let [way] = ways[..] else {
         let hint = Some("date: 30m, number: 50, number: [18, 65], geo: outward or geo: grid".to_owned());
-        let message = "generalise needs exactly one of date, number, geo";
+        let message = "expected exactly one of date, number, geo";
         section.refuse("op", line, message, hint, report);
         return None;
     };
+
+    // `degrees` is a setting of one way only.
     if way != "geo" && section.get("degrees").is_some() {
-        section.refuse("degrees", line, "belongs to `geo: grid`", None, report);
+        section.refuse("degrees", line, "`degrees` needs `geo: grid`", None, report);
         return None;
     }
+
+    // The way's own value. A list of numbers is a list of buckets.
     match way {
         "date" => {
             let text = section.text("date", report)?;
@@ -160,26 +189,31 @@ fn generalise(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> 
     }
 }
 
+/// Reads the bounds of buckets: at least one, ascending.
 fn buckets(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<Vec<f64>> {
     let node = section.get("number")?;
     let bounds: Option<Vec<f64>> = node.items().iter().map(number).collect();
     match bounds {
         Some(bounds) if !bounds.is_empty() && bounds.windows(2).all(|pair| pair[0] < pair[1]) => Some(bounds),
         _ => {
-            section.refuse("number", node.line, "must be a list of ascending numbers", None, report);
+            section.refuse("number", node.line, "expected a list of ascending numbers", None, report);
             None
         }
     }
 }
 
+/// Reads the way to generalise a place: outward code or grid.
 fn geo(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<GeneraliseRule> {
     let line = section.line();
     match section.text("geo", report)? {
+        // A postcode has no distance.
         "outward" if section.get("degrees").is_none() => Some(GeneraliseRule::Outward),
         "outward" => {
-            section.refuse("degrees", line, "belongs to `geo: grid`", None, report);
+            section.refuse("degrees", line, "`degrees` needs `geo: grid`", None, report);
             None
         }
+
+        // A grid without a distance has no sensible default: it depends on the data.
         "grid" => match section.get("degrees") {
             None => {
                 let hint = Some("0.1 is about 11 km from north to south".to_owned());
@@ -188,9 +222,16 @@ fn geo(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option<
             }
             Some(_) => section.positive("degrees", report).map(GeneraliseRule::Grid),
         },
+
         other => {
             let hint = did_you_mean(other, ["outward", "grid"]);
-            section.refuse("geo", line, format!("`{other}` is not `outward` or `grid`"), hint, report);
+            section.refuse(
+                "geo",
+                line,
+                format!("expected `outward` or `grid`, found `{other}`"),
+                hint,
+                report,
+            );
             None
         }
     }

@@ -1,6 +1,8 @@
-//! Rounding down: dates and times to a calendar step, numbers to a multiple or into buckets, coordinates to a grid.
+//! Rounding down: dates and times to a calendar step, numbers to a multiple or into buckets, coordinates to a
+//! grid.
 //!
-//! Rounding is always towards minus infinity, so that a value and its step never change sides at zero or at 1970.
+//! Rounding is always towards minus infinity, so that a value and its rounded form are on the same side of
+//! zero and of 1970.
 
 use std::fmt;
 
@@ -15,17 +17,25 @@ pub enum DateStep {
     Months(i64),
 }
 
+/// Seconds of a day.
 const DAY: i64 = 86_400;
 
 impl DateStep {
-    /// Reads `30m`, `1h`, `1d`, `1w`, `1mo`, `1q`, `1y` (or the words `hour`, `day`, `week`, `month`, `quarter`,
-    /// `year`). The error says what is allowed.
+    /// Reads `30m`, `1h`, `1d`, `1w`, `1mo`, `1q`, `1y` (or the words `hour`, `day`, `week`, `month`,
+    /// `quarter`, `year`).
+    ///
+    /// # Errors
+    /// Returns a message with the allowed forms.
     pub fn parse(text: &str) -> Result<Self, String> {
+        // A number and a unit. Without a number it is one unit.
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (count, unit) = text.split_at(digits);
         let count = if count.is_empty() { Ok(1) } else { count.parse::<i64>() };
-        let wrong = || format!("`{text}` is not a step: a number from 1 and one of s, m, h, d, w, mo, q, y");
+        let wrong =
+            || format!("`{text}` is not a step: expected a number from 1 and one of s, m, h, d, w, mo, q, y");
         let count = count.ok().filter(|count| (1..=100_000).contains(count)).ok_or_else(wrong)?;
+
+        // `m` is a minute; a month is `mo`.
         match unit.trim() {
             "s" | "second" => Ok(Self::Seconds(count)),
             "m" | "min" | "minute" => Ok(Self::Seconds(count * 60)),
@@ -39,28 +49,32 @@ impl DateStep {
         }
     }
 
-    /// Is it a whole number of days (or more), so that a date can be rounded to it?
+    /// Returns true if the step is a whole number of days, weeks or months, so that a date can be rounded to
+    /// it.
     pub fn whole_days(self) -> bool {
         !matches!(self, Self::Seconds(seconds) if seconds % DAY != 0)
     }
 
-    /// Is it at most a day and does it divide one, so that a time of day can be rounded to it?
+    /// Returns true if the step divides a day, so that a time of day can be rounded to it.
     pub fn divides_a_day(self) -> bool {
         matches!(self, Self::Seconds(seconds) if DAY % seconds == 0)
     }
 
-    /// Rounds an instant, counted from 1970 in `per_second` units a second. `None` if the result does not fit.
+    /// Rounds an instant down, counted from 1970 in `per_second` units per second. `None` if the result does
+    /// not fit.
     pub fn floor_instant(self, instant: i64, per_second: i64) -> Option<i64> {
         match self {
             Self::Seconds(seconds) => floor_multiple(instant, seconds.checked_mul(per_second)?),
             Self::Weeks(_) | Self::Months(_) => {
+                // The steps of the calendar begin at midnight.
                 let day = per_second.checked_mul(DAY)?;
                 self.floor_day(instant.div_euclid(day))?.checked_mul(day)
             }
         }
     }
 
-    /// Rounds a date, counted in days from 1970-01-01. `None` if the result does not fit or the step is no whole day.
+    /// Rounds a date down, counted in days from 1970-01-01. `None` if the result does not fit, or if the step
+    /// is not a whole number of days.
     pub fn floor_day(self, days: i64) -> Option<i64> {
         // 1970-01-01 was a Thursday: the Monday before it is day -3.
         const MONDAY: i64 = -3;
@@ -71,6 +85,7 @@ impl DateStep {
                 floor_multiple(days.checked_sub(MONDAY)?, weeks.checked_mul(7)?)?.checked_add(MONDAY)
             }
             Self::Months(months) => {
+                // Counted in months from January of year 0.
                 let (year, month) = year_and_month(days);
                 let floored = floor_multiple(year.checked_mul(12)?.checked_add(month - 1)?, months)?;
                 Some(first_day_of(floored.div_euclid(12), floored.rem_euclid(12) + 1))
@@ -82,6 +97,7 @@ impl DateStep {
 impl fmt::Display for DateStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // The largest unit that divides the step.
             Self::Seconds(seconds) if seconds % DAY == 0 => write!(f, "{}d", seconds / DAY),
             Self::Seconds(seconds) if seconds % 3600 == 0 => write!(f, "{}h", seconds / 3600),
             Self::Seconds(seconds) if seconds % 60 == 0 => write!(f, "{}m", seconds / 60),
@@ -93,14 +109,16 @@ impl fmt::Display for DateStep {
     }
 }
 
-/// The largest multiple of `step` that is not above `value`; `None` if it does not fit. `step` is positive.
+/// Returns the largest multiple of `step` that is not above `value`; `None` if it does not fit. `step` is
+/// positive.
 pub(crate) fn floor_multiple(value: i64, step: i64) -> Option<i64> {
     value.checked_sub(value.checked_rem_euclid(step)?)
 }
 
-/// The same for fractions. Divides by a whole number where the step is one over a whole number (0.1, 0.25), so that
-/// the result is the number one would write (51.3, not 51.300000000000004).
+/// Returns the same for fractions. If the step is one over a whole number (0.1, 0.25), it divides by that
+/// number, so that the result is the number that people would write (51.3, not 51.300000000000004).
 pub(crate) fn floor_fraction(value: f64, step: f64) -> f64 {
+    // A tolerance, because 0.1 is not exact as a float.
     let parts = (1.0 / step).round();
     if parts >= 1.0 && (parts * step - 1.0).abs() < 1e-9 {
         (value * parts).floor() / parts
@@ -109,9 +127,10 @@ pub(crate) fn floor_fraction(value: f64, step: f64) -> f64 {
     }
 }
 
-/// Year and month (1 to 12) of a day of the proleptic Gregorian calendar.
+/// Returns year and month (1 to 12) of a day, counted from 1970-01-01, in the proleptic Gregorian calendar.
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
 fn year_and_month(days: i64) -> (i64, i64) {
+    // Years begin in March, and 400 of them make an era of 146 097 days. Day 0 becomes 0000-03-01.
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -122,8 +141,9 @@ fn year_and_month(days: i64) -> (i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month)
 }
 
-/// Days from 1970-01-01 to the first of a month. Same source, `days_from_civil`.
+/// Returns the days from 1970-01-01 to the first of a month. Same source, `days_from_civil`.
 fn first_day_of(year: i64, month: i64) -> i64 {
+    // The inverse: January and February belong to the year before.
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use sluice_wire::{LeafType, LogicalType};
 
-/// The same type again. For unnamed types: an enum or a fixed is its kind's name only, which no masking asks for.
+/// Returns the type of a leaf. For unnamed types only: of an enum or a fixed it has just the kind, which no
+/// masking needs.
 pub(crate) fn same(input: &LeafType) -> Value {
     let kind = input.kind.as_str();
+    // The logical types by their names in the Avro specification. Only the decimal has attributes.
     let logical = match input.logical {
         None => return json!(kind),
         Some(LogicalType::Decimal { precision, scale }) => {
@@ -27,7 +29,8 @@ pub(crate) fn same(input: &LeafType) -> Value {
     json!({"type": kind, "logicalType": logical})
 }
 
-/// Units of a logical time in a second; `None` for what is no time of day and no instant.
+/// Returns the units per second of a logical time; `None` for types that are neither a time of day nor an
+/// instant.
 pub(crate) fn units_per_second(logical: LogicalType) -> Option<i64> {
     match logical {
         LogicalType::TimeMillis | LogicalType::TimestampMillis | LogicalType::LocalTimestampMillis => {
@@ -45,8 +48,9 @@ pub(crate) fn units_per_second(logical: LogicalType) -> Option<i64> {
     }
 }
 
-/// An instant, as against a time of day.
+/// Returns true for an instant, and false for a time of day and all other types.
 pub(crate) fn is_instant(logical: LogicalType) -> bool {
+    // A local timestamp is an instant here: it has a date.
     units_per_second(logical).is_some()
         && !matches!(logical, LogicalType::TimeMillis | LogicalType::TimeMicros)
 }

@@ -74,7 +74,8 @@ fn reading_backwards_is_refused() {
     assert!(matches!(checkpoint.track(&at(), span(9, 12)), Err(CheckpointError::Backwards { .. })));
 }
 
-/// Against a model that is a plain set of offsets: any interleaving of tracking and settling, with gaps in the log.
+/// Against a model that is a plain set of offsets: any interleaving of tracking and settling, with gaps in
+/// the log.
 #[test]
 fn agrees_with_a_set_of_offsets_under_random_orders() {
     let mut state: u64 = 0x5EED_0001;

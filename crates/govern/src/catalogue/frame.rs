@@ -1,4 +1,4 @@
-//! What every page has.
+//! The frame that all catalogue pages share.
 
 use crate::html::HtmlText;
 
@@ -6,8 +6,9 @@ const STYLE: &str = include_str!("site.css");
 /// The search of the index page.
 pub(super) const SEARCH: &str = include_str!("search.js");
 
-/// A whole page around a body.
+/// Returns a whole page around a body. `script` may be empty.
 pub(super) fn framed(title: &str, body: &str, script: &str) -> String {
+    // The policy forbids the page to load anything. Style and script are inside the page.
     let script = if script.is_empty() { String::new() } else { format!("<script>{script}</script>\n") };
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
     format!(

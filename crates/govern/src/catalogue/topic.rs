@@ -1,4 +1,4 @@
-//! A topic's page.
+//! The catalogue page of a topic.
 
 use std::fmt::Write as _;
 
@@ -15,6 +15,7 @@ use sluice_contract::contract::{Contract, ContractField, ContractRole, RoleView,
 use sluice_contract::contracts::ContractSet;
 use sluice_contract::masking::MaskOperation;
 
+/// Returns the page of a contract's topic.
 pub(super) fn page(contract: &Contract, views: &SqlViewSet, contracts: &ContractSet) -> CataloguePage {
     let mut body = String::from("<nav><a href=\"index.html\">Catalogue</a></nav>\n");
     // Writing to a String does not fail.
@@ -24,7 +25,7 @@ pub(super) fn page(contract: &Contract, views: &SqlViewSet, contracts: &Contract
         HtmlText(&contract.raw_topic),
         HtmlText(contract.description.as_deref().unwrap_or_default())
     );
-    facts_of(contract, &mut body);
+    overview(contract, &mut body);
     if let Some(key) = contract.record_key.schema() {
         fields("Key", &key.schema, &key.fields, &mut body);
     }
@@ -34,8 +35,9 @@ pub(super) fn page(contract: &Contract, views: &SqlViewSet, contracts: &Contract
     CataloguePage { name: topic_page(contract), html: frame::framed(&contract.raw_topic, &body, "") }
 }
 
-/// Owner, topics, retention, roles.
-fn facts_of(contract: &Contract, body: &mut String) {
+/// Writes owner, topics, retention and roles.
+fn overview(contract: &Contract, body: &mut String) {
+    // A row without a value is left out.
     body.push_str("<dl>\n");
     let mut row = |name: &str, value: String| {
         if !value.is_empty() {
@@ -44,6 +46,8 @@ fn facts_of(contract: &Contract, body: &mut String) {
     };
     let text = |text: &str| HtmlText(text).to_string();
     let code = |text: &str| format!("<code>{}</code>", HtmlText(text));
+
+    // The owner and the contract.
     row("owner", text(&contract.owner.team));
     row("contact", text(&contract.owner.contacts.join(", ")));
     row("domain", text(&contract.domain));
@@ -51,6 +55,8 @@ fn facts_of(contract: &Contract, body: &mut String) {
         "contract",
         format!("{} {}, {}", text(&contract.id), text(&contract.version), text(&contract.status)),
     );
+
+    // The topics. Restricted ones are marked, so that readers look for the masked ones.
     row("raw topic", format!("{} <em>restricted</em>", code(&contract.raw_topic)));
     row("masked topic", code(&contract.masked_topic));
     row("facts topic", contract.facts.as_ref().map(|facts| code(&facts.topic)).unwrap_or_default());
@@ -62,21 +68,25 @@ fn facts_of(contract: &Contract, body: &mut String) {
             code(&contract.masked_dead_letter())
         ),
     );
+
+    // Settings of the topics and of their records.
     row("partitions", contract.partitions.to_string());
     row("kept", format!("{} ({})", kept(contract), contract.cleanup.as_str()));
     row("compatibility", contract.compatibility.to_string());
     let key = contract.record_key.leaf().map_or_else(|| "a schema of its own, see below".to_owned(), code);
     row("record key", key);
-    row("whose data", contract.subject_key.as_deref().map(code).unwrap_or_default());
+    row("data subject", contract.subject_key.as_deref().map(code).unwrap_or_default());
     row("headers passed on", text(&contract.headers.join(", ")));
     let mode = match &contract.warehouse.mode {
         WarehouseMode::Append => "append".to_owned(),
-        // Stores that merge are still to come: what is there is said.
+        // No store merges yet. The page names the present behaviour, so that readers do not count rows twice.
         WarehouseMode::Upsert(key) => {
             format!("upsert by {}; the embedded warehouse keeps every version as a row", key.join(", "))
         }
     };
     row("table", format!("{} ({})", code(&sql_name(&contract.masked_topic)), text(&mode)));
+
+    // The roles. A role with the raw view also reads the masked topics.
     let readers = contract.roles.iter().filter(|role| role.reads).map(|role| match role.view {
         RoleView::Raw => format!("{} (raw and masked)", HtmlText(&role.name)),
         RoleView::Masked => format!("{} (masked)", HtmlText(&role.name)),
@@ -91,14 +101,18 @@ fn facts_of(contract: &Contract, body: &mut String) {
     body.push_str("</dl>\n");
 }
 
+/// Writes a table of the leaves of a value or key.
 fn fields(heading: &str, schema: &DatumSchema, fields: &[ContractField], body: &mut String) {
+    // Descriptions come from the schema's `doc` attributes.
     let json = serde_json::from_str(schema.json()).unwrap_or_default();
     let docs = avsc::docs(&json);
     let _ = writeln!(
         body,
-        "<h2>{heading}</h2>\n<table><thead><tr><th>field</th><th>type</th><th>what it is</th><th>classification</th><th>tags</th><th>masking</th></tr></thead><tbody>"
+        "<h2>{heading}</h2>\n<table><thead><tr><th>field</th><th>type</th><th>description</th><th>classification</th><th>tags</th><th>masking</th></tr></thead><tbody>"
     );
+
     for field in fields {
+        // The type: its name or kind, the logical type, and whether it may be null.
         let leaf = &field.leaf;
         let mut of = leaf.leaf.name.clone().unwrap_or_else(|| leaf.leaf.kind.as_str().to_owned());
         if let Some(logical) = leaf.leaf.logical {
@@ -107,6 +121,8 @@ fn fields(heading: &str, schema: &DatumSchema, fields: &[ContractField], body: &
         if leaf.nullable {
             of.push_str(", or null");
         }
+
+        // The leaf of a key that is no record has no path. The class colours the classification.
         let _ = writeln!(
             body,
             "<tr><td><code>{}</code></td><td data-of=\"type\">{}</td><td>{}</td><td class=\"{}\">{}</td><td data-of=\"tags\">{}</td><td data-of=\"masking\">{}</td></tr>",
@@ -126,7 +142,7 @@ fn fields(heading: &str, schema: &DatumSchema, fields: &[ContractField], body: &
     body.push_str("</tbody></table>\n");
 }
 
-/// A logical type as schemas spell it.
+/// Returns a logical type in the spelling of Avro schemas.
 fn logical_word(logical: LogicalType) -> String {
     match logical {
         LogicalType::Decimal { precision, scale } => format!("decimal({precision}, {scale})"),
@@ -145,8 +161,9 @@ fn logical_word(logical: LogicalType) -> String {
     }
 }
 
-/// Where the topic's records go: masked topic, facts, tables, and the views over them.
+/// Writes the way of the topic's records: masked topic, facts, tables, and the views over them.
 fn lineage(contract: &Contract, views: &SqlViewSet, contracts: &ContractSet, body: &mut String) {
+    // The masked topic and its table.
     let table = sql_name(&contract.masked_topic);
     let _ = write!(
         body,
@@ -157,6 +174,8 @@ fn lineage(contract: &Contract, views: &SqlViewSet, contracts: &ContractSet, bod
     );
     views_over(&table, views, 0, body);
     body.push_str("</li>");
+
+    // The facts and their table, beside the masked topic's table.
     if let Some(facts) = &contract.facts {
         let table = sql_name(&facts.topic);
         let _ = write!(
@@ -170,14 +189,17 @@ fn lineage(contract: &Contract, views: &SqlViewSet, contracts: &ContractSet, bod
         body.push_str("</li></ul></li>");
     }
     body.push_str("</ul></li></ul></li></ul>\n");
+
+    // Topics with a common pseudonym can be joined.
     let others = joinable(contract, contracts);
     if !others.is_empty() {
         let _ = writeln!(body, "<p>Pseudonyms are shared with {}.</p>", others.join(", "));
     }
 }
 
-/// Views that read a table, and views that read those.
+/// Writes the views that read a table, and under each the views that read it.
 fn views_over(table: &str, views: &SqlViewSet, depth: usize, body: &mut String) {
+    // Views have no circles. The limit keeps a long chain from making the page unreadable.
     let over: Vec<&SqlView> = views.iter().filter(|view| view.reads().any(|read| read == table)).collect();
     if over.is_empty() || depth > 16 {
         return;
@@ -192,8 +214,9 @@ fn views_over(table: &str, views: &SqlViewSet, depth: usize, body: &mut String) 
     body.push_str("</ul>");
 }
 
-/// Links to contracts with a domain of pseudonyms in common.
+/// Returns links to the contracts that share a domain of pseudonyms with this one.
 fn joinable(contract: &Contract, contracts: &ContractSet) -> Vec<String> {
+    // The same text has the same pseudonym only within a domain.
     let domains = |contract: &Contract| -> Vec<String> {
         let domain = |op: &MaskOperation| match op {
             MaskOperation::Hmac(pseudonym) => Some(pseudonym.domain.clone()),
@@ -216,7 +239,9 @@ fn joinable(contract: &Contract, contracts: &ContractSet) -> Vec<String> {
     links
 }
 
+/// Writes a first query over the masked table, which a reader can copy.
 fn query(contract: &Contract, body: &mut String) {
+    // The first six columns: enough for a look, and short enough for a line.
     let mut columns: Vec<&str> = Vec::new();
     let leaves = contract.masked_schema().leaves();
     for column in leaves.iter().map(|leaf| column_of(&leaf.path)) {
@@ -224,7 +249,9 @@ fn query(contract: &Contract, body: &mut String) {
             columns.push(column);
         }
     }
-    // An unquoted name is lower case in SQL, and none of its own words.
+
+    // SQL reads an unquoted name in lower case, and not at all if it is a reserved word. Such names are
+    // quoted.
     let is_word = |column: &str| {
         let column = column.to_ascii_uppercase();
         let reserved = RESERVED_FOR_COLUMN_ALIAS.iter().chain(RESERVED_FOR_TABLE_ALIAS);
@@ -237,11 +264,9 @@ fn query(contract: &Contract, body: &mut String) {
         true => format!("\"{column}\""),
         false => (*column).to_owned(),
     };
+
+    // The command of the embedded warehouse.
     let columns = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
     let sql = format!("SELECT {columns} FROM {} LIMIT 10", sql_name(&contract.masked_topic));
-    let _ = writeln!(
-        body,
-        "<h2>A query to begin with</h2>\n<pre>sluice sql --lake lake '{}'</pre>",
-        HtmlText(&sql)
-    );
+    let _ = writeln!(body, "<h2>Example query</h2>\n<pre>sluice sql --lake lake '{}'</pre>", HtmlText(&sql));
 }

@@ -1,4 +1,4 @@
-//! A view's page.
+//! The catalogue page of a view.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,9 @@ use crate::views::SqlView;
 use sluice_contract::contract::sql_name;
 use sluice_contract::contracts::ContractSet;
 
+/// Returns the page of a view: description, sources, columns with their origins, SQL.
 pub(super) fn page(view: &SqlView, contracts: &ContractSet) -> CataloguePage {
+    // Head, with links to the topics and views that the view reads.
     let mut body = String::from("<nav><a href=\"index.html\">Catalogue</a></nav>\n");
     // Writing to a String does not fail.
     let _ = writeln!(
@@ -21,6 +23,8 @@ pub(super) fn page(view: &SqlView, contracts: &ContractSet) -> CataloguePage {
     );
     let links: Vec<String> = view.reads().map(|read| link(read, contracts)).collect();
     let _ = writeln!(body, "{}</dd></dl>", links.join(", "));
+
+    // Columns. A constant comes from no column.
     body.push_str(
         "<h2>Columns</h2>\n<table><thead><tr><th>column</th><th>comes from</th></tr></thead><tbody>\n",
     );
@@ -32,11 +36,13 @@ pub(super) fn page(view: &SqlView, contracts: &ContractSet) -> CataloguePage {
         let _ =
             writeln!(body, "<tr><td><code>{}</code></td><td>{}</td></tr>", HtmlText(column), HtmlText(&from));
     }
+
+    // The SQL as written.
     let _ = writeln!(body, "</tbody></table>\n<h2>SQL</h2>\n<pre>{}</pre>", HtmlText(view.sql.trim()));
     CataloguePage { name: view_page(&view.name), html: frame::framed(&view.name, &body, "") }
 }
 
-/// A link to the page of a table's topic, or of a view.
+/// Returns a link to the page of a table's topic, or of a view.
 fn link(read: &str, contracts: &ContractSet) -> String {
     let topic = contracts.iter().find(|contract| {
         let facts = contract.facts.as_ref().map(|facts| &facts.topic);

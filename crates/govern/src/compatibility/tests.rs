@@ -116,7 +116,7 @@ fn a_level_says_who_must_read_what_and_how_far_back() {
     let found = check(CompatibilityLevel::Forward, &gone, &earlier);
     assert_eq!(
         found[0].to_string(),
-        "`a`: is not written, and the reader has no default for it (readers of version 2 would break)"
+        "`a`: the writer has no such field, and the reader has no default for it (readers of version 2 would break)"
     );
     assert_eq!(check(CompatibilityLevel::Full, &gone, &[]), []);
 }

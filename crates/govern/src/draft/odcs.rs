@@ -1,4 +1,4 @@
-//! The contract file of a draft.
+//! Writes the contract file of a draft.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,8 @@ use super::{ContractDrafter, DraftNames, leaf};
 use sluice_contract::avsc::{self, AvroPathInfo, AvroPathKind};
 use sluice_contract::coverage::logical_types;
 
-/// What names suggest. A comment for people, never a decision.
+/// Words in a leaf's name, and the comment that suggests a masking operation. A suggestion is never a
+/// decision.
 const HINTS: [(&[&str], &str); 9] = [
     (&["email", "mail"], "an e-mail address? drop, or {op: hmac, key: pseudonym, domain: email}"),
     (&["phone", "mobile", "tel"], "a telephone number? {op: partial, keepLast: 2, length: 8}, or drop"),
@@ -26,12 +27,14 @@ const HINTS: [(&[&str], &str); 9] = [
     (&["comment", "note", "text", "description"], "free text? drop"),
 ];
 
+/// Returns the text of `contract.odcs.yaml`.
 pub(super) fn contract(
     draft: &ContractDrafter,
     place: &DraftNames,
     schema: &Value,
     leaves: &[LeafInfo],
 ) -> String {
+    // The parts that may be unknown. An unknown record key is undecided, an unknown owner is left out.
     let DraftNames { domain, name, masked, .. } = place;
     let key = match &draft.record_key {
         Some(key) => plain(key),
@@ -41,9 +44,11 @@ pub(super) fn contract(
         Some(owner) => format!(", members: [{{username: {}, role: Owner}}]", plain(owner)),
         None => String::new(),
     };
+
+    // The head of the file.
     let mut text = format!(
-        "# Drafted by `sluice contract new`. It is refused until every `decide` is replaced: nothing is kept by silence.\n\
-         # `sluice contract --help` says what may stand here; `sluice plan` names what is left.\n\
+        "# Drafted by `sluice contract new`. `sluice plan` refuses it until every `decide` is replaced.\n\
+         # `sluice contract --help` lists the settings; `sluice plan` names each `decide` that remains.\n\
          apiVersion: v3.1.0\n\
          kind: DataContract\n\
          id: {}\n\
@@ -70,6 +75,8 @@ pub(super) fn contract(
         plain(&name.replace('-', "_")),
         draft.topic,
     );
+
+    // A property for each field, at the indentation of `properties`.
     let entries = avsc::paths(schema);
     let mut writing = OdcsDraftWriter { entries: &entries, leaves, text: &mut text };
     let tops = writing.below("");
@@ -79,17 +86,20 @@ pub(super) fn contract(
     text
 }
 
+/// Writes the properties of a draft.
 struct OdcsDraftWriter<'a> {
+    /// Path in the schema → its kind, tags and nullability.
     entries: &'a BTreeMap<String, AvroPathInfo>,
     leaves: &'a [LeafInfo],
     text: &'a mut String,
 }
 
 impl OdcsDraftWriter<'_> {
-    /// Paths directly below one, in the schema's order.
+    /// Returns the paths directly below one, in the schema's order.
     fn below(&self, path: &str) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         for leaf in self.leaves {
+            // A leaf below the path continues with a dot, except at the top.
             let Some(rest) = leaf.path.strip_prefix(path) else { continue };
             let rest_of_name = match path {
                 "" => rest,
@@ -98,6 +108,8 @@ impl OdcsDraftWriter<'_> {
                     None => continue,
                 },
             };
+
+            // The next name ends where the next part begins.
             let name = rest_of_name.split(['.', '[', '{', '<']).next().unwrap_or(rest_of_name);
             let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             if !found.contains(&full) {
@@ -107,7 +119,7 @@ impl OdcsDraftWriter<'_> {
         found
     }
 
-    /// The branches of a union at a path.
+    /// Returns name and path of each branch of a union.
     fn branches(&self, path: &str) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
         for entry in self.entries.keys() {
@@ -120,14 +132,19 @@ impl OdcsDraftWriter<'_> {
         found
     }
 
+    /// Writes the property of a record's field.
     fn property(&mut self, path: &str, indent: usize) {
         let name = path.rsplit('.').next().unwrap_or(path);
         self.item(path, name, indent, "- ");
     }
 
-    /// One property: a line for a leaf, a block for what has parts.
+    /// Writes one property: a line for a leaf, a block for a type with parts. `dash` is empty for an array's
+    /// items.
     fn item(&mut self, path: &str, name: &str, indent: usize, dash: &str) {
         let Some(entry) = self.entries.get(path) else { return };
+
+        // The attributes. Items, values and branches are always required, because they have no field that
+        // could lack.
         let pad = " ".repeat(indent);
         let required =
             if entry.nullable || path.ends_with([']', '}', '>']) { "" } else { ", required: true" };
@@ -139,6 +156,8 @@ impl OdcsDraftWriter<'_> {
                 entry.tags.iter().map(|tag| plain(tag)).collect::<Vec<_>>().join(", ")
             ),
         };
+
+        // A leaf: restricted and undecided, with a suggestion from its name.
         let logical = leaf(self.leaves, path).and_then(|leaf| logical_types(leaf).first().copied());
         let kind = entry.kind;
         if kind == AvroPathKind::Leaf {
@@ -150,45 +169,50 @@ impl OdcsDraftWriter<'_> {
             );
             return;
         }
+
+        // A type with parts: its own attributes first. Arrays and records have a logical type, maps and
+        // unions a physical type.
         let inner = " ".repeat(indent + 2);
         let _ = writeln!(self.text, "{pad}{dash}name: {name}");
-        let mut say = |text: &str| {
+        let mut line = |text: &str| {
             let _ = writeln!(self.text, "{inner}{text}");
         };
         match kind {
-            AvroPathKind::Record | AvroPathKind::Map => say("logicalType: object"),
-            AvroPathKind::Array => say("logicalType: array"),
+            AvroPathKind::Record | AvroPathKind::Map => line("logicalType: object"),
+            AvroPathKind::Array => line("logicalType: array"),
             AvroPathKind::Leaf | AvroPathKind::Union => {}
         }
         match kind {
-            AvroPathKind::Map => say("physicalType: map"),
-            AvroPathKind::Union => say("physicalType: union"),
+            AvroPathKind::Map => line("physicalType: map"),
+            AvroPathKind::Union => line("physicalType: union"),
             AvroPathKind::Leaf | AvroPathKind::Record | AvroPathKind::Array => {}
         }
         if !required.is_empty() {
-            say("required: true");
+            line("required: true");
         }
         if !tags.is_empty() {
-            say(tags.trim_start_matches(", "));
+            line(tags.trim_start_matches(", "));
         }
+
+        // The parts, one level deeper.
         match kind {
             AvroPathKind::Array => {
-                say("items:");
+                line("items:");
                 self.items(&format!("{path}[]"), indent + 4);
             }
             AvroPathKind::Map => {
-                say("properties:");
+                line("properties:");
                 self.item(&format!("{path}{{key}}"), "key", indent + 4, "- ");
                 self.item(&format!("{path}{{}}"), "value", indent + 4, "- ");
             }
             AvroPathKind::Union => {
-                say("properties:");
+                line("properties:");
                 for (name, path) in self.branches(path) {
                     self.item(&path, &name, indent + 4, "- ");
                 }
             }
             AvroPathKind::Record | AvroPathKind::Leaf => {
-                say("properties:");
+                line("properties:");
                 for path in self.below(path) {
                     self.property(&path, indent + 4);
                 }
@@ -196,13 +220,16 @@ impl OdcsDraftWriter<'_> {
         }
     }
 
-    /// What an array holds: a property without a dash.
+    /// Writes the items of an array: a property without a dash.
     fn items(&mut self, path: &str, indent: usize) {
+        // The property is written into a text of its own, so that its lines can be moved.
         let mut text = String::new();
         std::mem::swap(&mut text, self.text);
         self.item(path, "item", indent, "");
         std::mem::swap(&mut text, self.text);
-        // Written as an item of a list, its further lines stand two to the right of its first.
+
+        // The property was written as an item of a list, whose further lines are two columns to the right of
+        // the first.
         let mut lines = text.lines();
         for line in lines.by_ref().take(1) {
             let _ = writeln!(self.text, "{line}");
@@ -213,15 +240,17 @@ impl OdcsDraftWriter<'_> {
     }
 }
 
-/// What a leaf's name suggests.
+/// Returns the suggestion for a leaf's name, if a word of the name has one.
 fn hint(path: &str) -> Option<&'static str> {
     let name = path.rsplit('.').next().unwrap_or(path).to_lowercase();
     let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
     HINTS.iter().find(|(known, _)| known.iter().any(|word| words.contains(word))).map(|(_, hint)| *hint)
 }
 
-/// A text as YAML reads it back: quoted where it could be taken for something else.
+/// Returns a text as a YAML scalar. It is quoted if YAML could read it as another type, or if it is the word
+/// `decide`.
 fn plain(text: &str) -> String {
+    // YAML 1.1 reads these words as null or booleans.
     let words = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "decide"];
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@'))

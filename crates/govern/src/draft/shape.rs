@@ -1,4 +1,4 @@
-//! What was seen in samples, and the schema that holds it.
+//! The shape of samples, and the schema that fits all of them.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,26 @@ use serde_json::{Map, Value, json};
 
 use super::{DraftError, pascal};
 
-/// What was seen at one place.
+/// The values at one path of all samples, counted by kind.
 #[derive(Debug, Default)]
 pub(super) struct SampleShape {
-    /// Values of any kind, null included.
+    /// Number of values of any kind, null included.
     seen: usize,
     nulls: usize,
     booleans: usize,
     integers: usize,
     numbers: usize,
     texts: TextCounts,
-    /// Fields, those of earlier samples first.
+    /// Fields in the order in which the samples brought them.
     fields: Vec<(String, SampleShape)>,
+    /// Name of a field → its index in `fields`.
     places: BTreeMap<String, usize>,
     objects: usize,
     items: Option<Box<SampleShape>>,
     arrays: usize,
 }
 
-/// Texts, and how many of them could be something narrower.
+/// Number of texts, and of those that also fit a narrower type.
 #[derive(Debug, Default)]
 struct TextCounts {
     seen: usize,
@@ -34,14 +35,18 @@ struct TextCounts {
 }
 
 impl SampleShape {
+    /// Adds one value.
     pub(super) fn see(&mut self, value: &Value) {
         self.seen += 1;
         match value {
+            // A whole number that is no i64 does not fit Avro's long, and counts as floating point.
             Value::Null => self.nulls += 1,
             Value::Bool(_) => self.booleans += 1,
             Value::Number(number) if number.is_i64() => self.integers += 1,
             Value::Number(_) => self.numbers += 1,
             Value::String(text) => self.texts.see(text),
+
+            // Items of all arrays share one shape, and so do fields of one name in all objects.
             Value::Array(items) => {
                 self.arrays += 1;
                 let shape = self.items.get_or_insert_default();
@@ -54,6 +59,7 @@ impl SampleShape {
                         self.fields.push((name.clone(), SampleShape::default()));
                         self.fields.len() - 1
                     });
+                    debug_assert!(place < self.fields.len(), "every index in `places` is one of `fields`");
                     if let Some((_, shape)) = self.fields.get_mut(place) {
                         shape.see(value);
                     }
@@ -62,11 +68,19 @@ impl SampleShape {
         }
     }
 
-    /// The schema of a record that was seen as a whole.
+    /// Returns the schema of the whole record.
+    ///
+    /// # Errors
+    /// There are no samples, or no schema fits all of them.
     pub(super) fn schema(&self, record: &str, namespace: &str) -> Result<Value, DraftError> {
         if self.seen == 0 {
-            return Err(DraftError::Shape { path: String::new(), why: "no samples".to_owned() });
+            return Err(DraftError::Shape {
+                path: String::new(),
+                why: "expected at least one record".to_owned(),
+            });
         }
+
+        // Only the outermost record has a namespace. Records inside inherit it.
         let mut schema = self.record(record, "")?;
         if let Some(object) = schema.as_object_mut() {
             object.insert("namespace".to_owned(), json!(namespace));
@@ -74,19 +88,24 @@ impl SampleShape {
         Ok(schema)
     }
 
+    /// Returns the schema of a record with the fields of all samples.
     fn record(&self, name: &str, path: &str) -> Result<Value, DraftError> {
         let mut fields = Vec::new();
         for (field, shape) in &self.fields {
+            // A name that Avro does not allow would have to change in the producer, so it is not replaced
+            // here.
             let path = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
             let first = |c: char| c.is_ascii_alphabetic() || c == '_';
             if !field.starts_with(first) || !field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 let why =
-                    "Avro names are of a-z, A-Z, 0-9 and _; rename it before it is published".to_owned();
-                return Err(DraftError::Shape { path, why });
+                    "expected a name of a-z, A-Z, 0-9 and _ (Avro); rename the field before it is published";
+                return Err(DraftError::Shape { path, why: why.to_owned() });
             }
+
+            // The type. Each record inside has a name that is made of the fields on its way.
             let of = shape.of_field(&format!("{name}{}", pascal(field)), &path)?;
             let mut written = Map::from_iter([("name".to_owned(), json!(field))]);
-            // Not in every record, or null in some: it may be null.
+            // The field is missing in some records, or null: it may be null.
             if shape.nulls > 0 || shape.seen < self.objects {
                 written.insert("type".to_owned(), json!(["null", of]));
                 written.insert("default".to_owned(), Value::Null);
@@ -94,20 +113,24 @@ impl SampleShape {
                 written.insert("type".to_owned(), of);
             }
             if shape.seen == shape.nulls {
-                written.insert("doc".to_owned(), json!("Only nulls were seen: say its type."));
+                written.insert("doc".to_owned(), json!("The samples held only nulls: set the type."));
             }
             fields.push(Value::Object(written));
         }
+
+        // A record without fields holds no value that a contract could cover.
         if fields.is_empty() {
             return Err(DraftError::Shape {
                 path: path.to_owned(),
-                why: "a record without fields".to_owned(),
+                why: "expected an object with at least one field".to_owned(),
             });
         }
         Ok(json!({"type": "record", "name": name, "fields": fields}))
     }
 
+    /// Returns the type of a field without regard to null. `name` is the name of a record, should it be one.
     fn of_field(&self, name: &str, path: &str) -> Result<Value, DraftError> {
+        // The kinds of values that occur.
         let kinds = [
             (self.booleans > 0, "true or false"),
             (self.integers + self.numbers > 0, "a number"),
@@ -116,6 +139,9 @@ impl SampleShape {
             (self.arrays > 0, "an array"),
         ];
         let kinds: Vec<&str> = kinds.into_iter().filter(|(seen, _)| *seen).map(|(_, word)| word).collect();
+
+        // Only nulls: a string, with a note for the author. One kind: its type, as narrow as all samples
+        // allow.
         match kinds[..] {
             [] => Ok(json!("string")),
             ["true or false"] => Ok(json!("boolean")),
@@ -123,6 +149,8 @@ impl SampleShape {
             ["a number"] => Ok(json!("double")),
             ["a text"] => Ok(self.texts.schema()),
             ["an object"] => self.record(name, path),
+
+            // Items of empty arrays are strings, because the samples show nothing of them.
             ["an array"] => {
                 let Some(items) = self.items.as_deref().filter(|items| items.seen > 0) else {
                     return Ok(json!({"type": "array", "items": "string"}));
@@ -131,9 +159,11 @@ impl SampleShape {
                 let of = if items.nulls > 0 { json!(["null", of]) } else { of };
                 Ok(json!({"type": "array", "items": of}))
             }
+
+            // Several kinds would need a union, which is a decision of the author.
             _ => {
                 let why = format!(
-                    "{} in different samples; make it one, or write the schema by hand",
+                    "expected one type in all samples, found {}; change the samples, or write the schema by hand",
                     kinds.join(" and ")
                 );
                 Err(DraftError::Shape { path: path.to_owned(), why })
@@ -143,6 +173,7 @@ impl SampleShape {
 }
 
 impl TextCounts {
+    /// Adds one text.
     fn see(&mut self, text: &str) {
         self.seen += 1;
         self.dates += usize::from(chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok());
@@ -150,6 +181,7 @@ impl TextCounts {
         self.uuids += usize::from(is_uuid(text));
     }
 
+    /// Returns the narrowest type that fits every text.
     fn schema(&self) -> Value {
         match self.seen {
             seen if seen == self.dates => json!({"type": "int", "logicalType": "date"}),
@@ -160,6 +192,7 @@ impl TextCounts {
     }
 }
 
+/// Returns true for a UUID with hyphens (RFC 9562), in either case.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(place, byte)| match place {

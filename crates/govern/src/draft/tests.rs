@@ -44,7 +44,7 @@ fn a_draft_is_refused_for_every_leaf_until_somebody_has_decided() {
     {
         let finding =
             findings.iter().find(|finding| finding.path == leaf).unwrap_or_else(|| panic!("{leaf}"));
-        assert_eq!(finding.message, "nobody has decided about this leaf yet");
+        assert_eq!(finding.message, "no decision about this leaf yet");
         assert!(finding.line > Some(1));
     }
     // Once decided, it is a contract.
@@ -104,12 +104,12 @@ fn what_no_schema_fits_is_refused_without_quoting_it() {
     let mixed = refused("{\"a\": \"secret\"}\n{\"a\": 1}");
     assert_eq!(
         mixed,
-        "at `a`: a number and a text in different samples; make it one, or write the schema by hand"
+        "field `a`: expected one type in all samples, found a number and a text; change the samples, or write the schema by hand"
     );
-    assert_eq!(refused("{\"a\": 1}\n{secret"), "line 2: not JSON (column 2)");
-    assert_eq!(refused("[1]"), "line 1: not a JSON object");
-    assert!(refused("{\"a-b\": 1}").contains("at `a-b`: Avro names"));
-    assert_eq!(refused(""), "at ``: no samples");
+    assert_eq!(refused("{\"a\": 1}\n{secret"), "line 2: expected JSON (column 2)");
+    assert_eq!(refused("[1]"), "line 1: expected a JSON object");
+    assert!(refused("{\"a-b\": 1}").contains("field `a-b`: expected a name of a-z, A-Z, 0-9 and _"));
+    assert_eq!(refused(""), "samples: expected at least one record");
     let topic = ContractDrafter { topic: "member".into(), ..draft() }.from_schema("\"int\"").unwrap_err();
     assert!(matches!(topic, DraftError::Topic(_)));
 }

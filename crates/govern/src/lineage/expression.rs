@@ -1,4 +1,4 @@
-//! What an expression comes from: every column named in it, and everything its subqueries hand out.
+//! The origins of an expression: every column named in it, and the columns of its subqueries.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -13,8 +13,8 @@ use super::{ColumnOrigin, LineageRefusal, LineageResolver, line_of, names, refus
 use sluice_contract::finding::nearest;
 
 impl LineageResolver<'_> {
-    /// Everything that something made of expressions comes from. `aliases` may be named too: ORDER BY and GROUP BY know
-    /// the columns of the answer.
+    /// Returns all origins of the expressions in a piece of SQL. `aliases` are the columns of the answer,
+    /// which ORDER BY and GROUP BY may name too.
     pub(super) fn sources(
         &mut self,
         expressions: &impl Visit,
@@ -34,7 +34,7 @@ impl LineageResolver<'_> {
         }
     }
 
-    /// The same, for what decides which rows there are.
+    /// Notes the origins of expressions that decide the choice of rows.
     pub(super) fn deciding(
         &mut self,
         expressions: &impl Visit,
@@ -45,15 +45,20 @@ impl LineageResolver<'_> {
         Ok(())
     }
 
-    /// The column that an expression is, as it is: a name, with steps into it. `None` for any other expression.
+    /// Returns the column that an expression names, with the steps into its value. `None` if the expression
+    /// is more than a name.
     pub(super) fn column(
         &self,
         expression: &Expr,
         aliases: &[ScopeColumn],
     ) -> Option<Result<ScopeColumn, LineageRefusal>> {
         match expression {
+            // A name of one or more parts.
             Expr::Identifier(name) => Some(self.named(std::slice::from_ref(name), aliases)),
             Expr::CompoundIdentifier(parts) => Some(self.named(parts, aliases)),
+
+            // Steps into a value: `(address).line`, `meters[1]`, `notes['a']`. A computed index is no plain
+            // step.
             Expr::CompoundFieldAccess { root, access_chain } => {
                 let root = match self.column(root, aliases)? {
                     Ok(column) => column,
@@ -67,15 +72,20 @@ impl LineageResolver<'_> {
                     }),
                 )
             }
+
+            // Parentheses change nothing. Any other expression makes a new value.
             Expr::Nested(inner) => self.column(inner, aliases),
             _ => None,
         }
     }
 
+    /// Returns the column that a name means, from the innermost scope outwards.
     fn named(&self, parts: &[Ident], aliases: &[ScopeColumn]) -> Result<ScopeColumn, LineageRefusal> {
         let words: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
         let line = parts.first().map_or(1, |part| u32::try_from(part.span.start.line).unwrap_or(1));
         let shown = words.join(".");
+
+        // An inner scope hides the outer ones. An ambiguous name does not fall back on them.
         let mut found = None;
         for scope in self.scopes.iter().rev() {
             match scope.find(&words) {
@@ -87,7 +97,9 @@ impl LineageResolver<'_> {
                 Err(failed) => return Err(self.failed(failed, &shown, line, aliases)),
             }
         }
-        // Where a column of the answer goes by the same name, databases differ in which is meant: it is both.
+
+        // A column of the answer can have the same name as a table's. Databases choose differently: both
+        // count.
         if let [word] = words[..] {
             for alias in aliases.iter().filter(|alias| alias.name.eq_ignore_ascii_case(word)) {
                 let origins = found.take().map(|column| column.origins).unwrap_or_default();
@@ -98,6 +110,7 @@ impl LineageResolver<'_> {
         found.ok_or_else(|| self.failed(NameLookupError::Unknown, &shown, line, aliases))
     }
 
+    /// Returns the refusal for a name that means no column.
     fn failed(
         &self,
         failed: NameLookupError,
@@ -106,16 +119,19 @@ impl LineageResolver<'_> {
         aliases: &[ScopeColumn],
     ) -> LineageRefusal {
         match failed {
+            // The column is there.
             NameLookupError::Ambiguous => refused(
                 line,
-                format!("`{shown}` could be one of several columns"),
-                "write the table before it",
+                format!("`{shown}` is ambiguous: several columns have this name"),
+                "put the table's name before it",
             ),
             NameLookupError::NoField(path) => refused(
                 line,
                 format!("`{shown}`: there is no such field in `{path}`"),
                 "look at the masked schema",
             ),
+
+            // The column is missing: the hint names the nearest one, or all of them.
             NameLookupError::Unknown => {
                 let known: Vec<&str> = self
                     .scopes
@@ -135,6 +151,7 @@ impl LineageResolver<'_> {
     }
 }
 
+/// Returns a plain step into a value; `None` for a computed one.
 fn step(access: &AccessExpr) -> Option<ColumnStep<'_>> {
     match access {
         AccessExpr::Dot(Expr::Identifier(name)) => Some(ColumnStep::Field(&name.value)),
@@ -147,25 +164,29 @@ fn step(access: &AccessExpr) -> Option<ColumnStep<'_>> {
     }
 }
 
+/// Collects origins while the parser visits a piece of SQL.
 struct OriginVisitor<'r, 't> {
     resolver: &'r mut LineageResolver<'t>,
     aliases: &'r [ScopeColumn],
     found: BTreeSet<ColumnOrigin>,
-    /// Subqueries that are open; each is resolved as a whole when it is met.
+    /// Number of subqueries around the visitor. The outermost is resolved as a whole when the visitor enters
+    /// it.
     inside: usize,
-    /// Expressions that are open inside one that is passed over.
+    /// Number of expressions around the visitor that it passes over.
     passed_over: usize,
-    /// Expressions that were taken in already, or are names of fields.
+    /// Expressions to pass over: their origins are collected already, or they are names of fields.
     pass: Vec<*const Expr>,
 }
 
 impl OriginVisitor<'_, '_> {
+    /// Collects the origins of one expression, or refuses it. The visitor enters its parts afterwards.
     fn expression(&mut self, expression: &Expr) -> Result<(), LineageRefusal> {
         let line = || line_of(expression);
         match expression {
+            // Names and steps into values.
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.take(expression)?,
             Expr::CompoundFieldAccess { root, access_chain } => {
-                // Only what follows a dot is no expression of its own; an index may be one.
+                // The name after a dot is no expression of its own. An index can be one.
                 for access in access_chain {
                     if let AccessExpr::Dot(name) = access {
                         self.pass.push(name);
@@ -176,19 +197,25 @@ impl OriginVisitor<'_, '_> {
                     self.pass.push(root.as_ref());
                 }
             }
+
+            // Expressions that name columns without writing them out, or in a way of their own, are refused.
             Expr::Function(function) => self.function(function)?,
             Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {
-                return Err(refused(line(), "`*` inside an expression", "name the columns"));
+                let message = "the columns of `*` inside an expression are not known";
+                return Err(refused(line(), message, "name the columns"));
             }
             Expr::Lambda(_) | Expr::MatchAgainst { .. } | Expr::Prior(_) | Expr::OuterJoin(_) => {
                 let message = format!("the lineage of `{expression}` is not known");
                 return Err(refused(line(), message, "write it another way"));
             }
+
+            // Every other expression has no origins but those of its parts.
             _ => {}
         }
         Ok(())
     }
 
+    /// Collects the origins of the column that an expression names.
     fn take(&mut self, expression: &Expr) -> Result<(), LineageRefusal> {
         if let Some(column) = self.resolver.column(expression, self.aliases) {
             self.found.extend(column?.origins);
@@ -196,8 +223,9 @@ impl OriginVisitor<'_, '_> {
         Ok(())
     }
 
-    /// `count(*)` counts rows; any other function over `*` sees every column.
+    /// Refuses a function over `*`, because it reads every column. `count(*)` reads none and is allowed.
     fn function(&mut self, function: &Function) -> Result<(), LineageRefusal> {
+        // Arguments without a list (a subquery, or none) have no `*`.
         let FunctionArguments::List(list) = &function.args else { return Ok(()) };
         for argument in &list.args {
             let (FunctionArg::Unnamed(argument)
@@ -209,7 +237,7 @@ impl OriginVisitor<'_, '_> {
                 FunctionArgExpr::Expr(_) => {}
                 FunctionArgExpr::Wildcard if counts => {}
                 _ => {
-                    let message = format!("`*` in `{function}`");
+                    let message = format!("`*` in `{function}`: expected columns");
                     return Err(refused(line_of(&function.name), message, "name the columns"));
                 }
             }
@@ -222,6 +250,8 @@ impl Visitor for OriginVisitor<'_, '_> {
     type Break = LineageRefusal;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<LineageRefusal> {
+        // A subquery has scopes of its own. The resolver handles it, and the visitor only counts its way
+        // through.
         if self.inside == 0 && self.passed_over == 0 {
             match self.resolver.query(query) {
                 Ok(columns) => self.found.extend(columns.into_iter().flat_map(|column| column.origins)),
@@ -241,6 +271,8 @@ impl Visitor for OriginVisitor<'_, '_> {
         if self.inside > 0 {
             return ControlFlow::Continue(());
         }
+
+        // Everything inside an expression that is passed over is passed over too.
         if self.passed_over > 0 || self.pass.iter().any(|pass| std::ptr::eq(*pass, expression)) {
             self.passed_over += 1;
             return ControlFlow::Continue(());

@@ -10,7 +10,7 @@ use super::{BaseColumn, ColumnOrigin, LineageRefusal, LineageResolver, line_of, 
 use sluice_contract::finding::did_you_mean;
 
 impl LineageResolver<'_> {
-    /// Adds what stands between two commas of FROM.
+    /// Adds one item of FROM: a relation with its joins.
     pub(super) fn from(
         &mut self,
         from: &TableWithJoins,
@@ -23,11 +23,17 @@ impl LineageResolver<'_> {
         Ok(())
     }
 
+    /// Adds the relation of one join, and notes the columns that decide which rows meet.
     fn join(&mut self, join: &Join, scope: &mut QueryScope) -> Result<(), LineageRefusal> {
         use JoinOperator as J;
+
+        // Relations up to `before` are the left side, those after it the right side.
         let line = line_of(&join.relation);
         let before = scope.relations.len();
         self.factor(&join.relation, scope)?;
+
+        // The kind of join. Semi and anti joins hand on the columns of one side only, and databases differ in
+        // `*`.
         let constraint = match &join.join_operator {
             J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) | J::Right(on) => on,
             J::RightOuter(on) | J::FullOuter(on) | J::CrossJoin(on) => on,
@@ -40,31 +46,38 @@ impl LineageResolver<'_> {
                 on
             }
             J::CrossApply | J::OuterApply | J::AsOf { .. } | J::StraightJoin(_) | J::ArrayJoin => {
-                return Err(refused(line, "a join whose lineage is not known", "use JOIN … ON"));
+                return Err(refused(line, "the lineage of this kind of join is not known", "use JOIN … ON"));
             }
             J::LeftArrayJoin | J::InnerArrayJoin => {
-                return Err(refused(line, "a join whose lineage is not known", "use JOIN … ON"));
+                return Err(refused(line, "the lineage of this kind of join is not known", "use JOIN … ON"));
             }
         };
+
+        // The condition.
         match constraint {
             JoinConstraint::None => Ok(()),
+            // The expression may name all relations so far, and those of outer queries.
             JoinConstraint::On(expression) => {
                 self.scopes.push(std::mem::take(scope));
                 self.deciding(expression, &[])?;
+                debug_assert!(!self.scopes.is_empty(), "the scope was pushed above");
                 *scope = self.scopes.pop().unwrap_or_default();
                 Ok(())
             }
+            // USING merges columns, and databases differ in their order under `*`.
             JoinConstraint::Using(columns) => {
                 scope.no_star = Some("a join with USING");
                 for name in columns {
                     let parts = names::parts(name).unwrap_or_default();
                     let [column] = &parts[..] else {
-                        return Err(refused(line_of(name), format!("USING ({name})"), "name one column"));
+                        let message = format!("USING ({name}): expected a column");
+                        return Err(refused(line_of(name), message, "name one column"));
                     };
                     self.share(column, scope, before, line_of(name))?;
                 }
                 Ok(())
             }
+            // NATURAL is USING with every column that both sides have.
             JoinConstraint::Natural => {
                 scope.no_star = Some("a NATURAL join");
                 let left: BTreeSet<String> = column_names(&scope.relations[..before]);
@@ -77,7 +90,7 @@ impl LineageResolver<'_> {
         }
     }
 
-    /// A column that both sides have and that decides which rows meet.
+    /// Notes a column that both sides have, and that decides which rows meet.
     fn share(
         &mut self,
         name: &str,
@@ -91,7 +104,8 @@ impl LineageResolver<'_> {
             let found: Vec<&ScopeColumn> =
                 columns.filter(|column| column.name.eq_ignore_ascii_case(name)).collect();
             if found.is_empty() {
-                return Err(refused(line, format!("`{name}` is not a column of both sides"), "join with ON"));
+                let message = format!("expected the column `{name}` on both sides of the join");
+                return Err(refused(line, message, "join with ON"));
             }
             self.decides.extend(found.iter().flat_map(|column| column.origins.iter().cloned()));
         }
@@ -99,9 +113,11 @@ impl LineageResolver<'_> {
         Ok(())
     }
 
+    /// Adds one relation of FROM to the scope.
     fn factor(&mut self, factor: &TableFactor, scope: &mut QueryScope) -> Result<(), LineageRefusal> {
         let line = line_of(factor);
         match factor {
+            // A table, view or CTE by name. A sample or an index hint does not change its columns.
             TableFactor::Table {
                 name,
                 alias,
@@ -124,17 +140,20 @@ impl LineageResolver<'_> {
                 ];
                 refuse_odd(&odd, line)?;
                 let parts = names::parts(name).ok_or_else(|| {
-                    refused(line, format!("`{name}` is no name of a table"), "name a table")
+                    refused(line, format!("expected the name of a table, found `{name}`"), "name a table")
                 })?;
                 let columns = self.table(&parts, line)?;
                 self.seen.insert(name.to_string());
                 scope.relations.push(relation(columns, alias.as_ref(), parts)?);
                 Ok(())
             }
+
+            // A subquery. With LATERAL it may name the relations before it.
             TableFactor::Derived { lateral, subquery, alias, sample: _ } => {
                 let columns = if *lateral {
                     self.scopes.push(std::mem::take(scope));
                     let columns = self.query(subquery)?;
+                    debug_assert!(!self.scopes.is_empty(), "the scope was pushed above");
                     *scope = self.scopes.pop().unwrap_or_default();
                     columns
                 } else {
@@ -143,7 +162,11 @@ impl LineageResolver<'_> {
                 scope.relations.push(relation(columns, alias.as_ref(), Vec::new())?);
                 Ok(())
             }
+
+            // Joins in parentheses. An alias would hide the names inside: it is refused below.
             TableFactor::NestedJoin { table_with_joins, alias: None } => self.from(table_with_joins, scope),
+
+            // The items of arrays. The expression may name the relations before it.
             TableFactor::UNNEST {
                 alias,
                 array_exprs,
@@ -153,14 +176,21 @@ impl LineageResolver<'_> {
             } => {
                 self.scopes.push(std::mem::take(scope));
                 let columns = self.unnest(array_exprs, alias.as_ref());
+                debug_assert!(columns.is_err() || !self.scopes.is_empty(), "the scope was pushed above");
                 *scope = self.scopes.pop().unwrap_or_default();
                 scope.relations.push(relation(columns?, alias.as_ref(), Vec::new())?);
                 Ok(())
             }
-            _ => Err(refused(line, "a relation whose lineage is not known", "a table, a subquery or UNNEST")),
+
+            // Every other kind is refused, also those of future versions of the parser.
+            _ => {
+                let message = "the lineage of this kind of relation is not known";
+                Err(refused(line, message, "use a table, a subquery or UNNEST"))
+            }
         }
     }
 
+    /// Returns a column for each array, with the array's items as its values.
     fn unnest(
         &mut self,
         arrays: &[Expr],
@@ -176,27 +206,32 @@ impl LineageResolver<'_> {
         Ok(columns)
     }
 
-    /// The columns of the CTE, table or view of that name.
+    /// Returns the columns of the CTE, table or view of that name.
     fn table(&mut self, parts: &[String], line: u32) -> Result<Vec<ScopeColumn>, LineageRefusal> {
+        // A CTE hides a table of its name.
         if let [name] = parts
             && let Some((_, columns)) = self.ctes.iter().rev().find(|(cte, _)| cte.eq_ignore_ascii_case(name))
         {
             return Ok(columns.clone());
         }
+
+        // Else exactly one table or view must have the name.
         let name = parts.join(".");
         let found = self.tables.find(&name);
         let [base] = found[..] else {
             let message = match found.is_empty() {
                 true => format!("there is no table or view `{name}`"),
-                false => format!("`{name}` could be one of several tables"),
+                false => format!("`{name}` is ambiguous: several tables have this name"),
             };
             let hint = did_you_mean(&name, self.tables.sql_names());
             return Err(refused(
                 line,
                 message,
-                hint.unwrap_or_else(|| "tables go by their topics' names".to_owned()),
+                hint.unwrap_or_else(|| "use a topic's name, for example club_member_masked_v1".to_owned()),
             ));
         };
+
+        // Only a table's columns have a path into which a query can step.
         self.reads.insert(base.name.clone());
         let origin = |leaf: &String| ColumnOrigin { relation: base.name.clone(), leaf: leaf.clone() };
         let column = |column: &BaseColumn| ScopeColumn {
@@ -208,10 +243,12 @@ impl LineageResolver<'_> {
     }
 }
 
+/// Returns the names of all columns, in lower case.
 fn column_names(relations: &[ScopeRelation]) -> BTreeSet<String> {
     relations.iter().flat_map(|relation| &relation.columns).map(|c| c.name.to_lowercase()).collect()
 }
 
+/// Returns a relation under its alias, or under its own name.
 fn relation(
     columns: Vec<ScopeColumn>,
     alias: Option<&TableAlias>,
@@ -225,18 +262,20 @@ fn relation(
     }
 }
 
-/// Columns under the names that an alias gives them.
+/// Returns the columns under the names that an alias gives them. An alias may name fewer columns than there
+/// are.
 pub(super) fn renamed(
     mut columns: Vec<ScopeColumn>,
     alias: &TableAlias,
 ) -> Result<Vec<ScopeColumn>, LineageRefusal> {
     let line = u32::try_from(alias.name.span.start.line).unwrap_or(1);
     if alias.columns.len() > columns.len() {
-        let message = format!("`{}` names more columns than there are", alias.name);
-        return Err(refused(line, message, "name as many, or none"));
+        let (named, own) = (alias.columns.len(), columns.len());
+        let message = format!("alias `{}`: expected at most {own} columns, found {named}", alias.name);
+        return Err(refused(line, message, "name each column once, or none"));
     }
     if alias.at.is_some() {
-        return Err(refused(line, "AT after an alias", "leave it out"));
+        return Err(refused(line, "the lineage of AT after an alias is not known", "leave it out"));
     }
     for (column, name) in columns.iter_mut().zip(&alias.columns) {
         column.name.clone_from(&name.name.value);

@@ -1,4 +1,4 @@
-//! The tables that SQL may name, and what is in each.
+//! The tables that SQL may name, and their columns.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,24 @@ use sluice_contract::contract::sql_name;
 pub(crate) struct BaseTable {
     /// Its name in SQL.
     pub(crate) name: String,
-    /// It is a view: what is inside its columns is not told apart.
+    /// The table is a view. The fields inside its columns are not distinguished.
     pub(crate) view: bool,
     pub(crate) columns: Vec<BaseColumn>,
 }
 
-/// A column and the leaves under it: itself, or those of the record, array or map that it holds.
+/// A column and its leaves: the column itself, or the leaves of the record, array or map that it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BaseColumn {
     pub(crate) name: String,
-    /// Paths from the table on; empty for a column that says nothing of a record (its offset).
+    /// Paths from the table on; empty for a column that holds no part of a record, for example the offset.
     pub(crate) leaves: Vec<String>,
 }
 
-/// Every table and view, by each of the names it goes by.
+/// Every table and view, by each of its names.
 #[derive(Debug, Default)]
 pub(crate) struct LineageTables {
     bases: Vec<BaseTable>,
-    /// SQL name, or name of the topic, to places in `bases`.
+    /// SQL name, or name of the topic, to indexes in `bases`.
     names: BTreeMap<String, Vec<usize>>,
 }
 
@@ -43,19 +43,20 @@ impl LineageTables {
         self.bases.push(base);
     }
 
-    /// The table that a name means; an empty list if none, more than one if it is not clear.
+    /// Returns the tables that a name can mean: none if it is unknown, more than one if it is ambiguous.
     pub(crate) fn find(&self, name: &str) -> Vec<&BaseTable> {
+        // The name as written goes first, so that a topic's name in quotes means that topic.
         let found = self.names.get(name).or_else(|| self.names.get(&sql_name(name)));
         found.into_iter().flatten().filter_map(|place| self.bases.get(*place)).collect()
     }
 
-    /// Every SQL name, for hints.
+    /// Returns every SQL name, for hints.
     pub(crate) fn sql_names(&self) -> impl Iterator<Item = &str> {
         self.bases.iter().map(|base| base.name.as_str())
     }
 }
 
-/// The parts of a name without their quotes; `None` if one of them is no plain name.
+/// Returns the parts of a name without their quotes; `None` if one of them is no plain name.
 pub(super) fn parts(name: &ObjectName) -> Option<Vec<String>> {
     name.0.iter().map(|part| part.as_ident().map(|ident| ident.value.clone())).collect()
 }

@@ -1,4 +1,4 @@
-//! What can be named at one place of a query.
+//! The columns that can be named at one place of a query.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,12 @@ use super::ColumnOrigin;
 pub(super) struct ScopeColumn {
     pub(super) name: String,
     pub(super) origins: BTreeSet<ColumnOrigin>,
-    /// The path that it holds whole, if it is one of a table's: its fields can then be told apart.
+    /// The path whose whole value the column holds, if it is a table's column. Its fields are then
+    /// distinguished.
     pub(super) path: Option<String>,
 }
 
-/// A table, view, CTE or subquery as it stands in FROM.
+/// A table, view, CTE or subquery in FROM.
 #[derive(Debug, Clone)]
 pub(super) struct ScopeRelation {
     /// Its alias, or the parts of its name.
@@ -25,9 +26,9 @@ pub(super) struct ScopeRelation {
 #[derive(Debug, Clone, Default)]
 pub(super) struct QueryScope {
     pub(super) relations: Vec<ScopeRelation>,
-    /// Columns that a join has made one of two.
+    /// Names of columns that a join (USING, NATURAL) has merged.
     pub(super) shared: Vec<String>,
-    /// Why `*` cannot be written out, if it cannot.
+    /// The join for which `*` cannot be written out, if there is one.
     pub(super) no_star: Option<&'static str>,
 }
 
@@ -39,38 +40,42 @@ pub(super) enum ColumnStep<'s> {
     Item,
 }
 
-/// Why a name means nothing here.
+/// The reason why a name does not mean a column.
 pub(super) enum NameLookupError {
-    /// There is no such column.
+    /// No column has the name.
     Unknown,
-    /// There are several.
+    /// Several columns have the name.
     Ambiguous,
-    /// There is the column, but not the field in it.
+    /// The column has no such field. Holds the path of the column.
     NoField(String),
 }
 
 impl ScopeColumn {
-    /// A column made by an expression.
+    /// Returns a column that an expression makes.
     pub(super) fn made(name: String, origins: BTreeSet<ColumnOrigin>) -> Self {
         Self { name, origins, path: None }
     }
 
-    /// What lies under the column after these steps. What a step leads to in a value that is no table's own cannot be
-    /// told apart from the rest of it: then it is the whole.
+    /// Returns the column after these steps into its value. The parts of a value that an expression made are
+    /// not distinguished: a step into it gives the whole value.
     pub(super) fn narrow(&self, steps: &[ColumnStep<'_>]) -> Result<Self, NameLookupError> {
         let mut column = self.clone();
         for step in steps {
+            // Only a table's own column has a path.
             let Some(path) = column.path.take() else { return Ok(column) };
             let under = |next: &str| -> BTreeSet<ColumnOrigin> {
-                column.origins.iter().filter(|origin| stands_under(&origin.leaf, next)).cloned().collect()
+                column.origins.iter().filter(|origin| is_under(&origin.leaf, next)).cloned().collect()
             };
             let ways: Vec<String> = match step {
                 ColumnStep::Item => vec![format!("{path}[]")],
-                // A union's branches are fields of its column.
+                // A name can be a record's field, a union's branch (a field of its column in the table) or a
+                // map's key.
                 ColumnStep::Field(name) => {
                     vec![format!("{path}.{name}"), format!("{path}<{name}>"), format!("{path}{{}}")]
                 }
             };
+
+            // The first path with leaves under it is the one that the schema has.
             let found =
                 ways.into_iter().map(|way| (under(&way), way)).find(|(origins, _)| !origins.is_empty());
             match found {
@@ -82,15 +87,17 @@ impl ScopeColumn {
     }
 }
 
-/// Is the leaf the path itself, or inside it? Case is not told apart, as in SQL.
-fn stands_under(leaf: &str, path: &str) -> bool {
+/// Returns true if the leaf is the path itself or inside it. Case is ignored, as in SQL.
+fn is_under(leaf: &str, path: &str) -> bool {
+    // A longer name with the same beginning is another leaf: a separator must follow.
     leaf.get(..path.len()).is_some_and(|start| start.eq_ignore_ascii_case(path))
         && leaf[path.len()..].chars().next().is_none_or(|next| matches!(next, '.' | '[' | '{' | '<'))
 }
 
 impl ScopeRelation {
-    /// Does the qualifier of a name mean this relation?
+    /// Returns true if the qualifier of a name means this relation.
     fn is(&self, qualifier: &[&str]) -> bool {
+        // The last parts of the name are enough: `v1.mpan` means `readings.v1`.
         let own = &self.qualifier;
         own.len() >= qualifier.len()
             && own[own.len() - qualifier.len()..]
@@ -101,11 +108,14 @@ impl ScopeRelation {
 }
 
 impl QueryScope {
-    /// The column that a name of several parts means: relation and column, or column and fields.
+    /// Returns the column that a name of several parts means: relation and column, or column and fields.
     pub(super) fn find(&self, parts: &[&str]) -> Result<ScopeColumn, NameLookupError> {
+        // The longest qualifier goes first: in `a.b.c`, a relation `a.b` outranks a column `a`.
         for split in (0..parts.len()).rev() {
             let (qualifier, rest) = parts.split_at(split);
             let [name, fields @ ..] = rest else { continue };
+
+            // All columns of that name, in the relations that the qualifier means.
             let found: Vec<&ScopeColumn> = self
                 .relations
                 .iter()
@@ -113,10 +123,14 @@ impl QueryScope {
                 .flat_map(|relation| relation.columns.iter())
                 .filter(|column| column.name.eq_ignore_ascii_case(name))
                 .collect();
+
+            // The parts behind the column's name are fields in its value.
             let steps: Vec<ColumnStep<'_>> = fields.iter().map(|field| ColumnStep::Field(field)).collect();
             match found[..] {
+                // Another split of the name may fit.
                 [] => {}
                 [column] => return column.narrow(&steps),
+                // A join has merged them: the value is that of either side.
                 _ if self.shared.iter().any(|shared| shared.eq_ignore_ascii_case(name)) => {
                     let origins = found.iter().flat_map(|column| column.origins.iter().cloned()).collect();
                     return Ok(ScopeColumn::made((*name).to_owned(), origins));
@@ -127,13 +141,13 @@ impl QueryScope {
         Err(NameLookupError::Unknown)
     }
 
-    /// The relation of `name.*`.
+    /// Returns the relation of `name.*`; `None` if there is none, or more than one.
     pub(super) fn relation(&self, qualifier: &[&str]) -> Option<&ScopeRelation> {
         let mut found = self.relations.iter().filter(|relation| relation.is(qualifier));
         found.next().filter(|_| found.next().is_none())
     }
 
-    /// Every name, for hints.
+    /// Returns every column's name, for hints.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.relations.iter().flat_map(|relation| &relation.columns).map(|column| column.name.as_str())
     }

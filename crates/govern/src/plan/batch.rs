@@ -1,21 +1,24 @@
-//! Which of the next changes go together: one call for many, or many calls at a time. A plan of five hundred contracts
-//! has thousands of changes, and a call for each in turn takes minutes.
+//! The size of the next batch of changes: one call for many changes, or many calls at a time. A plan of five
+//! hundred contracts has thousands of changes, and one call after the other takes minutes.
 
 use super::PlanChange;
 
-/// Topics of one call: each has partitions to be made, and the call a time-out.
+/// Most topics of one call: the broker creates the partitions of each before the call's time-out.
 const TOPICS: usize = 40;
-/// Permissions of one call.
+/// Most permissions of one call.
 const ACLS: usize = 200;
-/// Calls to the registry, of which some are under way at a time.
+/// Most calls to the registry in one batch. The caller has several of them under way at a time.
 const SUBJECTS: usize = 64;
 
-/// How many of the first changes may be carried out together: they are of one kind and do not lean on each other. 0 if
-/// there are none.
+/// Returns the number of changes at the head of the list that may be carried out together: they are of one
+/// kind and do not depend on each other. Returns 0 for an empty list.
 ///
-/// Order is kept between what is handed out: raw schemas never go with the masked ones that have to be there first.
+/// The batches keep the plan's order: raw schemas are never in one batch with the masked schemas that come
+/// before them.
 pub fn together(changes: &[PlanChange]) -> usize {
     let Some(first) = changes.first() else { return 0 };
+
+    // The first change decides the kind of the batch, and its largest size.
     let (most, alike): (usize, fn(&PlanChange) -> bool) = match first {
         PlanChange::CreateTopic { .. } => (TOPICS, |change| matches!(change, PlanChange::CreateTopic { .. })),
         PlanChange::CreateAcl { .. } => (ACLS, |change| matches!(change, PlanChange::CreateAcl { .. })),
@@ -28,10 +31,13 @@ pub fn together(changes: &[PlanChange]) -> usize {
         PlanChange::RegisterSchema { raw: false, .. } => {
             (SUBJECTS, |change| matches!(change, PlanChange::RegisterSchema { raw: false, .. }))
         }
+        // Changes of existing topics and removals are carried out one by one.
         PlanChange::RaisePartitions { .. }
         | PlanChange::AlterConfig { .. }
         | PlanChange::RemoveAcl { .. } => (1, |_| true),
     };
+
+    // Only a run without gaps is taken, so that the order of the plan is kept.
     changes.iter().take(most).take_while(|change| alike(change)).count()
 }
 

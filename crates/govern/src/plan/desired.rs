@@ -1,4 +1,4 @@
-//! From contracts to topics and subjects.
+//! Derives topics, subjects and permissions from the contracts.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,35 @@ use sluice_contract::contracts::ContractSet;
 use sluice_contract::key::key_subject;
 use sluice_core::names::RECEIPTS;
 
-/// How long dead letters stay where the topic's own records stay for ever, in milliseconds: 30 days.
+/// Retention of dead letters where the topic's own records stay for ever, in milliseconds: 30 days.
 const DEAD_LETTERS: i64 = 30 * 86_400_000;
 
 /// Kafka's name for the largest batch that a topic takes, in bytes.
 const LARGEST: &str = "max.message.bytes";
-/// What it is unless somebody set it (a megabyte and the overhead of a batch).
+/// Kafka's default of `max.message.bytes`: a mebibyte and the overhead of a batch.
 const KAFKAS_LARGEST: i64 = 1_048_588;
-/// Bytes for the headers of an output or a dead letter, and for pseudonyms that are longer than what they stand for.
+/// Bytes for the headers of an output or a dead letter, and for pseudonyms that are longer than their
+/// originals.
 const ROOM: i64 = 64 << 10;
 
 impl DesiredState {
-    /// Everything these contracts ask for, every role and worker being called as it is named.
+    /// Returns everything that the contracts ask for. The principal of each role and worker is `User:<its
+    /// name>`.
     pub fn of(contracts: &ContractSet) -> Self {
         Self::with(contracts, &AclPrincipals::default())
     }
 
-    /// Everything these contracts ask for; the same contracts give the same, in the same order.
+    /// Returns everything that the contracts ask for. The same contracts give the same state, in the same
+    /// order.
     pub fn with(contracts: &ContractSet, principals: &AclPrincipals) -> Self {
         let mut desired = Self { topics: vec![receipts()], subjects: Vec::new(), acls: Vec::new() };
+
+        // Subjects of raw topics are collected apart, because they come after all others.
         let mut raw = Vec::new();
         for contract in contracts.iter() {
-            topics(contract, &mut desired.topics);
+            add_topics(contract, &mut desired.topics);
+
+            // A subject of the value, and one of the key. No sink lands keys in a table.
             let subject = |topic: &str, schema: &str| DesiredSubject {
                 subject: value_subject(topic),
                 contract: contract.id.clone(),
@@ -47,26 +54,34 @@ impl DesiredState {
                 lands: false,
                 ..subject(topic, schema)
             };
+
+            // Keys have subjects only if the contract has a schema for them.
             if let Some(of_key) = contract.record_key.schema() {
                 desired.subjects.push(key(&contract.masked_topic, of_key.masked_schema().json()));
                 raw.push(key(&contract.raw_topic, of_key.schema.json()));
             }
+
+            // Every value has a masked subject. Facts have one fleet-wide schema under the subject of their
+            // topic.
             desired.subjects.push(subject(&contract.masked_topic, contract.masked_schema().json()));
             if let (Some(facts), Some(fact)) = (&contract.facts, contracts.fact()) {
                 desired.subjects.push(subject(&facts.topic, fact.json()));
             }
             raw.push(subject(&contract.raw_topic, contract.value.json()));
         }
+
+        // Permissions follow from the topics, the dead letters among them.
         desired.subjects.append(&mut raw);
         desired.acls = acl::of(contracts, &desired.topics, principals);
         desired
     }
 }
 
-/// One partition keeps the receipts of a group in order; compaction keeps the last state of each segment.
+/// Returns the topic of receipts. Its one partition keeps the receipts of a group in order, and compaction
+/// keeps the last state of each segment.
 fn receipts() -> DesiredTopic {
     let mut config = BTreeMap::from(settings(CleanupPolicy::Compact, -1));
-    // Only closed log segments are compacted: small ones are closed sooner.
+    // Kafka compacts only closed log segments. Small ones (16 MiB) are closed sooner.
     config.insert("segment.bytes".to_owned(), (16 << 20).to_string());
     DesiredTopic {
         name: RECEIPTS.to_owned(),
@@ -78,7 +93,8 @@ fn receipts() -> DesiredTopic {
     }
 }
 
-fn topics(contract: &Contract, topics: &mut Vec<DesiredTopic>) {
+/// Adds the contract's topics: raw, masked and facts, each followed by its dead letters.
+fn add_topics(contract: &Contract, topics: &mut Vec<DesiredTopic>) {
     use TopicAccess::{Open, Restricted};
     let facts = contract.facts.as_ref().map(|facts| (&facts.topic, TopicPurpose::Facts, Open));
     let own = [
@@ -86,19 +102,23 @@ fn topics(contract: &Contract, topics: &mut Vec<DesiredTopic>) {
         (&contract.masked_topic, TopicPurpose::Masked, Open),
     ];
     for (name, purpose, access) in own.into_iter().chain(facts) {
-        // Facts are a history: an entity has many, so that compaction would lose all but one.
+        // Facts are a history. An entity has many of them, and compaction would keep only the last.
         let (cleanup, retention) = match (purpose, contract.retention) {
             (TopicPurpose::Facts, retention) => (CleanupPolicy::Delete, retention),
             (_, retention) => (contract.cleanup, retention),
         };
         let mut config = contract.topic_config.clone();
         config.extend(settings(cleanup, retention.millis()));
-        // What is made of a record is a little larger than the record, and so is its dead letter: it must fit all the same.
+
+        // The output for a record is a little larger than the record, and so is its dead letter. Both must
+        // fit.
         let largest = config.get(LARGEST).and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKAS_LARGEST);
         let largest = if purpose == TopicPurpose::Raw { largest } else { largest + ROOM };
         if purpose != TopicPurpose::Raw {
             config.insert(LARGEST.to_owned(), largest.to_string());
         }
+
+        // The topic itself. Its dead letters have the same access, for they hold the same values.
         let topic = |name: String, purpose, partitions, config| DesiredTopic {
             name,
             contract: contract.id.clone(),
@@ -108,6 +128,9 @@ fn topics(contract: &Contract, topics: &mut Vec<DesiredTopic>) {
             config,
         };
         topics.push(topic(name.clone(), purpose, contract.partitions, config));
+
+        // Dead letters have one partition: they are few. A limit on their time keeps raw values from staying
+        // for ever.
         let letters = match contract.retention {
             TopicRetention::Millis(millis) => millis,
             TopicRetention::Forever => DEAD_LETTERS,
@@ -118,6 +141,7 @@ fn topics(contract: &Contract, topics: &mut Vec<DesiredTopic>) {
     }
 }
 
+/// Returns the settings that every topic has: retention in milliseconds (-1 for ever) and cleanup policy.
 fn settings(cleanup: CleanupPolicy, retention: i64) -> [(String, String); 2] {
     [(RETENTION.to_owned(), retention.to_string()), (CLEANUP.to_owned(), cleanup.as_str().to_owned())]
 }

@@ -1,4 +1,4 @@
-//! What is wanted against what is there.
+//! Compares the desired state with the state of the servers.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,19 @@ use super::{
 };
 use crate::compatibility;
 
+/// Returns the plan that leads from `world` to `desired`. The order of its changes is described in [`super`].
 pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowance) -> ContractPlan {
     let mut plan = ContractPlan::default();
+
+    // Topics come first: permissions and schemas are of use only if the topic exists.
     for topic in &desired.topics {
         match world.topics.get(&topic.name) {
             None => plan.changes.push(PlanChange::CreateTopic { topic: topic.clone() }),
             Some(state) => alter(topic, state, allow, &mut plan),
         }
     }
+
+    // Permissions. Missing ones are always created, extra ones are removed only if that is allowed.
     let (missing, extra) = acl::compare(desired, world);
     plan.changes.extend(missing.into_iter().map(|acl| PlanChange::CreateAcl { acl }));
     if allow.remove_acls {
@@ -23,6 +28,9 @@ pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowa
     } else {
         plan.extra_acls = extra;
     }
+
+    // Compatibility levels. They come before all schemas, so that the registry checks schemas by the new
+    // level.
     let absent = SubjectState::default();
     let state = |subject: &DesiredSubject| world.subjects.get(&subject.subject).unwrap_or(&absent);
     for subject in &desired.subjects {
@@ -32,6 +40,8 @@ pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowa
             plan.changes.push(PlanChange::SetCompatibility { subject, from: is, to });
         }
     }
+
+    // Schemas, in the order of the desired subjects: masked ones and facts before raw ones.
     for wanted in &desired.subjects {
         let state = state(wanted);
         let (subject, schema) = (wanted.subject.clone(), wanted.schema.clone());
@@ -40,7 +50,7 @@ pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowa
         }
         let breaks = compatibility::check(wanted.compatibility, &schema, &state.earlier);
         if !breaks.is_empty() || !state.incompatible.is_empty() {
-            // The registry's own words are needed only where ours are missing: it knows no paths.
+            // The registry's reasons are needed only where ours are missing, because they have no paths.
             let why = if breaks.is_empty() { state.incompatible.clone() } else { Vec::new() };
             plan.refusals.push(PlanRefusal::Incompatible { subject, breaks, why });
         } else {
@@ -51,7 +61,9 @@ pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowa
     plan
 }
 
+/// Adds the changes of a topic that exists, or their refusals.
 fn alter(topic: &DesiredTopic, state: &TopicState, allow: PlanAllowance, plan: &mut ContractPlan) {
+    // Partitions can only be added. No allowance helps: Kafka itself cannot remove them.
     let (from, to) = (state.partitions, topic.partitions);
     let name = || topic.name.clone();
     if from < to {
@@ -59,11 +71,16 @@ fn alter(topic: &DesiredTopic, state: &TopicState, allow: PlanAllowance, plan: &
     } else if from > to {
         plan.refusals.push(PlanRefusal::FewerPartitions { topic: name(), is: from, wanted: to });
     }
+
+    // Settings that the contract does not name stay as they are.
     for (key, to) in &topic.config {
         let from = state.config.get(key);
         if from.is_some_and(|from| same(key, from, to)) {
             continue;
         }
+
+        // A change of these two settings can delete records. Without a reported value there is nothing to
+        // compare.
         let refusal = match (key.as_str(), from) {
             (RETENTION, Some(from)) if !allow.shorter_retention => shorter(&topic.name, from, to),
             (CLEANUP, Some(from)) if !allow.other_cleanup => {
@@ -83,13 +100,16 @@ fn alter(topic: &DesiredTopic, state: &TopicState, allow: PlanAllowance, plan: &
     }
 }
 
+/// Returns true if two values of a setting mean the same.
 fn same(key: &str, one: &str, other: &str) -> bool {
+    // The cleanup policy is a set: `compact,delete` equals `delete, compact`.
     let set = |text: &str| text.split(',').map(|word| word.trim().to_owned()).collect::<BTreeSet<_>>();
     one == other || (key == CLEANUP && set(one) == set(other))
 }
 
-/// A refusal if `to` is shorter than `from`; -1 is for ever.
+/// Returns a refusal if the retention `to` is shorter than `from`. Both are milliseconds, -1 for ever.
 fn shorter(topic: &str, from: &str, to: &str) -> Option<PlanRefusal> {
+    // A value that is no number cannot be compared. The broker checks it when the change is made.
     let (is, wanted) = (from.parse::<i64>().ok()?, to.parse::<i64>().ok()?);
     let is_shorter = wanted >= 0 && (is < 0 || wanted < is);
     is_shorter.then(|| PlanRefusal::ShorterRetention { topic: topic.to_owned(), is, wanted })

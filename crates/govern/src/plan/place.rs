@@ -1,4 +1,4 @@
-//! Where a refusal is to be mended, and how.
+//! The file and line at which a refusal can be mended, and a hint.
 
 use super::{CLEANUP, PlanRefusal, RETENTION};
 use sluice_contract::contract::{Contract, value_subject};
@@ -6,10 +6,11 @@ use sluice_contract::contracts::ContractSet;
 use sluice_contract::key::{self, key_subject};
 
 impl PlanRefusal {
-    /// File and line that ask for what is refused; `None` if no contract does.
+    /// Returns the file and line that ask for the refused change; `None` if no contract asks for it.
     pub fn place(&self, contracts: &ContractSet) -> Option<(String, u32)> {
-        let of_topic = |name: &str| contracts.iter().find(|contract| speaks_of(contract, name));
+        let of_topic = |name: &str| contracts.iter().find(|contract| has_topic(contract, name));
         match self {
+            // Settings of a topic: the line of the setting.
             Self::FewerPartitions { topic, .. } => {
                 of_topic(topic).map(|contract| (contract.file(), contract.line("customProperties.topic")))
             }
@@ -19,6 +20,9 @@ impl PlanRefusal {
             Self::OtherCleanup { topic, .. } => {
                 of_topic(topic).map(|contract| (contract.file(), contract.line("customProperties.topic")))
             }
+
+            // Schemas: the line of the first broken field. A subject of keys is looked for first, because a
+            // key's path has a prefix in the contract file.
             Self::Incompatible { subject, breaks, .. } => {
                 let path = breaks.first().map(|first| first.path.as_str()).unwrap_or_default();
                 let of_key = |contract: &Contract| {
@@ -29,6 +33,8 @@ impl PlanRefusal {
                 if let Some(contract) = contracts.iter().find(|contract| of_key(contract)) {
                     return Some((contract.file(), contract.line(&key::place(path))));
                 }
+
+                // Else a subject of values: raw, masked or facts.
                 let is_of = |contract: &&Contract| {
                     let facts = contract.facts.as_ref().map(|facts| &facts.topic);
                     let topics = [Some(&contract.raw_topic), Some(&contract.masked_topic), facts];
@@ -36,6 +42,8 @@ impl PlanRefusal {
                 };
                 contracts.iter().find(is_of).map(|contract| (contract.file(), contract.line(path)))
             }
+
+            // A table's refusal has the field's path, a leak carries its own file and line.
             Self::Table { topic, path, .. } => {
                 of_topic(topic).map(|contract| (contract.file(), contract.line(path)))
             }
@@ -43,12 +51,13 @@ impl PlanRefusal {
         }
     }
 
-    /// What would mend it.
+    /// Returns the action that mends the refusal.
     pub fn hint(&self) -> String {
         match self {
-            Self::FewerPartitions { is, .. } => format!("say `partitions: {is}` in the contract"),
-            Self::ShorterRetention { .. } => format!("`--allow` sets a shorter {RETENTION} all the same"),
-            Self::OtherCleanup { .. } => format!("`--allow` sets another {CLEANUP} all the same"),
+            Self::FewerPartitions { is, .. } => format!("set `partitions: {is}` in the contract"),
+            Self::ShorterRetention { .. } => format!("use `--allow` to set the shorter {RETENTION}"),
+            Self::OtherCleanup { .. } => format!("use `--allow` to set the other {CLEANUP}"),
+            // A missing default is the one cause that the author can mend without a new topic.
             Self::Incompatible { breaks, .. } => match breaks.first() {
                 Some(first) if first.why.contains("no default") => {
                     "give the field a default, or make a new topic with the next version in its name".to_owned()
@@ -62,8 +71,8 @@ impl PlanRefusal {
     }
 }
 
-/// Is it one of the contract's topics, or the dead letters of one?
-fn speaks_of(contract: &Contract, name: &str) -> bool {
+/// Returns true if this is one of the contract's topics, or the topic of its dead letters.
+fn has_topic(contract: &Contract, name: &str) -> bool {
     let name = name.strip_suffix(".dead-letter").unwrap_or(name);
     let facts = contract.facts.as_ref().map(|facts| facts.topic.as_str());
     name == contract.raw_topic || name == contract.masked_topic || facts == Some(name)

@@ -1,4 +1,5 @@
-//! The proof as one page: boxes for topics, tables and views, a row for each leaf, a line for each step.
+//! The proof as one HTML page: a box for each topic, table and view, a row for each leaf, a line for each
+//! step.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,33 +7,45 @@ use std::fmt::Write as _;
 use super::{LeakProof, ProofPlace, ProofStep};
 use crate::html::HtmlText;
 
-/// Pixels of the drawing.
+// All sizes are pixels of the drawing.
+/// Height of a leaf's row.
 const ROW: usize = 20;
+/// Height of a box's name.
 const HEAD: usize = 26;
+/// Space between two boxes of a layer.
 const GAP: usize = 22;
+/// Width of a box.
 const BOX: usize = 380;
+/// Distance of the left edges of two layers: a box and the space for lines.
 const LAYER: usize = 500;
+/// Top of the first box, below the layers' names.
 const TOP: usize = 34;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// A topic, table or view with its leaves.
+/// A topic, table or view with its leaves, as drawn.
 struct ProofBox {
     place: ProofPlace,
     name: String,
+    /// Column of the drawing, from 0.
     layer: usize,
+    /// Top edge in pixels.
     y: usize,
-    /// Nodes in the order of the rows.
+    /// Indexes of nodes, in the order of the rows.
     leaves: Vec<usize>,
 }
 
+/// Returns the page of [`LeakProof::html`].
 pub(super) fn page(proof: &LeakProof) -> String {
+    // The boxes decide the size of the drawing.
     let boxes = boxes(proof);
     let layers = boxes.iter().map(|drawn| drawn.layer + 1).max().unwrap_or(1);
     let width = layers * LAYER - (LAYER - BOX) + 20;
     let bottom = |drawn: &ProofBox| drawn.y + HEAD + drawn.leaves.len() * ROW;
     let height = boxes.iter().map(bottom).max().unwrap_or(0) + GAP;
+
+    // Head, verdict and legend. The policy forbids the page to load anything.
     let mut page = String::new();
     // Writing to a String does not fail.
     let _ = write!(
@@ -50,6 +63,8 @@ pub(super) fn page(proof: &LeakProof) -> String {
          <span class=\"key decides\">decides rows</span> <span class=\"key leak\">leak</span></p>\n\
          <div class=\"graph\">\n",
     );
+
+    // The drawing. Lines come before boxes, so that boxes cover their ends.
     let _ = writeln!(
         page,
         "<svg id=\"graph\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
@@ -64,23 +79,29 @@ pub(super) fn page(proof: &LeakProof) -> String {
         draw(proof, drawn, &gone, &mut page);
     }
     page.push_str("</svg>\n</div>\n");
+
+    // The text serves readers without SVG, and the browser's own search.
     let _ = write!(
         page,
-        "<h2>In words</h2>\n<pre>{}</pre>\n<script>{SCRIPT}</script>\n</body></html>\n",
+        "<h2>As text</h2>\n<pre>{}</pre>\n<script>{SCRIPT}</script>\n</body></html>\n",
         HtmlText(&proof.text())
     );
     page
 }
 
+/// Writes the verdict, and the list of leaks if there are any.
 fn verdict(proof: &LeakProof, page: &mut String) {
+    // A proof that holds has one line.
     let leaves = proof.leaves().count();
     if proof.holds() {
         let _ = writeln!(
             page,
-            "<p class=\"verdict holds\">Proven: {leaves} tagged or restricted leaves, and no way out of what is restricted without a masking step.</p>"
+            "<p class=\"verdict holds\">Proven: {leaves} tagged or restricted leaves; every way to an open place has a masking step.</p>"
         );
         return;
     }
+
+    // Else every leak with its way, file, line and hint.
     let _ = writeln!(
         page,
         "<p class=\"verdict broken\">Not proven: {} ways without a masking step.</p>\n<ul class=\"leaks\">",
@@ -100,8 +121,10 @@ fn verdict(proof: &LeakProof, page: &mut String) {
     page.push_str("</ul>\n");
 }
 
-/// Every place with its layer and height: topics, then masked ones and dead letters, facts, tables, views.
+/// Returns every box with its layer and height. The layers are: raw topics, masked topics and dead letters,
+/// facts, tables, views.
 fn boxes(proof: &LeakProof) -> Vec<ProofBox> {
+    // One box for each location, in the order of the nodes.
     let mut numbers: BTreeMap<(ProofPlace, &str), usize> = BTreeMap::new();
     let mut boxes: Vec<ProofBox> = Vec::new();
     let mut of_node = vec![0; proof.nodes.len()];
@@ -126,7 +149,9 @@ fn boxes(proof: &LeakProof) -> Vec<ProofBox> {
         boxes[place].leaves.push(number);
         of_node[number] = place;
     }
-    // A view stands right of every view that it reads; a circle cannot be, and would end here.
+
+    // A view is drawn to the right of every view that it reads. Views have no circles; the limit of rounds
+    // keeps the loop finite all the same.
     for _ in 0..boxes.len().min(64) {
         let mut moved = false;
         for edge in &proof.edges {
@@ -141,6 +166,8 @@ fn boxes(proof: &LeakProof) -> Vec<ProofBox> {
             break;
         }
     }
+
+    // The boxes of a layer are stacked from the top.
     let mut next: BTreeMap<usize, usize> = BTreeMap::new();
     for drawn in &mut boxes {
         let y = next.entry(drawn.layer).or_insert(TOP);
@@ -150,6 +177,7 @@ fn boxes(proof: &LeakProof) -> Vec<ProofBox> {
     boxes
 }
 
+/// Writes the name of each layer above it.
 fn heads(boxes: &[ProofBox], page: &mut String) {
     let layers = boxes.iter().map(|drawn| drawn.layer).max().unwrap_or(0);
     for layer in 0..=layers {
@@ -164,7 +192,7 @@ fn heads(boxes: &[ProofBox], page: &mut String) {
     }
 }
 
-/// Left edge and middle of each node's row.
+/// Returns the left edge and the vertical middle of each node's row, in pixels.
 fn positions(boxes: &[ProofBox]) -> BTreeMap<usize, (usize, usize)> {
     let mut at = BTreeMap::new();
     for drawn in boxes {
@@ -175,10 +203,13 @@ fn positions(boxes: &[ProofBox]) -> BTreeMap<usize, (usize, usize)> {
     at
 }
 
+/// Writes a line for each step.
 fn lines(proof: &LeakProof, at: &BTreeMap<usize, (usize, usize)>, page: &mut String) {
     for edge in &proof.edges {
         let (Some(to), Some((x, y))) = (edge.to, at.get(&edge.from)) else { continue };
         let Some((to_x, to_y)) = at.get(&to) else { continue };
+
+        // A step of a leak is drawn as such, for it decides the verdict.
         let is_leak = leaks_by(proof, edge.from, to);
         let class = match &edge.step {
             _ if is_leak => "leak",
@@ -186,6 +217,9 @@ fn lines(proof: &LeakProof, at: &BTreeMap<usize, (usize, usize)>, page: &mut Str
             ProofStep::AsIs => "plain",
             ProofStep::Decides => "decides",
         };
+
+        // A curve from the right edge of the source to the left edge of the target. Within one layer it ends
+        // at the right edge, so that it does not cross the box.
         let (x, bend) = if to_x > x { (x + BOX, 60) } else { (x + BOX, 30) };
         let in_x = if *to_x + BOX == x { to_x + BOX } else { *to_x };
         let second = if in_x == x { in_x + bend } else { in_x.saturating_sub(bend) };
@@ -199,14 +233,16 @@ fn lines(proof: &LeakProof, at: &BTreeMap<usize, (usize, usize)>, page: &mut Str
     }
 }
 
-/// Do these two stand next to each other on the way of a leak?
+/// Returns true if these two nodes follow each other on the way of a leak.
 fn leaks_by(proof: &LeakProof, from: usize, to: usize) -> bool {
     let (Some(from), Some(to)) = (proof.nodes.get(from), proof.nodes.get(to)) else { return false };
     let (from, to) = (from.shown(), to.shown());
     proof.leaks.iter().any(|leak| leak.path.windows(2).any(|pair| pair[0] == from && pair[1] == to))
 }
 
+/// Writes one box with its rows. `gone` holds the steps of leaves that end, for example at a drop.
 fn draw(proof: &LeakProof, drawn: &ProofBox, gone: &BTreeMap<usize, &ProofStep>, page: &mut String) {
+    // The frame and the name.
     let (x, y) = (10 + drawn.layer * LAYER, drawn.y);
     let class = if drawn.place.is_open() { "open" } else { "restricted" };
     let height = HEAD + drawn.leaves.len() * ROW;
@@ -219,12 +255,14 @@ fn draw(proof: &LeakProof, drawn: &ProofBox, gone: &BTreeMap<usize, &ProofStep>,
         HtmlText(&short(&drawn.name, 46)),
         HtmlText(&drawn.name)
     );
+
+    // A row for each leaf. Tags and classification are known only at raw topics.
     for (row, leaf) in drawn.leaves.iter().enumerate() {
         let Some(node) = proof.nodes.get(*leaf) else { continue };
         let row_y = y + HEAD + row * ROW;
-        let mut said = node.tags.clone();
-        said.extend((!node.classification.is_empty()).then(|| node.classification.clone()));
-        said.extend(gone.get(leaf).map(|step| step.to_string()));
+        let mut labels = node.tags.clone();
+        labels.extend((!node.classification.is_empty()).then(|| node.classification.clone()));
+        labels.extend(gone.get(leaf).map(|step| step.to_string()));
         let _ = writeln!(
             page,
             "<g class=\"leaf\" data-node=\"{leaf}\" data-name=\"{} {}\"><rect x=\"{x}\" y=\"{row_y}\" width=\"{BOX}\" height=\"{ROW}\"/>\
@@ -237,13 +275,13 @@ fn draw(proof: &LeakProof, drawn: &ProofBox, gone: &BTreeMap<usize, &ProofStep>,
             HtmlText(&node.shown()),
             x + BOX - 8,
             row_y + 14,
-            HtmlText(&said.join(", "))
+            HtmlText(&labels.join(", "))
         );
     }
     page.push_str("</g>\n");
 }
 
-/// The end of a name that is too long for its box: that is where names differ.
+/// Returns the name, or the last `most` characters of it with an ellipsis. Names differ at their ends.
 fn short(name: &str, most: usize) -> String {
     let length = name.chars().count();
     match length > most {

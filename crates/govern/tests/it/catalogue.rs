@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluice_contract::ContractSet;
 use sluice_govern::{CataloguePage, SqlViewSet, site};
 
-
 fn pages(files: &[(String, String)]) -> BTreeMap<String, String> {
     let contracts = ContractSet::parse(files).unwrap_or_else(|findings| panic!("{findings}"));
     let views = SqlViewSet::parse(files, &contracts).unwrap_or_else(|findings| panic!("{findings}"));

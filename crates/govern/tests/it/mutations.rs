@@ -80,7 +80,7 @@ impl ContractMutation {
 #[test]
 fn of_leaves() {
     let mutations = [
-        // A leaf nobody speaks of, in the contract, in the schema, and deep inside.
+        // A leaf without a property, in the contract, in the schema, and deep inside.
         change(METER_READING, "      - {name: register,", "      #\n      # {name: register,")
             .refused("register", "without a policy")
             .hint("add"),
@@ -108,7 +108,7 @@ fn of_leaves() {
         // A property for nothing.
         change(METER_READING, "      - {name: mpan,", "      - {name: extra, logicalType: string, classification: public, customProperties: [{property: masking, value: {op: keep}}]}\n      - {name: mpan,")
             .refused("extra", "no such field"),
-        // Said twice.
+        // Given twice.
         change(METER_READING, "      - {name: kwh,", "      - {name: register, logicalType: string, required: true, classification: internal, customProperties: [{property: masking, value: {op: keep}}]}\n      - {name: kwh,")
             .refused("register", "twice"),
         change(METER_READING, "classification: internal, customProperties: [{property: masking, value: {op: generalise", "customProperties: [{property: masking, value: {op: generalise")
@@ -156,7 +156,7 @@ fn of_masking() {
         change(ACCOUNT_PROFILE, "date: 1y", "date: 30m").refused("born", "whole days"),
         change(ACCOUNT_PROFILE, "number: 500", "number: 0.5").refused("annual_kwh", "does not fit"),
         change(ACCOUNT_PROFILE, "{name: key, logicalType: string, required: true, classification: internal, customProperties: [{property: masking, value: {op: keep}}]}", "{name: key, logicalType: string, required: true, classification: internal, customProperties: [{property: masking, value: {op: redact}}]}")
-            .refused("preferences{key}", "could make two of them one"),
+            .refused("preferences{key}", "could make two keys equal"),
     ];
     mutations.iter().for_each(ContractMutation::check);
 }
@@ -170,9 +170,9 @@ fn of_settings() {
         change(METER_READING, "property: recordKey, value: mpan", "property: recordKey, value: postcode")
             .refused("customProperties.recordKey", "may be null"),
         change(METER_READING, "property: recordKey, value: mpan", "property: recordKey, value: kwh")
-            .refused("customProperties.recordKey", "must be a string"),
+            .refused("customProperties.recordKey", "expected a string"),
         change(METER_READING, "field: read_at", "field: register")
-            .refused("customProperties.warehouse.partition.field", "not a date"),
+            .refused("customProperties.warehouse.partition.field", "expected a date"),
         change(METER_READING, "cluster: [mpan]", "cluster: [mapn]")
             .refused("customProperties.warehouse.cluster", "not a leaf"),
         change(METER_READING, "mode: append", "mode: apend")
@@ -183,24 +183,26 @@ fn of_settings() {
         change(METER_READING, "FULL_TRANSITIVE", "FULL_TRANSITIV")
             .refused("customProperties.compatibility", "not a level")
             .hint("`FULL_TRANSITIVE`"),
-        change(METER_READING, "unit: d}", "unit: fortnight}").refused("slaProperties.0.unit", "no unit"),
+        change(METER_READING, "unit: d}", "unit: fortnight}")
+            .refused("slaProperties.0.unit", "no known unit"),
         change(METER_READING, "value: 30, unit: d", "value: 0, unit: d")
             .refused("slaProperties.0.value", "above zero"),
         change(METER_READING, "allow: [traceparent]", "allow: [sluice.source]")
             .refused("customProperties.headers.allow", "fleet's own"),
         change(METER_READING, "property: view, value: raw", "property: view, value: all")
-            .refused("roles.0", "does not say what it sees"),
+            .refused("roles.0", "expected `raw` or `masked`"),
         change(METER_READING, "metering.meter-reading.masked.v1", "metering meter-reading")
-            .refused("customProperties.maskedTopic", "not a topic's name"),
+            .refused("customProperties.maskedTopic", "not a legal topic name"),
         change(METER_READING, "physicalType: topic", "physicalType: table")
-            .refused("schema.0.physicalType", "must be a topic"),
+            .refused("schema.0.physicalType", "expected a topic"),
         change(METER_READING, "domain: metering\n", "domain: smart\n")
             .refused("domain", "the folder is `metering`"),
         change(METER_READING, "kind: DataContract", "kind: Contract").refused("kind", "standard"),
         change(FLIGHT, "attributes: [tailnum,", "attributes: [tailnun,")
             .refused("customProperties.facts.attributes", "not a leaf")
             .hint("`tailnum`"),
-        change(FLIGHT, "time: time_hour", "time: hour").refused("customProperties.facts.time", "not a date"),
+        change(FLIGHT, "time: time_hour", "time: hour")
+            .refused("customProperties.facts.time", "expected a date"),
         change(FLIGHT, "entity: [carrier,", "entity: [dep_time,")
             .refused("customProperties.facts.entity", "may be null"),
     ];
@@ -231,7 +233,7 @@ fn a_masking_property_with_a_typing_mistake_is_no_masking() {
     for leaf in ["mpan", "account_id", "postcode", "read_at", "register", "kwh"] {
         assert!(places.contains(&format!("{name}: {leaf}: unknown custom property `maskng`")), "{places:#?}");
         assert!(
-            places.contains(&format!("{name}: {leaf}: no masking: nothing is kept by silence")),
+            places.contains(&format!("{name}: {leaf}: no masking: no leaf is kept by default")),
             "{places:#?}"
         );
     }
@@ -266,16 +268,16 @@ fn two_contracts_cannot_share_a_topic_an_id_or_a_domain_with_two_keys() {
         places_with("metering.meter-reading.v1", "metering.account-profile.masked.v1"),
         [
             format!(
-                "{name}: schema.0.physicalName: the topic `metering.account-profile.masked.v1.dead-letter` is that of {folder} too"
+                "{name}: schema.0.physicalName: the topic `metering.account-profile.masked.v1.dead-letter` is used by {folder}, too"
             ),
             format!(
-                "{name}: schema.0.physicalName: the topic `metering.account-profile.masked.v1` is that of {folder} too"
+                "{name}: schema.0.physicalName: the topic `metering.account-profile.masked.v1` is used by {folder}, too"
             ),
         ]
     );
     assert_eq!(
         places_with("id: meter-reading", "id: account-profile"),
-        [format!("{name}: id: the id `account-profile` is that of {folder} too")]
+        [format!("{name}: id: the id `account-profile` is used by {folder}, too")]
     );
     let places = places_with("key: pseudonym, domain: account", "key: other, domain: account");
     let [place] = &places[..] else { panic!("{places:#?}") };
@@ -297,7 +299,7 @@ fn missing_and_surplus_files_are_named() {
         ["schemas/metering/meter-reading/contract.odcs.yaml: : no value.avsc beside it"]
     );
     assert!(
-        without("meter-reading/contract.odcs.yaml")[0].contains("what no contract speaks of is not carried")
+        without("meter-reading/contract.odcs.yaml")[0].contains("a topic without a contract is not carried")
     );
     assert!(
         without("sluice/fact/value.avsc")[0]

@@ -140,13 +140,14 @@ fn views_that_cannot_be_followed_are_findings_with_file_line_and_hint() {
     let circle =
         refused(&[("metering/views/a.sql", "SELECT x FROM b"), ("metering/views/b.sql", "SELECT x FROM a")]);
     assert_eq!(circle.len(), 2);
-    assert!(circle[0].contains("`a` is made of itself"), "{circle:?}");
+    assert!(circle[0].contains("the view `a` reads itself"), "{circle:?}");
     assert!(
         refused(&[("aviation/views/daily_use.sql", "SELECT 1 AS x")])[0]
-            .contains("has the name `daily_use` too")
+            .contains("the name `daily_use` is taken by schemas/metering/views/daily_use.sql")
     );
     assert!(refused(&[("metering/views/Big Table.sql", "SELECT 1 AS x")])[0].contains("needs quotes"));
-    assert!(refused(&[("metering/other/a.sql", "SELECT 1 AS x")])[0].contains("not in a folder of views"));
+    let elsewhere = refused(&[("metering/other/a.sql", "SELECT 1 AS x")]);
+    assert!(elsewhere[0].contains("expected the SQL file in a folder `views`"), "{elsewhere:?}");
     let same = refused(&[("metering/views/a.sql", &format!("SELECT mpan, kwh AS mpan FROM {table}"))]);
     assert!(same[0].contains("two columns of the view are called `mpan`"), "{same:?}");
     // A view over a refused one is not blamed for it.
@@ -156,7 +157,7 @@ fn views_that_cannot_be_followed_are_findings_with_file_line_and_hint() {
     ]);
     assert_eq!(over.len(), 1, "{over:?}");
     let taken = refused(&[(&format!("metering/views/{table}.sql"), "SELECT 1 AS x")]);
-    assert!(taken[0].contains("a table has the name"), "{taken:?}");
+    assert!(taken[0].contains("is taken by a table"), "{taken:?}");
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn mutations() -> Vec<PlanMutation> {
                 "{name: distance, logicalType: integer, required: true, classification: public, customProperties: [{property: masking, value: {op: drop}}]}",
             ),
             "contract.odcs.yaml:59: subject aviation.flight.masked.v1-value",
-            "`distance`: is not written, and the reader has no default for it (readers of version 1 would break)",
+            "`distance`: the writer has no such field, and the reader has no default for it (readers of version 1 would break)",
         ),
         m(
             "a masking changes the type of a masked field",
@@ -199,9 +199,9 @@ fn mutations() -> Vec<PlanMutation> {
                 ),
             ]),
             "subject metering.meter-reading.masked.v1-value",
-            "`phase`: is not written, and the reader has no default for it (records of version 1 could not be read)",
+            "`phase`: the writer has no such field, and the reader has no default for it (records of version 1 could not be read)",
         ),
-        // Leaves nobody has decided about.
+        // Leaves without a decision.
         m(
             "an untagged new field",
             value(
@@ -233,10 +233,10 @@ fn mutations() -> Vec<PlanMutation> {
             "whole record, array, map or union",
         ),
         m(
-            "a leaf nobody has decided about",
+            "a leaf without a decision",
             contract(METER_READING, outward, "{op: decide}"),
             "contract.odcs.yaml:34: postcode:",
-            "nobody has decided",
+            "no decision about this leaf yet",
         ),
         m(
             "no classification",
@@ -303,7 +303,7 @@ fn mutations() -> Vec<PlanMutation> {
             "a key with a schema that is not covered",
             MutationChange::Add(format!("{METER_READING}/key.avsc"), "\"string\""),
             "key.avsc:1",
-            "says nothing of the key's leaves",
+            "does not cover the key's leaves",
         ),
         m(
             "an object for a key that has no schema",
@@ -319,7 +319,7 @@ fn mutations() -> Vec<PlanMutation> {
             "a key whose masking could make two one",
             contract(METER_READING, "property: recordKey, value: mpan", "property: recordKey, value: kwh"),
             "contract.odcs.yaml:22: customProperties.recordKey:",
-            "must be a string",
+            "expected a string",
         ),
         m(
             "a header of the fleet's own",
@@ -337,8 +337,8 @@ fn mutations() -> Vec<PlanMutation> {
         m(
             "fewer partitions",
             contract(FLIGHT, "{partitions: 4}", "{partitions: 2}"),
-            "topic aviation.flight.v1 has 4 partitions, the contract 2",
-            "cannot take any away",
+            "topic aviation.flight.v1: partitions 4 -> 2",
+            "Kafka cannot remove partitions",
         ),
         m(
             "another cleanup",
@@ -358,9 +358,9 @@ fn mutations() -> Vec<PlanMutation> {
 #[test]
 fn every_mutation_of_the_example_contracts_is_refused_at_plan_with_its_exact_place() {
     let mutations = mutations();
-    let architecture = include_str!("../../../../ARCHITECTURE.md");
+    let architecture = include_str!("../../../../docs/promises.md");
     let told = format!("with_its_exact_place`: {} of them", mutations.len());
-    assert!(architecture.contains(&told), "ARCHITECTURE.md does not say `{told}`");
+    assert!(architecture.contains(&told), "docs/promises.md does not say `{told}`");
     assert_eq!(refused(&crate::views::with_views()), [""; 0], "the contracts as they are");
     for PlanMutation { what, change, at, why } in mutations {
         let mut files = crate::views::with_views();

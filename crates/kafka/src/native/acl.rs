@@ -1,5 +1,5 @@
-//! Permissions through librdkafka's admin calls (KIP-140): listed, added, taken away. They block; each waits for one
-//! answer on a queue of its own.
+//! Lists, adds and deletes permissions through librdkafka's admin calls (KIP-140). The calls block. Each
+//! waits for one answer on a queue of its own.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char};
@@ -17,12 +17,13 @@ use sys::rd_kafka_AclPermissionType_t as CPermission;
 use sys::rd_kafka_ResourcePatternType_t as CPattern;
 use sys::rd_kafka_ResourceType_t as CResource;
 
+/// Builds the error for a name that librdkafka does not take.
 fn unfit(text: impl ToString) -> KafkaClientError {
     let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG;
     KafkaClientError { text: text.to_string(), ..KafkaClientError::of(code) }
 }
 
-/// Every permission there is (`ALLOW` only; kinds of resources that we do not use are left out).
+/// Returns all permissions. They are `ALLOW` only, and kinds of resources that we do not use are left out.
 pub(crate) fn describe_acls<C: ClientContext>(
     client: &Client<C>,
     wait: Duration,
@@ -33,6 +34,7 @@ pub(crate) fn describe_acls<C: ClientContext>(
             // SAFETY: all handles in `call` are live; the filter is copied before the call returns.
             unsafe { sys::rd_kafka_DescribeAcls(call.client, filter.0[0], call.options, call.queue) }
         })?;
+
     let mut found = BTreeSet::new();
     // SAFETY: the event is a DescribeAcls result, as its error code was checked and only that can be on the queue; the
     // array holds `count` bindings that live as long as the event.
@@ -47,7 +49,7 @@ pub(crate) fn describe_acls<C: ClientContext>(
     Ok(found)
 }
 
-/// Adds permissions; those that are there already stay as they are.
+/// Adds permissions. Those that exist already stay as they are.
 pub(crate) fn create_acls<C: ClientContext>(
     client: &Client<C>,
     acls: &[AclRule],
@@ -55,6 +57,7 @@ pub(crate) fn create_acls<C: ClientContext>(
 ) -> Result<(), KafkaClientError> {
     let mut bindings = AclBindings::of(acls, sys::rd_kafka_AclBinding_new)?;
     let (all, count) = (bindings.0.as_mut_ptr(), bindings.0.len());
+
     let event = AclEvent::of(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATEACLS, wait, |call| {
         // SAFETY: all handles in `call` are live, `all` holds `count` live bindings, which are copied.
         unsafe { sys::rd_kafka_CreateAcls(call.client, all, count, call.options, call.queue) }
@@ -68,7 +71,7 @@ pub(crate) fn create_acls<C: ClientContext>(
     }
 }
 
-/// Takes permissions away; those that are gone already stay gone.
+/// Takes permissions away. Those that are gone already stay gone.
 pub(crate) fn delete_acls<C: ClientContext>(
     client: &Client<C>,
     acls: &[AclRule],
@@ -76,6 +79,7 @@ pub(crate) fn delete_acls<C: ClientContext>(
 ) -> Result<(), KafkaClientError> {
     let mut filters = AclBindings::of(acls, sys::rd_kafka_AclBindingFilter_new)?;
     let (all, count) = (filters.0.as_mut_ptr(), filters.0.len());
+
     let event = AclEvent::of(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETEACLS, wait, |call| {
         // SAFETY: all handles in `call` are live, `all` holds `count` live filters, which are copied.
         unsafe { sys::rd_kafka_DeleteAcls(call.client, all, count, call.options, call.queue) }
@@ -91,18 +95,18 @@ pub(crate) fn delete_acls<C: ClientContext>(
     }
 }
 
-/// Handles of one call.
+/// The handles of one call.
 struct AclCall {
     client: *mut sys::rd_kafka_t,
     options: *const sys::rd_kafka_AdminOptions_t,
     queue: *mut sys::rd_kafka_queue_t,
 }
 
-/// An answer; destroyed when dropped.
+/// An answer. It is destroyed when dropped.
 struct AclEvent(NonNull<sys::rd_kafka_event_t>);
 
 impl AclEvent {
-    /// Asks, and waits up to `wait` for the answer.
+    /// Sends the request, and waits up to `wait` for the answer.
     fn of<C: ClientContext>(
         client: &Client<C>,
         operation: sys::rd_kafka_admin_op_t,
@@ -128,6 +132,9 @@ impl AclEvent {
             sys::rd_kafka_queue_destroy(queue);
             event
         };
+
+        // The poll waits a second longer than the request: librdkafka's own time-out comes first, with its
+        // reason.
         let Some(event) = NonNull::new(event).map(Self) else {
             return Err(KafkaClientError::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT));
         };
@@ -136,6 +143,8 @@ impl AclEvent {
             let code = sys::rd_kafka_event_error(event.0.as_ptr());
             (code, words(sys::rd_kafka_event_error_string(event.0.as_ptr())))
         };
+
+        // Errors of single permissions are in the answer; see `check`.
         match code {
             sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(event),
             code => Err(KafkaClientError { text, ..KafkaClientError::of(code) }),
@@ -150,9 +159,10 @@ impl Drop for AclEvent {
     }
 }
 
-/// Bindings or filters; destroyed when dropped.
+/// Bindings or filters. They are destroyed when dropped.
 struct AclBindings(Vec<*mut sys::rd_kafka_AclBinding_t>);
 
+/// librdkafka's constructor of a binding or of a filter: both have the same parameters.
 type AclBindingConstructor = unsafe extern "C" fn(
     CResource,
     *const c_char,
@@ -166,6 +176,7 @@ type AclBindingConstructor = unsafe extern "C" fn(
 ) -> *mut sys::rd_kafka_AclBinding_t;
 
 impl AclBindings {
+    /// Makes one binding or filter, by `make`, for each permission.
     fn of(acls: &[AclRule], make: AclBindingConstructor) -> Result<Self, KafkaClientError> {
         let mut all = Self(Vec::with_capacity(acls.len()));
         for acl in acls {
@@ -187,7 +198,7 @@ impl AclBindings {
         Ok(all)
     }
 
-    /// One filter that fits every binding.
+    /// Makes one filter that fits every binding.
     fn everything() -> Result<Self, KafkaClientError> {
         let mut all = Self(Vec::with_capacity(1));
         let none = std::ptr::null();
@@ -205,6 +216,7 @@ impl AclBindings {
         Ok(all)
     }
 
+    /// Makes one more binding; librdkafka writes its reason into the buffer if it refuses.
     fn push(
         &mut self,
         make: impl FnOnce(*mut c_char, usize) -> *mut sys::rd_kafka_AclBinding_t,
@@ -227,10 +239,13 @@ impl Drop for AclBindings {
     }
 }
 
+/// Turns a name into a C string. A name with a zero byte is refused.
 fn c_string(text: &str) -> Result<CString, KafkaClientError> {
     CString::new(text).map_err(unfit)
 }
 
+/// Turns librdkafka's error into ours; null is success.
+///
 /// # Safety
 /// `error` is null or lives during the call.
 unsafe fn check(error: *const sys::rd_kafka_error_t) -> Result<(), KafkaClientError> {
@@ -244,7 +259,8 @@ unsafe fn check(error: *const sys::rd_kafka_error_t) -> Result<(), KafkaClientEr
     }
 }
 
-/// One permission as the brokers list it; `None` for what we have no word for, and for what forbids.
+/// Reads one permission as the brokers list it. `None` stands for a permission that denies, and for kinds
+/// that we do not use.
 ///
 /// # Safety
 /// `binding` lives during the call.
@@ -257,13 +273,16 @@ unsafe fn read(binding: *const sys::rd_kafka_AclBinding_t) -> Option<AclRule> {
         {
             return None;
         }
+
         let resource = match sys::rd_kafka_AclBinding_restype(binding) {
             CResource::RD_KAFKA_RESOURCE_TOPIC => AclResource::Topic,
             CResource::RD_KAFKA_RESOURCE_GROUP => AclResource::Group,
             CResource::RD_KAFKA_RESOURCE_TRANSACTIONAL_ID => AclResource::TransactionalId,
             CResource::RD_KAFKA_RESOURCE_BROKER => AclResource::Cluster,
+            // Other kinds, for example delegation tokens, are not ours to plan.
             _ => return None,
         };
+
         let operation = sys::rd_kafka_AclBinding_operation(binding);
         Some(AclRule {
             principal: words(sys::rd_kafka_AclBinding_principal(binding)),
@@ -277,23 +296,27 @@ unsafe fn read(binding: *const sys::rd_kafka_AclBinding_t) -> Option<AclRule> {
     }
 }
 
+/// Returns librdkafka's name of a kind of resource.
 fn resource(resource: AclResource) -> CResource {
     match resource {
         AclResource::Topic => CResource::RD_KAFKA_RESOURCE_TOPIC,
         AclResource::Group => CResource::RD_KAFKA_RESOURCE_GROUP,
         AclResource::TransactionalId => CResource::RD_KAFKA_RESOURCE_TRANSACTIONAL_ID,
-        // librdkafka's name for it: "Broker (Cluster)".
+        // librdkafka's name for the cluster: "Broker (Cluster)".
         AclResource::Cluster => CResource::RD_KAFKA_RESOURCE_BROKER,
     }
 }
 
+/// Returns librdkafka's name of an operation.
 fn operation(operation: AclOperation) -> COperation {
+    debug_assert!(OPERATIONS.iter().any(|(ours, _)| *ours == operation), "every operation is in the table");
     OPERATIONS
         .iter()
         .find(|(ours, _)| *ours == operation)
         .map_or(COperation::RD_KAFKA_ACL_OPERATION_UNKNOWN, |(_, theirs)| *theirs)
 }
 
+/// Our operations and librdkafka's names of them.
 const OPERATIONS: [(AclOperation, COperation); 11] = [
     (AclOperation::All, COperation::RD_KAFKA_ACL_OPERATION_ALL),
     (AclOperation::Read, COperation::RD_KAFKA_ACL_OPERATION_READ),

@@ -1,4 +1,5 @@
-//! A fetched batch: records lent one after another, what is left kept for the next time.
+//! A fetched batch. Its records are lent one after another. Those that were not lent are kept for the next
+//! time.
 //!
 //! ```text
 //!  rd_kafka_consume_batch_queue ─► [m0 m1 m2 m3 m4 m5]        callbacks run here, and nowhere else
@@ -15,13 +16,14 @@ use sluice_core::{Header, Offset, RecordRef};
 
 use super::client::{KafkaClientError, words};
 
-/// Headers of a record that are lent without allocating; those of a record with more go to the heap.
+/// Up to this number of headers, a record is lent without an allocation. The headers of a record with more go
+/// to the heap.
 const FEW: usize = 16;
 
-/// There is always room for so many more.
+/// There is always room for this number of further messages.
 const ROOM: usize = 64;
 
-/// What a message turned out to be.
+/// A message of the queue.
 pub(crate) enum LentMessage<'a> {
     /// A record.
     Record(&'a RecordRef<'a>),
@@ -29,10 +31,11 @@ pub(crate) enum LentMessage<'a> {
     Failed(KafkaClientError),
 }
 
-/// Messages taken from the consumer's queue. Must be emptied before the consumer is destroyed; `Member` sees to it.
+/// Messages taken from the consumer's queue. The batch must be emptied before the consumer is destroyed;
+/// `Member` sees to it.
 pub(super) struct NativeBatch {
     messages: Vec<*mut sys::rd_kafka_message_t>,
-    /// The first that was not lent yet; those before it are destroyed.
+    /// The first message that was not lent yet. Those before it are destroyed.
     next: usize,
 }
 
@@ -40,17 +43,18 @@ pub(super) struct NativeBatch {
 unsafe impl Send for NativeBatch {}
 
 impl NativeBatch {
-    /// Room for `most` messages.
+    /// Makes room for `most` messages.
     pub(super) fn with_capacity(most: usize) -> Self {
         Self { messages: Vec::with_capacity(most.max(1)), next: 0 }
     }
 
-    /// Nothing is left to lend.
+    /// Tells whether no message is left to lend.
     pub(super) fn is_drained(&self) -> bool {
         self.next == self.messages.len()
     }
 
-    /// Takes at most `most` messages, behind what is kept; waits up to `wait` until they are there. How many came.
+    /// Takes at most `most` messages and puts them behind the kept ones. Waits up to `wait_ms` until they are
+    /// there. Returns the number of messages that came.
     ///
     /// # Safety
     /// `queue` is the live queue of the consumer whose messages these are.
@@ -60,9 +64,12 @@ impl NativeBatch {
         wait_ms: i32,
         most: usize,
     ) -> usize {
+        // Only the pointers of messages that were lent and destroyed are dropped here.
         self.messages.drain(..self.next);
         self.next = 0;
-        // What is kept may fill the batch, but polling has to go on; a lane that keeps has paused, so little comes.
+
+        // Kept messages may fill the batch, but polling has to go on. A lane that keeps messages has paused,
+        // and therefore few messages come.
         self.messages.reserve(ROOM);
         let length = self.messages.len();
         let room = (self.messages.capacity() - length).min(most);
@@ -77,17 +84,20 @@ impl NativeBatch {
         }
     }
 
-    /// Lends what is there, in order, until `take` breaks off; how many were lent.
+    /// Lends the messages in order until `take` breaks off. Returns the number of messages that were lent.
     pub(super) fn lend(&mut self, mut take: impl FnMut(LentMessage<'_>) -> ControlFlow<()>) -> usize {
         let mut lent = 0;
         let mut topic: (*const sys::rd_kafka_topic_t, &str) = (ptr::null(), "");
         while let Some(&message) = self.messages.get(self.next) {
+            // The message counts as lent before `take` sees it: a panic must not lend it twice.
             self.next += 1;
             lent += 1;
             let held = MessageGuard(message);
             // SAFETY: `held` owns the message, which lives until the end of this turn. A topic lives while any message
             // holds it; `topic` is only used with a message of that very topic. The name is ASCII (the broker's rule).
             let message = unsafe { &*held.0 };
+
+            // The name of the topic is read again only when the topic changes.
             if message.rkt.cast_const() != topic.0 && !message.rkt.is_null() {
                 // SAFETY: as above.
                 let name = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(message.rkt)) };
@@ -100,9 +110,10 @@ impl NativeBatch {
         lent
     }
 
-    /// Forgets the records that are left of a partition, and what was said of its trouble too if `all`; how many
-    /// messages that were.
+    /// Forgets the kept records of a partition, and its errors too if `all`. Returns the number of messages
+    /// that were dropped.
     pub(super) fn discard(&mut self, topic: &str, partition: i32, all: bool) -> usize {
+        // Messages that stay move together, in their order.
         let mut kept = self.next;
         for at in self.next..self.messages.len() {
             let message = self.messages[at];
@@ -115,12 +126,13 @@ impl NativeBatch {
                 kept += 1;
             }
         }
+
         let gone = self.messages.len() - kept;
         self.messages.truncate(kept);
         gone
     }
 
-    /// Destroys what is left.
+    /// Destroys the kept messages.
     pub(super) fn clear(&mut self) {
         for message in self.messages.drain(..).skip(std::mem::take(&mut self.next)) {
             drop(MessageGuard(message));
@@ -134,7 +146,7 @@ impl Drop for NativeBatch {
     }
 }
 
-/// A message that is destroyed at the end of its scope, also when whoever it was lent to panics.
+/// A message that is destroyed at the end of its scope, also when the code that it was lent to panics.
 struct MessageGuard(*mut sys::rd_kafka_message_t);
 
 impl Drop for MessageGuard {
@@ -144,7 +156,7 @@ impl Drop for MessageGuard {
     }
 }
 
-/// Topic, partition, and whether it is a record.
+/// Returns topic, partition, and whether the message is a record.
 ///
 /// # Safety
 /// `message` is live, and the answer is not used after it.
@@ -162,11 +174,13 @@ unsafe fn place_of<'a>(message: *mut sys::rd_kafka_message_t) -> (&'a str, i32, 
     }
 }
 
+/// Lends one message: a record with its headers, or an error.
 fn lend_one(
     message: &sys::rd_kafka_message_t,
     topic: &str,
     take: &mut impl FnMut(LentMessage<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
+    // librdkafka hands errors over as messages, in their place among the records.
     if message.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         let mut error = KafkaClientError::of(message.err);
         // SAFETY: the message is live; the text lives with it and is copied.
@@ -174,9 +188,13 @@ fn lend_one(
         error.fatal = message.err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FATAL;
         return take(LentMessage::Failed(error));
     }
+
+    // Every record has an offset. A message without one has nothing to lend.
     let Some(offset) = Offset::new(message.offset) else {
         return ControlFlow::Continue(());
     };
+
+    // The record, first without its headers.
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the message is live, `kind` is ours.
     let timestamp = unsafe { sys::rd_kafka_message_timestamp(message, &raw mut kind) };
@@ -192,6 +210,8 @@ fn lend_one(
         value: unsafe { slice(message.payload, message.len) },
         headers: &[],
     };
+
+    // Most records have no headers.
     let mut headers = ptr::null_mut();
     // SAFETY: the message is live and owns the list it hands out.
     let found = unsafe { sys::rd_kafka_message_headers(message, &raw mut headers) };
@@ -200,6 +220,8 @@ fn lend_one(
     }
     // SAFETY: the list is live as long as its message.
     let count = unsafe { sys::rd_kafka_header_cnt(headers) };
+
+    // A few headers fit on the stack. More of them go to the heap.
     let mut few = [Header { name: "", value: None }; FEW];
     let mut many = vec![];
     let list = match few.get_mut(..count) {
@@ -209,6 +231,7 @@ fn lend_one(
             &mut many[..]
         }
     };
+
     for (index, header) in list.iter_mut().enumerate() {
         // SAFETY: as above, and `index` is below the count.
         *header = unsafe { header_at(headers, index) };
@@ -217,6 +240,8 @@ fn lend_one(
     take(LentMessage::Record(&record))
 }
 
+/// Returns the bytes behind a pointer; null is `None`.
+///
 /// # Safety
 /// `pointer` is null or the start of `length` bytes that live as long as the answer.
 unsafe fn slice<'a>(pointer: *mut std::ffi::c_void, length: usize) -> Option<&'a [u8]> {
@@ -224,6 +249,8 @@ unsafe fn slice<'a>(pointer: *mut std::ffi::c_void, length: usize) -> Option<&'a
     (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast_const().cast(), length) })
 }
 
+/// Returns one header of a list.
+///
 /// # Safety
 /// `headers` is a live list of more than `index` headers that lives as long as the answer.
 unsafe fn header_at<'a>(headers: *mut sys::rd_kafka_headers_t, index: usize) -> Header<'a> {

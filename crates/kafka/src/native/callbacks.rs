@@ -1,4 +1,4 @@
-//! What librdkafka calls back: five `extern "C"` functions around one set of closures.
+//! The callbacks of librdkafka: five `extern "C"` functions around one set of closures.
 
 use std::any::Any;
 use std::ffi::{c_char, c_int, c_void};
@@ -15,27 +15,31 @@ use super::handle::{AssignmentChange, ConsumerHandle, RebalanceList};
 use crate::is_denied;
 use crate::token::SaslTokenSource;
 
+/// Takes a change of assignment. It has to answer through the handle.
 type RebalanceCallback = dyn Fn(&ConsumerHandle<'_>, AssignmentChange, &mut RebalanceList<'_>) + Send + Sync;
+/// Takes statistics as JSON.
 type StatisticsCallback = dyn Fn(&[u8]) + Send + Sync;
 
-/// What a client calls back; lives as long as the client.
+/// The callbacks of a client. They live as long as the client.
 #[derive(Default)]
 pub(crate) struct ClientCallbacks {
     /// A change of assignment, on the polling thread.
     pub on_rebalance: Option<Box<RebalanceCallback>>,
     /// Statistics as JSON, on the polling thread.
     pub on_statistics: Option<Box<StatisticsCallback>>,
-    /// Where tokens come from, for a client that logs in by token.
+    /// The source of access tokens, for a client that logs in by token.
     pub tokens: Option<SaslTokenSource>,
-    /// The last general error that was not yet taken; one about us not being allowed outlasts those that follow from it.
+    /// The last general error that was not yet taken. An error about denied access outlasts the errors that
+    /// follow from it.
     trouble: Mutex<Option<KafkaClientError>>,
-    /// The first delivery that failed since it was last asked.
+    /// The first delivery that failed since the last call of [`ClientCallbacks::take_failed`].
     failed: Mutex<Option<KafkaClientError>>,
-    /// A panic inside a callback, carried over the C frames to whoever polled.
+    /// A panic inside a callback, carried over the C frames to the caller that polled.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl ClientCallbacks {
+    /// Runs a callback and keeps its panic.
     fn run(&self, callback: impl FnOnce()) {
         // A panic must not unwind into C. It is resumed once the polling call has returned.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(callback)) {
@@ -43,18 +47,19 @@ impl ClientCallbacks {
         }
     }
 
-    /// The last general error since it was last asked for (brokers down, authentication, …).
+    /// Takes the last general error since the last call (brokers down, authentication, …).
     pub(super) fn take_trouble(&self) -> Option<KafkaClientError> {
         lock(&self.trouble).take()
     }
 
-    /// The first delivery that failed since it was last asked for.
+    /// Takes the first delivery that failed since the last call.
     pub(super) fn take_failed(&self) -> Option<KafkaClientError> {
         lock(&self.failed).take()
     }
 
-    /// To be called after everything that may have run callbacks.
+    /// Resumes a panic that a callback left. Call it after everything that may have run callbacks.
     pub(super) fn resume_panic(&self) {
+        // The lock is released before the panic goes on.
         let panic = lock(&self.panic).take();
         if let Some(panic) = panic {
             std::panic::resume_unwind(panic);
@@ -62,11 +67,12 @@ impl ClientCallbacks {
     }
 }
 
+/// Locks a mutex, also after a panic of its holder.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sets the callbacks of a client to be.
+/// Sets the callbacks in the configuration of a client that is not built yet.
 ///
 /// # Safety
 /// `conf` is live, and `callbacks` outlives the client that is built from it.
@@ -89,6 +95,7 @@ pub(super) unsafe fn set(
     }
 }
 
+/// Writes a line of librdkafka's log to ours. It runs on any thread of librdkafka.
 extern "C" fn on_log(
     _: *const sys::rd_kafka_t,
     level: c_int,
@@ -96,6 +103,7 @@ extern "C" fn on_log(
     message: *const c_char,
 ) {
     let level = match level {
+        // The numbers are those of syslog.
         0..=3 => RDKafkaLogLevel::Error,
         4 => RDKafkaLogLevel::Warning,
         5 | 6 => RDKafkaLogLevel::Info,
@@ -106,6 +114,8 @@ extern "C" fn on_log(
     crate::log(level, &facility, &message);
 }
 
+/// Returns the callbacks of a client.
+///
 /// # Safety
 /// `opaque` is the `ClientCallbacks` of a live client, as set by `Client::new`.
 unsafe fn callbacks<'a>(opaque: *mut c_void) -> &'a ClientCallbacks {
@@ -113,6 +123,7 @@ unsafe fn callbacks<'a>(opaque: *mut c_void) -> &'a ClientCallbacks {
     unsafe { &*opaque.cast::<ClientCallbacks>() }
 }
 
+/// Notes a general error of the client.
 extern "C" fn on_error(rk: *mut sys::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
     // SAFETY: `opaque` is ours, `reason` a C string lent for the length of the call, `rk` the live client that calls;
     // the buffer is as long as is said.
@@ -121,12 +132,16 @@ extern "C" fn on_error(rk: *mut sys::rd_kafka_t, code: c_int, reason: *const c_c
         callbacks.run(|| {
             let mut error = KafkaClientError::of(code_of(code));
             error.text = words(reason);
+
+            // The code of a fatal error is a label only. The real code and its text have to be asked for.
             if error.code == RDKafkaErrorCode::Fatal {
                 let mut text = [0 as c_char; 512];
                 error.code = sys::rd_kafka_fatal_error(rk, text.as_mut_ptr(), text.len()).into();
                 error.fatal = true;
             }
-            tracing::warn!(%error, "Kafka client");
+
+            tracing::warn!(%error, "Kafka client: librdkafka reported an error");
+            // Errors that follow from denied access must not hide it.
             let mut trouble = lock(&callbacks.trouble);
             if trouble.as_ref().is_none_or(|before| !is_denied(before.code)) {
                 *trouble = Some(error);
@@ -135,11 +150,13 @@ extern "C" fn on_error(rk: *mut sys::rd_kafka_t, code: c_int, reason: *const c_c
     }
 }
 
-/// The error callback hands its code over as a plain number; one that this version does not know is a failure.
+/// Turns the plain number of the error callback into a code. A number that this version does not know is a
+/// failure.
 fn code_of(code: c_int) -> sys::rd_kafka_resp_err_t {
     sys::rd_kafka_resp_err_t::try_from(code).unwrap_or(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__FAIL)
 }
 
+/// Hands statistics on. The answer 0 leaves their memory with librdkafka.
 extern "C" fn on_statistics(
     _: *mut sys::rd_kafka_t,
     json: *mut c_char,
@@ -159,12 +176,14 @@ extern "C" fn on_statistics(
     0
 }
 
+/// Hands a change of assignment on. Every code but that of an assignment takes partitions away.
 extern "C" fn on_rebalance(
     rk: *mut sys::rd_kafka_t,
     code: sys::rd_kafka_resp_err_t,
     list: *mut sys::rd_kafka_topic_partition_list_t,
     opaque: *mut c_void,
 ) {
+    // An error of the group comes as a code of its own, and takes the partitions away as well.
     let change = match code {
         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => AssignmentChange::Assign,
         _ => AssignmentChange::Revoke,
@@ -182,6 +201,7 @@ extern "C" fn on_rebalance(
     }
 }
 
+/// Notes the first delivery that failed. Reports of success end here.
 extern "C" fn on_delivery(
     _: *mut sys::rd_kafka_t,
     message: *const sys::rd_kafka_message_t,

@@ -1,4 +1,4 @@
-//! A client's handle: made, asked for errors, and destroyed within a time.
+//! A client's handle. It is made here, asked for errors, and destroyed within a time limit.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::ManuallyDrop;
@@ -13,16 +13,17 @@ use rdkafka_sys as sys;
 use super::callbacks::{self, ClientCallbacks};
 use super::token::SaslTokenKeeper;
 
-/// How long a client may take to be destroyed before it is left to itself: with its coordinator away it can hang.
+/// The time that a client may take to be destroyed. After it the client is left to itself: with its
+/// coordinator away it can hang.
 const DESTROY: Duration = Duration::from_secs(10);
 
-/// An error of librdkafka with what it says can be done about it.
+/// An error of librdkafka with the actions that it allows.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{code}{}{text}", if text.is_empty() { "" } else { ": " })]
 pub(crate) struct KafkaClientError {
     /// The code.
     pub code: RDKafkaErrorCode,
-    /// librdkafka's words; they name brokers, topics and groups, never a record's content.
+    /// librdkafka's own text. It names brokers, topics and groups, never a record's content.
     pub text: String,
     /// The client cannot be used any more.
     pub fatal: bool,
@@ -33,10 +34,12 @@ pub(crate) struct KafkaClientError {
 }
 
 impl KafkaClientError {
+    /// Builds an error of a code alone: no text, and no action that could help.
     pub(super) fn of(code: sys::rd_kafka_resp_err_t) -> Self {
         Self { code: code.into(), text: String::new(), fatal: false, retriable: false, abortable: false }
     }
 
+    /// Turns a code into a result.
     pub(super) fn check(code: sys::rd_kafka_resp_err_t) -> Result<(), Self> {
         match code {
             sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
@@ -68,7 +71,7 @@ impl KafkaClientError {
     }
 }
 
-/// A C string as text; null is empty.
+/// Copies a C string as text; null is empty.
 ///
 /// # Safety
 /// `text` is null or a string that ends in a zero and lives during the call.
@@ -84,7 +87,7 @@ pub(super) unsafe fn words(text: *const c_char) -> String {
 pub(super) struct NativeClient {
     rk: NonNull<sys::rd_kafka_t>,
     callbacks: Arc<ClientCallbacks>,
-    /// Keeps it in tokens; gone before the client is.
+    /// The thread that renews the client's access tokens. It ends before the client does.
     keeper: Option<SaslTokenKeeper>,
 }
 
@@ -94,7 +97,7 @@ unsafe impl Send for NativeClient {}
 unsafe impl Sync for NativeClient {}
 
 impl NativeClient {
-    /// Builds a client; `Err` says which property is wrong.
+    /// Builds a client. `Err` names the property that is wrong.
     pub(super) fn new(
         config: &ClientConfig,
         kind: sys::rd_kafka_type_t,
@@ -102,11 +105,14 @@ impl NativeClient {
     ) -> Result<Self, String> {
         let tokens = callbacks.tokens.take();
         let callbacks = Arc::new(callbacks);
+
+        // The full text of the error would quote the value.
         let native = config.create_native_config().map_err(|error| match error {
             // Without the value: it may be a secret.
             KafkaError::ClientConfig(_, why, name, _) => format!("{name}: {why}"),
             error => error.to_string(),
         })?;
+
         let mut error = [0 as c_char; 512];
         // SAFETY: `native` is a live configuration. `NativeClient` keeps the callbacks until the client is destroyed. `error`
         // is as long as is said, and ends in a zero whenever it was written.
@@ -114,9 +120,10 @@ impl NativeClient {
             callbacks::set(native.ptr(), kind, Arc::as_ptr(&callbacks));
             sys::rd_kafka_new(kind, native.ptr(), error.as_mut_ptr(), error.len())
         };
+
         match NonNull::new(rk) {
             Some(rk) => {
-                // The configuration is the client's now; only a refused one is still ours to free.
+                // The client owns the configuration now. Only a refused configuration is still ours to free.
                 let _taken = ManuallyDrop::new(native);
                 // SAFETY: the client lives until `NativeClient` is dropped, which drops the keeper first.
                 let keeper = tokens.map(|source| unsafe { SaslTokenKeeper::start(source, rk.as_ptr()) });
@@ -127,14 +134,17 @@ impl NativeClient {
         }
     }
 
+    /// Returns the handle. It is live as long as `self`.
     pub(super) fn handle(&self) -> NonNull<sys::rd_kafka_t> {
         self.rk
     }
 
+    /// Returns the handle as a pointer for C calls.
     pub(super) fn rk(&self) -> *mut sys::rd_kafka_t {
         self.rk.as_ptr()
     }
 
+    /// Returns the client's callbacks.
     pub(super) fn callbacks(&self) -> &ClientCallbacks {
         &self.callbacks
     }
@@ -142,14 +152,16 @@ impl NativeClient {
 
 impl Drop for NativeClient {
     fn drop(&mut self) {
+        /// The handle and its callbacks on their way to the thread that destroys them.
         struct ClosingClient {
             rk: NonNull<sys::rd_kafka_t>,
-            /// Called back until the handle is gone.
+            /// librdkafka calls back until the handle is gone.
             _callbacks: Arc<ClientCallbacks>,
         }
         // SAFETY: as for `NativeClient`.
         unsafe impl Send for ClosingClient {}
         impl ClosingClient {
+            /// Destroys the handle. Blocks until librdkafka's threads have ended.
             fn destroy(self) {
                 // SAFETY: the handle is ours alone: `NativeClient` is being dropped, and whoever borrowed it is gone. The
                 // callbacks, which are held here, outlive this call. The flag keeps a consumer from waiting for its group:
@@ -162,16 +174,22 @@ impl Drop for NativeClient {
                 }
             }
         }
+
+        // The keeper's thread uses the handle: it has to end first.
         self.keeper = None;
+
+        // A thread of its own destroys the client, and this one waits for it no longer than `DESTROY`.
         let last = ClosingClient { rk: self.rk, _callbacks: Arc::clone(&self.callbacks) };
         let (done, ended) = mpsc::channel();
         let thread = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
             last.destroy();
             let _ = done.send(());
         });
-        // Without a thread the handle leaks, and with it a few threads: better than a lane that never ends.
+
+        // Without a thread the handle leaks, and a few threads leak with it. That is better than a lane that
+        // never ends.
         if thread.is_err() || ended.recv_timeout(DESTROY).is_err() {
-            tracing::warn!("a Kafka client does not end in time and is left behind");
+            tracing::warn!("a Kafka client did not end within 10 s and is left behind");
         }
     }
 }

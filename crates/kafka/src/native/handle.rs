@@ -1,4 +1,4 @@
-//! What may be asked of a consumer, by its owner and by its own callbacks.
+//! The calls that a consumer's owner and its own callbacks may make.
 
 use std::ffi::{CStr, CString, c_int};
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use rdkafka_sys as sys;
 
 use super::client::KafkaClientError;
 
-/// What a rebalance does.
+/// The direction of a rebalance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AssignmentChange {
     /// Partitions come.
@@ -26,19 +26,23 @@ pub(crate) struct ConsumerHandle<'a> {
     life: PhantomData<&'a ()>,
 }
 
-/// The partitions of a rebalance; librdkafka's own list, so that what it keeps beside each (topic ids) stays there.
+/// The partitions of a rebalance. This is librdkafka's own list, in order to keep its further data of each
+/// partition (topic ids).
 pub(crate) struct RebalanceList<'a> {
     list: NonNull<sys::rd_kafka_topic_partition_list_t>,
     life: PhantomData<&'a mut ()>,
 }
 
 impl RebalanceList<'_> {
+    /// Borrows librdkafka's list.
+    ///
     /// # Safety
-    /// `list` is live, and nobody else's, for the length of the caller's borrow.
+    /// `list` is live, and only the caller has it, for the length of the caller's borrow.
     pub(super) unsafe fn new(list: NonNull<sys::rd_kafka_topic_partition_list_t>) -> Self {
         Self { list, life: PhantomData }
     }
 
+    /// Returns the list's elements.
     fn elements(&mut self) -> &mut [sys::rd_kafka_topic_partition_t] {
         // SAFETY: the list is ours for as long as `self` is borrowed; `elems` has `cnt` elements, or is null if empty.
         unsafe {
@@ -50,7 +54,7 @@ impl RebalanceList<'_> {
         }
     }
 
-    /// Topic and partition of each.
+    /// Returns topic and partition of each element.
     pub(crate) fn places(&mut self) -> Vec<(String, i32)> {
         self.elements()
             .iter()
@@ -59,7 +63,8 @@ impl RebalanceList<'_> {
             .collect()
     }
 
-    /// Sets where to start reading each, in the list's order; raw offsets as Kafka knows them.
+    /// Sets the offset from which each partition is read, in the list's order; raw offsets as Kafka counts
+    /// them.
     pub(crate) fn start_at(&mut self, offsets: &[i64]) {
         for (element, offset) in self.elements().iter_mut().zip(offsets) {
             element.offset = *offset;
@@ -68,17 +73,24 @@ impl RebalanceList<'_> {
 }
 
 impl ConsumerHandle<'_> {
+    /// Borrows a client.
+    ///
     /// # Safety
     /// `rk` is live for the length of the caller's borrow.
     pub(super) unsafe fn new(rk: NonNull<sys::rd_kafka_t>) -> Self {
         Self { rk, life: PhantomData }
     }
 
+    /// Returns the client as a pointer for C calls.
     fn rk(&self) -> *mut sys::rd_kafka_t {
         self.rk.as_ptr()
     }
 
-    /// What the group remembers of each, in the list's order; negative where it remembers nothing.
+    /// Returns the group's committed offset of each partition, in the list's order; negative where the group
+    /// has none. Blocks up to `wait`.
+    ///
+    /// # Errors
+    /// The error of the call, or the first error of a partition.
     pub(crate) fn committed(
         &self,
         listed: &mut RebalanceList<'_>,
@@ -89,11 +101,13 @@ impl ConsumerHandle<'_> {
         unsafe {
             let copy = sys::rd_kafka_topic_partition_list_copy(listed.list.as_ptr());
             let code = sys::rd_kafka_committed(self.rk(), copy, millis(wait));
+
             let mut offsets = vec![];
             let mut done = KafkaClientError::check(code);
             if let Some(list) = NonNull::new(copy) {
                 for element in RebalanceList::new(list).elements().iter() {
                     offsets.push(element.offset);
+                    // One partition without an answer spoils the whole: no offset is guessed.
                     if done.is_ok() {
                         done = KafkaClientError::check(element.err);
                     }
@@ -104,22 +118,25 @@ impl ConsumerHandle<'_> {
         }
     }
 
-    /// Takes the partitions, or gives them back, as the group's protocol wants it done.
+    /// Takes the partitions, or gives them back, in the way of the group's protocol.
     pub(crate) fn change(
         &self,
         change: AssignmentChange,
         listed: &RebalanceList<'_>,
     ) -> Result<(), KafkaClientError> {
         let list = listed.list.as_ptr();
+
         // SAFETY: client and list are live; librdkafka copies the list; a null list takes everything away.
         unsafe {
             match (self.is_cooperative(), change) {
+                // Cooperative: the list holds only the partitions that move.
                 (true, AssignmentChange::Assign) => {
                     KafkaClientError::take(sys::rd_kafka_incremental_assign(self.rk(), list))
                 }
                 (true, AssignmentChange::Revoke) => {
                     KafkaClientError::take(sys::rd_kafka_incremental_unassign(self.rk(), list))
                 }
+                // Eager: each rebalance replaces the whole assignment.
                 (false, AssignmentChange::Assign) => {
                     KafkaClientError::check(sys::rd_kafka_assign(self.rk(), list))
                 }
@@ -130,9 +147,10 @@ impl ConsumerHandle<'_> {
         }
     }
 
-    /// Answers an assignment by taking nothing of it.
+    /// Answers an assignment without taking any of its partitions.
     pub(crate) fn refuse(&self) -> Result<(), KafkaClientError> {
         if self.is_cooperative() {
+            // An increment of nothing: the partitions that this member has stay.
             let none = TopicPartitionList::new();
             // SAFETY: client and list are live, librdkafka copies the list.
             unsafe { KafkaClientError::take(sys::rd_kafka_incremental_assign(self.rk(), none.ptr())) }
@@ -142,6 +160,7 @@ impl ConsumerHandle<'_> {
         }
     }
 
+    /// Tells whether the group's protocol moves partitions by increments.
     fn is_cooperative(&self) -> bool {
         // SAFETY: the client is live; the name is a constant of librdkafka's, or null before the first join.
         unsafe {
@@ -150,20 +169,20 @@ impl ConsumerHandle<'_> {
         }
     }
 
-    /// Do the partitions belong to someone else already?
+    /// Tells whether the partitions belong to another consumer already.
     pub(crate) fn is_lost(&self) -> bool {
         // SAFETY: the client is live.
         unsafe { sys::rd_kafka_assignment_lost(self.rk()) == 1 }
     }
 
-    /// The group's generation as this member knows it.
+    /// Returns the group's generation as this member knows it.
     pub(crate) fn group_metadata(&self) -> Option<GroupMetadata> {
         // SAFETY: the client is live; what is returned is ours.
         let found = NonNull::new(unsafe { sys::rd_kafka_consumer_group_metadata(self.rk()) });
         found.map(|found| GroupMetadata(Arc::new(GroupGeneration(found))))
     }
 
-    /// Stops fetching, or starts again.
+    /// Stops fetching from the listed partitions, or starts again.
     pub(crate) fn pause(&self, list: &TopicPartitionList, paused: bool) -> Result<(), KafkaClientError> {
         // SAFETY: client and list are live.
         KafkaClientError::check(unsafe {
@@ -181,7 +200,7 @@ impl ConsumerHandle<'_> {
         KafkaClientError::check(unsafe { sys::rd_kafka_commit(self.rk(), list.ptr(), 0) })
     }
 
-    /// Goes to `offset` in a partition that is ours.
+    /// Goes to `offset` in a partition that belongs to this consumer. Blocks up to `wait`.
     pub(crate) fn seek(
         &self,
         topic: &str,
@@ -202,7 +221,7 @@ impl ConsumerHandle<'_> {
         }
     }
 
-    /// What is ours now.
+    /// Returns the partitions that belong to this consumer. Without an answer the list is empty.
     pub(crate) fn assignment(&self) -> Vec<(String, i32)> {
         let mut list = ptr::null_mut();
         // SAFETY: the client is live; the list it hands out is ours, and destroyed once.
@@ -216,11 +235,13 @@ impl ConsumerHandle<'_> {
     }
 }
 
+/// Turns a name into a C string. A name with a zero byte is refused.
 pub(super) fn c_string(name: &str) -> Result<CString, KafkaClientError> {
     CString::new(name)
         .map_err(|_| KafkaClientError::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG))
 }
 
+/// Returns a time in milliseconds, as librdkafka takes it.
 pub(super) fn millis(wait: Duration) -> c_int {
     c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX)
 }
@@ -229,6 +250,7 @@ pub(super) fn millis(wait: Duration) -> c_int {
 #[derive(Clone)]
 pub struct GroupMetadata(Arc<GroupGeneration>);
 
+/// librdkafka's copy of the group's metadata. It is destroyed when the last user drops it.
 struct GroupGeneration(NonNull<sys::rd_kafka_consumer_group_metadata_t>);
 
 // SAFETY: a copy of strings and numbers that is only read.
@@ -237,6 +259,7 @@ unsafe impl Send for GroupGeneration {}
 unsafe impl Sync for GroupGeneration {}
 
 impl GroupMetadata {
+    /// Returns the metadata as a pointer for C calls.
     pub(super) fn as_ptr(&self) -> *const sys::rd_kafka_consumer_group_metadata_t {
         self.0.0.as_ptr()
     }

@@ -12,12 +12,14 @@ use super::callbacks::ClientCallbacks;
 use super::client::{KafkaClientError, NativeClient};
 use super::handle::{ConsumerHandle, millis};
 
-/// Messages fetched by one call; the pointers alone are what this costs.
+/// The most messages that one call fetches. Only the pointers cost memory.
 const BATCH: usize = 2_000;
-/// How long leaving the group may take, callbacks included, before it is left without a word.
+/// The time that leaving the group may take, callbacks included. After it the consumer goes without an answer
+/// of the coordinator.
 const CLOSE: Duration = Duration::from_secs(20);
 
-/// A consumer of one thread: its callbacks run inside [`NativeConsumer::take_queued`], [`NativeConsumer::take_one`] and while it is dropped.
+/// A consumer of one thread. Its callbacks run inside [`NativeConsumer::take_queued`],
+/// [`NativeConsumer::take_one`] and while it is dropped.
 pub(crate) struct NativeConsumer {
     batch: NativeBatch,
     queue: NonNull<sys::rd_kafka_queue_t>,
@@ -28,7 +30,7 @@ pub(crate) struct NativeConsumer {
 unsafe impl Send for NativeConsumer {}
 
 impl NativeConsumer {
-    /// Builds a consumer; `Err` says which property is wrong.
+    /// Builds a consumer. `Err` names the property that is wrong.
     pub(crate) fn new(config: &ClientConfig, callbacks: ClientCallbacks) -> Result<Self, String> {
         let client = NativeClient::new(config, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, callbacks)?;
         // SAFETY: the client is live. General errors, statistics and rebalances come by the same queue as messages
@@ -37,11 +39,12 @@ impl NativeConsumer {
             sys::rd_kafka_poll_set_consumer(client.rk());
             sys::rd_kafka_queue_get_consumer(client.rk())
         };
+
         let queue = NonNull::new(queue).ok_or("a consumer needs a group.id")?;
         Ok(Self { batch: NativeBatch::with_capacity(BATCH), queue, client })
     }
 
-    /// The client, to ask something of it.
+    /// Returns the client for calls that do not fetch.
     pub(crate) fn handle(&self) -> ConsumerHandle<'_> {
         // SAFETY: the client lives as long as `self` is borrowed.
         unsafe { ConsumerHandle::new(self.client.handle()) }
@@ -53,16 +56,19 @@ impl NativeConsumer {
         KafkaClientError::check(unsafe { sys::rd_kafka_subscribe(self.client.rk(), topics.ptr()) })
     }
 
-    /// Serves callbacks and takes what is queued, without waiting. A callback may run after some of it was taken.
+    /// Serves callbacks and takes the queued messages, without waiting. A callback may run after some of them
+    /// were taken. Returns the number of messages.
     pub(crate) fn take_queued(&mut self) -> usize {
         self.take(Duration::ZERO, usize::MAX)
     }
 
-    /// Serves callbacks and waits up to `wait` for one message. What comes was fetched after every callback that ran.
+    /// Serves callbacks and waits up to `wait` for one message. Such a message was fetched after every
+    /// callback that ran. Returns the number of messages.
     pub(crate) fn take_one(&mut self, wait: Duration) -> usize {
         self.take(wait, 1)
     }
 
+    /// Takes at most `most` messages and resumes a panic of the callbacks.
     fn take(&mut self, wait: Duration, most: usize) -> usize {
         // SAFETY: the queue is the live queue of this client.
         let taken = unsafe { self.batch.take(self.queue.as_ptr(), millis(wait), most) };
@@ -70,22 +76,24 @@ impl NativeConsumer {
         taken
     }
 
-    /// Lends what was taken, in order, until `take` breaks off; the rest is kept. How many were lent.
+    /// Lends the taken messages in order until `take` breaks off. The rest is kept. Returns the number of
+    /// messages that were lent.
     pub(crate) fn lend(&mut self, take: impl FnMut(LentMessage<'_>) -> ControlFlow<()>) -> usize {
         self.batch.lend(take)
     }
 
-    /// Is nothing kept?
+    /// Tells whether no message is kept.
     pub(crate) fn is_drained(&self) -> bool {
         self.batch.is_drained()
     }
 
-    /// Forgets the records that are kept of a partition, and its errors too if `all`; how many messages.
+    /// Forgets the kept records of a partition, and its errors too if `all`. Returns the number of messages
+    /// that were dropped.
     pub(crate) fn discard(&mut self, topic: &str, partition: i32, all: bool) -> usize {
         self.batch.discard(topic, partition, all)
     }
 
-    /// The last general error since it was last asked for.
+    /// Takes the last general error since the last call.
     pub(crate) fn take_trouble(&self) -> Option<KafkaClientError> {
         self.client.callbacks().take_trouble()
     }
@@ -93,7 +101,10 @@ impl NativeConsumer {
 
 impl Drop for NativeConsumer {
     fn drop(&mut self) {
+        // Messages hold the consumer: they go first.
         self.batch.clear();
+
+        // Leave the group. The lane's callbacks give its partitions back meanwhile.
         let rk = self.client.rk();
         let until = Instant::now() + CLOSE;
         // SAFETY: client and queue are live; leaving the group calls back through this queue, which is served here
@@ -108,11 +119,16 @@ impl Drop for NativeConsumer {
             }
             left
         };
+
+        // The others of the group wait for this member until its session ends.
         if !left {
-            tracing::warn!("the group was not left in time; its coordinator will notice by itself");
+            tracing::warn!(
+                "the consumer did not leave its group in time; the coordinator removes it after session.timeout.ms"
+            );
         }
         // SAFETY: the queue is ours, and not used any more; the client follows when its field is dropped.
         unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+
         if !std::thread::panicking() {
             self.client.callbacks().resume_panic();
         }

@@ -1,4 +1,4 @@
-//! A producer: records handed over as slices, transactions, and failures of delivery noted.
+//! A producer. Records are handed over as slices. It writes transactions, and it notes failures of delivery.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -15,10 +15,11 @@ use super::client::{KafkaClientError, NativeClient};
 use super::handle::{GroupMetadata, c_string, millis};
 use crate::OutgoingRecord;
 
-/// How long one call that ends a transaction waits; with -1 it would be for ever.
+/// The time that one call that ends a transaction waits. With -1 it would wait without limit.
 const STEP_MS: c_int = 5_000;
 
-/// A topic's name and librdkafka's handle for it, so that no record pays for looking it up.
+/// A topic's name and librdkafka's handle for it. With the handle at hand, no record pays for looking the
+/// topic up.
 struct NativeTopic {
     name: Box<str>,
     handle: *mut sys::rd_kafka_topic_t,
@@ -26,7 +27,9 @@ struct NativeTopic {
 
 /// A producer of one thread.
 pub(crate) struct NativeProducer {
+    /// The topics of earlier records, in the order of their first record.
     topics: Vec<NativeTopic>,
+    /// The index of the last record's topic.
     last: usize,
     /// Shared with calls that may never come back; see [`NativeProducer::send_offsets`].
     client: Arc<NativeClient>,
@@ -36,7 +39,7 @@ pub(crate) struct NativeProducer {
 unsafe impl Send for NativeProducer {}
 
 impl NativeProducer {
-    /// Builds a producer; `Err` says which property is wrong.
+    /// Builds a producer. `Err` names the property that is wrong.
     pub(crate) fn new(config: &ClientConfig, callbacks: ClientCallbacks) -> Result<Self, String> {
         let client = NativeClient::new(config, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, callbacks)?;
         Ok(Self { topics: vec![], last: 0, client: Arc::new(client) })
@@ -45,11 +48,13 @@ impl NativeProducer {
     /// Hands a record to the client, which copies it.
     ///
     /// # Errors
-    /// `QueueFull` while too much is under way: nothing was taken, try again.
+    /// `QueueFull` while too many records are under way: the record was not taken, try again.
     pub(crate) fn produce(&mut self, record: &OutgoingRecord<'_>) -> Result<(), KafkaClientError> {
         use sys::rd_kafka_vtype_t as Kind;
         let topic = self.topic(record.topic)?;
-        // Half a kilobyte, of which a record sets a tenth: not cleared first.
+
+        // The parts of the call. They are half a kilobyte, of which a record sets a tenth: the memory is not
+        // cleared first.
         let mut parts = [const { MaybeUninit::<sys::rd_kafka_vu_t>::uninit() }; 7];
         let mut count = 0;
         let mut add = |vtype, u| {
@@ -58,6 +63,8 @@ impl NativeProducer {
                 count += 1;
             }
         };
+
+        // Topic and flags are always set. A part that the record does not have is left out.
         add(Kind::RD_KAFKA_VTYPE_RKT, ProduceValue { rkt: topic });
         add(Kind::RD_KAFKA_VTYPE_MSGFLAGS, ProduceValue { i: sys::RD_KAFKA_MSG_F_COPY as c_int });
         if let Some(partition) = record.partition {
@@ -72,16 +79,21 @@ impl NativeProducer {
         if let Some(timestamp) = record.timestamp_ms {
             add(Kind::RD_KAFKA_VTYPE_TIMESTAMP, ProduceValue { i64_: timestamp });
         }
+
+        // Only records with headers allocate a list. The list is ours until librdkafka has taken the record.
         let headers =
             if record.headers.is_empty() { None } else { Some(NativeHeaders::new(record.headers)?) };
         if let Some(headers) = &headers {
             add(Kind::RD_KAFKA_VTYPE_HEADERS, ProduceValue { headers: headers.0 });
         }
+
         // SAFETY: the client and the topic are live; the first `count` parts are set, each with the member that its
         // kind says, and no other is read; key and value are lent for the call, which copies them.
         let done = unsafe {
             KafkaClientError::take(sys::rd_kafka_produceva(self.client.rk(), parts.as_ptr().cast(), count))
         };
+
+        // A record that was refused leaves its headers with us: they are dropped here.
         if done.is_ok()
             && let Some(headers) = headers
         {
@@ -90,9 +102,12 @@ impl NativeProducer {
         done
     }
 
+    /// Returns the handle of a topic, and makes it at the topic's first record.
     fn topic(&mut self, name: &str) -> Result<*mut sys::rd_kafka_topic_t, KafkaClientError> {
+        // Most records go to the same topic as the record before.
         if self.topics.get(self.last).is_none_or(|topic| *topic.name != *name) {
             self.last = match self.topics.iter().position(|topic| *topic.name == *name) {
+                // The topic is known, but another record came between.
                 Some(index) => index,
                 None => {
                     let c_name = c_string(name)?;
@@ -109,6 +124,7 @@ impl NativeProducer {
                 }
             };
         }
+
         self.topics
             .get(self.last)
             .map(|topic| topic.handle)
@@ -122,31 +138,32 @@ impl NativeProducer {
         self.client.callbacks().resume_panic();
     }
 
-    /// Sends what waits for company at once, and waits up to a millisecond for the answers.
+    /// Sends the records that wait for a full batch at once, and waits up to a millisecond for the answers.
     pub(crate) fn flush_step(&self) {
         // SAFETY: the client is live.
         unsafe { sys::rd_kafka_flush(self.client.rk(), 1) };
         self.client.callbacks().resume_panic();
     }
 
-    /// Records that are neither acknowledged nor failed, and callbacks not yet served.
+    /// Returns the number of records that are neither acknowledged nor failed, and of callbacks not yet
+    /// served.
     pub(crate) fn in_flight(&self) -> usize {
         // SAFETY: the client is live.
         usize::try_from(unsafe { sys::rd_kafka_outq_len(self.client.rk()) }).unwrap_or(0)
     }
 
-    /// Fails what is queued and not under way.
+    /// Fails the records that are queued and not under way.
     pub(crate) fn purge(&self) {
         // SAFETY: the client is live.
         let _ = unsafe { sys::rd_kafka_purge(self.client.rk(), sys::RD_KAFKA_PURGE_F_QUEUE as c_int) };
     }
 
-    /// The first delivery that failed since it was last asked for.
+    /// Takes the first delivery that failed since the last call.
     pub(crate) fn take_failed(&self) -> Option<KafkaClientError> {
         self.client.callbacks().take_failed()
     }
 
-    /// Takes the transactional id, fencing whoever held it.
+    /// Takes the transactional id and fences its former holder.
     pub(crate) fn init_transactions(&self, wait: Duration) -> Result<(), KafkaClientError> {
         // SAFETY: the client is live; the answer is ours.
         unsafe { KafkaClientError::take(sys::rd_kafka_init_transactions(self.client.rk(), millis(wait))) }
@@ -158,17 +175,20 @@ impl NativeProducer {
         unsafe { KafkaClientError::take(sys::rd_kafka_begin_transaction(self.client.rk())) }
     }
 
-    /// Adds consumed offsets to the transaction; gives up after `within`, and then the producer is of no further use.
+    /// Adds consumed offsets to the transaction. Gives up after `within`; then the producer is of no further
+    /// use.
     ///
-    /// librdkafka's call waits for a coordinator without a limit of its own: told that none is available while its
-    /// connections are all well, it waits for one of them to change (`rd_kafka_coord_req_fsm`), which may be never. So
-    /// it runs on a thread of its own, which keeps the client for as long as it needs it.
+    /// librdkafka's call waits for a coordinator without a limit of its own. If the coordinator is not
+    /// available while all connections are well, the call waits for one of the connections to change
+    /// (`rd_kafka_coord_req_fsm`), which may never happen. Therefore the call runs on a thread of its own,
+    /// and that thread keeps the client for as long as it needs it.
     pub(crate) fn send_offsets(
         &self,
         offsets: &TopicPartitionList,
         group: &GroupMetadata,
         within: Duration,
     ) -> Result<(), KafkaClientError> {
+        // The thread may outlive this call: it gets its own references and copies.
         let (client, offsets, group) = (Arc::clone(&self.client), offsets.clone(), group.clone());
         let (done, answer) = mpsc::channel();
         let call = move || {
@@ -182,15 +202,20 @@ impl NativeProducer {
                     -1,
                 ))
             };
-            // Before the answer: whoever gets it may drop the last client, and must be the one who waits for its end.
+
+            // The client goes before the answer. The receiver may drop the last client, and it must be the
+            // one that waits for the client's end.
             drop(client);
             let _ = done.send(result);
         };
+
+        // Both errors below ask for a new producer.
         let timed_out = || {
             let mut error = KafkaClientError::of(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT);
             error.text = format!("no answer within {within:?}; the producer is left behind");
             error
         };
+
         match std::thread::Builder::new().name("send-offsets".into()).spawn(call) {
             Ok(_) => answer.recv_timeout(within).unwrap_or_else(|_| Err(timed_out())),
             Err(error) => {
@@ -202,13 +227,13 @@ impl NativeProducer {
         }
     }
 
-    /// Commits. A time-out is retriable: the same call goes on where this one was.
+    /// Commits. A time-out is retriable: the same call goes on where the last one stopped.
     pub(crate) fn commit(&self) -> Result<(), KafkaClientError> {
         // SAFETY: the client is live; the answer is ours.
         unsafe { KafkaClientError::take(sys::rd_kafka_commit_transaction(self.client.rk(), STEP_MS)) }
     }
 
-    /// Aborts. A time-out is retriable: the same call goes on where this one was.
+    /// Aborts. A time-out is retriable: the same call goes on where the last one stopped.
     pub(crate) fn abort(&self) -> Result<(), KafkaClientError> {
         // SAFETY: the client is live; the answer is ours.
         unsafe { KafkaClientError::take(sys::rd_kafka_abort_transaction(self.client.rk(), STEP_MS)) }
@@ -224,8 +249,10 @@ impl Drop for NativeProducer {
     }
 }
 
+/// The value of one part of a produce call.
 type ProduceValue = sys::rd_kafka_vu_s__bindgen_ty_1;
 
+/// Lends bytes to a produce call.
 fn memory(bytes: &[u8]) -> ProduceValue {
     let ptr = bytes.as_ptr().cast_mut().cast::<c_void>();
     ProduceValue { mem: sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr, size: bytes.len() } }
@@ -235,6 +262,7 @@ fn memory(bytes: &[u8]) -> ProduceValue {
 struct NativeHeaders(*mut sys::rd_kafka_headers_t);
 
 impl NativeHeaders {
+    /// Copies the headers of a record into a list.
     fn new(headers: &[Header<'_>]) -> Result<Self, KafkaClientError> {
         // SAFETY: the list is new and ours; names and values are lent with their lengths and copied. A null value is
         // none, and its length then says nothing.
@@ -257,7 +285,7 @@ impl NativeHeaders {
         }
     }
 
-    /// The record owns the list now.
+    /// Gives the list up: the record owns it now.
     fn taken(mut self) {
         self.0 = ptr::null_mut();
     }

@@ -310,7 +310,7 @@ fn what_is_given_back_keeps_its_place() {
         );
         let given = ClaimReleaseReason::Failed {
             pause: Duration::from_secs(3_600),
-            reason: "the API says 500".into(),
+            reason: "the API answered 500".into(),
         };
         assert_eq!(claims.release(&failed, &mark(1), &given).await.unwrap(), FenceAnswer::Kept);
         let untouched = [(one.id.clone(), one.fence), (two.id.clone(), two.fence)];

@@ -1,4 +1,4 @@
-//! `limits`: where a worker stops by itself.
+//! `limits`: the limits at which a worker stops or reports that it is not ready.
 
 use std::time::Duration;
 
@@ -7,40 +7,41 @@ use serde::Deserialize;
 
 use crate::lane::limits::DeadLetterThresholds;
 
-/// When a worker stops, says that it is not well, or gives up waiting.
+/// Limits at which a worker stops, reports that it is not ready, or gives up waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
-    /// How many dead letters stop the worker, rather than drain its topic into dead letters.
+    /// The number of dead letters that stops the worker, so that it does not drain its topic into dead letters.
     pub dead_letters: DeadLetterLimits,
-    /// Not ready if a record waits to be read and its partition has not moved for so many seconds.
+    /// Seconds after which the worker is not ready if a record waits to be read and its partition has not moved.
     #[schemars(range(min = 5, max = 3600))]
     pub watchdog_seconds: u64,
-    /// Told to stop, the worker has so many seconds to finish; keep it below Kubernetes' terminationGracePeriodSeconds (30).
+    /// Seconds that the worker has to finish after a stop signal. Keep it below Kubernetes' terminationGracePeriodSeconds (30).
     #[schemars(range(min = 1, max = 3600))]
     pub drain_seconds: u64,
 }
 
-/// Dead letters that are too many, per partition.
+/// The number of dead letters that is too high. Each partition is counted by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeadLetterLimits {
-    /// More than so many percent of the last `window` records stop the worker.
+    /// The worker stops if more than this percentage of the last `window` records are dead letters.
     #[schemars(range(min = 0, max = 100))]
     pub percent: u64,
-    /// Fewer dead letters than this never do, whatever the percentage.
+    /// The percentage does not stop the worker while there are fewer dead letters than this.
     #[schemars(range(min = 1))]
     pub least: u64,
-    /// Records looked back on.
+    /// Number of latest records to which `percent` refers.
     #[schemars(range(min = 100, max = 1_000_000))]
     pub window: u64,
-    /// So many in a row stop the worker.
+    /// This number of dead letters in a row stops the worker.
     #[schemars(range(min = 1))]
     pub streak: u64,
 }
 
 impl Default for DeadLetterLimits {
     fn default() -> Self {
+        // The lane owns the numbers, so that configuration and lane cannot disagree.
         let DeadLetterThresholds { percent, least, window, streak } = DeadLetterThresholds::default();
         Self { percent, least, window, streak }
     }
@@ -48,17 +49,18 @@ impl Default for DeadLetterLimits {
 
 impl Default for LimitsSection {
     fn default() -> Self {
+        // Draining ends ten seconds before Kubernetes kills a pod: its terminationGracePeriodSeconds is 30.
         Self { dead_letters: DeadLetterLimits::default(), watchdog_seconds: 60, drain_seconds: 20 }
     }
 }
 
 impl LimitsSection {
-    /// How long a partition may stand still though there is something to read.
+    /// Returns the time that a partition may stand still although there is something to read.
     pub const fn watchdog(&self) -> Duration {
         Duration::from_secs(self.watchdog_seconds)
     }
 
-    /// How long draining may take.
+    /// Returns the time that draining may take.
     pub const fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }
@@ -66,6 +68,7 @@ impl LimitsSection {
 
 impl From<DeadLetterLimits> for DeadLetterThresholds {
     fn from(section: DeadLetterLimits) -> Self {
+        // Every field is named: a new setting that is not handed on does not compile.
         let DeadLetterLimits { percent, least, window, streak } = section;
         Self { percent, least, window, streak }
     }

@@ -15,16 +15,18 @@ pub struct RegistrySection {
     pub token: Option<SecretReference>,
 }
 
-/// Where `/healthz`, `/readyz`, `/metrics` and `/status` listen.
+/// Address of `/healthz`, `/readyz`, `/metrics` and `/status`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminSection {
-    /// `host:port`; port 0 takes a free one and says which in the log.
+    /// `host:port`. Port 0 takes a free port; the log shows its number.
     pub listen: String,
 }
 
 impl Default for AdminSection {
     fn default() -> Self {
+        // The loop-back address: the admin pages are open to other hosts only if the configuration asks for
+        // it.
         Self { listen: "127.0.0.1:0".into() }
     }
 }

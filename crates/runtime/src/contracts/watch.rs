@@ -1,13 +1,15 @@
-//! Contracts that come, change and go while a worker runs: the folder is read again every few seconds.
+//! Contracts that appear, change and disappear while a worker runs: the folder is read again every two
+//! seconds.
 //!
 //! ```text
 //!  folder ─► the same twice in a row? ─► sound? (else the former one) ─► applied? (else wait) ─► lanes
 //! ```
 //!
-//! The folder stays the one source: there is no second copy in a topic that could disagree with what was reviewed, and
-//! nobody who may write to such a topic decides what is masked. A shared folder, a volume and a ConfigMap (which the
-//! kubelet updates in place) all do. A contract is served once `sluice apply` has made its topics and its masked
-//! schema, and the worker's principal sees them; until then what was served before goes on.
+//! The folder is the only source. A second copy in a topic could disagree with the reviewed files, and
+//! everyone with write access to that topic would decide about masking. The folder can be shared, a volume or
+//! a ConfigMap (which the kubelet updates in place). A contract is served once `sluice apply` has made its
+//! topics and its masked schema, and the worker's principal sees them. Until then the worker serves the
+//! former contract.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,71 +23,79 @@ use sluice_contract::{
 use sluice_core::Fault;
 use tokio_util::sync::CancellationToken;
 
-use super::{ContractFolderSnapshot, files};
+use super::{ContractFolderSnapshot, read_contract_files};
 use crate::config::KafkaSection;
 use crate::registry::SchemaRegistry;
 use crate::status::WorkerStatus;
 use sluice_kafka::admin::KafkaAdmin;
 
-/// Between two looks at the folder.
-const LOOK: Duration = Duration::from_secs(2);
+/// Time between two looks at the folder.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a worker takes of a contract.
+/// The part of a contract that a worker uses.
 pub trait ContractUse: Send + Sync + 'static {
-    /// The topics that it reads for a contract; none if the contract asks nothing of it.
+    /// Returns the topics that the worker reads for a contract. It is empty if the contract does not concern
+    /// the worker.
     fn reads(&self, contract: &Contract) -> Vec<String>;
 
-    /// The topics that it writes for a contract, dead letters aside.
+    /// Returns the topics that the worker writes for a contract, without dead letters.
     fn writes(&self, contract: &Contract) -> Vec<String> {
         let _ = contract;
         vec![]
     }
 
-    /// Can it serve the contract?
+    /// Checks that the worker can serve the contract.
     ///
     /// # Errors
-    /// Why not, in words: a masking key that it was not given.
+    /// Fails with the reason for the operator, for example a masking key that the worker does not have.
     fn accept(&self, contract: &Contract) -> Result<(), String> {
         let _ = contract;
         Ok(())
     }
 }
 
-/// The topics that a worker reads for all contracts together, each once.
+/// Returns the topics that a worker reads for all contracts together, each once.
 ///
 /// # Errors
 /// A [`Fault`] of the user if there are none.
 pub fn reads(worker: &dyn ContractUse, contracts: &ContractSet) -> Result<Vec<String>, Fault> {
     let topics: BTreeSet<String> = contracts.iter().flat_map(|contract| worker.reads(contract)).collect();
     match topics.is_empty() {
-        true => Err(Fault::user("looking for topics to read", "no contract asks anything of this worker")),
+        true => Err(Fault::user(
+            "looking for topics to read",
+            "no contract under `schemas` gives this worker a topic; expected at least one",
+        )),
         false => Ok(topics.into_iter().collect()),
     }
 }
 
-/// Looks at the contracts' folder for one worker.
+/// Watches the contracts' folder for one worker.
 pub struct ContractWatcher {
     path: PathBuf,
-    /// What is served now.
+    /// The files that are served now.
     serving: ContractFiles,
-    /// What was read last, and whether it has been dealt with.
+    /// The files of the last reading, and whether they have been dealt with.
     seen: (ContractFiles, bool),
+    /// Folders of contracts that wait for `sluice apply`.
     waiting: BTreeSet<String>,
+    /// The refusals that the log has shown already.
     refused: Vec<String>,
     kafka: KafkaSection,
+    /// Made when the first new contract needs it.
     admin: Option<Arc<KafkaAdmin>>,
     registry: SchemaRegistry,
     status: WorkerStatus,
 }
 
 impl ContractWatcher {
-    /// A watch that begins with what the worker has started with.
+    /// Creates a watcher; `folder` holds the contracts that the worker started with.
     pub fn new(
         folder: &ContractFolderSnapshot,
         kafka: KafkaSection,
         registry: SchemaRegistry,
         status: WorkerStatus,
     ) -> Self {
+        // The worker serves these files already, so they count as dealt with.
         let (serving, seen) = (folder.files.clone(), (folder.files.clone(), true));
         let watch = Self {
             path: folder.path.clone(),
@@ -98,7 +108,7 @@ impl ContractWatcher {
             registry,
             status,
         };
-        watch.show(&folder.contracts);
+        watch.show_contracts(&folder.contracts);
         watch
     }
 
@@ -110,53 +120,69 @@ impl ContractWatcher {
         mut take: impl FnMut(&ContractSet) -> Result<(), Fault>,
     ) {
         loop {
+            // Wait for the next look. A signal ends the wait at once.
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
             let Some(adopted) = self.look(&*worker).await else { continue };
+
+            // Only a state that the lanes have taken becomes the one that later looks compare with.
             let changed = adopted.changed(&self.serving);
             match take(&adopted.contracts) {
                 Ok(()) => {
                     tracing::info!(
                         ?changed,
                         contracts = adopted.contracts.iter().count(),
-                        "contracts taken over"
+                        "the contracts have changed; the worker serves the new ones"
                     );
                     self.serving = adopted.files;
-                    self.show(&adopted.contracts);
+                    self.show_contracts(&adopted.contracts);
                 }
                 Err(fault) => {
-                    tracing::error!(%fault, "the new contracts cannot be served; the former ones go on")
+                    tracing::error!(
+                        %fault,
+                        "the new contracts cannot be served; the worker serves the former ones"
+                    )
                 }
             }
         }
     }
 
-    /// What is to be served now, if that is something else than before.
+    /// Returns the contracts to serve from now on, or `None` if nothing changes.
     async fn look(&mut self, worker: &dyn ContractUse) -> Option<ContractAdoption> {
-        let now = match files(&self.path) {
+        let now = match read_contract_files(&self.path) {
             Ok(files) => files,
             Err(why) => {
-                self.say(vec![format!("the contracts' folder cannot be read: {why}")]);
+                self.show_refusals(vec![format!("the contracts' folder cannot be read: {why}")]);
                 return None;
             }
         };
-        // Half a folder is not taken for a whole one: it must stand still from one look to the next.
+
+        // Half a folder must not be taken for a whole one: it has to be the same at two looks in a row.
         if now != self.seen.0 {
             self.seen = (now, false);
             return None;
         }
+
+        // Files that were dealt with are looked at again only while a contract waits for `sluice apply`.
         if self.seen.1 && self.waiting.is_empty() {
             return None;
         }
         self.seen.1 = true;
+
+        // Unsound contracts are replaced by the files that are served for them now.
         let Some(adopted) = ContractSet::adopt(&now, &self.serving, &|contract| worker.accept(contract))
         else {
-            self.say(vec!["the contracts' folder holds nothing that can be served".to_owned()]);
+            self.show_refusals(vec![
+                "the contracts' folder holds no contract that can be served; expected at least one"
+                    .to_owned(),
+            ]);
             return None;
         };
-        self.say(adopted.refused.iter().map(ToString::to_string).collect());
+        self.show_refusals(adopted.refused.iter().map(ToString::to_string).collect());
+
+        // A contract that has begun to wait is logged once, not at every look.
         let waiting = self.not_applied(&adopted, worker).await;
         if waiting != self.waiting {
             for folder in waiting.difference(&self.waiting) {
@@ -164,18 +190,23 @@ impl ContractWatcher {
             }
             self.waiting = waiting;
         }
+
+        // Contracts that wait keep their former files.
         let ready = if self.waiting.is_empty() {
             adopted
         } else {
             let files = hold_back(&adopted.files, &self.serving, &self.waiting);
-            // What was held back may be what another one leans on: then that one has to wait too.
+            // Another contract may depend on one that is held back. Then it has to wait too.
             ContractSet::adopt(&files, &self.serving, &|_| Ok(()))?
         };
+
+        // `changed` names folders that are new or different; a folder that is gone shows in the number of
+        // files only.
         let gone = self.serving.len() != ready.files.len();
         (gone || !ready.changed(&self.serving).is_empty()).then_some(ready)
     }
 
-    /// Folders of contracts that are new or changed and whose topics or masked schemas are not there yet.
+    /// Returns the folders of new or changed contracts whose topics or masked schemas do not exist yet.
     async fn not_applied(
         &mut self,
         adopted: &ContractAdoption,
@@ -184,16 +215,23 @@ impl ContractWatcher {
         let changed = adopted.changed(&self.serving);
         let mut waiting = BTreeSet::new();
         for contract in adopted.contracts.iter().filter(|contract| changed.contains(&contract.folder)) {
+            // A contract that does not concern this worker has nothing to wait for.
             let mut topics = worker.reads(contract);
             if topics.is_empty() {
                 continue;
             }
+
+            // If a neighbour does not answer, the contract waits too: the next look asks again.
             topics.extend(worker.writes(contract));
             match self.is_applied(contract, topics).await {
                 Ok(true) => {}
                 Ok(false) => drop(waiting.insert(contract.folder.clone())),
                 Err(fault) => {
-                    tracing::debug!(%fault, folder = contract.folder, "asking whether a contract is applied");
+                    tracing::debug!(
+                        %fault,
+                        folder = contract.folder,
+                        "whether a contract is applied is unknown; asking again at the next look"
+                    );
                     waiting.insert(contract.folder.clone());
                 }
             }
@@ -201,7 +239,13 @@ impl ContractWatcher {
         waiting
     }
 
+    /// Tells whether the registry has the contract's masked schemas and Kafka shows all of `topics` to the
+    /// worker.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the registry or Kafka does not answer.
     async fn is_applied(&mut self, contract: &Contract, topics: Vec<String>) -> Result<bool, Fault> {
+        // The masked schemas of value and key have to be registered exactly as this worker compiled them.
         let subject = value_subject(&contract.masked_topic);
         if self.registry.id_of(&subject, contract.masked_schema().json()).await?.is_none() {
             return Ok(false);
@@ -212,6 +256,8 @@ impl ContractWatcher {
                 return Ok(false);
             }
         }
+
+        // The admin client blocks, so it is asked on a thread that may block.
         let admin = match &self.admin {
             Some(admin) => Arc::clone(admin),
             None => Arc::clone(self.admin.insert(Arc::new(KafkaAdmin::new(&self.kafka)?))),
@@ -222,16 +268,17 @@ impl ContractWatcher {
         asked.await.map_err(|error| Fault::bug("asking Kafka for topics", error))?
     }
 
-    /// Says what is refused, once.
-    fn say(&mut self, refused: Vec<String>) {
+    /// Logs every new refusal once and shows all of them at `/status`.
+    fn show_refusals(&mut self, refused: Vec<String>) {
         for why in refused.iter().filter(|why| !self.refused.contains(why)) {
-            tracing::warn!(why, "a contract is refused; what was served before goes on");
+            tracing::warn!(why, "a contract is refused; the worker serves the former one");
         }
         self.refused = refused;
         self.status.note("contracts_refused", json!(self.refused));
     }
 
-    fn show(&self, contracts: &ContractSet) {
+    /// Shows the ids of the served contracts at `/status`.
+    fn show_contracts(&self, contracts: &ContractSet) {
         let ids: Vec<&str> = contracts.iter().map(|contract| contract.id.as_str()).collect();
         self.status.note("contracts", json!(ids));
     }

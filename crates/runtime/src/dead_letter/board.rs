@@ -1,4 +1,4 @@
-//! All letters of some topics, each identity once, and what became of them. Pure but for reading the topics.
+//! All letters of some topics, each identity once, and their states. Pure except for reading the topics.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use crate::config::KafkaSection;
 use crate::receipts::{DeadLetterIdentity, FateKind, ReceiptBooks};
 use sluice_kafka::{read_to_end, readable_to_now};
 
-/// What became of a letter.
+/// The state of a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeadLetterState {
-    /// Nothing yet.
+    /// No replay has resolved it yet.
     Unresolved,
     /// A replay wrote its outputs, or found that nothing comes of it.
     Resolved,
 }
 
-/// One identity's newest letter, and where it lies.
+/// One identity's newest letter and its position in the dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewestLetter {
-    /// What it says.
+    /// Content of its headers.
     pub head: DeadLetterHead,
     /// Partition of the dead-letter topic.
     pub partition: i32,
@@ -52,7 +52,7 @@ pub struct DeadLetterRow {
     pub class: String,
     /// Field path.
     pub path: String,
-    /// Worker that refused.
+    /// Worker that refused the records.
     pub worker: String,
     /// Its group.
     pub group: String,
@@ -64,23 +64,26 @@ pub struct DeadLetterRow {
     pub attempts: u32,
     /// The earliest record's own time, milliseconds since the epoch.
     pub first_ms: Option<i64>,
-    /// The latest record's own time.
+    /// The latest record's own time, milliseconds since the epoch.
     pub last_ms: Option<i64>,
 }
 
 impl DeadLetterBoard {
-    /// Reads the letters about records of `source`; a source without a dead-letter topic has none.
+    /// Reads the letters about records of `source`. A source without a dead-letter topic has none.
     ///
     /// # Errors
     /// A [`Fault`] if Kafka does not answer.
     pub fn read(&mut self, kafka: &KafkaSection, source: &str) -> Result<(), Fault> {
         let topic = topic_of(source);
+        // Letters behind an open transaction would be missed, so the reader waits until the transaction has
+        // ended.
         readable_to_now(kafka, &topic)?;
         read_to_end(kafka, &topic, &mut BTreeMap::new(), |record| self.take(record))
     }
 
     /// Takes one letter in.
     pub fn take(&mut self, record: &RecordRef<'_>) {
+        // Other producers may write to the topic too. Their records are counted and otherwise left alone.
         let Some(head) = DeadLetterHead::read(record) else {
             self.strangers += 1;
             return;
@@ -92,6 +95,8 @@ impl DeadLetterBoard {
             time_ms: record.timestamp_ms,
             head,
         };
+
+        // The highest attempt counts. Of two equal attempts the first one stays: the second is a repeat.
         let identity = newest.head.identity();
         let known = self.letters.get(&identity);
         if known.is_none_or(|known| known.head.attempt < newest.head.attempt) {
@@ -99,12 +104,13 @@ impl DeadLetterBoard {
         }
     }
 
-    /// Every identity's newest letter, with what became of it.
+    /// Returns every identity's newest letter with its state.
     pub fn iter<'a>(
         &'a self,
         books: &'a ReceiptBooks,
     ) -> impl Iterator<Item = (&'a DeadLetterIdentity, &'a NewestLetter, DeadLetterState)> {
         self.letters.iter().map(|(identity, newest)| {
+            // A letter that a replay refused again has a newer letter and stays unresolved.
             let state = match books.fate(identity).map(|fate| fate.fate) {
                 Some(FateKind::Out | FateKind::Skipped) => DeadLetterState::Resolved,
                 Some(FateKind::Refused) | None => DeadLetterState::Unresolved,
@@ -113,10 +119,11 @@ impl DeadLetterBoard {
         })
     }
 
-    /// Counted by topic, class, path, worker and group.
+    /// Returns the letters counted by topic, class, path, worker and group, sorted by these.
     pub fn rows(&self, books: &ReceiptBooks) -> Vec<DeadLetterRow> {
         let mut rows: BTreeMap<[&str; 5], DeadLetterRow> = BTreeMap::new();
         for (_, newest, state) in self.iter(books) {
+            // The first letter of a group of equal ones makes the row.
             let DeadLetterHead { topic, class, path, worker, group, attempt, .. } = &newest.head;
             let row = rows.entry([topic, class, path, worker, group]).or_insert_with(|| DeadLetterRow {
                 topic: topic.clone(),
@@ -130,6 +137,8 @@ impl DeadLetterBoard {
                 first_ms: None,
                 last_ms: None,
             });
+
+            // Times are optional. `min` needs the chain, because `None` is less than any time.
             row.letters += 1;
             row.unresolved += u64::from(state == DeadLetterState::Unresolved);
             row.attempts = row.attempts.max(*attempt);

@@ -1,44 +1,48 @@
-//! What a letter's headers say.
+//! The content of a letter's headers.
 
 use serde::Serialize;
 use sluice_core::{RecordRef, TopicPartition};
 
 use crate::receipts::DeadLetterIdentity;
 
-/// A letter without its value: nothing in it is personal data.
+/// A letter without its value. Nothing in it is personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetterHead {
     /// Source topic.
     pub topic: String,
     /// Source partition; for a collector's letter the page.
     pub partition: i32,
-    /// Source offset; for a collector's letter the place in the page.
+    /// Source offset; for a collector's letter the record's place in the page.
     pub offset: i64,
-    /// Schema id that the value claims.
+    /// Schema id in the value's framing.
     pub schema_id: Option<u32>,
     /// Kind of trouble.
     pub class: String,
     /// Field path; empty for the record as a whole.
     pub path: String,
-    /// The words.
+    /// The reason as a sentence, for example `field visits: expected an int`.
     pub reason: String,
-    /// Worker that refused it.
+    /// Worker that refused the record.
     pub worker: String,
-    /// Its consumer group; empty for the collector, which has none.
+    /// The worker's consumer group; empty for the collector, which has none.
     pub group: String,
-    /// Its version.
+    /// The worker's version.
     pub version: String,
-    /// For the how-manieth time it was refused.
+    /// Number of the attempt that refused the record, from 1.
     pub attempt: u32,
 }
 
 impl DeadLetterHead {
-    /// Reads the headers; `None` if what must be there is not: it is no letter of the fleet's.
+    /// Reads the headers of a record. Returns `None` if a required header is missing: then the record is no
+    /// letter of the fleet.
     pub fn read(record: &RecordRef<'_>) -> Option<Self> {
+        // A header that is no UTF-8 counts as missing: the fleet writes text only.
         let text = |name: &str| {
             let header = record.headers.iter().find(|header| header.name == name)?;
             std::str::from_utf8(header.value?).ok().map(str::to_owned)
         };
+
+        // Source, class and worker make a letter. The other headers may be missing.
         Some(Self {
             topic: text("sluice.dlq.source.topic")?,
             partition: text("sluice.dlq.source.partition")?.parse().ok()?,
@@ -54,10 +58,10 @@ impl DeadLetterHead {
         })
     }
 
-    /// Whose letter about which record.
+    /// Returns the group that refused the record, and the record's topic, partition and offset.
     pub fn identity(&self) -> DeadLetterIdentity {
         DeadLetterIdentity {
-            // A letter from before groups were named is its worker's.
+            // A letter without a group, for example one of an earlier version, is identified by its worker.
             group: if self.group.is_empty() { self.worker.clone() } else { self.group.clone() },
             at: TopicPartition::new(self.topic.as_str(), self.partition),
             offset: self.offset,

@@ -1,30 +1,30 @@
-//! From a transform's outputs to the producer: slices of the arena, nothing allocated on the way.
+//! From a transform's outputs to the open transaction: slices of the arena, nothing is allocated on the way.
 
 use sluice_core::{Fault, Header, OutRecord, Outputs};
 
 use crate::receipts::OutcomeCounts;
-use sluice_kafka::{KafkaProducer, OutgoingRecord};
+use sluice_kafka::OutgoingRecord;
 
 /// Outputs with more headers than this take the heap.
 const FEW: usize = 16;
 
-/// Hands every output to `producer`, in order, and counts it. `routes` are the processor's output topics.
+/// Hands every output to `send`, in order, and counts it. `routes` are the processor's output topics.
 ///
 /// # Errors
-/// As [`KafkaProducer::send`]; a bug if an output names a route that does not exist.
+/// As `send`; a bug if an output names a route that does not exist.
 #[inline]
 pub(super) fn send_all(
     outputs: &Outputs,
     routes: &[String],
-    producer: &mut KafkaProducer,
     counts: &mut OutcomeCounts,
+    mut send: impl FnMut(&OutgoingRecord<'_>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     for out in outputs.iter() {
         let topic = routes
             .get(usize::from(out.route.0))
             .ok_or_else(|| Fault::bug("routing an output", format!("no route {}", out.route.0)))?;
-        let mut send = |headers: &[Header<'_>]| {
-            producer.send(&OutgoingRecord {
+        let mut send_with = |headers: &[Header<'_>]| {
+            send(&OutgoingRecord {
                 topic,
                 partition: None,
                 key: out.key,
@@ -33,7 +33,7 @@ pub(super) fn send_all(
                 headers,
             })
         };
-        if out.has_headers() { with_headers(&out, send) } else { send(&[]) }?;
+        if out.has_headers() { with_headers(&out, send_with) } else { send_with(&[]) }?;
         counts.output(out.route.0);
     }
     Ok(())

@@ -1,8 +1,8 @@
-//! What a lane knows of each partition it owns. Pure: no client, no clock but the instants it is given.
+//! The partitions that a lane owns, and its open batch in each. Pure: no client, no clock but the instants it is given.
 
 use std::time::Instant;
 
-use sluice_core::{NextOffset, Offset, OffsetSpan, RecordRef, TopicPartition};
+use sluice_core::{NextOffset, Offset, RecordRef, TopicPartition};
 
 use super::limits::DeadLetterGauge;
 use super::tenure::ReleasedPartitions;
@@ -17,24 +17,22 @@ pub(super) struct LanePartition {
     pub first: Option<Offset>,
     /// One past the last record of the open batch.
     pub next: Option<NextOffset>,
-    /// What was taken in since the checkpoint was last told; used by lanes that have one.
-    pub fresh: Option<OffsetSpan>,
     /// Everything before this is proven and committed (by this lane, since assignment).
     pub committed: Option<NextOffset>,
-    /// How the records of the open batch ended.
+    /// The ends of the open batch's records, counted.
     pub counts: OutcomeCounts,
-    /// What is accounted for since assignment.
+    /// The account since assignment.
     pub account: ReceiptAccount,
     /// The receipt that the open batch was sent with.
     pub receipt: Option<ReceiptSegment>,
     /// Dead letters among the last records.
     pub gauge: DeadLetterGauge,
-    /// Stands still until then; tried so many times.
+    /// It stands still until this instant, after this number of attempts.
     pub stalled: Option<(Instant, u32)>,
 }
 
 impl LanePartition {
-    /// Is this record behind what the lane has taken in already? It was fetched before the partition was sought.
+    /// Returns whether the lane has taken this record in already: it was fetched before the partition was sought.
     pub(super) fn has_taken(&self, offset: Offset) -> bool {
         self.next.or(self.committed).is_some_and(|next| !next.has_yet_to_read(offset))
     }
@@ -48,7 +46,7 @@ pub(super) struct LaneAssignment {
 }
 
 impl LaneAssignment {
-    /// A partition is ours; `committed` is what the group remembers.
+    /// Adds a partition that is the lane's from now on; `committed` is the group's position.
     pub(super) fn add(&mut self, at: TopicPartition, committed: Option<NextOffset>) {
         self.remove(&at);
         self.all.push(LanePartition {
@@ -56,7 +54,6 @@ impl LaneAssignment {
             at,
             first: None,
             next: None,
-            fresh: None,
             committed,
             counts: OutcomeCounts::default(),
             receipt: None,
@@ -70,19 +67,23 @@ impl LaneAssignment {
         self.last = 0;
     }
 
-    pub(super) fn find(&mut self, record: &RecordRef<'_>) -> Option<&mut LanePartition> {
+    /// Returns the index of a record's partition; `None` if it is not the lane's.
+    #[inline]
+    pub(super) fn find(&mut self, record: &RecordRef<'_>) -> Option<usize> {
         let fits = |partition: &LanePartition| {
             partition.at.partition == record.partition && *partition.at.topic == *record.topic
         };
+        // Records come in runs of one partition: the last one found fits most often.
         if !self.all.get(self.last).is_some_and(fits) {
             self.last = self.all.iter().position(fits)?;
         }
-        self.all.get_mut(self.last)
+        Some(self.last)
     }
 
-    /// The one that was found last: that of the record which is being handled.
-    pub(super) fn found(&mut self) -> Option<&mut LanePartition> {
-        self.all.get_mut(self.last)
+    /// Returns the partition at an index that [`LaneAssignment::find`] gave; it holds until the assignment changes.
+    #[inline]
+    pub(super) fn at(&mut self, index: usize) -> &mut LanePartition {
+        &mut self.all[index]
     }
 
     /// Forgets partitions of which nothing is in flight any more.
@@ -96,20 +97,21 @@ impl LaneAssignment {
         self.all.iter_mut().find(|partition| partition.at == *at)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &LanePartition> {
-        self.all.iter()
+    /// Returns the lane's partitions.
+    pub(super) fn all(&self) -> Vec<TopicPartition> {
+        self.all.iter().map(|partition| partition.at.clone()).collect()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut LanePartition> {
         self.all.iter_mut()
     }
 
-    /// What the open batch would commit.
+    /// Returns the positions that the open batch would commit.
     pub(super) fn positions(&self) -> CommitPositions {
         self.all.iter().filter_map(|partition| Some((partition.at.clone(), partition.next?))).collect()
     }
 
-    /// The receipts that are to be committed with the open batch; `routes` names the outputs' topics.
+    /// Returns the receipts to commit with the open batch; `routes` names the outputs' topics.
     pub(super) fn receipts(
         &mut self,
         who: &ReceiptAuthor,
@@ -126,8 +128,8 @@ impl LaneAssignment {
         receipts
     }
 
-    /// The batch is durable: nothing of it is open any more. Gives back what was proven, per partition: where it
-    /// stands, and how many records were written, dead-lettered and skipped.
+    /// Closes the batch after its commit. Returns what was proven per partition: its position, and the numbers of
+    /// records written, dead-lettered and skipped.
     pub(super) fn close(&mut self) -> Vec<(TopicPartition, NextOffset, [u64; 3])> {
         let mut closed = vec![];
         for partition in &mut self.all {
@@ -145,12 +147,11 @@ impl LaneAssignment {
         closed
     }
 
-    /// The batch is given up: where each partition must be read again.
+    /// Gives the batch up. Returns where each of its partitions has to be read again.
     pub(super) fn give_up(&mut self) -> Vec<(TopicPartition, NextOffset)> {
         let mut again = vec![];
         for partition in &mut self.all {
             partition.next = None;
-            partition.fresh = None;
             partition.receipt = None;
             partition.counts.clear();
             partition.gauge.give_up();
@@ -185,8 +186,10 @@ mod tests {
         let mut partitions = LaneAssignment::default();
         partitions.add(TopicPartition::new("a", 0), None);
         partitions.add(TopicPartition::new("b", 0), None);
-        assert_eq!(&*partitions.find(&record("b", 0)).unwrap().at.topic, "b");
-        assert_eq!(&*partitions.find(&record("a", 0)).unwrap().at.topic, "a");
+        let index = partitions.find(&record("b", 0)).unwrap();
+        assert_eq!(&*partitions.at(index).at.topic, "b");
+        let index = partitions.find(&record("a", 0)).unwrap();
+        assert_eq!(&*partitions.at(index).at.topic, "a");
         assert!(partitions.find(&record("a", 1)).is_none());
     }
 
@@ -194,7 +197,8 @@ mod tests {
     fn a_batch_given_up_is_read_again_from_its_first_record() {
         let mut partitions = LaneAssignment::default();
         partitions.add(TopicPartition::new("a", 0), None);
-        let partition = partitions.find(&record("a", 0)).unwrap();
+        let index = partitions.find(&record("a", 0)).unwrap();
+        let partition = partitions.at(index);
         partition.first = Offset::new(7);
         partition.next = NextOffset::new(9);
         assert_eq!(partitions.positions().len(), 1);
@@ -208,13 +212,14 @@ mod tests {
         partitions.add(TopicPartition::new("a", 0), None);
         let (before, at, after) =
             (Offset::new(8).unwrap(), Offset::new(9).unwrap(), Offset::new(10).unwrap());
-        let partition = partitions.find(&record("a", 0)).unwrap();
+        let index = partitions.find(&record("a", 0)).unwrap();
+        let partition = partitions.at(index);
         assert!(!partition.has_taken(before));
         partition.next = Some(at.next());
         assert!(partition.has_taken(before) && partition.has_taken(at) && !partition.has_taken(after));
         partition.first = Some(at);
         partitions.give_up();
-        let partition = partitions.found().unwrap();
+        let partition = partitions.at(index);
         assert!(!partition.has_taken(at), "a batch given up is taken in again");
         partition.committed = Some(before.next());
         assert!(partition.has_taken(before) && !partition.has_taken(at));

@@ -1,4 +1,5 @@
-//! A lane's account of one partition: what is proven, and what it will be once the open batch is committed.
+//! A lane's account of one partition: the proven segment, and the segment that it becomes once the open batch
+//! is committed.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +8,26 @@ use sluice_core::{NextOffset, Offset, ReasonClass, TopicPartition};
 use super::segment::{ReceiptAuthor, ReceiptOrigin, ReceiptSegment};
 use crate::dead_letter::VERSION;
 
-/// A segment with so many records is closed, so that a range that does not balance can be named closely.
+/// Number of records at which a segment is closed. It bounds the range that an audit names if a segment does
+/// not balance.
 const MOST_RECORDS: u64 = 1_000_000;
-/// A segment this old is closed.
+/// Age at which a segment is closed, in milliseconds: one day.
 const MOST_AGE_MS: i64 = 86_400_000;
+/// Number of reason classes: counts by class are arrays, so that counting a record allocates nothing.
 const CLASSES: usize = ReasonClass::ALL.len();
 
-/// How the records of an open batch ended, in one partition.
+/// Outcomes of the records of an open batch in one partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutcomeCounts {
-    /// Records taken in; counted where they are taken, not where they end.
+    /// Records taken in. They are counted when they are taken in, not when they end.
     pub records: u64,
     /// Records that reached their output or store.
     pub written: u64,
     /// Output records, by route.
     outputs: Vec<u64>,
+    /// Dead letters, by the index of their class.
     dead_letters: [u64; CLASSES],
+    /// Skips, by the index of their class.
     skipped: [u64; CLASSES],
 }
 
@@ -30,46 +35,52 @@ pub struct OutcomeCounts {
 #[derive(Debug, Clone)]
 pub struct ReceiptAccount {
     at: TopicPartition,
-    /// Where the next segment begins: `None` until the first record, where the group has no position.
+    /// First offset of the next segment. `None` until the first record if the group has no position.
     from: Option<NextOffset>,
+    /// Origin of the next segment's first offset.
     origin: ReceiptOrigin,
-    /// As committed; `None` before the first commit of a segment.
+    /// The segment as it is committed; `None` before the first commit of a segment.
     proven: Option<ReceiptSegment>,
 }
 
 impl OutcomeCounts {
-    /// One output record for a route.
+    /// Counts one output record for a route.
     pub fn output(&mut self, route: u16) {
+        // Routes are few and numbered from 0. The counts grow to the highest one that is used.
         let route = usize::from(route);
         if self.outputs.len() <= route {
             self.outputs.resize(route + 1, 0);
         }
+        debug_assert!(route < self.outputs.len(), "the counts have just grown to route {route}");
         if let Some(count) = self.outputs.get_mut(route) {
             *count += 1;
         }
     }
 
-    /// One record became a dead letter.
+    /// Counts one record that became a dead letter.
     pub fn dead_letter(&mut self, class: ReasonClass) {
+        debug_assert!(class.index() < CLASSES, "a class has its index in ReasonClass::ALL");
         if let Some(count) = self.dead_letters.get_mut(class.index()) {
             *count += 1;
         }
     }
 
-    /// One record was skipped by rule.
+    /// Counts one record that was skipped by rule.
     pub fn skip(&mut self, class: ReasonClass) {
+        debug_assert!(class.index() < CLASSES, "a class has its index in ReasonClass::ALL");
         if let Some(count) = self.skipped.get_mut(class.index()) {
             *count += 1;
         }
     }
 
-    /// Written, dead-lettered, skipped.
+    /// Returns the numbers of records that were written, dead-lettered and skipped.
     pub fn totals(&self) -> [u64; 3] {
         [self.written, self.dead_letters.iter().sum(), self.skipped.iter().sum()]
     }
 
-    /// Back to nothing; memory is kept for the next batch.
+    /// Sets all counts to 0. The memory is kept for the next batch.
     pub fn clear(&mut self) {
+        // The outputs keep their length: the next batch of the lane uses the same routes.
         let mut outputs = std::mem::take(&mut self.outputs);
         outputs.fill(0);
         *self = Self { outputs, ..Self::default() };
@@ -77,19 +88,22 @@ impl OutcomeCounts {
 }
 
 impl ReceiptAccount {
-    /// The account of a partition that was just assigned; `committed` is the group's position there.
+    /// Opens the account of a partition that was just assigned. `committed` is the group's position in it.
     pub fn new(at: TopicPartition, committed: Option<NextOffset>) -> Self {
         let origin = if committed.is_some() { ReceiptOrigin::Position } else { ReceiptOrigin::Beginning };
         Self { at, from: committed, origin, proven: None }
     }
 
-    /// The account of a range that is replayed.
+    /// Opens the account of a range that is replayed from `from` on.
     pub fn replay(at: TopicPartition, from: NextOffset) -> Self {
         Self { at, from: Some(from), origin: ReceiptOrigin::Replay, proven: None }
     }
 
-    /// The segment as it will be once the open batch is committed: records from `first` up to `next`, ended as
-    /// `counts` say; `routes` names the outputs' topics.
+    /// Returns the segment as it will be once the open batch is committed. The batch has the records from
+    /// `first` up to `next` (not included), `counts` are their outcomes, and `routes` are the outputs' topics
+    /// by route.
+    ///
+    /// The account itself does not change: a batch that is given up leaves no trace in it.
     pub fn grown(
         &self,
         who: &ReceiptAuthor,
@@ -99,6 +113,8 @@ impl ReceiptAccount {
         routes: &[String],
         now_ms: i64,
     ) -> ReceiptSegment {
+        // A new segment begins at the group's position, even if the log's next record comes later: the
+        // offsets between are a gap. Without a position it begins at the first record.
         let mut segment = self.proven.clone().unwrap_or_else(|| ReceiptSegment {
             group: who.group.clone(),
             topic: self.at.topic.to_string(),
@@ -117,22 +133,29 @@ impl ReceiptAccount {
             began_ms: now_ms,
             grown_ms: now_ms,
         });
+
+        // The segment grows by the batch.
         segment.next = next.raw();
         segment.grown_ms = now_ms;
         segment.records += counts.records;
         segment.written += counts.written;
+
+        // Topics and classes without a record are left out, so that receipts stay short.
         for (topic, count) in routes.iter().zip(&counts.outputs).filter(|(_, count)| **count > 0) {
             *segment.outputs.entry(topic.clone()).or_default() += count;
         }
-        by_class(&counts.dead_letters, &mut segment.dead_letters);
-        by_class(&counts.skipped, &mut segment.skipped);
+        add_by_class(&counts.dead_letters, &mut segment.dead_letters);
+        add_by_class(&counts.skipped, &mut segment.skipped);
         segment
     }
 
-    /// `segment` is committed: the next batch grows it, or begins another one if it is large or old.
+    /// Records that `segment` is committed. The next batch grows it, or begins another one if it is large or
+    /// old.
     pub fn settle(&mut self, segment: ReceiptSegment) {
         let old = segment.grown_ms - segment.began_ms >= MOST_AGE_MS;
         self.from = NextOffset::new(segment.next);
+        // The next segment follows this one without a break, so its first offset is a position. A replay
+        // stays one.
         if self.origin == ReceiptOrigin::Beginning {
             self.origin = ReceiptOrigin::Position;
         }
@@ -140,7 +163,8 @@ impl ReceiptAccount {
     }
 }
 
-fn by_class(counts: &[u64; CLASSES], into: &mut BTreeMap<String, u64>) {
+/// Adds counts by class index to counts by class name.
+fn add_by_class(counts: &[u64; CLASSES], into: &mut BTreeMap<String, u64>) {
     for (class, count) in ReasonClass::ALL.iter().zip(counts).filter(|(_, count)| **count > 0) {
         *into.entry(class.as_str().to_owned()).or_default() += count;
     }

@@ -1,4 +1,4 @@
-//! All receipts, as they are now.
+//! All receipts of the fleet, read from their topic.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::segment::{DeadLetterFate, ReceiptRecord, ReceiptSegment};
 use crate::config::KafkaSection;
 use sluice_kafka::{read_to_end, readable_to_now};
 
-/// Whose segments form a chain: a group in a partition.
+/// A group in a partition. Its segments form a chain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReceiptChain {
     /// Consumer group.
@@ -18,21 +18,23 @@ pub struct ReceiptChain {
     pub at: TopicPartition,
 }
 
-/// What a dead letter is about: the refused record, and whose record it was.
+/// The identity of a dead letter: the group that refused the record, and the record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadLetterIdentity {
-    /// Group that refused it.
+    /// Group that refused the record.
     pub group: String,
-    /// Where the record stands.
+    /// The record's topic and partition.
     pub at: TopicPartition,
-    /// Its offset.
+    /// The record's offset.
     pub offset: i64,
 }
 
 /// The receipts' topic, read to its end. Memory grows with the number of segments and of replayed letters.
 #[derive(Debug, Default)]
 pub struct ReceiptBooks {
+    /// Next offset to read, by partition of the receipts' topic.
     read: BTreeMap<i32, NextOffset>,
+    /// Segments by their first offset. A segment that has grown replaces its former state.
     segments: BTreeMap<ReceiptChain, BTreeMap<i64, ReceiptSegment>>,
     fates: BTreeMap<DeadLetterIdentity, DeadLetterFate>,
     /// Records of the topic that are no receipts, by offset.
@@ -40,7 +42,7 @@ pub struct ReceiptBooks {
 }
 
 impl ReceiptBooks {
-    /// Reads them.
+    /// Reads all receipts.
     ///
     /// # Errors
     /// As [`ReceiptBooks::catch_up`].
@@ -50,17 +52,21 @@ impl ReceiptBooks {
         Ok(books)
     }
 
-    /// Reads on to the end as it is now, behind every transaction that is open now.
+    /// Reads on to the present end of the topic, behind every transaction that is open now.
     ///
     /// # Errors
-    /// A [`Fault`] if there is no such topic or Kafka does not answer.
+    /// A [`Fault`] if the topic does not exist or Kafka does not answer.
     pub fn catch_up(&mut self, kafka: &KafkaSection) -> Result<(), Fault> {
         readable_to_now(kafka, TOPIC)?;
+
+        // The positions are taken out while the closure borrows the books, and are put back after an error
+        // too: a later call reads on from there.
         let mut read = std::mem::take(&mut self.read);
         let done = read_to_end(kafka, TOPIC, &mut read, |record| {
+            // A tombstone is no receipt, and no unreadable record either.
             let Some(value) = record.value else { return };
             match serde_json::from_slice(value) {
-                Ok(entry) => self.enter(entry),
+                Ok(receipt) => self.enter(receipt),
                 Err(_) => self.unreadable.push(record.offset.raw()),
             }
         });
@@ -68,8 +74,9 @@ impl ReceiptBooks {
         done
     }
 
-    fn enter(&mut self, entry: ReceiptRecord) {
-        match entry {
+    /// Enters one record of the topic; it replaces an earlier record with the same key.
+    fn enter(&mut self, receipt: ReceiptRecord) {
+        match receipt {
             ReceiptRecord::Segment(segment) => {
                 let chain = ReceiptChain { group: segment.group.clone(), at: segment.at() };
                 self.segments.entry(chain).or_default().insert(segment.first, segment);
@@ -82,7 +89,7 @@ impl ReceiptBooks {
         }
     }
 
-    /// Forgets all groups but those named; none named keeps all.
+    /// Keeps only the receipts of `groups`. An empty list keeps all.
     pub fn keep(&mut self, groups: &[String]) {
         if !groups.is_empty() {
             self.segments.retain(|chain, _| groups.contains(&chain.group));
@@ -90,17 +97,17 @@ impl ReceiptBooks {
         }
     }
 
-    /// Every group in every partition that has receipts.
+    /// Returns every group in every partition that has receipts.
     pub fn chains(&self) -> impl Iterator<Item = &ReceiptChain> {
         self.segments.keys()
     }
 
-    /// The segments of a chain, by their first offsets.
+    /// Returns the segments of a chain in the order of their first offsets.
     pub fn segments(&self, chain: &ReceiptChain) -> Vec<ReceiptSegment> {
         self.segments.get(chain).map_or_else(Vec::new, |all| all.values().cloned().collect())
     }
 
-    /// What became of a letter that was replayed.
+    /// Returns the fate of a letter; `None` if no replay has handled it.
     pub fn fate(&self, letter: &DeadLetterIdentity) -> Option<&DeadLetterFate> {
         self.fates.get(letter)
     }

@@ -9,30 +9,30 @@ use sluice_core::{Fault, TopicPartition};
 use super::TOPIC;
 use sluice_kafka::OutgoingRecord;
 
-/// Who writes receipts.
+/// The lane that writes receipts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptAuthor {
     /// Consumer group.
     pub group: String,
     /// Worker name.
     pub worker: String,
-    /// This process and lane.
+    /// The process and its lane, for example `masker-0-17-0`.
     pub instance: String,
 }
 
-/// Where a segment's first offset comes from.
+/// The origin of a segment's first offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReceiptOrigin {
-    /// The group had no position: `first` is the first record that the log had to give.
+    /// The group had no position. `first` is the first record that was readable in the log.
     Beginning,
-    /// The group stood there, or the segment before ended there.
+    /// `first` was the group's position, or the end of the segment before.
     Position,
-    /// `sluice replay` did this range.
+    /// `sluice replay` handled this range.
     Replay,
 }
 
-/// What became of a run of offsets; one record of the topic, overwritten as it grows.
+/// The outcomes of a run of offsets. It is one record of the topic and is overwritten as it grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptSegment {
     /// Consumer group.
@@ -41,21 +41,21 @@ pub struct ReceiptSegment {
     pub topic: String,
     /// Source partition.
     pub partition: i32,
-    /// First offset it covers.
+    /// First offset that the segment covers.
     pub first: i64,
-    /// One past the last offset it covers; as committed by the group in the same transaction.
+    /// One past the last offset that the segment covers. The group commits it in the same transaction.
     pub next: i64,
-    /// Where `first` comes from.
+    /// Origin of `first`.
     pub origin: ReceiptOrigin,
     /// Records taken in; at most `next - first`, fewer where the log has gaps.
     pub records: u64,
     /// Of these, records that reached their output or store.
     pub written: u64,
-    /// Output records, by topic; a record may have many. Empty for stores.
+    /// Output records, by topic. A record may have many. Empty for stores.
     pub outputs: BTreeMap<String, u64>,
     /// Records in the dead-letter topic, by class.
     pub dead_letters: BTreeMap<String, u64>,
-    /// Records of which nothing comes by rule, by class.
+    /// Records skipped by rule, by class.
     pub skipped: BTreeMap<String, u64>,
     /// Worker name.
     pub worker: String,
@@ -63,42 +63,42 @@ pub struct ReceiptSegment {
     pub instance: String,
     /// The worker's version.
     pub version: String,
-    /// When it began, milliseconds since the epoch.
+    /// Time at which the segment began, milliseconds since the epoch.
     pub began_ms: i64,
-    /// When it last grew, milliseconds since the epoch.
+    /// Time at which the segment last grew, milliseconds since the epoch.
     pub grown_ms: i64,
 }
 
-/// What became of a dead letter that was replayed.
+/// The fate of a dead letter that was replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterFate {
-    /// Group whose letter it was.
+    /// Group that refused the record.
     pub group: String,
-    /// Where the refused record stands.
+    /// Topic of the refused record.
     pub topic: String,
-    /// Its partition.
+    /// Partition of the refused record.
     pub partition: i32,
-    /// Its offset.
+    /// Offset of the refused record.
     pub offset: i64,
-    /// What became of it.
+    /// Result of the replay.
     pub fate: FateKind,
-    /// How many times it has been tried in all.
+    /// Number of attempts in all, the first one included.
     pub attempt: u32,
-    /// The version that tried.
+    /// Version of the worker that replayed it.
     pub version: String,
-    /// When, milliseconds since the epoch.
+    /// Time of the replay, milliseconds since the epoch.
     pub time_ms: i64,
 }
 
-/// How a replayed letter ended.
+/// The result of replaying a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FateKind {
     /// Its outputs were written.
     Out,
-    /// By rule nothing comes of it.
+    /// Skipped: by rule nothing comes of the record.
     Skipped,
-    /// Refused again, for another reason or by another version: a newer letter says why.
+    /// Refused again, for another reason or by another version. A newer letter has the reason.
     Refused,
 }
 
@@ -113,25 +113,27 @@ pub enum ReceiptRecord {
 }
 
 impl ReceiptSegment {
-    /// Where it is.
+    /// Returns the segment's topic and partition.
     pub fn at(&self) -> TopicPartition {
         TopicPartition::new(self.topic.as_str(), self.partition)
     }
 
-    /// Dead letters of all classes.
+    /// Returns the number of dead letters of all classes.
     pub fn dead_lettered(&self) -> u64 {
         self.dead_letters.values().sum()
     }
 
-    /// Skips of all classes.
+    /// Returns the number of skips of all classes.
     pub fn skips(&self) -> u64 {
         self.skipped.values().sum()
     }
 }
 
 impl ReceiptRecord {
-    /// What compaction keeps one of.
+    /// Returns the record's key. Compaction keeps the newest record of each key.
     fn key(&self) -> String {
+        // A segment's key has its first offset and not its end, so that a grown segment overwrites itself.
+        // JSON quotes the names: no two groups or topics can make the same key.
         let parts = match self {
             Self::Segment(s) => serde_json::json!(["segment", s.group, s.topic, s.partition, s.first]),
             Self::Letter(l) => serde_json::json!(["letter", l.group, l.topic, l.partition, l.offset]),
@@ -139,11 +141,12 @@ impl ReceiptRecord {
         parts.to_string()
     }
 
-    /// Hands it to `send` as a record of the receipts' topic.
+    /// Hands the record to `send`, addressed to the receipts' topic.
     ///
     /// # Errors
-    /// What `send` says.
+    /// The [`Fault`] of `send`.
     pub fn send(&self, send: impl FnOnce(&OutgoingRecord<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+        // The topic has one partition, so the order of all receipts is the order of their commits.
         let key = self.key();
         let value = serde_json::to_vec(self).map_err(|error| Fault::bug("writing a receipt", error))?;
         send(&OutgoingRecord {
@@ -157,8 +160,10 @@ impl ReceiptRecord {
     }
 }
 
-/// Milliseconds since the epoch; only ever shown, never decided by, but for a segment's age.
+/// Returns the present time in milliseconds since the epoch. It is only shown; the one decision that uses it
+/// is to close an old segment.
 pub fn now_ms() -> i64 {
+    // A clock before 1970 is wrong anyway, and 0 shows it.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use sluice_core::{Fault, Header, Offset, Outputs, Processor, RecordRef};
+use sluice_core::{Fault, Header, Offset, Processor, RecordRef};
 
-use super::{ReplayConfig, ReplayVerdict, given_up, judge, send_outputs};
+use super::{ReplayConfig, ReplayVerdict, ReplayWork, given_up, judge};
 use crate::dead_letter::{
     DeadLetter, DeadLetterBoard, DeadLetterHead, DeadLetterState, VERSION, own_headers, topic_of,
 };
-use crate::receipts::{DeadLetterFate, FateKind, ReceiptBooks, ReceiptRecord, now_ms};
+use crate::receipts::{DeadLetterFate, FateKind, OutcomeCounts, ReceiptBooks, ReceiptRecord, now_ms};
 use crate::registry::BlockingRegistry;
 use sluice_kafka::{KafkaProducer, read_to_end};
 
@@ -33,9 +33,8 @@ pub struct LetterReplaySummary {
 
 struct LetterReplay<'a> {
     config: &'a ReplayConfig,
-    processor: Box<dyn Processor>,
+    work: ReplayWork,
     registry: BlockingRegistry,
-    outputs: Outputs,
     /// `None` in a dry run.
     producer: Option<KafkaProducer>,
     open: u64,
@@ -60,7 +59,7 @@ pub fn letters(
     let books = ReceiptBooks::open(&config.kafka)?;
     let done = LetterReplaySummary::default();
     let mut replay =
-        LetterReplay { config, processor, registry, outputs: Outputs::new(), producer, open: 0, done };
+        LetterReplay { config, work: ReplayWork::new(processor), registry, producer, open: 0, done };
     for source in sources {
         let mut board = DeadLetterBoard::default();
         board.read(&config.kafka, source)?;
@@ -103,7 +102,7 @@ impl LetterReplay<'_> {
         let headers: Vec<Header<'_>> = own_headers(letter).collect();
         let record =
             RecordRef { topic: &head.topic, partition: head.partition, offset, headers: &headers, ..*letter };
-        let verdict = judge(self.processor.as_mut(), &mut self.registry, &record, &mut self.outputs)?;
+        let verdict = judge(&mut self.work, &mut self.registry, &record)?;
         if let ReplayVerdict::Refused(reason) = &verdict
             && reason.class.as_str() == head.class
             && reason.path == head.path
@@ -117,7 +116,7 @@ impl LetterReplay<'_> {
         let fate = match verdict {
             ReplayVerdict::Written => {
                 if let Some(producer) = &mut self.producer {
-                    send_outputs(producer, &self.outputs, self.processor.routes(), |_| {})?;
+                    self.work.send_outputs(&mut OutcomeCounts::default(), |out| producer.send(out))?;
                 }
                 self.done.out += 1;
                 FateKind::Out

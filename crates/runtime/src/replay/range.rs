@@ -15,9 +15,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sluice_core::{Fault, NextOffset, Offset, Outputs, Processor, RecordArchive, RecordRef, TopicPartition};
+use sluice_core::{Fault, NextOffset, Offset, Processor, RecordArchive, RecordRef, TopicPartition};
 
-use super::{ReplayConfig, ReplayVerdict, given_up, judge, send_outputs};
+use super::{ReplayConfig, ReplayVerdict, ReplayWork, given_up, judge};
 use crate::dead_letter::DeadLetter;
 use crate::lane::limits::{DeadLetterGauge, TooManyDeadLetters};
 use crate::receipts::{
@@ -157,9 +157,8 @@ pub fn range(
     let mut replay = RangeReplay {
         config,
         who: config.who(),
-        processor,
+        work: ReplayWork::new(processor),
         registry,
-        outputs: Outputs::new(),
         producer,
         claims: todo
             .iter()
@@ -200,9 +199,8 @@ struct ReplayBatch {
 struct RangeReplay<'a> {
     config: &'a ReplayConfig,
     who: ReceiptAuthor,
-    processor: Box<dyn Processor>,
+    work: ReplayWork,
     registry: BlockingRegistry,
-    outputs: Outputs,
     /// `None` in a dry run.
     producer: Option<KafkaProducer>,
     /// Positions for a group that has none, committed with the first transaction.
@@ -244,14 +242,11 @@ impl RangeReplay<'_> {
     fn take(&mut self, record: &RecordRef<'_>) -> Result<(), Fault> {
         self.begin()?;
         self.batch.counts.records += 1;
-        match judge(self.processor.as_mut(), &mut self.registry, record, &mut self.outputs)? {
+        match judge(&mut self.work, &mut self.registry, record)? {
             ReplayVerdict::Written => {
                 self.gauge.passed();
                 if let Some(producer) = &mut self.producer {
-                    let counts = &mut self.batch.counts;
-                    send_outputs(producer, &self.outputs, self.processor.routes(), |route| {
-                        counts.output(route)
-                    })?;
+                    self.work.send_outputs(&mut self.batch.counts, |out| producer.send(out))?;
                 }
                 self.batch.counts.written += 1;
                 self.done.written += 1;
@@ -297,7 +292,7 @@ impl RangeReplay<'_> {
         self.begin()?;
         let first = self.batch.first.or(Offset::new(from));
         let (Some(first), Some(next)) = (first, NextOffset::new(self.batch.next)) else { return Ok(()) };
-        let routes = self.processor.routes();
+        let routes = self.work.output_topics();
         let segment = account.grown(&self.who, first, next, &self.batch.counts, routes, now_ms());
         if let Some(producer) = &mut self.producer {
             ReceiptRecord::Segment(segment.clone()).send(|out| producer.send(out))?;

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sluice_core::{Fault, LearnError, Outcome, Outputs, Processor, RecordRef, Route, SchemaId, SchemaLookup};
+use sluice_core::{
+    Fault, LearnError, Outcome, Outputs, Processor, RecordPart, RecordRef, Route, SchemaId, SchemaLookup,
+};
 use sluice_runtime::config::RegistrySection;
-use sluice_runtime::lane::LanePace;
 use sluice_runtime::lane::limits::DeadLetterThresholds;
-use sluice_runtime::lane::transform::{self, TransformLaneConfig};
+use sluice_runtime::lane::{LaneConfig, LanePace, run_transform};
 use sluice_runtime::registry::{BlockingRegistry, SchemaRegistry};
 use sluice_runtime::status::WorkerStatus;
 use sluice_stack::ServerStack;
@@ -41,7 +42,14 @@ impl Processor for SlowCopyProcessor {
         Outcome::Emitted
     }
 
-    fn learn(&mut self, _: &str, _: SchemaId, _: &str, _: &mut dyn SchemaLookup) -> Result<(), LearnError> {
+    fn learn(
+        &mut self,
+        _: &str,
+        _: RecordPart,
+        _: SchemaId,
+        _: &str,
+        _: &mut dyn SchemaLookup,
+    ) -> Result<(), LearnError> {
         Ok(())
     }
 
@@ -77,7 +85,7 @@ impl SeamFleet {
             SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).unwrap();
         let registry = BlockingRegistry::new(registry, self.runtime.handle().clone());
         let (status, stop) = (WorkerStatus::new("test", &[]), CancellationToken::new());
-        let config = TransformLaneConfig {
+        let config = LaneConfig {
             worker: "test",
             kafka: section(&self.stack, &self.properties),
             group: self.name.clone(),
@@ -91,7 +99,7 @@ impl SeamFleet {
         let (told, ended) = (status.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
             // Nobody sends revisions: the contracts of this lane stay as they are.
-            transform::run(config, processor, &std::sync::mpsc::channel().1, registry, &told, &ended)
+            run_transform(config, processor, &std::sync::mpsc::channel().1, registry, &told, &ended)
         });
         SeamLane { stop, status, thread }
     }

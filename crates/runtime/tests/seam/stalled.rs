@@ -8,9 +8,8 @@ use sluice_core::{
     Fault, LearnError, NextOffset, Outcome, RecordRef, SchemaId, Store, StoreBacklog, TopicPartition,
 };
 use sluice_runtime::config::RegistrySection;
-use sluice_runtime::lane::LanePace;
 use sluice_runtime::lane::limits::DeadLetterThresholds;
-use sluice_runtime::lane::store::{StoreLane, StoreLaneConfig};
+use sluice_runtime::lane::{LaneConfig, LanePace, run_store};
 use sluice_runtime::registry::{BlockingRegistry, SchemaRegistry};
 use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +95,7 @@ fn a_store_that_is_down_or_slow_is_not_fed_and_misses_nothing() {
         SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).unwrap();
     let registry = BlockingRegistry::new(registry, runtime.handle().clone());
     let (status, stop) = (WorkerStatus::new("test", &[]), CancellationToken::new());
-    let config = StoreLaneConfig {
+    let config = LaneConfig {
         worker: "test",
         // Whoever does not poll for so long is thrown out of the group.
         kafka: section(&stack, &[("max.poll.interval.ms", "10000")]),
@@ -111,7 +110,7 @@ fn a_store_that_is_down_or_slow_is_not_fed_and_misses_nothing() {
         ShelfStore { told: Arc::clone(&told), memory: vec![], landed: std::collections::BTreeMap::new() };
     let (saying, ended) = (status.clone(), stop.clone());
     let lane = std::thread::spawn(move || {
-        StoreLane::run(config, Box::new(shelf), &std::sync::mpsc::channel().1, registry, &saying, &ended)
+        run_store(config, Box::new(shelf), &std::sync::mpsc::channel().1, registry, &saying, &ended)
     });
     let landed = || told.landed.lock().unwrap().len() as u64;
 

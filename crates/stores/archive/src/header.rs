@@ -1,46 +1,51 @@
-//! Reads the metadata of an Avro container file's header, and nothing behind it.
+//! Reads the metadata of an Avro container file's header, and nothing after it.
 //!
 //! ```text
 //! 'O' 'b' 'j' 01 | blocks of (count, [byte size if count < 0], count × (string key, bytes value)) … 0 | sync marker
 //! ```
 //! (Avro 1.12 specification, "Object Container Files".)
 
-/// Why a header tells no offset.
+/// The reason why a header has no offset.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum ArchiveHeaderError {
-    /// It goes on beyond the bytes given.
+    /// The header is longer than the given bytes.
     #[error("the header is cut off")]
     Incomplete,
-    /// These bytes are no container file.
+    /// The bytes are not a container file.
     #[error("not an Avro container file")]
     NotAvro,
-    /// A container file, but none of this archive's.
+    /// The bytes are a container file of another writer.
     #[error("its metadata has no valid sluice.first or sluice.last: it was not written by this archive")]
     NotOurs,
 }
 
-/// The offset of the last record inside, from the metadata key `sluice.last`.
+/// Returns the offset of the last record inside, from the metadata key `sluice.last`.
 pub(super) fn last_offset(bytes: &[u8]) -> Result<i64, ArchiveHeaderError> {
     offset(bytes, "sluice.last")
 }
 
-/// The offset of the first record inside, from the metadata key `sluice.first`.
+/// Returns the offset of the first record inside, from the metadata key `sluice.first`.
 pub(super) fn first_offset(bytes: &[u8]) -> Result<i64, ArchiveHeaderError> {
     offset(bytes, "sluice.first")
 }
 
+/// Returns the offset under the metadata key `wanted`.
 fn offset(bytes: &[u8], wanted: &str) -> Result<i64, ArchiveHeaderError> {
     let mut rest = bytes.strip_prefix(b"Obj\x01").ok_or(ArchiveHeaderError::NotAvro)?;
     let mut found = Err(ArchiveHeaderError::NotOurs);
+
+    // The metadata is a map in blocks. A block of zero entries ends it.
     loop {
         let mut count = long(&mut rest)?;
         if count == 0 {
             return found;
         }
+        // A negative count is followed by the block's size in bytes, which is not needed here.
         if count < 0 {
             long(&mut rest)?;
             count = count.checked_neg().ok_or(ArchiveHeaderError::NotAvro)?;
         }
+        // The map is read to its end: a header that is cut off is never taken for a complete one.
         for _ in 0..count {
             let key = bytes_of(&mut rest)?;
             let value = bytes_of(&mut rest)?;
@@ -54,6 +59,7 @@ fn offset(bytes: &[u8], wanted: &str) -> Result<i64, ArchiveHeaderError> {
     }
 }
 
+/// Takes an Avro string or bytes from the front of `rest`: a long with the length, then the bytes.
 fn bytes_of<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], ArchiveHeaderError> {
     let length = usize::try_from(long(rest)?).map_err(|_| ArchiveHeaderError::NotAvro)?;
     let (value, after) = rest.split_at_checked(length).ok_or(ArchiveHeaderError::Incomplete)?;
@@ -61,6 +67,7 @@ fn bytes_of<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], ArchiveHeaderError> {
     Ok(value)
 }
 
+/// Takes an Avro long from the front of `rest`: groups of 7 bits, the lowest first.
 fn long(rest: &mut &[u8]) -> Result<i64, ArchiveHeaderError> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {

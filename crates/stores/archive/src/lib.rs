@@ -6,17 +6,17 @@
 //!                       00000000000000008121.avro   …
 //! ```
 //!
-//! An object is named after the offset from which on it covers the partition: one past the last offset of its
-//! predecessor, 0 for the first. It is created only if absent. So the names form a chain, and adding to it is a
-//! compare-and-set: of two writers that stand at the same place only one gets the name, and a writer that stands
-//! further back collides with an object that exists. Neither clocks, leases nor the consumer group are trusted.
+//! An object is named after the first offset that it covers: one past the last offset of its predecessor, 0
+//! for the first. It is created only if absent. The names form a chain, and adding to it is a
+//! compare-and-set: of two writers with the same position only one gets the name, and a writer that is behind
+//! collides with an object that exists. Neither clocks, leases nor the consumer group are trusted.
 //!
-//! Offsets inside the covered range may be missing: transaction markers, compacted records, tombstones, and records
-//! that went to the dead-letter topic.
+//! Offsets inside the covered range may be missing: transaction markers, compacted records, tombstones, and
+//! records that went to the dead-letter topic.
 //!
-//! The records are the datums as they came, validated, with lineage fields appended (`_topic`, `_partition`, `_offset`,
-//! `_timestamp`, `_schema_id`). The header's metadata tells what is inside, so that nothing but the header is read to
-//! find out where the archive stands:
+//! The records are the datums as they came, validated, with lineage fields appended (`_topic`, `_partition`,
+//! `_offset`, `_timestamp`, `_schema_id`). The header's metadata describes the content. To find the archive's
+//! position only the header is read:
 //!
 //! | key | value (decimal text where a number) |
 //! |---|---|
@@ -44,7 +44,8 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use sluice_core::{
-    Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordRef, SchemaId, TopicPartition,
+    Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordPart, RecordRef, SchemaId,
+    TopicPartition,
 };
 use sluice_core::{Store, StoreBacklog};
 use sluice_wire::{ContainerCodec, DatumSchema, LineageFrame, RecordLineage, framing};
@@ -63,42 +64,48 @@ pub struct ArchiveStore {
     runtime: Handle,
     codec: ContainerCodec,
     topics: HashMap<String, ArchiveTopic>,
-    /// Where records that the archive has already are framed once more, to be judged and forgotten.
+    /// Buffer in which a record that the archive already has is framed again. Only the outcome is used.
     judged: Vec<u8>,
 }
 
+/// The learned schemas and the open chains of one topic.
 #[derive(Default)]
 struct ArchiveTopic {
     frames: HashMap<SchemaId, LineageFrame>,
     partitions: BTreeMap<i32, ArchiveChain>,
 }
 
-/// A partition's chain of objects, and what waits to become its next ones.
+/// The end of a partition's chain, and the open objects that will be added to it.
 struct ArchiveChain {
-    /// Where the archive stands: what the next object covers from, and is named after.
+    /// The next offset of the chain: the next object covers the partition from here on and is named after it.
     end: i64,
-    /// That is what the archive said; otherwise nothing may be added.
+    /// True if `end` was read from the archive. Nothing may be added before that.
     asked: bool,
+    /// Open objects in the order of their offsets.
     waiting: VecDeque<ArchiveObjectBuilder>,
 }
 
 impl ArchiveStore {
-    /// An archive in `store`. `runtime` carries its requests; it must not be the thread's own current-thread runtime.
+    /// Opens an archive in `store`. `runtime` carries its requests; it must not be the thread's own
+    /// current-thread runtime.
     ///
-    /// `store` must refuse to create what exists ([`PutMode::Create`]): S3, GCS, Azure and the local file system do.
+    /// `store` must refuse to create an existing object ([`PutMode::Create`]). S3, GCS, Azure and the local
+    /// file system do.
     pub fn new(store: Arc<dyn ObjectStore>, codec: ContainerCodec, runtime: Handle) -> Self {
         Self { store, runtime, codec, topics: HashMap::new(), judged: Vec::new() }
     }
 
-    /// Where the chain of `at` ends: one past the last offset covered; `None` if it has no object.
+    /// Returns the end of a chain: one past the last offset covered. `None` if the chain has no object.
     async fn end(&self, at: &TopicPartition) -> Result<Option<i64>, Fault> {
         let doing = || format!("looking for the end of the archive of {at}");
+
+        // The newest object has the greatest name, because offsets in names have 20 digits.
         let prefix = folder(&at.topic, at.partition);
         let newest = self
             .store
             .list(Some(&prefix))
             .try_fold(None, |newest: Option<Path>, object| async move {
-                // Listings are sorted in some stores and not in others.
+                // Some stores list objects without an order.
                 let location = object.location;
                 Ok(match newest {
                     _ if !location.as_ref().ends_with(".avro") => newest,
@@ -108,6 +115,8 @@ impl ArchiveStore {
             })
             .await
             .map_err(|error| fault::of_object_store(doing(), error))?;
+
+        // The name has only the first covered offset. The last one is in the header.
         let Some(newest) = newest else { return Ok(None) };
         let last = self.last_offset(&newest).await.map_err(|error| match error {
             ArchiveOffsetError::Store(error) => fault::of_object_store(doing(), error),
@@ -116,9 +125,11 @@ impl ArchiveStore {
         Ok(Some(last.saturating_add(1)))
     }
 
+    /// Reads the offset of the last record from an object's header.
     async fn last_offset(&self, object: &Path) -> Result<i64, ArchiveOffsetError> {
         let start = self.store.get_range(object, 0..HEADER_GUESS).await?;
         match header::last_offset(&start) {
+            // The writer's schema is in the header, too. A large one makes the header longer than the guess.
             Err(header::ArchiveHeaderError::Incomplete) => {
                 let whole = self.store.get(object).await?.bytes().await?;
                 Ok(header::last_offset(&whole)?)
@@ -128,6 +139,7 @@ impl ArchiveStore {
     }
 }
 
+/// The reason why the last offset of an object cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum ArchiveOffsetError {
     #[error(transparent)]
@@ -142,6 +154,7 @@ impl Store for ArchiveStore {
     }
 
     fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+        // A new chain replaces the old one: its open objects are dropped, and their records are read again.
         let end = self.runtime.block_on(self.end(at))?;
         let chain = ArchiveChain { end: end.unwrap_or(0), asked: true, waiting: VecDeque::new() };
         self.topics.entry(at.topic.to_string()).or_default().partitions.insert(at.partition, chain);
@@ -149,20 +162,27 @@ impl Store for ArchiveStore {
     }
 
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
+        // An archive holds records only. The deletion of a key is not an Avro datum.
         let Some(value) = record.value else {
             return Outcome::Skipped(OutcomeReason::new(
                 ReasonClass::Null,
                 "a tombstone adds nothing to an archive",
             ));
         };
+
+        // Framing and schema. The lane teaches an unknown schema and appends the record again.
         let (id, datum) = match framing::split(value) {
             Ok(split) => split,
             Err(error) => {
                 return Outcome::DeadLetter(OutcomeReason::new(ReasonClass::Framing, error.to_string()));
             }
         };
-        let Some(topic) = self.topics.get_mut(record.topic) else { return Outcome::NeedsSchema(id) };
-        let Some(frame) = topic.frames.get(&id) else { return Outcome::NeedsSchema(id) };
+        let Some(topic) = self.topics.get_mut(record.topic) else {
+            return Outcome::NeedsSchema(RecordPart::Value, id);
+        };
+        let Some(frame) = topic.frames.get(&id) else { return Outcome::NeedsSchema(RecordPart::Value, id) };
+
+        // A chain without `resume` has an end of its own guess, and `flush` refuses it.
         let offset = record.offset.raw();
         let chain = topic.partitions.entry(record.partition).or_insert_with(|| ArchiveChain {
             end: offset,
@@ -176,14 +196,18 @@ impl Store for ArchiveStore {
             timestamp_ms: record.timestamp_ms,
             schema_id: id.0,
         };
+
+        // The record is read again because the group does not know its outcome yet. The outcome is the same
+        // as the first time, and nothing is added.
         if offset < chain.end() {
-            // Read again because the group does not know yet how it ended: it ends as it did then, and is not added.
             self.judged.clear();
             return match frame.append(datum, &lineage, &mut self.judged) {
                 Ok(()) => Outcome::Emitted,
                 Err(error) => Outcome::DeadLetter(error.into()),
             };
         }
+
+        // A new record: it waits in an open object for the next flush.
         match chain.append(id, frame, self.codec, datum, &lineage) {
             Ok(()) => Outcome::Emitted,
             Err(reason) => Outcome::DeadLetter(reason),
@@ -194,9 +218,11 @@ impl Store for ArchiveStore {
         let uncovered = |error: &dyn std::fmt::Display| {
             LearnError::Uncovered(OutcomeReason::new(
                 ReasonClass::Type,
-                format!("an archivable schema: {error}"),
+                format!("expected a schema that the archive can hold: {error}"),
             ))
         };
+
+        // The frame appends the lineage fields to every datum of this schema.
         let schema = DatumSchema::parse(schema).map_err(|error| uncovered(&error))?;
         let frame = LineageFrame::compile(&schema, true, &[]).map_err(|error| uncovered(&error))?;
         self.topics.entry(topic.to_owned()).or_default().frames.insert(id, frame);
@@ -216,17 +242,26 @@ impl Store for ArchiveStore {
         let Self { store, runtime, topics, .. } = self;
         for (topic, state) in topics {
             for (partition, chain) in &mut state.partitions {
+                // Objects are created in the order of their offsets. A failure leaves the rest for the next
+                // flush.
                 while let Some(segment) = chain.waiting.front_mut() {
                     let path = object(topic, *partition, segment.from());
+
+                    // A chain with a guessed end would leave a hole or cover offsets twice.
                     if !chain.asked {
                         return Err(Fault::rewind(
                             format!("archiving {path}"),
-                            "nobody asked where the archive stands",
+                            "the archive's position was not read; expected a resume of the partition before an append",
                         ));
                     }
+
+                    // A bug and not an outage: the bytes are in memory and were validated before.
                     let payload = segment
                         .object(topic, *partition)
                         .map_err(|error| Fault::bug(format!("compressing {path}"), error))?;
+
+                    // The conditional create. An object of this name means that another writer was faster:
+                    // the lane has to rewind. The failpoint is the negative control of that rule.
                     match runtime.block_on(put_new(store.as_ref(), &path, payload)) {
                         Err(object_store::Error::AlreadyExists { .. })
                             if sluice_failpoint::sabotaged("ignore-412") => {}
@@ -234,6 +269,8 @@ impl Store for ArchiveStore {
                             put.map_err(|error| fault::of_object_store(format!("archiving {path}"), error))?
                         }
                     }
+
+                    // The object is durable from here on.
                     chain.end = segment.end();
                     chain.waiting.pop_front();
                 }
@@ -250,11 +287,12 @@ impl Store for ArchiveStore {
 }
 
 impl ArchiveChain {
-    /// Where the chain ends once everything that waits is stored.
+    /// Returns the end that the chain has once all open objects are stored.
     fn end(&self) -> i64 {
         self.waiting.back().map_or(self.end, ArchiveObjectBuilder::end)
     }
 
+    /// Appends a new record to the newest open object, or to a new one if the schema differs.
     fn append(
         &mut self,
         id: SchemaId,
@@ -263,12 +301,14 @@ impl ArchiveChain {
         datum: &[u8],
         lineage: &RecordLineage<'_>,
     ) -> Result<(), OutcomeReason> {
+        // An object has one writer's schema. The open object takes the record if the schema is the same.
         if let Some(segment) = self.waiting.back_mut()
             && segment.schema_id() == id
         {
             return segment.append(frame, datum, lineage);
         }
-        // Another schema begins another object; one that stays empty is not kept.
+
+        // Another schema begins another object. An object whose first record is refused is not kept.
         let mut segment = ArchiveObjectBuilder::new(frame, id, codec, self.end(), lineage);
         segment.append(frame, datum, lineage)?;
         self.waiting.push_back(segment);
@@ -276,16 +316,22 @@ impl ArchiveChain {
     }
 }
 
-/// Creates `path`; [`object_store::Error::AlreadyExists`] if it is there already.
+/// Creates an object.
+///
+/// # Errors
+/// Fails with [`object_store::Error::AlreadyExists`] if an object of this name exists.
 async fn put_new(store: &dyn ObjectStore, path: &Path, payload: PutPayload) -> object_store::Result<()> {
     let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     store.put_opts(path, payload, options).await.map(|_| ())
 }
 
+/// Returns the folder of a partition's chain.
 fn folder(topic: &str, partition: i32) -> Path {
     Path::from_iter([topic.to_owned(), format!("partition={partition}")])
 }
 
+/// Returns the name of the object that covers a partition from offset `from` on.
 fn object(topic: &str, partition: i32, from: i64) -> Path {
+    // 20 digits hold every offset, and names sort as offsets do.
     Path::from_iter([topic.to_owned(), format!("partition={partition}"), format!("{from:020}.avro")])
 }

@@ -1,7 +1,8 @@
-//! An object under construction: compressed blocks in memory, its header written last.
+//! An open archive object: compressed blocks in memory. Its header is written last.
 //!
-//! The header tells the last offset and the count, so it can only be written when the object is complete. The sync
-//! marker is needed from the first block on; it is a hash of the object's name, so that it is the same on a repeat.
+//! The header holds the last offset and the count. Therefore it can only be written when the object is
+//! complete. The sync marker is needed from the first block on. It is a hash of the object's name, and a
+//! repeat has the same marker.
 
 use std::io;
 
@@ -14,7 +15,7 @@ use sluice_wire::{ContainerCodec, ContainerWriter, DatumSchema, LineageFrame, Re
 /// Uncompressed bytes of a block: large enough to compress well, small enough for readers to hold.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// Records of one partition and one schema id, on their way to become one object.
+/// Records of one partition and one schema id that will become one object.
 pub(super) struct ArchiveObjectBuilder {
     schema: DatumSchema,
     id: SchemaId,
@@ -23,18 +24,24 @@ pub(super) struct ArchiveObjectBuilder {
     container: ContainerWriter,
     /// Complete blocks, compressed.
     body: Vec<u8>,
-    /// Records of the block that is being filled, as they are.
+    /// Records of the block that is being filled, uncompressed.
     block: Vec<u8>,
+    /// Number of records in `block`.
     in_block: u64,
+    /// First offset that the object covers. No record needs to have it.
     from: i64,
+    /// Offset of the first record inside.
     first: i64,
+    /// Offset of the last record inside.
     last: i64,
+    /// Number of records inside.
     count: u64,
+    /// Bytes of the datums inside, before compression.
     bytes: usize,
 }
 
 impl ArchiveObjectBuilder {
-    /// An empty segment that covers its partition from offset `from` on.
+    /// Begins an empty object that covers its partition from offset `from` on.
     pub(super) fn new(
         frame: &LineageFrame,
         id: SchemaId,
@@ -44,8 +51,11 @@ impl ArchiveObjectBuilder {
     ) -> Self {
         let schema = frame.extended().clone();
         let sync = sync_marker(lineage.topic, lineage.partition, from);
-        // This header is thrown away: the real one is written when its metadata is known.
+
+        // The header of this writer is thrown away: `object` writes the real one when the metadata is known.
         let container = ContainerWriter::new(&schema, codec, &[], sync, &mut Vec::new());
+
+        // `last` begins at the first record, whose append sets it again.
         Self {
             schema,
             id,
@@ -63,29 +73,42 @@ impl ArchiveObjectBuilder {
         }
     }
 
-    /// Appends a record, or leaves everything as it was.
+    /// Appends a record. A refused record leaves the object unchanged.
     pub(super) fn append(
         &mut self,
         frame: &LineageFrame,
         datum: &[u8],
         lineage: &RecordLineage<'_>,
     ) -> Result<(), OutcomeReason> {
+        // The frame validates the datum and appends the lineage. It writes nothing if it refuses.
         frame.append(datum, lineage, &mut self.block).map_err(OutcomeReason::from)?;
         self.in_block += 1;
         self.count += 1;
         self.bytes += datum.len();
         self.last = lineage.offset;
+
+        // A full block is compressed at once: an open object holds few uncompressed bytes.
         if self.block.len() >= BLOCK_BYTES {
             self.close_block().map_err(|_| {
-                OutcomeReason::new(sluice_core::ReasonClass::TooLarge, "a block that compresses")
+                OutcomeReason::new(
+                    sluice_core::ReasonClass::TooLarge,
+                    "expected a block that can be compressed",
+                )
             })?;
         }
         Ok(())
     }
 
-    /// The whole object; may be asked for again after a failed write, and records may be appended in between.
+    /// Returns the whole object: header and blocks. It can be called again after a failed write, also after
+    /// further records have been appended.
+    ///
+    /// # Errors
+    /// Fails if the last block cannot be compressed.
     pub(super) fn object(&mut self, topic: &str, partition: i32) -> io::Result<PutPayload> {
         self.close_block()?;
+
+        // The metadata that readers and `resume` take from the header. The keys are listed in the crate's
+        // head.
         let numbers = [
             ("sluice.partition", partition.to_string()),
             ("sluice.from", self.from.to_string()),
@@ -96,12 +119,16 @@ impl ArchiveObjectBuilder {
         ];
         let mut metadata: Vec<(&str, &[u8])> = vec![("sluice.topic", topic.as_bytes())];
         metadata.extend(numbers.iter().map(|(key, value)| (*key, value.as_bytes())));
+
+        // Only the header of this second writer is used. It has the same sync marker as the blocks.
         let mut header = Vec::new();
         let _ = ContainerWriter::new(&self.schema, self.codec, &metadata, self.sync, &mut header);
         Ok([Bytes::from(header), Bytes::from(self.body.clone())].into_iter().collect())
     }
 
+    /// Compresses the block that is being filled, if it has records.
     fn close_block(&mut self) -> io::Result<()> {
+        // An Avro block of zero records is legal, but readers would only pass over it.
         if self.in_block > 0 {
             self.container.block(self.in_block, &self.block, &mut self.body)?;
             self.block.clear();
@@ -110,38 +137,45 @@ impl ArchiveObjectBuilder {
         Ok(())
     }
 
+    /// Returns the registry's id of the writer's schema.
     pub(super) fn schema_id(&self) -> SchemaId {
         self.id
     }
 
-    /// First offset covered.
+    /// Returns the first offset covered.
     pub(super) fn from(&self) -> i64 {
         self.from
     }
 
-    /// One past the last offset covered.
+    /// Returns the next offset: one past the last offset covered.
     pub(super) fn end(&self) -> i64 {
         self.last.saturating_add(1)
     }
 
-    /// Records inside.
+    /// Returns the number of records inside.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Bytes of the datums inside, before compression.
+    /// Returns the bytes of the datums inside, before compression.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
+/// Returns the object's sync marker: the first 16 bytes of a SHA-256 over topic, partition and first covered
+/// offset.
 fn sync_marker(topic: &str, partition: i32, from: i64) -> [u8; 16] {
+    // Zero bytes separate the texts: topic names hold none, and two different names never give the same
+    // input.
     let mut hash = Sha256::new();
     hash.update(b"sluice-archive\0");
     hash.update(topic.as_bytes());
     hash.update([0]);
     hash.update(partition.to_be_bytes());
     hash.update(from.to_be_bytes());
+
+    // Avro's markers have 16 bytes.
     let mut marker = [0; 16];
     marker.copy_from_slice(&hash.finalize()[..16]);
     marker

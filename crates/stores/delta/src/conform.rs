@@ -1,4 +1,5 @@
-//! Turns decoded columns into the table's columns: by name, with nulls for what is not there, and exact casts.
+//! Turns decoded columns into the table's columns: by name, with nulls for missing columns, and with exact
+//! casts.
 
 use std::sync::Arc;
 
@@ -8,14 +9,17 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef, UnionMode};
 
-/// `batch` under the table's schema.
+/// Returns `batch` under the table's schema.
 ///
 /// # Errors
-/// Of Arrow: a value that the column cannot hold, or a null where the table allows none.
+/// Fails with an error of Arrow if a column cannot hold a value, or if a value is null where the table allows
+/// no null.
 pub(super) fn to_table(batch: &RecordBatch, table: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     if batch.schema_ref() == table {
         return Ok(batch.clone());
     }
+
+    // The table may have columns of older schemas, which these records do not have.
     let columns = table
         .fields()
         .iter()
@@ -27,11 +31,14 @@ pub(super) fn to_table(batch: &RecordBatch, table: &SchemaRef) -> Result<RecordB
     RecordBatch::try_new(table.clone(), columns)
 }
 
+/// Returns a column under another type, inside and outside.
 fn conform(from: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     if from.data_type() == to {
         return Ok(from.clone());
     }
+
     Ok(match (from.data_type(), to) {
+        // A struct: its fields by name.
         (DataType::Struct(_), DataType::Struct(fields)) => {
             let from = from.as_struct();
             let columns =
@@ -42,6 +49,9 @@ fn conform(from: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
                 from.nulls().cloned(),
             )?)
         }
+
+        // A union: one field for each branch, null in rows of another branch. The struct itself is never
+        // null.
         (DataType::Union(..), DataType::Struct(fields)) => {
             let columns = fields.iter().map(|field| {
                 let branch = branch(from, field.name())?;
@@ -49,17 +59,23 @@ fn conform(from: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
             });
             Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<_, _>>()?, None)?)
         }
+
+        // A list: the same offsets over other values.
         (DataType::List(_), DataType::List(item)) => {
             let from: &ListArray = from.as_list();
             let values = conform(from.values(), item.data_type())?;
             Arc::new(ListArray::try_new(item.clone(), from.offsets().clone(), values, from.nulls().cloned())?)
         }
+
+        // A map: the same offsets over other keys and values.
         (DataType::Map(..), DataType::Map(entries, sorted)) => {
             let from = from.as_map();
             let DataType::Struct(fields) = entries.data_type() else {
-                return Err(ArrowError::SchemaError("a map's entries are a struct".into()));
+                return Err(ArrowError::SchemaError(
+                    "the table has a map whose entries are not a struct".into(),
+                ));
             };
-            // By place, not by name: writers name key and value as they like.
+            // By index and not by name: each library has names of its own for key and value.
             let columns =
                 fields.iter().zip([from.keys(), from.values()]).map(|(f, c)| conform(c, f.data_type()));
             let structs = StructArray::try_new(fields.clone(), columns.collect::<Result<_, _>>()?, None)?;
@@ -71,12 +87,14 @@ fn conform(from: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
                 *sorted,
             )?)
         }
+
+        // All others. A value that does not fit is an error, never a null.
         (DataType::Null, to) => new_null_array(to, from.len()),
-        // A value that does not fit is an error, never a null.
         _ => cast_with_options(from, to, &CastOptions { safe: false, ..CastOptions::default() })?,
     })
 }
 
+/// Returns a struct's field under the table's type. Rows have null if the records do not have the field.
 fn member(column: Option<&ArrayRef>, field: &Field, len: usize) -> Result<ArrayRef, ArrowError> {
     match column {
         Some(column) => conform(column, field.data_type()),
@@ -84,17 +102,20 @@ fn member(column: Option<&ArrayRef>, field: &Field, len: usize) -> Result<ArrayR
     }
 }
 
-/// The values of one branch of a union: one per row, null where the row has another branch.
+/// Returns the values of one branch of a union: one per row, null in rows of another branch. `None` if the
+/// union does not have the branch.
 fn branch(from: &ArrayRef, name: &str) -> Result<Option<ArrayRef>, ArrowError> {
     let union = from.as_union();
     let DataType::Union(branches, mode) = from.data_type() else { return Ok(None) };
     let Some((id, _)) = branches.iter().find(|(_, field)| field.name() == name) else { return Ok(None) };
+
+    // The row's index in the branch's own array.
     let rows = (0..union.len()).map(|row| {
-        let place = match mode {
+        let index = match mode {
             UnionMode::Dense => union.value_offset(row),
             UnionMode::Sparse => row,
         };
-        (union.type_id(row) == id).then_some(place as u64)
+        (union.type_id(row) == id).then_some(index as u64)
     });
     take(union.child(id), &UInt64Array::from_iter(rows), None).map(Some)
 }

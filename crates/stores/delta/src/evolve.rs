@@ -1,12 +1,12 @@
-//! How a table's schema grows when records come with another one.
+//! Grows a table's schema when records come with another one.
 //!
 //! | difference | what happens |
 //! |---|---|
-//! | a column the table does not have | added, nullable: older rows have none |
-//! | a column the records no longer have | stays, becomes nullable |
+//! | a column that the table does not have | added, nullable: older rows have no value |
+//! | a column that the records no longer have | stays, becomes nullable |
 //! | a column that is nullable now | becomes nullable |
 //! | a narrower type than the table's (int for long, float for double) | the records are widened |
-//! | any other type | conflict: the schema is refused, the partition stands still |
+//! | any other type | conflict: the schema is refused, and the lane holds the partition |
 //!
 //! Nothing is ever dropped, narrowed or renamed.
 
@@ -16,17 +16,20 @@ use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
 
 use super::types::{ColumnTypeError, LINEAGE, entry_types, join, list_of, map_of};
 
-/// The table schema that holds both; `None` if the table's own already does.
+/// Returns the table schema that holds the table's and the records' rows. `None` if the table's own schema
+/// does.
 ///
 /// # Errors
-/// [`ColumnTypeError`] at the first column whose types conflict.
+/// Fails with [`ColumnTypeError`] at the first column whose types conflict.
 pub(super) fn merge(table: &Schema, records: &Schema) -> Result<Option<Schema>, ColumnTypeError> {
     let merged = merge_fields(table.fields(), records.fields(), "")?;
     let merged = Schema::new_with_metadata(merged, table.metadata().clone());
     Ok((merged != *table).then_some(merged))
 }
 
+/// Merges the fields of the root or of one struct at `path`.
 fn merge_fields(table: &Fields, records: &Fields, path: &str) -> Result<Vec<FieldRef>, ColumnTypeError> {
+    // The table's columns keep their order and their descriptions.
     let mut merged = Vec::with_capacity(table.len());
     for column in table {
         merged.push(match records.iter().find(|field| field.name() == column.name()) {
@@ -37,10 +40,12 @@ fn merge_fields(table: &Fields, records: &Fields, path: &str) -> Result<Vec<Fiel
                 let merged = Field::new(column.name(), data_type, nullable);
                 Arc::new(merged.with_metadata(column.metadata().clone()))
             }
+            // New rows have no value for it.
             None => Arc::new(column.as_ref().clone().with_nullable(true)),
         });
     }
-    // New columns go before the lineage columns, where there are any.
+
+    // New columns go before the lineage columns. Structs inside a column have no lineage columns.
     let end =
         merged.iter().position(|field| LINEAGE.contains(&field.name().as_str())).unwrap_or(merged.len());
     let mut added = Vec::new();
@@ -48,8 +53,12 @@ fn merge_fields(table: &Fields, records: &Fields, path: &str) -> Result<Vec<Fiel
         if table.iter().any(|column| column.name() == field.name()) {
             continue;
         }
+        // Delta ignores the case of names: the two columns would be one.
         if let Some(other) = table.iter().find(|column| column.name().eq_ignore_ascii_case(field.name())) {
-            let why = format!("a new column that differs from `{}` in case only", other.name());
+            let why = format!(
+                "a new column differs from `{}` in case only; expected a name of its own",
+                other.name()
+            );
             return Err(ColumnTypeError { path: join(path, field.name()), why });
         }
         added.push(Arc::new(field.as_ref().clone().with_nullable(true)));
@@ -58,6 +67,7 @@ fn merge_fields(table: &Fields, records: &Fields, path: &str) -> Result<Vec<Fiel
     Ok(merged)
 }
 
+/// Returns the type that holds the values of both types.
 fn merge_types(table: &DataType, records: &DataType, path: &str) -> Result<DataType, ColumnTypeError> {
     use DataType as D;
     Ok(match (table, records) {
@@ -66,6 +76,7 @@ fn merge_types(table: &DataType, records: &DataType, path: &str) -> Result<DataT
             merge_types(table.data_type(), records.data_type(), &format!("{path}[]"))?,
             table.is_nullable() || records.is_nullable(),
         ),
+        // Avro's keys are always text, so only the values can differ.
         (D::Map(table_entries, _), D::Map(record_entries, _)) => {
             let (Some((key, value)), Some((_, other))) =
                 (entry_types(table_entries), entry_types(record_entries))
@@ -75,16 +86,18 @@ fn merge_types(table: &DataType, records: &DataType, path: &str) -> Result<DataT
             let merged = merge_types(value.data_type(), other.data_type(), &format!("{path}{{}}"))?;
             map_of(key.data_type().clone(), merged, value.is_nullable() || other.is_nullable())
         }
+        // The table's type stays: files that were written before have it.
         (table, records) if table == records || holds(table, records) => table.clone(),
         (table, records) => return conflict(table, records, path),
     })
 }
 
-/// Every value of `narrow` is a value of `wide`.
+/// Tells whether every value of `narrow` is a value of `wide`.
 fn holds(wide: &DataType, narrow: &DataType) -> bool {
     use DataType as D;
     match (wide, narrow) {
         (D::Int64, D::Int32) | (D::Float64, D::Float32 | D::Int32) => true,
+        // At least as many digits after the point, and at least as many before it.
         (D::Decimal128(p, s), D::Decimal128(q, t)) => {
             s >= t && i16::from(*p) - i16::from(*s) >= i16::from(*q) - i16::from(*t)
         }
@@ -92,6 +105,7 @@ fn holds(wide: &DataType, narrow: &DataType) -> bool {
     }
 }
 
+/// Returns the error of two types that no column can hold together.
 fn conflict<T>(table: &DataType, records: &DataType, path: &str) -> Result<T, ColumnTypeError> {
     Err(ColumnTypeError {
         path: path.to_owned(),

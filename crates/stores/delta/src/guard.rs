@@ -1,13 +1,14 @@
-//! Values that are valid Avro and that a column cannot hold: refused record by record, before they are in a batch.
+//! Refuses values that are valid Avro and that a column cannot hold: record by record, before they are in a
+//! batch.
 //!
-//! A timestamp in milliseconds may lie further out than microseconds reach, and the bytes of a decimal may have more
-//! digits than its precision says. Leaves inside arrays, maps and unions are not looked at here: there such a value
-//! fails the flush.
+//! A timestamp in milliseconds may be too large for microseconds in 64 bits, and the bytes of a decimal may
+//! have more digits than its precision. Leaves inside arrays, maps and unions are not checked here: such a
+//! value fails the flush.
 
 use sluice_core::{OutcomeReason, ReasonClass};
 use sluice_wire::{DatumSchema, LeafInfo, LeafProjection, LeafValue, LogicalType};
 
-/// The largest precision that is stored as a decimal; beyond it is text.
+/// The largest precision that is stored as a decimal. More digits are stored as text.
 const DECIMAL_DIGITS: u32 = 38;
 
 /// The checks of one writer's schema.
@@ -16,23 +17,27 @@ pub(super) struct ColumnGuard {
     limits: Vec<(String, ColumnLimit)>,
 }
 
+/// The limit of one leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ColumnLimit {
-    /// Milliseconds that become microseconds.
+    /// Milliseconds that must fit 64 bits as microseconds.
     Millis,
-    /// A decimal's unscaled value stays below this.
+    /// The absolute unscaled value of a decimal must be below this: 10 to the power of the precision.
     Below(i128),
 }
 
 impl ColumnGuard {
-    /// `None` if nothing in `schema` needs a check.
+    /// Compiles the checks of a schema. `None` if no leaf needs a check.
     pub(super) fn compile(schema: &DatumSchema, leaves: &[LeafInfo]) -> Option<Self> {
+        // A projection cannot reach into arrays, maps and unions.
         let plain = |leaf: &&LeafInfo| !leaf.path.contains(['[', '{', '<']);
         let limits: Vec<_> = leaves
             .iter()
             .filter(plain)
             .filter_map(|leaf| Some((leaf.path.clone(), limit(leaf.leaf.logical?)?)))
             .collect();
+
+        // Most schemas need no check, and then a datum is not walked for it.
         let paths: Vec<_> = limits.iter().map(|(path, _)| path.as_str()).collect();
         if paths.is_empty() {
             return None;
@@ -40,8 +45,12 @@ impl ColumnGuard {
         LeafProjection::compile(schema, &paths).ok().map(|leaves| Self { leaves, limits })
     }
 
-    /// Is every value of `datum` one that its column can hold?
+    /// Checks that each column can hold its value of `datum`.
+    ///
+    /// # Errors
+    /// Refuses the record with the path of the first leaf that does not fit.
     pub(super) fn check(&self, datum: &[u8]) -> Result<(), OutcomeReason> {
+        // Indices of the projection are those of `limits`. The first refusal is kept.
         let mut refused = None;
         self.leaves.run(datum, |index, leaf| {
             if let Some((path, limit)) = self.limits.get(index)
@@ -50,18 +59,17 @@ impl ColumnGuard {
                 refused.get_or_insert((path, limit));
             }
         })?;
-        match refused {
-            None => Ok(()),
-            Some((path, ColumnLimit::Millis)) => {
-                Err(OutcomeReason::new(ReasonClass::Type, "a time within microseconds' reach").at(path, None))
-            }
-            Some((path, ColumnLimit::Below(_))) => {
-                Err(OutcomeReason::new(ReasonClass::Type, "as many digits as the precision").at(path, None))
-            }
-        }
+
+        let Some((path, limit)) = refused else { return Ok(()) };
+        let expected = match limit {
+            ColumnLimit::Millis => "expected a time that fits microseconds in 64 bits",
+            ColumnLimit::Below(_) => "expected at most as many digits as the decimal's precision",
+        };
+        Err(OutcomeReason::new(ReasonClass::Type, expected).at(path, None))
     }
 }
 
+/// Returns the limit of a leaf with this logical type, if it has one.
 fn limit(logical: LogicalType) -> Option<ColumnLimit> {
     match logical {
         LogicalType::TimestampMillis | LogicalType::LocalTimestampMillis => Some(ColumnLimit::Millis),
@@ -73,8 +81,10 @@ fn limit(logical: LogicalType) -> Option<ColumnLimit> {
 }
 
 impl ColumnLimit {
+    /// Tells whether a value is within the limit.
     fn holds(self, leaf: &LeafValue<'_>) -> bool {
         match (self, leaf) {
+            // Null is a matter of the column, not of the limit.
             (_, LeafValue::Null) => true,
             (Self::Millis, LeafValue::Long(millis)) => millis.checked_mul(1000).is_some(),
             (Self::Below(limit), LeafValue::Bytes(bytes) | LeafValue::Fixed(bytes)) => {
@@ -85,11 +95,14 @@ impl ColumnLimit {
     }
 }
 
-/// The two's complement, big-endian number in `bytes`, if it fits.
+/// Returns the two's complement, big-endian number in `bytes`. `None` if it does not fit 128 bits.
 fn unscaled(bytes: &[u8]) -> Option<i128> {
+    // Avro does not limit the length. Bytes in front of the last 16 may only repeat the sign.
     let (sign, value) = bytes.split_at(bytes.len().saturating_sub(16));
     let negative = bytes.first().is_some_and(|&byte| byte & 0x80 != 0);
     let filler = if negative { 0xff } else { 0 };
+
+    // The fold begins with the sign, and a short number is extended by it.
     let number = value.iter().fold(if negative { -1_i128 } else { 0 }, |n, &byte| n << 8 | i128::from(byte));
     (sign.iter().all(|&byte| byte == filler) && (number < 0) == negative).then_some(number)
 }

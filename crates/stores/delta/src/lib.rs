@@ -1,15 +1,17 @@
 //! The embedded warehouse: one Delta table per topic, at `<lake>/<topic>/`.
 //!
-//! A flush makes one commit per table: its rows as Parquet, and per partition a `txn` action
-//! (`appId` = `sluice/<topic>/<partition>`, `version` = next offset to read). Rows and position become visible
-//! together or not at all, so [`Store::resume`] reads from the table how far it is, and nothing is ever added twice.
+//! A flush makes one commit per table: its rows as Parquet, and per partition a `txn` action (`appId` =
+//! `sluice/<topic>/<partition>`, `version` = next offset to read). Rows and position become visible together
+//! or not at all. Therefore [`Store::resume`] reads the position from the table, and nothing is ever added
+//! twice.
 //!
-//! A writer that was overtaken is refused: it commits only after it has read every commit since the one that told it
-//! where it stands, and gives up if one of them moves a partition of its own.
+//! A writer that was overtaken is refused: it commits only after it has read every commit since it read its
+//! position, and gives up if one of them moves a partition of its own.
 //!
-//! Tables are created from the first schema that is learned, columns described by the fields' documentation, and grow
-//! with later ones; types and rules of growth are in the submodules `types` and `evolve`. Every row is traceable by
-//! its columns `_topic`, `_partition`, `_offset`, `_timestamp` and `_schema_id`.
+//! A table is created from the first schema that is learned, and grows with later ones. The fields'
+//! documentation becomes the description of the columns. Types and rules of growth are in the submodules
+//! `types` and `evolve`. Every row is traceable by its columns `_topic`, `_partition`, `_offset`,
+//! `_timestamp` and `_schema_id`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod conform;
@@ -37,7 +39,8 @@ use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
 use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::parquet::schema::types::ColumnPath;
 use sluice_core::{
-    Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordRef, SchemaId, TopicPartition,
+    Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordPart, RecordRef, SchemaId,
+    TopicPartition,
 };
 use sluice_core::{Store, StoreBacklog};
 use sluice_wire::framing;
@@ -47,19 +50,19 @@ use url::Url;
 use log::DeltaLog;
 use table::DeltaTopicTable;
 
-/// Rows of a Parquet row group: what a reader has to hold of the columns it reads, and what the writer encodes at a
-/// time.
+/// Rows of a Parquet row group. A reader holds one row group of the columns that it reads, and the writer
+/// encodes one at a time.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// A commit in how many is followed by a checkpoint, unless configured.
+/// The number of commits between two log checkpoints, unless configured.
 pub const CHECKPOINT_EVERY: u64 = 20;
 
-/// How a table's Parquet files are compressed.
+/// The compression of a table's Parquet files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FileCodec {
-    /// Zstandard: smaller.
+    /// Zstandard: smaller files.
     #[default]
     Zstd,
-    /// Snappy: what the oldest readers know.
+    /// Snappy: known to the oldest readers.
     Snappy,
 }
 
@@ -73,19 +76,22 @@ pub struct DeltaStore {
 }
 
 impl DeltaStore {
-    /// A store of tables under `lake`, which is made if it is not there. `runtime` must be a multi-threaded one: it
-    /// carries the requests while a lane's thread waits.
+    /// Opens a store of tables in the folder `lake`, and creates the folder if it does not exist. `runtime`
+    /// must be multi-threaded: it carries the requests while a lane's thread waits.
     ///
     /// # Errors
-    /// A [`Fault`] if the folder cannot be made.
+    /// Fails with a [`Fault`] of the user if the folder cannot be created.
     pub fn new(lake: &Path, codec: FileCodec, checkpoint_every: u64, runtime: Handle) -> Result<Self, Fault> {
         let made = std::fs::create_dir_all(lake).and_then(|()| lake.canonicalize());
         let lake = made.map_err(|error| Fault::user(format!("making the lake {}", lake.display()), error))?;
+
         let compression = match codec {
             FileCodec::Zstd => Compression::ZSTD(ZstdLevel::default()),
             FileCodec::Snappy => Compression::SNAPPY,
         };
-        // Offsets count up: their differences are next to nothing, and no two are alike.
+
+        // Offsets count up: their differences are small numbers, and a dictionary of them would not repeat
+        // any.
         let offset = || ColumnPath::from("_offset");
         let properties = WriterProperties::builder()
             .set_created_by(concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -97,7 +103,9 @@ impl DeltaStore {
         Ok(Self { lake, checkpoint_every, properties, runtime, tables: HashMap::new() })
     }
 
+    /// Returns the table of a topic, and opens its log at the first call.
     fn table(&mut self, topic: &str) -> Result<&mut DeltaTopicTable, Fault> {
+        // Opening makes no call: `resume` or `learn` makes the first one.
         if !self.tables.contains_key(topic) {
             let log = self
                 .open(topic)
@@ -108,8 +116,11 @@ impl DeltaStore {
         self.tables.get_mut(topic).ok_or_else(missing)
     }
 
+    /// Opens the log of a topic's table, at `<lake>/<topic>/`.
     fn open(&self, topic: &str) -> Result<DeltaLog, DeltaTableError> {
         let folder = self.lake.join(topic);
+
+        // A topic's name is one plain folder name. `..` or a `/` would leave the lake.
         let invalid = || DeltaTableError::InvalidTableLocation(folder.display().to_string());
         let [Component::Normal(_)] = Path::new(topic).components().collect::<Vec<_>>()[..] else {
             return Err(invalid());
@@ -126,6 +137,7 @@ impl Store for DeltaStore {
     }
 
     fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+        // The clone ends the borrow of `self` before the table is borrowed.
         let runtime = self.runtime.clone();
         let table = self.table(&at.topic)?;
         let next = runtime.block_on(table.resume(at.partition))?;
@@ -133,16 +145,19 @@ impl Store for DeltaStore {
     }
 
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
+        // A tombstone could only delete a row, and rows are never deleted.
         let Some(value) = record.value else {
             return Outcome::Skipped(OutcomeReason::new(
                 ReasonClass::Null,
                 "a tombstone adds nothing to an append-only table",
             ));
         };
+
+        // A topic without a table has not learned a schema yet. Learning opens the table.
         match framing::split(value) {
             Ok((id, datum)) => match self.tables.get_mut(record.topic) {
                 Some(table) => table.append(id, datum, record),
-                None => Outcome::NeedsSchema(id),
+                None => Outcome::NeedsSchema(RecordPart::Value, id),
             },
             Err(error) => Outcome::DeadLetter(OutcomeReason::new(ReasonClass::Framing, error.to_string())),
         }
@@ -162,6 +177,7 @@ impl Store for DeltaStore {
     }
 
     fn flush(&mut self) -> Result<(), Fault> {
+        // One commit per table. A failure leaves the later tables' rows waiting for the next flush.
         let Self { tables, runtime, properties, .. } = self;
         tables.values_mut().try_for_each(|table| runtime.block_on(table.flush(properties)))
     }

@@ -1,9 +1,11 @@
-//! A Delta table's log: what stands in it, what came since, and how one more commit gets in.
+//! A Delta table's log: its state, the commits of other writers, and the writer's own next commit.
 //!
-//! A commit is a file named after the table's next version, created only if absent. Before a writer creates version
-//! *n* it has read every commit up to *n* − 1 ([`DeltaLog::news`]), so a commit is a compare-and-set on everything the
-//! writer knows: how far its partitions are, and what the table's schema is. Unlike delta-rs' own commit loop this
-//! needs no list of the table's files in memory, and it tells its own commit from another's when an answer was lost.
+//! A commit is a file named after the table's next version, created only if absent. Before a writer creates
+//! version
+//! *n* it has read every commit up to *n* − 1 ([`DeltaLog::news`]). Therefore a commit is a compare-and-set on
+//! everything that the writer knows: the positions of its partitions and the table's schema. Unlike delta-rs'
+//! own commit loop this needs no list of the table's files in memory, and it can distinguish its own commit
+//! from another writer's if an answer was lost.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,61 +27,61 @@ use deltalake::{DeltaTable, DeltaTableError};
 use serde_json::json;
 use uuid::Uuid;
 
-/// Features that a table may ask its writers to know, and that this writer keeps.
+/// Features that a table may require of its writers, and that this writer supports.
 const FEATURES: [&str; 3] = ["appendOnly", "invariants", NTZ];
 /// The feature of timestamps without time zone.
 const NTZ: &str = "timestampNtz";
 
-/// What a commit is about.
+/// The content of a commit.
 pub(super) enum DeltaChange {
     /// The table itself: its first commit.
     Create { schema: Schema, name: String, description: Option<String> },
     /// New columns, or columns that become nullable.
     Evolve { schema: Schema },
-    /// Rows, with how far they bring each partition.
+    /// Rows, with the position that each partition has afterwards.
     Append { adds: Vec<Action>, positions: Vec<(String, i64)> },
 }
 
-/// The table as a snapshot tells it; no files.
+/// The table's state from a snapshot, without the list of its files.
 pub(super) struct TableState {
-    /// Its columns, as delta-rs' Arrow form has them.
+    /// Its columns, in delta-rs' Arrow form.
     pub(super) schema: SchemaRef,
     snapshot: Snapshot,
 }
 
-/// What other writers committed since we last looked.
+/// The commits of other writers since the last look.
 #[derive(Default)]
 pub(super) struct ForeignCommits {
-    /// Application ids and the version at which they moved.
+    /// Application ids and the version at which each moved.
     pub(super) moved: Vec<(String, u64)>,
-    /// The table's schema or protocol is another.
+    /// The table's schema or protocol has changed.
     pub(super) schema_changed: bool,
     /// Data files that were added.
     pub(super) files: HashSet<String>,
-    /// Commits are gone that were never read: the log was cleaned up meanwhile.
+    /// Commits that were never read are gone: the log was cleaned up meanwhile.
     pub(super) gap: bool,
 }
 
 /// One table's log.
 pub(super) struct DeltaLog {
     store: LogStoreRef,
-    /// Every commit up to this version has been read, or was our own.
+    /// Every commit up to this version has been read, or is this writer's own.
     examined: Option<u64>,
     checkpoint_every: u64,
 }
 
 impl DeltaLog {
-    /// A log that writes a checkpoint at every `checkpoint_every`th version.
+    /// Opens a log that gets a log checkpoint at every `checkpoint_every`th version. No call is made yet.
     pub(super) fn new(store: LogStoreRef, checkpoint_every: u64) -> Self {
         Self { store, examined: None, checkpoint_every: checkpoint_every.max(1) }
     }
 
-    /// Where data files are put.
+    /// Returns the store of the table's data files.
     pub(super) fn store(&self) -> &LogStoreRef {
         &self.store
     }
 
-    /// The table at its newest version; `None` if there is no table.
+    /// Returns the table's newest state. `None` if there is no table.
     pub(super) async fn state(&mut self) -> Result<Option<TableState>, DeltaTableError> {
         if !self.store.is_delta_table_location().await? {
             return Ok(None);
@@ -89,9 +91,10 @@ impl DeltaLog {
         Ok(Some(TableState { schema: Arc::new(schema), snapshot }))
     }
 
-    /// How far the table says application `app` is, and at which version it says so; `None` if there is no table.
+    /// Returns the table's version and the position of application `app` in it. `None` if there is no table;
+    /// no position if the application has none.
     ///
-    /// The list of files that delta-rs loads with this is dropped again.
+    /// The list of files that delta-rs loads for this is dropped again.
     pub(super) async fn position(
         &mut self,
         app: &str,
@@ -105,19 +108,22 @@ impl DeltaLog {
         Ok(Some((snapshot.version(), at)))
     }
 
-    /// Nothing before `version` needs to be read; has no effect once something was.
+    /// Sets the version after which commits are read. Has no effect once commits were read.
     pub(super) fn start_at(&mut self, version: u64) {
         self.examined.get_or_insert(version);
     }
 
-    /// Reads every commit since the last one examined.
+    /// Reads every commit since the last examined one.
     pub(super) async fn news(&mut self) -> Result<ForeignCommits, DeltaTableError> {
         let mut news = ForeignCommits::default();
         let next = self.next_version();
+
+        // The newest version. The store begins to look at the last examined one.
         let latest = match self.store.get_latest_version(next.saturating_sub(1)).await {
             Ok(latest) => latest,
             Err(DeltaTableError::InvalidVersion(_)) => {
-                // The commit we stand on is no longer there. Whatever happened, what we know is worth nothing.
+                // The last examined commit is gone, for example because the table was removed. Nothing that
+                // was known before is valid.
                 news.gap = true;
                 news.schema_changed = true;
                 self.examined = self.state().await?.map(|state| state.version());
@@ -125,6 +131,8 @@ impl DeltaLog {
             }
             Err(error) => return Err(error),
         };
+
+        // Each commit in between. A commit that is gone was cleaned up: its content is unknown.
         for version in next..=latest {
             let Some(bytes) = self.store.read_commit_entry(version).await? else {
                 news.gap = true;
@@ -141,11 +149,14 @@ impl DeltaLog {
                 }
             }
         }
+
+        // Without new commits `latest` can be one before `next`, and the version must not move back.
         self.examined = Some(latest.max(next.saturating_sub(1)));
         Ok(news)
     }
 
-    /// Tries to make `commit` the table's next version: that version, or `None` if someone else made it first.
+    /// Tries to make `commit` the table's next version. Returns that version, or `None` if another writer
+    /// made it first.
     pub(super) async fn commit(&mut self, commit: &Bytes) -> Result<Option<u64>, DeltaTableError> {
         let version = self.next_version();
         let entry = CommitOrBytes::LogBytes(commit.clone());
@@ -159,13 +170,16 @@ impl DeltaLog {
         }
     }
 
-    /// Writes a checkpoint if `version` is one for it, and removes log entries past their retention.
+    /// Writes a log checkpoint if `version` is due for one, and removes log entries past their retention.
     ///
-    /// A checkpoint saves readers time; that it could not be written is worth a warning, not a failure.
+    /// A checkpoint only saves readers time. If it cannot be written, a warning is logged and the commit
+    /// stays valid.
     pub(super) async fn checkpoint(&self, version: u64) {
         if !(version + 1).is_multiple_of(self.checkpoint_every) {
             return;
         }
+
+        // A checkpoint needs the list of files, which is dropped again with `table`.
         let write = async {
             let mut table = DeltaTable::new(self.store.clone());
             table.load_version(version).await?;
@@ -173,17 +187,21 @@ impl DeltaLog {
             checkpoints::cleanup_metadata(&table, None).await
         };
         if let Err(error) = write.await {
-            tracing::warn!(%error, version, table = %self.store.root_url(), "no checkpoint was written");
+            tracing::warn!(%error, version, table = %self.store.root_url(), "no checkpoint was written; a later one is tried");
         }
     }
 
-    /// The bytes of a commit.
+    /// Returns the bytes of a commit. `state` is the state that the change builds on.
+    ///
+    /// # Errors
+    /// Fails if the schema has no Delta form, or if the table's protocol does not allow one of its types.
     pub(super) fn describe(
         &self,
         change: DeltaChange,
         state: Option<&TableState>,
     ) -> Result<Bytes, DeltaTableError> {
         let (actions, operation, transactions) = match change {
+            // The first commit: protocol and metadata, without rows.
             DeltaChange::Create { schema, name, description } => {
                 let protocol = protocol_for(&schema)?;
                 let schema = kernel_schema(&schema)?;
@@ -201,17 +219,24 @@ impl DeltaLog {
                 };
                 (vec![Action::Protocol(protocol), Action::Metadata(metadata)], operation, vec![])
             }
+
+            // A new schema: the metadata, and a higher protocol if a new column needs one.
             DeltaChange::Evolve { schema } => {
-                let state = state.ok_or_else(|| DeltaTableError::generic("a table that evolves exists"))?;
+                let state = state.ok_or_else(|| {
+                    DeltaTableError::generic("columns are to be added to a table whose state was not read")
+                })?;
                 let mut actions = Vec::new();
                 if has_ntz(&schema) && !features(state.snapshot.protocol()).contains(NTZ) {
+                    // A table with a list of features belongs to its maker, who decides about one more.
                     if !features(state.snapshot.protocol()).is_empty() {
                         return Err(DeltaTableError::generic(
-                            "the table's protocol does not allow local timestamps",
+                            "the table's protocol does not allow local timestamps: expected the feature `timestampNtz`",
                         ));
                     }
                     actions.push(Action::Protocol(protocol_for(&schema)?));
                 }
+
+                // The operation names only the new columns, for readers of the table's history.
                 let schema = kernel_schema(&schema)?;
                 let known = &state.schema;
                 let fields =
@@ -219,6 +244,8 @@ impl DeltaLog {
                 actions.push(Action::Metadata(state.snapshot.metadata().clone().with_schema(&schema)?));
                 (actions, DeltaOperation::AddColumn { fields }, vec![])
             }
+
+            // Rows: data files and one `txn` action per partition.
             DeltaChange::Append { adds, positions } => {
                 let operation =
                     DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
@@ -229,36 +256,41 @@ impl DeltaLog {
         Ok(CommitData::new(actions, operation, Default::default(), transactions).get_bytes()?)
     }
 
-    /// The newest version that was read or made.
+    /// Returns the newest version that was read or made. It is called after [`DeltaLog::news`] has found
+    /// commits.
     pub(super) fn examined(&self) -> u64 {
+        debug_assert!(self.examined.is_some(), "no commit of the table was read or made");
         self.examined.unwrap_or_default()
     }
 
+    /// Returns the version of the next commit: 0 if there is no table yet.
     fn next_version(&self) -> u64 {
         self.examined.map_or(0, |version| version + 1)
     }
 }
 
 impl TableState {
+    /// Returns the table's version.
     pub(super) fn version(&self) -> u64 {
         self.snapshot.version()
     }
 
-    /// How its data files are written.
+    /// Returns the settings for the table's data files.
     pub(super) fn files(&self, properties: &WriterProperties) -> WriterConfig {
-        // Columns whose values name a file's folder: none, unless somebody else made the table.
+        // The columns whose values name a file's folder. A table of the sink has none; another maker's may
+        // have.
         let folders = self.snapshot.metadata().partition_columns().to_vec();
         let indexed = self.snapshot.table_properties().num_indexed_cols();
         WriterConfig::new(self.schema.clone(), folders, Some(properties.clone()), None, None, indexed, None)
     }
 
-    /// A feature that the table asks of its writers and that this one does not know.
+    /// Returns a feature that the table requires of its writers and that this writer does not support.
     pub(super) fn unknown_feature(&self) -> Option<String> {
         features(self.snapshot.protocol()).into_iter().find(|feature| !FEATURES.contains(&feature.as_str()))
     }
 }
 
-/// The lowest protocol that can hold `schema`, so that as many readers as possible can read the table.
+/// Returns the lowest protocol that can hold `schema`: more readers know a low one.
 fn protocol_for(schema: &Schema) -> Result<Protocol, DeltaTableError> {
     let protocol = if has_ntz(schema) {
         json!({"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [NTZ], "writerFeatures": FEATURES})
@@ -268,18 +300,25 @@ fn protocol_for(schema: &Schema) -> Result<Protocol, DeltaTableError> {
     Ok(serde_json::from_value(protocol)?)
 }
 
+/// Returns the features that a protocol requires of writers, by the names of the Delta protocol.
 fn features(protocol: &Protocol) -> HashSet<String> {
-    // The protocol's own JSON names the features as the specification does.
-    let json = serde_json::to_value(protocol).unwrap_or_default();
+    // The protocol's own JSON has the specification's names.
+    let json = serde_json::to_value(protocol);
+    debug_assert!(json.is_ok(), "a protocol is plain data and always has a JSON form");
+    let json = json.unwrap_or_default();
+
+    // Protocols below writer version 7 have no list.
     let listed =
         json.get("writerFeatures").and_then(|features| features.as_array().cloned()).unwrap_or_default();
     listed.iter().filter_map(|feature| feature.as_str().map(str::to_owned)).collect()
 }
 
+/// Returns the schema in the form of the Delta log.
 fn kernel_schema(schema: &Schema) -> Result<StructType, ArrowError> {
     schema.try_into_kernel()
 }
 
+/// Tells whether a column, or a field inside one, is a timestamp without time zone.
 fn has_ntz(schema: &Schema) -> bool {
     fn ntz(data_type: &arrow_schema::DataType) -> bool {
         use arrow_schema::DataType as D;

@@ -1,5 +1,5 @@
-//! What the sink would make of the contracts' tables, told before it does: DDL, changes, types that lose something,
-//! and conflicts. Nothing is written; the sink itself makes and grows the tables.
+//! Shows in advance the changes that the sink will make to the contracts' tables: DDL, types that are not
+//! held exactly, and conflicts. Nothing is written here: the sink itself creates and grows the tables.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,26 +17,26 @@ use super::log::DeltaLog;
 use super::types::{ColumnTypeError, LINEAGE, join, table_schema};
 use super::{CHECKPOINT_EVERY, evolve};
 
-/// What would become of one topic's table.
+/// The future of one topic's table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TablePlan {
     /// The topic.
     pub topic: String,
     /// The store: `delta`.
     pub store: &'static str,
-    /// What happens to the table.
+    /// The change of the table.
     pub change: TableChange,
-    /// The statement that would make it, or would make its new columns; empty if nothing changes.
+    /// The statement that would create it, or would add its new columns. Empty if nothing changes.
     pub ddl: String,
-    /// Types that a column holds less exactly than Avro said them.
+    /// Types that a column holds less exactly than Avro.
     pub lossy: Vec<LossyColumn>,
 }
 
-/// What happens to a table.
+/// The change of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum TableChange {
-    /// It is made.
+    /// It is created.
     Create,
     /// Columns are added, or become nullable.
     Grow,
@@ -46,46 +46,52 @@ pub enum TableChange {
     Conflict {
         /// Path of the field.
         path: String,
-        /// What stands in the way.
+        /// The reason, for an operator.
         why: String,
     },
 }
 
-/// A type that is not held exactly as Avro said it.
+/// A type that a column does not hold exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LossyColumn {
     /// Path of the field.
     pub path: String,
-    /// What is lost.
+    /// The loss, for an operator.
     pub what: &'static str,
 }
 
-/// A table that cannot be looked at.
+/// A table that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("looking at the table of {topic}: {source}")]
+#[error("reading the log of the table of {topic}: {source}")]
 pub struct TablePlanError {
-    /// Whose.
+    /// The table's topic.
     topic: String,
-    /// What delta-rs said.
+    /// The error of delta-rs.
     source: Box<DeltaTableError>,
 }
 
-/// The plan for one topic with records of this schema, against the table in the lake, if there is one. Without a lake
-/// it is the plan for a first table.
+/// Returns the plan for one topic with records of this schema: a change of its table in the lake, or a first
+/// table if there is none. Without a lake it is the plan for a first table.
 ///
 /// # Errors
-/// [`TablePlanError`] if the table is there and cannot be read.
+/// Fails with [`TablePlanError`] if the table exists and cannot be read.
 pub async fn table(lake: Option<&Path>, topic: &str, schema: &str) -> Result<TablePlan, TablePlanError> {
     let failed = |source| TablePlanError { topic: topic.to_owned(), source: Box::new(source) };
+
+    // A schema without columns is a conflict with or without a table.
     let wanted = match wanted(schema) {
         Ok(wanted) => wanted,
         Err(error) => return Ok(conflict(topic, error)),
     };
+
+    // Only a folder with a log is a table.
     let location = lake.and_then(|lake| std::path::absolute(lake.join(topic)).ok());
     let location = location.filter(|folder| folder.join("_delta_log").is_dir());
     let Some(url) = location.and_then(|folder| Url::from_directory_path(folder).ok()) else {
         return Ok(made(topic, &wanted, &lossy(schema)));
     };
+
+    // The table's newest schema decides about the change.
     let store = logstore_for(&url, StorageConfig::default()).map_err(failed)?;
     let state = DeltaLog::new(store, CHECKPOINT_EVERY).state().await.map_err(failed)?;
     Ok(match state {
@@ -94,23 +100,28 @@ pub async fn table(lake: Option<&Path>, topic: &str, schema: &str) -> Result<Tab
     })
 }
 
-/// The table's schema for records of an Avro schema.
+/// Returns the table's schema for records of an Avro schema, without regard to an existing table.
 fn wanted(schema: &str) -> Result<Schema, ColumnTypeError> {
     let at_root = |why: String| ColumnTypeError { path: String::new(), why };
     let parsed = sluice_wire::DatumSchema::parse(schema).map_err(|error| at_root(error.to_string()))?;
+
+    // A record inside itself has no end, and columns have a fixed depth.
     if let Some(path) = recursion(schema) {
-        let why = "a record that holds itself, which no columns can: drop the field".to_owned();
+        let why =
+            "a record that holds itself: no column can hold it; drop the field in the contract".to_owned();
         return Err(ColumnTypeError { path, why });
     }
     let columns = ColumnBatchBuilder::compile(&parsed, None).map_err(|error| at_root(error.to_string()))?;
     table_schema(&columns.schema(), &FieldDocs::read(schema))
 }
 
+/// Returns the plan of a table that cannot hold the records.
 fn conflict(topic: &str, error: ColumnTypeError) -> TablePlan {
     let change = TableChange::Conflict { path: error.path, why: error.why };
     TablePlan { topic: topic.to_owned(), store: "delta", change, ddl: String::new(), lossy: Vec::new() }
 }
 
+/// Returns the plan of a first table.
 fn made(topic: &str, wanted: &Schema, lossy: &[LossyColumn]) -> TablePlan {
     let mut ddl = format!("CREATE TABLE \"{topic}\" (");
     for (place, field) in wanted.fields().iter().enumerate() {
@@ -123,6 +134,7 @@ fn made(topic: &str, wanted: &Schema, lossy: &[LossyColumn]) -> TablePlan {
     TablePlan { topic, store: "delta", change: TableChange::Create, ddl, lossy }
 }
 
+/// Returns the plan of an existing table: its own schema against the wanted one.
 fn grown(topic: &str, table: &Schema, wanted: &Schema, lossy: Vec<LossyColumn>) -> TablePlan {
     let merged = match evolve::merge(table, wanted) {
         Ok(None) => {
@@ -132,10 +144,13 @@ fn grown(topic: &str, table: &Schema, wanted: &Schema, lossy: Vec<LossyColumn>) 
         Ok(Some(merged)) => merged,
         Err(error) => return conflict(topic, error),
     };
+
+    // One statement for each difference of a column.
     let mut statements = Vec::new();
     for field in merged.fields() {
         match table.field_with_name(field.name()) {
             Err(_) => statements.push(format!("ALTER TABLE \"{topic}\" ADD COLUMN {}", column(field))),
+            // A new field inside a struct changes the column's type.
             Ok(is) if is.data_type() != field.data_type() => {
                 statements.push(format!("ALTER TABLE \"{topic}\" CHANGE COLUMN {}", column(field)));
             }
@@ -148,21 +163,27 @@ fn grown(topic: &str, table: &Schema, wanted: &Schema, lossy: Vec<LossyColumn>) 
     TablePlan { topic: topic.to_owned(), store: "delta", change: TableChange::Grow, ddl, lossy }
 }
 
-/// A column as a statement defines it.
+/// Returns a column's definition in a statement.
 fn column(field: &Field) -> String {
+    // SQL doubles a quote inside a text.
     let null = if field.is_nullable() { "" } else { " NOT NULL" };
     let comment =
         field.metadata().get("comment").map(|text| format!(" COMMENT '{}'", text.replace('\'', "''")));
     format!("\"{}\" {}{null}{}", field.name(), sql_type(field.data_type()), comment.unwrap_or_default())
 }
 
+/// Returns the name of a column type in Delta's SQL.
 fn sql_type(of: &DataType) -> String {
     use DataType as D;
+
+    // Names inside a struct are written without quotes, as Spark prints them.
     let fields = |fields: &Fields| {
         let parts = fields.iter().map(|field| format!("{}: {}", field.name(), sql_type(field.data_type())));
         format!("STRUCT<{}>", parts.collect::<Vec<_>>().join(", "))
     };
+
     match of {
+        // Plain types.
         D::Boolean => "BOOLEAN".to_owned(),
         D::Int32 => "INT".to_owned(),
         D::Int64 => "BIGINT".to_owned(),
@@ -174,6 +195,8 @@ fn sql_type(of: &DataType) -> String {
         D::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
         D::Timestamp(TimeUnit::Microsecond, None) => "TIMESTAMP_NTZ".to_owned(),
         D::Timestamp(..) => "TIMESTAMP".to_owned(),
+
+        // Types with other types inside.
         D::List(item) => format!("ARRAY<{}>", sql_type(item.data_type())),
         D::Struct(inner) => fields(inner),
         D::Map(entries, _) => match entries.data_type() {
@@ -182,14 +205,22 @@ fn sql_type(of: &DataType) -> String {
             }
             other => sql_type(other),
         },
+
+        // A table has no other types. Another maker's table may, and then Arrow's name is shown.
         other => other.to_string(),
     }
 }
 
-/// What the columns do not hold of what Avro said, field by field.
+/// Returns the types of a schema that columns do not hold exactly, field by field.
 fn lossy(schema: &str) -> Vec<LossyColumn> {
-    let Ok(parsed) = sluice_wire::DatumSchema::parse(schema) else { return Vec::new() };
-    let Ok(columns) = ColumnBatchBuilder::compile(&parsed, None) else { return Vec::new() };
+    // `wanted` has parsed and compiled the same schema before.
+    let parsed = sluice_wire::DatumSchema::parse(schema);
+    debug_assert!(parsed.is_ok(), "a schema with a wanted table can be parsed");
+    let Ok(parsed) = parsed else { return Vec::new() };
+    let columns = ColumnBatchBuilder::compile(&parsed, None);
+    debug_assert!(columns.is_ok(), "a schema with a wanted table has columns");
+    let Ok(columns) = columns else { return Vec::new() };
+
     let mut found = Vec::new();
     for field in columns.schema().fields().iter().filter(|field| !LINEAGE.contains(&field.name().as_str())) {
         lost(field.data_type(), field.name(), &mut found);
@@ -197,16 +228,23 @@ fn lossy(schema: &str) -> Vec<LossyColumn> {
     found
 }
 
+/// Adds the losses of a type and of the types inside it to `found`.
 fn lost(decoded: &DataType, path: &str, found: &mut Vec<LossyColumn>) {
     use DataType as D;
     let mut note = |what| found.push(LossyColumn { path: path.to_owned(), what });
+
     match decoded {
-        D::Timestamp(TimeUnit::Nanosecond, _) => note("a timestamp in nanoseconds becomes a BIGINT of them"),
+        // Types that change their form.
+        D::Timestamp(TimeUnit::Nanosecond, _) => {
+            note("a timestamp in nanoseconds becomes a BIGINT: nanoseconds since 1970");
+        }
         D::Time32(_) | D::Time64(_) => note("a time of day becomes a number since midnight"),
         D::Decimal256(..) => note("a decimal of more than 38 digits becomes its text"),
         D::FixedSizeBinary(_) => note("a fixed becomes BINARY of any length"),
-        D::Dictionary(..) => note("an enum becomes STRING, its symbols are no longer checked"),
-        D::Null => note("a field that is always null becomes a STRING that is null"),
+        D::Dictionary(..) => note("an enum becomes STRING: its symbols are no longer checked"),
+        D::Null => note("a field that is always null becomes a STRING that is always null"),
+
+        // Types with other types inside. A path is written as the wire writes it.
         D::Union(branches, _) => {
             note("a union becomes a STRUCT with one nullable field per branch");
             for (_, branch) in branches.iter() {
@@ -226,6 +264,8 @@ fn lost(decoded: &DataType, path: &str, found: &mut Vec<LossyColumn>) {
                 lost(value.data_type(), &format!("{path}{{}}"), found);
             }
         }
+
+        // Every other type has a column of its own.
         _ => {}
     }
 }

@@ -1,4 +1,4 @@
-//! What a Delta table can hold of what Avro can say.
+//! The column type of each Avro type.
 //!
 //! | Avro | column |
 //! |---|---|
@@ -10,14 +10,14 @@
 //! | date | date |
 //! | timestamp-millis, -micros | timestamp, UTC microseconds |
 //! | local-timestamp-millis, -micros | timestamp without zone, microseconds |
-//! | timestamp-nanos, local-timestamp-nanos | long: nanoseconds, so that nothing is cut off |
+//! | timestamp-nanos, local-timestamp-nanos | long: nanoseconds, nothing is cut off |
 //! | time-millis, time-micros | int, long: since midnight |
 //! | record, array, map | struct, array, map |
 //! | `["null", T]` | T, nullable |
 //! | any other union | struct of one nullable field per branch |
 //! | duration | refused: Delta has no type that holds it exactly |
 //!
-//! Nothing becomes a floating-point number that was none.
+//! A value becomes a floating-point number only if it was one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,14 +35,16 @@ pub(super) const LINEAGE: [&str; 5] = ["_topic", "_partition", "_offset", "_time
 pub(super) struct ColumnTypeError {
     /// Field path in the record.
     pub(super) path: String,
-    /// What stands in the way.
+    /// The reason, for an operator.
     pub(super) why: String,
 }
 
-/// The table for records that decode to `decoded`: their columns, described by `docs`, then the lineage columns.
+/// Returns the table's schema for records that decode to `decoded`: their columns, described by `docs`, then
+/// the lineage columns.
 ///
 /// # Errors
-/// [`ColumnTypeError`] for a type without a column, and for names that Delta cannot tell apart (it ignores case).
+/// Fails with [`ColumnTypeError`] for a type without a column, and for two names that differ in case only,
+/// which Delta ignores.
 pub(super) fn table_schema(decoded: &Schema, docs: &FieldDocs) -> Result<Schema, ColumnTypeError> {
     let mut fields = stored_fields(decoded.fields(), "", docs)?;
     fields.extend(lineage_fields().into_iter().map(Arc::new));
@@ -50,11 +52,12 @@ pub(super) fn table_schema(decoded: &Schema, docs: &FieldDocs) -> Result<Schema,
     Ok(Schema::new(fields))
 }
 
-/// Timestamps as Delta has them.
+/// Returns Delta's type of a timestamp: microseconds in UTC.
 pub(super) fn utc_micros() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
+/// Returns the lineage columns, in the order of [`LINEAGE`]. Only the time can be missing.
 fn lineage_fields() -> [Field; 5] {
     let [topic, partition, offset, timestamp, schema_id] = LINEAGE;
     let described = |field: Field, text: &str| field.with_metadata(comment(text));
@@ -67,11 +70,12 @@ fn lineage_fields() -> [Field; 5] {
     ]
 }
 
-/// Delta keeps a column's description under `comment`.
+/// Returns the metadata of a described column. Delta keeps a description under `comment`.
 fn comment(text: &str) -> std::collections::HashMap<String, String> {
     [("comment".to_owned(), text.to_owned())].into()
 }
 
+/// Returns the columns for the fields of the root or of one struct at `path`.
 fn stored_fields(fields: &Fields, path: &str, docs: &FieldDocs) -> Result<Vec<FieldRef>, ColumnTypeError> {
     fields
         .iter()
@@ -87,37 +91,54 @@ fn stored_fields(fields: &Fields, path: &str, docs: &FieldDocs) -> Result<Vec<Fi
         .collect()
 }
 
-/// A field of Avro's type null is not nullable to its decoder, and is never anything else.
+/// Tells whether a column must allow null. The decoder does not mark a field of Avro's type null as nullable,
+/// although its value is always null.
 fn may_be_null(field: &Field) -> bool {
     field.is_nullable() || field.data_type() == &DataType::Null
 }
 
+/// Returns the column type of a decoded type, by the table in the module's head.
+///
+/// # Errors
+/// Fails with [`ColumnTypeError`] at `path`, or at a path inside, for a type without a column.
 fn stored(decoded: &DataType, path: &str, docs: &FieldDocs) -> Result<DataType, ColumnTypeError> {
     use DataType as D;
     let refuse = |why: &str| Err(ColumnTypeError { path: path.to_owned(), why: why.to_owned() });
     Ok(match decoded {
+        // Types that Delta has too.
         D::Boolean | D::Int32 | D::Int64 | D::Float32 | D::Float64 | D::Utf8 | D::Binary | D::Date32 => {
             decoded.clone()
         }
+
+        // Other forms of text and bytes. A dictionary is the decoder's form of an enum.
         D::LargeUtf8 | D::Utf8View => D::Utf8,
         D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => D::Binary,
         D::Dictionary(_, value) => stored(value, path, docs)?,
+
+        // Times. Delta has no nanoseconds and no time of day, and keeps instants in UTC.
         D::Timestamp(TimeUnit::Nanosecond, _) => D::Int64,
         D::Timestamp(_, None) => D::Timestamp(TimeUnit::Microsecond, None),
         D::Timestamp(_, Some(zone)) if matches!(&**zone, "UTC" | "+00:00" | "Z") => utc_micros(),
-        D::Timestamp(_, Some(_)) => return refuse("a time zone other than UTC"),
+        D::Timestamp(_, Some(_)) => return refuse("a time zone other than UTC: expected UTC"),
         D::Time32(_) => D::Int32,
         D::Time64(_) => D::Int64,
+
+        // Decimals: exact up to the 38 digits that Delta has, text beyond.
         D::Decimal32(p, s) | D::Decimal64(p, s) | D::Decimal128(p, s) => {
             if *s < 0 || *s as u8 > *p {
-                return refuse("a decimal whose scale is not between 0 and its precision");
+                return refuse("the decimal's scale: expected a number from 0 to its precision");
             }
             D::Decimal128(*p, *s)
         }
         D::Decimal256(..) => D::Utf8,
-        // A column that is always null: kept, so that the name is not lost.
+
+        // A column that is always null is kept, or its name would be lost.
         D::Null => D::Utf8,
-        D::Struct(fields) if fields.is_empty() => return refuse("a record without fields"),
+
+        // Types with other types inside.
+        D::Struct(fields) if fields.is_empty() => {
+            return refuse("a record without fields: expected at least one field");
+        }
         D::Struct(fields) => {
             let fields = stored_fields(fields, path, docs)?;
             distinct(&fields, path)?;
@@ -129,12 +150,14 @@ fn stored(decoded: &DataType, path: &str, docs: &FieldDocs) -> Result<DataType, 
         }
         D::Map(entries, _) => {
             let Some((key, value)) = entry_types(entries) else {
-                return refuse("a map without key and value");
+                return refuse("a map without key and value: expected both");
             };
             let key_type = stored(key.data_type(), path, docs)?;
             let value_type = stored(value.data_type(), &format!("{path}{{}}"), docs)?;
             map_of(key_type, value_type, may_be_null(value))
         }
+
+        // A union of several types: one nullable field for each branch. Null is the row without any.
         D::Union(branches, _) => {
             let mut fields = Vec::new();
             for (_, branch) in branches.iter().filter(|(_, branch)| branch.data_type() != &D::Null) {
@@ -148,23 +171,25 @@ fn stored(decoded: &DataType, path: &str, docs: &FieldDocs) -> Result<DataType, 
             distinct(&fields, path)?;
             D::Struct(fields.into())
         }
-        D::Interval(_) | D::Duration(_) => return refuse("a duration, which no column type holds exactly"),
-        other => return refuse(&format!("a type that a Delta table cannot hold ({other})")),
+
+        // Types that no column holds.
+        D::Interval(_) | D::Duration(_) => return refuse("a duration: no column type holds it exactly"),
+        other => return refuse(&format!("the type {other}: no column type holds it")),
     })
 }
 
-/// A list as Delta's Arrow form names its parts.
+/// Returns a list type with the part's name that delta-rs' Arrow form has.
 pub(super) fn list_of(item: DataType, nullable: bool) -> DataType {
     DataType::List(Arc::new(Field::new("element", item, nullable)))
 }
 
-/// A map as Delta's Arrow form names its parts.
+/// Returns a map type with the names of the parts that delta-rs' Arrow form has.
 pub(super) fn map_of(key: DataType, value: DataType, nullable: bool) -> DataType {
     let entries = vec![Field::new("key", key, false), Field::new("value", value, nullable)];
     DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entries.into()), false)), false)
 }
 
-/// Key and value fields of a map's entries.
+/// Returns the key field and the value field of a map's entries.
 pub(super) fn entry_types(entries: &Field) -> Option<(&FieldRef, &FieldRef)> {
     match entries.data_type() {
         DataType::Struct(fields) => Some((fields.first()?, fields.get(1)?)),
@@ -172,19 +197,20 @@ pub(super) fn entry_types(entries: &Field) -> Option<(&FieldRef, &FieldRef)> {
     }
 }
 
-/// `a` and `b` as `a.b`.
+/// Joins a path and a name: `a` and `b` to `a.b`.
 pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
+/// Checks that no two names are equal, or differ in case only, which Delta ignores.
 fn distinct(fields: &[FieldRef], path: &str) -> Result<(), ColumnTypeError> {
     let mut seen = BTreeMap::new();
     for field in fields {
         if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
             let why = if other == field.name() {
-                "a second column of this name".to_owned()
+                "a second column of this name; expected one".to_owned()
             } else {
-                format!("a column that differs from `{other}` in case only")
+                format!("a column differs from `{other}` in case only; expected a name of its own")
             };
             return Err(ColumnTypeError { path: join(path, field.name()), why });
         }
@@ -236,7 +262,7 @@ mod tests {
         let decoded = Schema::new(vec![Field::new("_offset", DataType::Int64, true)]);
         assert_eq!(
             table_schema(&decoded, &FieldDocs::default()).unwrap_err().why,
-            "a second column of this name"
+            "a second column of this name; expected one"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Appending what is short without a call: whole words are written, and what was too much is cut off again.
+//! Appends short runs of bytes without a call: whole words are written, and the surplus is cut off again.
 
 use super::varint::spread;
 
@@ -10,6 +10,7 @@ pub(crate) fn append_word(word: u64, len: usize, out: &mut Vec<u8>) {
     out.truncate(end);
 }
 
+/// Appends the first `len` bytes of two words.
 #[inline(always)]
 fn append_two_words(words: u128, len: usize, out: &mut Vec<u8>) {
     let end = out.len() + len;
@@ -17,37 +18,46 @@ fn append_two_words(words: u128, len: usize, out: &mut Vec<u8>) {
     out.truncate(end);
 }
 
-/// Appends up to five bytes of `before` and a varint.
+/// Appends up to five bytes of `before` and then a varint.
 #[inline(always)]
 pub(crate) fn append_varint(before: u64, before_len: usize, value: u64, out: &mut Vec<u8>) {
     if value < 1 << 21 {
-        // At most three bytes; no branch on how many.
+        // At most three bytes, without a branch on their number. The masks move each group of seven bits to
+        // its byte.
         let bytes = (value & 0x7f) | (value & 0x3f80) << 1 | (value & 0x1f_c000) << 2;
+        // Every byte but the last one has its high bit set.
         let more = usize::from(value >= 0x80) + usize::from(value >= 0x4000);
         let bytes = bytes | 0x8080 & ((1 << (8 * more)) - 1);
         append_word(before | bytes << (8 * before_len), before_len + 1 + more, out);
     } else {
+        // 1 << 21 and above: three bytes do not hold it.
         let (bytes, len) = spread(value);
         append_two_words(u128::from(before) | bytes << (8 * before_len), before_len + len, out);
     }
 }
 
-/// Appends `data[from..to]`; nothing if there is no such range.
+/// Appends `data[from..to]`, or nothing if there is no such range.
 #[inline(always)]
 pub(crate) fn append_run(data: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
     let Some(run) = data.get(from..to) else { return };
+
+    // Short runs: two words, if the data has enough bytes behind the run. The surplus is cut off.
     let len = run.len();
     if len <= 16 {
         if let Some(more) = data.get(from..).and_then(|rest| rest.first_chunk::<16>()) {
             append_two_words(u128::from_le_bytes(*more), len, out);
             return;
         }
+
+        // At the end of the data: the first and the last eight bytes of the run.
         if let (Some(first), Some(last)) = (run.first_chunk::<8>(), run.last_chunk::<8>()) {
-            // They overlap, and agree where they do.
+            // The two overlap, and agree where they do.
             let [first, last] = [first, last].map(|bytes| u128::from(u64::from_le_bytes(*bytes)));
             append_two_words(first | last << (8 * (len - 8)), len, out);
             return;
         }
+
+    // Up to 32 bytes: the first and the last sixteen bytes, which overlap in the same way.
     } else if len <= 32
         && let (Some(first), Some(last)) = (run.first_chunk::<16>(), run.last_chunk::<16>())
     {
@@ -57,6 +67,8 @@ pub(crate) fn append_run(data: &[u8], from: usize, to: usize, out: &mut Vec<u8>)
         out.extend_from_slice(last);
         return;
     }
+
+    // Longer runs are worth the call; so are those of fewer than eight bytes at the end of the data.
     out.extend_from_slice(run);
 }
 

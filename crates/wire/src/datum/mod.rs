@@ -1,4 +1,4 @@
-//! A datum's bytes: how they are read, bounds first.
+//! Reads the bytes of a datum. Every read checks the bounds first.
 
 pub(crate) mod append;
 pub(crate) mod text;

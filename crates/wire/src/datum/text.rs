@@ -1,10 +1,12 @@
-//! UTF-8 checks for short texts: most are ASCII, and most of those are shorter than a cache line.
+//! UTF-8 checks for short texts. Most texts are ASCII, and most of these are shorter than a cache line.
 
+/// The high bits of eight bytes. A byte with its high bit set is not ASCII.
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// High bits of the first `n` of 16 bytes.
+/// The high bits of the first `n` of 16 bytes, by `n`.
 const FIRST: [[u64; 2]; 17] = {
     let mut masks = [[0; 2]; 17];
+    // Computed by the compiler: a mask for each length, as two words.
     let mut n = 0;
     while n <= 16 {
         let low = if n >= 8 { HIGH } else { HIGH & ((1u64 << (8 * n)) - 1) };
@@ -21,58 +23,70 @@ const FIRST: [[u64; 2]; 17] = {
     masks
 };
 
-/// Position after `len` bytes of UTF-8 that start at `at`.
+/// Returns the position after `len` bytes of UTF-8 that start at `at`, or `None` if they are not UTF-8.
 #[inline(always)]
 pub(crate) fn skip_text(data: &[u8], at: usize, len: usize) -> Option<usize> {
     let rest = data.get(at..)?;
     if let (Some([low_mask, high_mask]), Some(chunk)) = (FIRST.get(len), rest.first_chunk::<16>()) {
-        // One load whatever the length: no branch on it.
+        // One load, whatever the length is: no branch depends on it. Bytes behind the text are masked out.
         let [a, b] = halves(chunk);
         if (a & low_mask) | (b & high_mask) == 0 {
             return Some(at + len);
         }
     }
+
+    // Long texts, texts at the end of the data, and texts that are not ASCII.
     let text = rest.get(..len)?;
     if is_ascii(text) || is_utf8(text) { Some(at + len) } else { None }
 }
 
-/// Position after a union of null and a short ASCII text; `None` says nothing but that it is to be looked at
-/// more closely. Whether the null is there is as good as random to the machine, so there is no branch on it.
+/// Returns the position after a union of null and a short ASCII text. `None` means that a closer look is
+/// needed. Nulls come as if at random for the processor, which would predict a branch on them badly; there is
+/// none.
 #[inline(always)]
 pub(crate) fn text_or_nothing(data: &[u8], at: usize, null: u8) -> Option<usize> {
     let (head, rest) = data.get(at..)?.split_first_chunk::<2>()?;
+    // The branch's index must be 0 or 2, which are 0 and 1 in zig-zag.
     let [branch, len] = *head;
     if branch & !2 != 0 {
         return None;
     }
+
+    // A null has no text: its length is taken as 0, and the byte at `len` belongs to the next leaf.
     let absent = branch == 2 * null;
     let len = if absent { 0 } else { len };
     let [low_mask, high_mask] = FIRST.get(usize::from(len >> 1))?;
     let [a, b] = halves(rest.first_chunk::<16>()?);
-    // A length is even, being zig-zag and not negative; one that goes on is too long for the table.
+
+    // A length is even, because it is zig-zag and not negative. A length of two bytes is beyond the table.
     let wrong = (a & low_mask) | (b & high_mask) | u64::from(len & 1);
     (wrong == 0).then_some(at + 2 - usize::from(absent) + usize::from(len >> 1))
 }
 
+/// Returns 16 bytes as two words, the lower one first.
 #[inline(always)]
 fn halves(chunk: &[u8; 16]) -> [u64; 2] {
     let value = u128::from_le_bytes(*chunk);
     [value as u64, (value >> 64) as u64]
 }
 
+/// Tells whether all bytes are below 0x80.
 #[inline(always)]
 fn is_ascii(text: &[u8]) -> bool {
     let (chunks, rest) = text.as_chunks::<16>();
+    // Fewer than 16 bytes: one by one.
     if chunks.is_empty() {
         return rest.iter().fold(0, |seen, &byte| seen | byte) < 0x80;
     }
+
+    // Gather all high bits, and look at them once at the end.
     let mut seen = [0u64; 2];
     for chunk in chunks {
         let [a, b] = halves(chunk);
         seen[0] |= a;
         seen[1] |= b;
     }
-    // The last 16 bytes overlap what was seen; there are at least as many.
+    // The last 16 bytes overlap with bytes seen before. The text has at least 16.
     if let Some(chunk) = text.last_chunk::<16>() {
         let [a, b] = halves(chunk);
         seen[0] |= a;
@@ -81,6 +95,7 @@ fn is_ascii(text: &[u8]) -> bool {
     (seen[0] | seen[1]) & HIGH == 0
 }
 
+/// Checks a text that is not ASCII. It is rare, and kept out of the callers' code.
 #[cold]
 #[inline(never)]
 fn is_utf8(text: &[u8]) -> bool {

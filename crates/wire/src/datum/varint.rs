@@ -1,15 +1,15 @@
 //! Zig-zag varints of the Avro specification ("Binary Encoding", primitive types).
 //!
-//! Seven bits a byte, least significant first, the high bit says that more follow. A `long` has at most ten
-//! bytes, of which the tenth is 0 or 1; an `int` at most five, of which the fifth is below 16. Redundant zero
-//! bytes within these are accepted, as every decoder does.
+//! A byte carries seven bits, the least significant first; its high bit is set if more bytes follow. A `long`
+//! has at most ten bytes, of which the tenth is 0 or 1. An `int` has at most five, of which the fifth is
+//! below 16. Redundant zero bytes within these limits are accepted, as in every decoder.
 
 use super::append::append_varint;
 
-/// The bits that say that more bytes follow.
+/// The bits of eight bytes that are set if more bytes follow.
 pub(super) const MORE: u64 = 0x8080_8080_8080_8080;
 
-/// Position after a `long`. The value itself is not built.
+/// Returns the position after a `long`. The value itself is not built.
 #[inline(always)]
 pub(crate) fn skip_long(data: &[u8], at: usize) -> Option<usize> {
     if *data.get(at)? < 0x80 {
@@ -18,25 +18,27 @@ pub(crate) fn skip_long(data: &[u8], at: usize) -> Option<usize> {
     skip_long_rest(data, at)
 }
 
+/// Passes over a `long` of two bytes or more.
 #[inline]
 fn skip_long_rest(data: &[u8], at: usize) -> Option<usize> {
+    // The first byte without its high bit is the last one.
     if let Some(word) = word(data, at) {
         let ends = !word & MORE;
         if ends != 0 {
             return Some(at + (ends.trailing_zeros() as usize >> 3) + 1);
         }
-        // All eight go on.
+        // All eight bytes go on: the ninth may be any, the tenth carries one bit.
         if *data.get(at + 8)? < 0x80 {
             return Some(at + 9);
         }
         return (*data.get(at + 9)? <= 1).then_some(at + 10);
     }
-    // Fewer than eight bytes left, so the ten-byte rule cannot be broken before the data ends.
+    // Fewer than eight bytes are left: the data ends before the ten-byte rule could be broken.
     let len = data.get(at..)?.iter().position(|&byte| byte < 0x80)?;
     Some(at + len + 1)
 }
 
-/// Position after an `int`.
+/// Returns the position after an `int`.
 #[inline(always)]
 pub(crate) fn skip_int(data: &[u8], at: usize) -> Option<usize> {
     if *data.get(at)? < 0x80 {
@@ -45,8 +47,10 @@ pub(crate) fn skip_int(data: &[u8], at: usize) -> Option<usize> {
     skip_int_rest(data, at)
 }
 
+/// Passes over an `int` of two bytes or more.
 #[inline]
 fn skip_int_rest(data: &[u8], at: usize) -> Option<usize> {
+    // Up to four bytes always fit 32 bits; the fifth has four bits left.
     for place in 1..4 {
         if *data.get(at + place)? < 0x80 {
             return Some(at + place + 1);
@@ -55,30 +59,35 @@ fn skip_int_rest(data: &[u8], at: usize) -> Option<usize> {
     (*data.get(at + 4)? < 0x10).then_some(at + 5)
 }
 
+/// Returns the next eight bytes as a word, if the data has them.
 #[inline(always)]
 fn word(data: &[u8], at: usize) -> Option<u64> {
     data.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// A varint's value from its bytes, at most eight; those after it are zero.
+/// Builds a value from a varint of at most eight bytes; the bytes behind it must be zero.
 #[inline(always)]
 fn gather(bytes: u64) -> u64 {
+    // Close the gaps of one bit: first within pairs of bytes, then within fours, then within all eight.
     let x = bytes & !MORE;
     let x = (x & 0x007f_007f_007f_007f) | (x & 0x7f00_7f00_7f00_7f00) >> 1;
     let x = (x & 0x0000_3fff_0000_3fff) | (x & 0x3fff_0000_3fff_0000) >> 2;
     (x & 0x0fff_ffff) | (x & 0x0fff_ffff_0000_0000) >> 4
 }
 
-/// A varint's bytes, and how many they are.
+/// Returns the bytes of a varint, and their number.
 #[inline(always)]
 pub(crate) fn spread(value: u64) -> (u128, usize) {
+    // The reverse of `gather`: open gaps of one bit for the first eight bytes.
     if value < 0x80 {
         return (value.into(), 1);
     }
     let x = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
     let x = (x & 0x0000_3fff_0000_3fff) | (x & 0x0fff_c000_0fff_c000) << 2;
     let x = (x & 0x007f_007f_007f_007f) | (x & 0x3f80_3f80_3f80_3f80) << 1;
+
     let rest = value >> 56;
+    // Up to 56 bits: eight bytes hold all, and the high bits are set on all but the last.
     if rest == 0 {
         let len = (u64::BITS - value.leading_zeros()).div_ceil(7);
         return (u128::from(x | MORE & ((1 << (8 * (len - 1))) - 1)), len as usize);
@@ -88,7 +97,7 @@ pub(crate) fn spread(value: u64) -> (u128, usize) {
     (u128::from(x | MORE) | u128::from(rest) << 64, len)
 }
 
-/// A `long` and the position after it.
+/// Returns a `long` and the position after it.
 #[inline(always)]
 pub(crate) fn read_long(data: &[u8], at: usize) -> Option<(i64, usize)> {
     let first = *data.get(at)?;
@@ -98,19 +107,24 @@ pub(crate) fn read_long(data: &[u8], at: usize) -> Option<(i64, usize)> {
     read_long_rest(data, at)
 }
 
+/// Reads a `long` of two bytes or more.
 #[inline]
 fn read_long_rest(data: &[u8], at: usize) -> Option<(i64, usize)> {
+    // Eight bytes at once, if the varint ends within them.
     if let Some(word) = word(data, at) {
         let ends = !word & MORE;
         if ends != 0 {
-            // Everything up to the first end, which is the lowest bit.
+            // All bits up to the first end, which is the lowest one.
             let bytes = word & (ends ^ (ends - 1));
             return Some((unzigzag(gather(bytes)), at + (ends.trailing_zeros() as usize >> 3) + 1));
         }
     }
+
+    // Nine or ten bytes, or the end of the data: byte by byte.
     let mut value = 0u64;
     for place in 0..10 {
         let byte = *data.get(at + place)?;
+        // The tenth byte has room for one bit.
         if place == 9 && byte > 1 {
             return None;
         }
@@ -122,10 +136,10 @@ fn read_long_rest(data: &[u8], at: usize) -> Option<(i64, usize)> {
     None
 }
 
-/// An `int` and the position after it.
+/// Returns an `int` and the position after it.
 #[inline(always)]
 pub(crate) fn read_int(data: &[u8], at: usize) -> Option<(i32, usize)> {
-    // Two bytes are the commonest by far where one is not enough.
+    // Where one byte is not enough, two bytes are by far the most common.
     match *data.get(at..)? {
         [first, ..] if first < 0x80 => Some((unzigzag(first.into()) as i32, at + 1)),
         [first, second, ..] if second < 0x80 => {
@@ -136,17 +150,21 @@ pub(crate) fn read_int(data: &[u8], at: usize) -> Option<(i32, usize)> {
     }
 }
 
+/// Reads an `int` of three bytes or more.
 #[inline(never)]
+// `skip_int` checks the limit of 32 bits on the bytes; the value then fits.
 fn read_int_rest(data: &[u8], at: usize) -> Option<(i32, usize)> {
     let end = skip_int(data, at)?;
     let (value, _) = read_long(data, at)?;
     Some((i32::try_from(value).ok()?, end))
 }
 
-/// A length: not negative. Whether it is within the datum is for the caller to see.
+/// Returns a length, which must not be negative, and the position after it. The caller checks that it is
+/// within the datum.
 #[inline(always)]
 pub(crate) fn read_len(data: &[u8], at: usize) -> Option<(usize, usize)> {
     let first = *data.get(at)?;
+    // One byte. An odd number is negative in zig-zag.
     if first < 0x80 {
         if first & 1 != 0 {
             return None;
@@ -157,11 +175,12 @@ pub(crate) fn read_len(data: &[u8], at: usize) -> Option<(usize, usize)> {
     Some((usize::try_from(len).ok()?, at))
 }
 
-/// An index below `limit`. Redundant zero bytes are refused: no encoder writes them in an index, and the one-byte
-/// case is what makes unions cheap.
+/// Returns an index below `limit` and the position after it. Redundant zero bytes are refused: no encoder
+/// writes them in an index, and the one-byte case makes unions cheap.
 #[inline(always)]
 pub(crate) fn read_index(data: &[u8], at: usize, limit: u32) -> Option<(u32, usize)> {
     let first = *data.get(at)?;
+    // One byte: every index of a union in practice.
     if first < 0x80 {
         let index = u32::from(first >> 1);
         return (first & 1 == 0 && index < limit).then_some((index, at + 1));
@@ -171,6 +190,7 @@ pub(crate) fn read_index(data: &[u8], at: usize, limit: u32) -> Option<(u32, usi
     (index < limit && *data.get(end - 1)? != 0).then_some((index, end))
 }
 
+/// Undoes the zig-zag encoding: 0, 1, 2, 3 become 0, -1, 1, -2.
 #[inline(always)]
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
@@ -182,7 +202,7 @@ pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
     append_varint(0, 0, ((value << 1) ^ (value >> 63)) as u64, out);
 }
 
-/// Appends a length; a slice's length always fits a `long`.
+/// Appends a length. The length of a slice always fits a `long`.
 #[inline]
 pub(crate) fn write_len(len: usize, out: &mut Vec<u8>) {
     write_long(len as i64, out);

@@ -1,5 +1,5 @@
-//! A field's default, encoded once. Defaults follow the specification, not an API: a union's is of its first
-//! branch, bytes are code points 0–255.
+//! Encodes a field's default once. Defaults follow the specification, not an API: the default of a union is
+//! of its first branch, and bytes are code points 0–255.
 
 use serde_json::Value;
 
@@ -8,7 +8,8 @@ use crate::datum::varint::{write_len, write_long};
 use crate::schema::{DatumSchema, LeafKind, LeafType, NodeId, SchemaField, SchemaNode};
 use crate::{LeafWriter, MAX_NESTING, SchemaError};
 
-/// What stands for the field when it is missing.
+/// Encodes the value of a missing field: its default, or null if null is allowed. `None` if the field is
+/// required.
 pub(super) fn missing(schema: &DatumSchema, field: &SchemaField) -> Result<Option<Vec<u8>>, SchemaError> {
     let mut out = Vec::new();
     if let Some(default) = &field.default {
@@ -16,11 +17,12 @@ pub(super) fn missing(schema: &DatumSchema, field: &SchemaField) -> Result<Optio
             Some(()) => Ok(Some(out)),
             None => Err(SchemaError::Unsupported {
                 path: field.name.clone(),
-                why: "the default is not a value of the field's type".to_owned(),
+                why: "expected a default of the field's type".to_owned(),
             }),
         };
     }
-    // Without a default, a missing field is null where null is allowed: that is how APIs leave things out.
+
+    // APIs leave fields out to mean null. Without a default, a missing field is null if null is allowed.
     Ok(match schema.node(field.node) {
         SchemaNode::Leaf { leaf, .. } if leaf.kind == LeafKind::Null => Some(out),
         SchemaNode::Union { branches } => {
@@ -33,7 +35,7 @@ pub(super) fn missing(schema: &DatumSchema, field: &SchemaField) -> Result<Optio
     })
 }
 
-/// Appends a default's encoding.
+/// Appends the encoding of a default. Returns `None` if the value is not of the node's type.
 pub(crate) fn write(
     schema: &DatumSchema,
     id: NodeId,
@@ -41,14 +43,16 @@ pub(crate) fn write(
     depth: usize,
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    // A record whose default leaves out a field of its own type would never end.
+    // The default of a record may leave out a field of the record's own type, without end.
     if depth > MAX_NESTING {
         return None;
     }
+
+    // Each kind of type takes one kind of JSON value; a union takes any.
     match (schema.node(id), value) {
         (SchemaNode::Leaf { leaf, .. }, value) => leaf_default(leaf, value, out),
         (SchemaNode::Union { branches }, value) => {
-            // The first branch by the specification; any since 1.12.
+            // The specification asks for the first branch; since 1.12 any branch may match.
             let start = out.len();
             branches.iter().enumerate().find_map(|(place, &branch)| {
                 out.truncate(start);
@@ -56,6 +60,8 @@ pub(crate) fn write(
                 write(schema, branch, value, depth + 1, out)
             })
         }
+
+        // Arrays and maps are one block and the empty block. An empty container is the empty block alone.
         (SchemaNode::Array { items, .. }, Value::Array(values)) => {
             if !values.is_empty() {
                 write_len(values.len(), out);
@@ -75,6 +81,8 @@ pub(crate) fn write(
             out.push(0);
             Some(())
         }
+
+        // A record's default may leave out fields that have defaults of their own.
         (SchemaNode::Record { fields, .. }, Value::Object(entries)) => fields.iter().try_for_each(|field| {
             let value = entries.get(&field.name).or(field.default.as_ref())?;
             write(schema, field.node, value, depth + 1, out)
@@ -83,11 +91,14 @@ pub(crate) fn write(
     }
 }
 
+/// Appends the encoding of a leaf's default. Returns `None` if the value is not of the leaf's type.
 fn leaf_default(leaf: &LeafType, value: &Value, out: &mut Vec<u8>) -> Option<()> {
     match (leaf.kind, value) {
+        // Bytes in a schema's JSON are text: one character is one byte.
         (LeafKind::Bytes | LeafKind::Fixed, Value::String(text)) => {
             let bytes: Vec<u8> =
                 text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<_>>()?;
+
             let mut writer = LeafWriter::new(out);
             match leaf.kind {
                 LeafKind::Bytes => writer.bytes(&bytes),
@@ -96,6 +107,8 @@ fn leaf_default(leaf: &LeafType, value: &Value, out: &mut Vec<u8>) -> Option<()>
             }
             Some(())
         }
+
+        // The other types share the encoder of records.
         (kind, value) => {
             let scalar = match value {
                 Value::Null => JsonScalar::Null,
@@ -108,7 +121,8 @@ fn leaf_default(leaf: &LeafType, value: &Value, out: &mut Vec<u8>) -> Option<()>
                 },
                 Value::Array(_) | Value::Object(_) => return None,
             };
-            // Words for dates and times are an API's, not a schema's.
+
+            // An API may write dates and times as text; a schema's default is always a number.
             let plain = LeafType { logical: None, ..leaf.clone() };
             let leaf = if kind == LeafKind::Enum { leaf } else { &plain };
             write_scalar(leaf, &scalar, out).ok()

@@ -1,4 +1,5 @@
-//! FromJson: an API's JSON record to an Avro datum, read as a stream; no value tree.
+//! FromJson: turns an API's JSON record into an Avro datum. The JSON is read as a stream, without a value
+//! tree.
 //!
 //! | schema | JSON |
 //! |---|---|
@@ -7,11 +8,11 @@
 //! | bytes, fixed | base64 text, standard alphabet with padding |
 //! | decimal | a number or its text, no more digits after the point than the scale |
 //! | date, time-* | `2013-01-31`, `05:15:00.123` |
-//! | timestamp-* | RFC 3339 with an offset: without one the instant is not known |
+//! | timestamp-* | RFC 3339 with an offset; without an offset the instant would be unknown |
 //! | local-timestamp-* | the same without an offset |
 //! | uuid | text; hexadecimal with hyphens on fixed |
 //! | enum | the symbol |
-//! | union | null where allowed, else the first branch that takes the value |
+//! | union | null where it is allowed, else the first branch that takes the value |
 
 mod default;
 mod read;
@@ -28,11 +29,11 @@ use crate::{DatumSchema, SchemaError};
 
 /// A JSON record that does not fit the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("at `{path}`: expected {expected}")]
+#[error("{}: expected {expected}", crate::error::name_field(.path, "the record as a whole"))]
 pub struct JsonError {
     /// Field path, empty for the record as a whole.
     pub path: String,
-    /// What was expected; never what was found.
+    /// The expectation; it never quotes the value that was found.
     pub expected: Cow<'static, str>,
 }
 
@@ -42,73 +43,80 @@ impl From<JsonError> for sluice_core::OutcomeReason {
     }
 }
 
-/// What to do with a JSON field that the schema does not have.
+/// The rule for JSON fields that the schema does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UnknownFields {
-    /// Pass over it.
+    /// The field is passed over.
     #[default]
     Ignore,
-    /// Refuse the record.
+    /// The record is refused.
     Refuse,
 }
 
-/// A compiled reader of JSON records. It keeps scratch space, hence `&mut self` to run.
+/// A compiled reader of JSON records. `run` takes `&mut self`, because the reader keeps scratch space.
 pub struct JsonConverter {
     schema: DatumSchema,
-    /// By node; none for what is no record.
+    /// Field tables by node; `None` for a node that is not a record.
     records: Vec<Option<JsonFieldTable>>,
     rule: UnknownFields,
     scratch: read::JsonScratch,
 }
 
-/// A record's fields by name, and what stands for a missing one.
+/// The fields of one record by name, and the bytes for missing ones.
 struct JsonFieldTable {
+    /// Position of each field in the schema's order.
     places: HashMap<String, usize>,
-    /// Encoded default, or null; `None` where the field must be there.
+    /// By position: the encoded default or null, or `None` if the field is required.
     missing: Vec<Option<Vec<u8>>>,
 }
 
 impl JsonConverter {
-    /// Compiles with [`UnknownFields::Ignore`].
+    /// Compiles a reader with [`UnknownFields::Ignore`].
     ///
     /// # Errors
     /// [`SchemaError::Unsupported`] if a default does not fit its field.
     pub fn compile(schema: &DatumSchema) -> Result<Self, SchemaError> {
+        // One table per record of the schema, built once: names are looked up and defaults copied for each
+        // datum.
         let mut records = Vec::new();
         for node in schema.nodes() {
             let SchemaNode::Record { fields, .. } = node else {
                 records.push(None);
                 continue;
             };
+            // Defaults are encoded here. A wrong one is an error of the schema, not of a record.
             let places =
                 fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
             let missing =
                 fields.iter().map(|field| default::missing(schema, field)).collect::<Result<_, _>>()?;
             records.push(Some(JsonFieldTable { places, missing }));
         }
+
         let scratch = read::JsonScratch::default();
         Ok(Self { schema: schema.clone(), records, rule: UnknownFields::Ignore, scratch })
     }
 
-    /// The same with another rule for unknown fields.
+    /// Sets the rule for unknown fields.
     pub fn unknown_fields(mut self, rule: UnknownFields) -> Self {
         self.rule = rule;
         self
     }
 
-    /// Appends the datum to `out`; on error `out` is as it was. A missing field takes its default, or null
-    /// where null is allowed.
+    /// Appends the datum to `out`; on error `out` is as it was. A missing field takes its default, or null if
+    /// null is allowed.
     ///
     /// # Errors
-    /// [`JsonError`].
+    /// [`JsonError`] with the path and the expectation.
     pub fn run(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
         let start = out.len();
         self.scratch.clear();
-        // Looked at once as a whole, and not again text by text.
+        // Check the whole text once; the strings in it need no further check.
         let json = simdutf8::basic::from_utf8(json).map_err(|_| JsonError {
             path: String::new(),
             expected: Cow::Borrowed("well-formed JSON in UTF-8"),
         })?;
+
+        // Read the value of the root, and nothing after it.
         let mut json = text::JsonCursor::new(json);
         let mut reading = read::JsonConversion {
             schema: &self.schema,
@@ -121,8 +129,11 @@ impl JsonConverter {
         let read = read::value(&mut reading, &mut json, self.schema.root());
         let failure = reading.failure.take();
         let Err(text::JsonStop) = read.and_then(|()| json.end()) else { return Ok(()) };
+
+        // Take back the bytes of the record that failed.
         out.truncate(start);
         let failure = failure.unwrap_or_default();
+        // Without an expectation of the schema, the text is not JSON: the position helps instead of a path.
         Err(JsonError {
             path: failure.path(),
             expected: failure.expected.unwrap_or_else(|| {

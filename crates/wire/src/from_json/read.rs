@@ -1,4 +1,4 @@
-//! The stream at work: each JSON value goes straight to Avro bytes.
+//! Reads the JSON stream: each value goes straight to Avro bytes.
 
 use std::borrow::Cow;
 
@@ -12,37 +12,41 @@ use crate::schema::{DatumSchema, LeafKind, NodeId, SchemaNode};
 /// Space that is reused from record to record.
 #[derive(Default)]
 pub(super) struct JsonScratch {
-    /// Where each field of the open records was written: place in the record, start and end in the output.
+    /// The written fields of the open records: position in the record, start and end in the output.
     spans: Vec<(usize, usize, usize)>,
     /// A record's bytes while its fields are put in order.
     bytes: Vec<u8>,
 }
 
 impl JsonScratch {
+    /// Forgets the last record; the memory stays.
     pub(super) fn clear(&mut self) {
         self.spans.clear();
         self.bytes.clear();
     }
 }
 
+/// The state of one conversion.
 pub(super) struct JsonConversion<'r> {
     pub(super) schema: &'r DatumSchema,
     pub(super) records: &'r [Option<JsonFieldTable>],
     pub(super) rule: UnknownFields,
     pub(super) scratch: &'r mut JsonScratch,
     pub(super) out: &'r mut Vec<u8>,
+    /// The first mismatch with the schema. Malformed JSON leaves it empty.
     pub(super) failure: Option<JsonMismatch>,
 }
 
-/// What went wrong; the path grows on the way out.
+/// A mismatch between JSON and schema. The path grows on the way out.
 #[derive(Default)]
 pub(super) struct JsonMismatch {
-    /// Innermost step first.
+    /// Elements of the path, innermost first.
     steps: Vec<String>,
     pub(super) expected: Option<Cow<'static, str>>,
 }
 
 impl JsonMismatch {
+    /// Returns the field path, outermost element first.
     pub(super) fn path(&self) -> String {
         let path: String = self.steps.iter().rev().map(String::as_str).collect();
         path.strip_prefix('.').map(str::to_owned).unwrap_or(path)
@@ -50,19 +54,21 @@ impl JsonMismatch {
 }
 
 impl JsonConversion<'_> {
+    /// Remembers the expectation. Only the first one counts, because it is the innermost.
     #[cold]
     fn fail(&mut self, expected: impl Into<Cow<'static, str>>) -> JsonStop {
         self.failure.get_or_insert_default().expected.get_or_insert(expected.into());
         JsonStop
     }
 
+    /// Adds an element to the path while the error passes outwards.
     #[cold]
     fn step(&mut self, step: impl FnOnce() -> String, stop: JsonStop) -> JsonStop {
         self.failure.get_or_insert_default().steps.push(step());
         stop
     }
 
-    /// Into an array or object, unless no reader would follow.
+    /// Enters an array or object. Fails if the datum would be nested too deep for its readers.
     fn enter(&mut self, json: &mut JsonCursor<'_>) -> Result<(), JsonStop> {
         if json.enter() > MAX_NESTING {
             return Err(self.fail(format!("at most {MAX_NESTING} levels of records, arrays and maps")));
@@ -70,9 +76,10 @@ impl JsonConversion<'_> {
         Ok(())
     }
 
-    /// Appends a scalar, in the first branch that takes it where there is a union.
+    /// Appends a scalar. In a union the first branch that takes the value wins.
     fn scalar(&mut self, id: NodeId, value: JsonScalar<'_>) -> Result<(), JsonStop> {
         let schema = self.schema;
+
         let start = self.out.len();
         let expected = match schema.node(id) {
             SchemaNode::Leaf { leaf, .. } => match write_scalar(leaf, &value, self.out) {
@@ -80,6 +87,8 @@ impl JsonConversion<'_> {
                 Err(expected) => expected,
             },
             SchemaNode::Union { branches } => {
+                // Try the branches in schema order. A branch that fails half-way leaves bytes, which are cut
+                // off.
                 let mut expected = None;
                 for (place, &branch) in branches.iter().enumerate() {
                     let SchemaNode::Leaf { leaf, .. } = schema.node(branch) else { continue };
@@ -89,25 +98,31 @@ impl JsonConversion<'_> {
                     write_long(place as i64, self.out);
                     match write_scalar(leaf, &value, self.out) {
                         Ok(()) => return Ok(()),
-                        // Of ["null", T] it is T that people mean.
+                        // In ["null", T] the expectation of T is the helpful one.
                         Err(why) => expected = if schema.is_null(branch) { expected } else { Some(why) },
                     }
                     self.out.truncate(start);
                 }
+
+                // With two or more types besides null, no single expectation would be true.
                 match (branches.len(), expected) {
                     (0..=2, Some(expected)) => expected,
                     _ => Cow::Borrowed("a value of one of the union's types"),
                 }
             }
+
+            // A scalar cannot become a container.
             SchemaNode::Record { .. } => Cow::Borrowed("an object"),
             SchemaNode::Array { .. } => Cow::Borrowed("an array"),
             SchemaNode::Map { .. } => Cow::Borrowed("an object"),
         };
+
+        // Take back the bytes of the branches that did not fit.
         self.out.truncate(start);
         Err(self.fail(expected))
     }
 
-    /// The node that takes a JSON array or object; for a union the index of its branch is written.
+    /// Returns the node that takes a JSON array or object. For a union, the index of the branch is written.
     fn branch(
         &mut self,
         id: NodeId,
@@ -118,6 +133,7 @@ impl JsonConversion<'_> {
         match schema.node(id) {
             node if fits(node) => Ok(id),
             SchemaNode::Union { branches } => {
+                // Only one array and one map may be in a union; the first record wins among several.
                 match branches.iter().position(|&branch| fits(schema.node(branch))) {
                     Some(place) => {
                         write_long(place as i64, self.out);
@@ -132,6 +148,7 @@ impl JsonConversion<'_> {
     }
 }
 
+/// Returns the expectation of a union that has no branch for a container.
 fn name_of_union(schema: &DatumSchema, branches: &[NodeId]) -> Cow<'static, str> {
     let mut others =
         branches.iter().filter(|&&branch| !schema.is_null(branch)).map(|&branch| schema.node(branch));
@@ -141,12 +158,13 @@ fn name_of_union(schema: &DatumSchema, branches: &[NodeId]) -> Cow<'static, str>
     }
 }
 
-/// Reads the JSON value that comes next into a place of the schema.
+/// Reads the next JSON value into a node of the schema.
 pub(super) fn value(
     reading: &mut JsonConversion<'_>,
     json: &mut JsonCursor<'_>,
     node: NodeId,
 ) -> Result<(), JsonStop> {
+    // The first byte decides. Numbers have no single first byte and come last.
     let scalar = match json.peek()? {
         b'{' => return object(reading, json, node),
         b'[' => return array(reading, json, node),
@@ -159,9 +177,15 @@ pub(super) fn value(
     reading.scalar(node, scalar)
 }
 
+/// Reads a JSON array into an Avro array.
 fn array(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: NodeId) -> Result<(), JsonStop> {
     let node = reading.branch(node, "an object", |node| matches!(node, SchemaNode::Array { .. }))?;
-    let SchemaNode::Array { items: item, .. } = *reading.schema.node(node) else { return Ok(()) };
+    let SchemaNode::Array { items: item, .. } = *reading.schema.node(node) else {
+        debug_assert!(false, "`branch` returns only nodes that fit");
+        return Ok(());
+    };
+
+    // The number of items is known only at the end: `close_block` puts it before them.
     let start = reading.out.len();
     let (mut count, mut first) = (0, true);
     reading.enter(json)?;
@@ -171,6 +195,7 @@ fn array(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: Node
             Ok(true) => value(reading, json, item),
             Err(stop) => Err(stop),
         };
+        // Malformed JSON between the items belongs to the items' path as well.
         read.map_err(|stop| reading.step(|| "[]".to_owned(), stop))?;
         count += 1;
     }
@@ -178,6 +203,7 @@ fn array(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: Node
     Ok(())
 }
 
+/// Reads a JSON object into a record or a map.
 fn object(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: NodeId) -> Result<(), JsonStop> {
     let fits = |node: &SchemaNode| matches!(node, SchemaNode::Record { .. } | SchemaNode::Map { .. });
     let node = reading.branch(node, "an array", fits)?;
@@ -188,9 +214,11 @@ fn object(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: Nod
     }
 }
 
+/// Reads a JSON object into an Avro map.
 fn map(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, values: NodeId) -> Result<(), JsonStop> {
     let start = reading.out.len();
     let (mut count, mut first) = (0, true);
+    // The entries are written as they come; a key that comes twice is written twice.
     while json.more(&mut first, b'}')? {
         let key = json.key()?;
         write_len(key.len(), reading.out);
@@ -202,11 +230,14 @@ fn map(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, values: Node
     Ok(())
 }
 
-/// Items stand behind `start`; their count goes before them, and the empty block after.
+/// Ends an array or map whose items begin at `start`: their count goes before them, the empty block after
+/// them.
 fn close_block(out: &mut Vec<u8>, start: usize, count: usize) {
+    // An empty container is the empty block alone.
     if count > 0 {
         let end = out.len();
         write_len(count, out);
+        // Written at the end and rotated to the front: no second buffer, and the count's length may vary.
         let header = out.len() - end;
         if let Some(block) = out.get_mut(start..) {
             block.rotate_right(header);
@@ -215,22 +246,29 @@ fn close_block(out: &mut Vec<u8>, start: usize, count: usize) {
     out.push(0);
 }
 
+/// Reads a JSON object into a record. Fields in the schema's order are not moved.
 fn record(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: NodeId) -> Result<(), JsonStop> {
     let schema = reading.schema;
     let records = reading.records;
     let known = records.get(node.0 as usize).and_then(Option::as_ref);
+    // `compile` made a table for every record of the schema.
     let (SchemaNode::Record { fields, .. }, Some(known)) = (schema.node(node), known) else {
+        debug_assert!(false, "`branch` returns only nodes that fit");
         return Err(JsonStop);
     };
+
+    // Read the fields in the order in which they come.
     let start = reading.out.len();
     let first_span = reading.scratch.spans.len();
     let (mut next, mut in_order, mut first) = (0, true, true);
     while json.more(&mut first, b'}')? {
-        // JSON mostly comes in one order, so the next field is tried first.
+        // JSON mostly comes in one order: the next field of the schema is tried before the table.
         let place = match fields.get(next) {
             Some(field) if json.is_key(&field.name)? => Some(next),
             _ => known.places.get(json.key()?).copied(),
         };
+
+        // Fields that the schema does not have.
         let Some(place) = place else {
             if reading.rule == UnknownFields::Refuse {
                 return Err(reading.fail("only fields of the schema"));
@@ -238,20 +276,26 @@ fn record(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: Nod
             json.skip()?;
             continue;
         };
+
         let field = &fields[place];
         let step = || format!(".{}", field.name);
         in_order &= place == next;
-        // One that comes next in order was not there before.
+
+        // While all fields come in the schema's order, none can be there twice: the search is not needed.
         if !in_order && reading.scratch.spans[first_span..].iter().any(|&(seen, ..)| seen == place) {
             let error = reading.fail("each field once");
             return Err(reading.step(step, error));
         }
+
+        // Read the value, and remember its bytes in case the fields must be rearranged.
         next = place + 1;
         let from = reading.out.len();
         value(reading, json, field.node).map_err(|stop| reading.step(step, stop))?;
         let to = reading.out.len();
         reading.scratch.spans.push((place, from, to));
     }
+
+    // The common case needs no work: every field was there, in order.
     if !(in_order && next == fields.len()) {
         arrange(reading, fields, known, start, first_span)?;
     }
@@ -259,7 +303,7 @@ fn record(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: Nod
     Ok(())
 }
 
-/// Puts a record's fields in the schema's order, with defaults where there were none.
+/// Puts a record's fields into the schema's order, and defaults where fields were missing.
 fn arrange(
     reading: &mut JsonConversion<'_>,
     fields: &[crate::schema::SchemaField],
@@ -267,12 +311,16 @@ fn arrange(
     start: usize,
     first_span: usize,
 ) -> Result<(), JsonStop> {
+    // Sort the spans by position in the schema, and move the record's bytes out of the way.
     let JsonScratch { spans, bytes } = &mut *reading.scratch;
     let spans = &mut spans[first_span..];
     spans.sort_unstable();
     bytes.clear();
     bytes.extend_from_slice(&reading.out[start..]);
     reading.out.truncate(start);
+
+    // Copy the fields back, or their defaults. Spans are offsets in the output, `start` is where the record
+    // begins.
     let mut spans = spans.iter().peekable();
     for (place, field) in fields.iter().enumerate() {
         if let Some(&(_, from, to)) = spans.next_if(|&&(there, ..)| there == place) {
@@ -280,7 +328,7 @@ fn arrange(
         } else if let Some(Some(default)) = known.missing.get(place) {
             reading.out.extend_from_slice(default);
         } else {
-            let error = reading.fail("the field, which has no default");
+            let error = reading.fail("a value, because the field has no default");
             return Err(reading.step(|| format!(".{}", field.name), error));
         }
     }

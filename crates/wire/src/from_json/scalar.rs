@@ -1,4 +1,4 @@
-//! One JSON scalar to one Avro leaf.
+//! Turns one JSON scalar into one Avro leaf.
 
 use std::borrow::Cow;
 
@@ -18,8 +18,9 @@ pub(super) enum JsonScalar<'a> {
     Text(&'a str),
 }
 
-/// What a leaf takes, for an error.
+/// Returns the expectation of a leaf, for an error.
 pub(super) fn expected(leaf: &LeafType) -> Cow<'static, str> {
+    // A logical type comes first: its expectation is narrower than the one of its base type.
     let text = match (leaf.logical, leaf.kind) {
         (Some(LogicalType::Decimal { precision, scale }), _) => {
             return format!("a decimal of at most {precision} digits, {scale} of them after the point")
@@ -41,7 +42,10 @@ pub(super) fn expected(leaf: &LeafType) -> Cow<'static, str> {
             Some(LogicalType::TimestampMillis | LogicalType::TimestampMicros | LogicalType::TimestampNanos),
             _,
         ) => "a date and time with its offset (2013-01-31T05:15:00Z), or its number",
+        // On string a uuid is not checked; there any text is taken.
         (Some(LogicalType::Uuid), LeafKind::Fixed) => "a uuid",
+
+        // Then the base types.
         (_, LeafKind::Null) => "null",
         (_, LeafKind::Boolean) => "a boolean",
         (_, LeafKind::Int) => "an integer of 32 bits",
@@ -55,7 +59,7 @@ pub(super) fn expected(leaf: &LeafType) -> Cow<'static, str> {
     Cow::Borrowed(text)
 }
 
-/// Appends the leaf; on error there may be bytes to take back.
+/// Appends the leaf. On error the caller takes back the bytes that may have been written.
 pub(super) fn write_scalar(
     leaf: &LeafType,
     value: &JsonScalar<'_>,
@@ -64,8 +68,10 @@ pub(super) fn write_scalar(
     write(leaf, value, &mut LeafWriter::new(out)).ok_or_else(|| expected(leaf))
 }
 
+/// Appends the leaf. Returns `None` if the value does not fit.
 fn write(leaf: &LeafType, value: &JsonScalar<'_>, out: &mut LeafWriter<'_>) -> Option<()> {
     match (leaf.kind, value) {
+        // Numbers are range-checked; nothing is cut off or rounded except a float's precision.
         (LeafKind::Null, JsonScalar::Null) => {}
         (LeafKind::Boolean, JsonScalar::Boolean(value)) => out.boolean(*value),
         (LeafKind::Int, value) => out.int(i32::try_from(integer(leaf, value)?).ok()?),
@@ -75,6 +81,8 @@ fn write(leaf: &LeafType, value: &JsonScalar<'_>, out: &mut LeafWriter<'_>) -> O
             out.float(value);
         }
         (LeafKind::Double, value) => out.double(real(value)?),
+
+        // Bytes: base64 text, or the digits of a decimal.
         (LeafKind::Bytes, value) => match leaf.logical {
             Some(LogicalType::Decimal { precision, scale }) => {
                 let unscaled = decimal(value, precision, scale)?.to_be_bytes();
@@ -83,6 +91,8 @@ fn write(leaf: &LeafType, value: &JsonScalar<'_>, out: &mut LeafWriter<'_>) -> O
             _ => out.bytes(&base64(value)?),
         },
         (LeafKind::Fixed, value) => fixed(leaf, value, out)?,
+
+        // Texts go over as they are.
         (LeafKind::String, JsonScalar::Text(text)) => out.string(text),
         (LeafKind::Enum, JsonScalar::Text(text)) => {
             let index = leaf.symbols.iter().position(|symbol| symbol == text)?;
@@ -93,10 +103,11 @@ fn write(leaf: &LeafType, value: &JsonScalar<'_>, out: &mut LeafWriter<'_>) -> O
     Some(())
 }
 
+/// Returns the integer of a number, or of a date or time written as text.
 fn integer(leaf: &LeafType, value: &JsonScalar<'_>) -> Option<i128> {
     match value {
         JsonScalar::Integer(value) => Some(*value),
-        // JSON writers that know only doubles: 5.0 is 5. Beyond 2⁵³ a double may stand for several integers.
+        // Some JSON writers know only doubles: 5.0 is 5. Beyond 2⁵³ one double can mean several integers.
         JsonScalar::Real(value) if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 => {
             Some(*value as i128)
         }
@@ -105,8 +116,9 @@ fn integer(leaf: &LeafType, value: &JsonScalar<'_>) -> Option<i128> {
     }
 }
 
-/// Dates and times in words.
+/// Reads a date or time written as text. The result has the unit of the logical type.
 fn moment(logical: LogicalType, text: &str) -> Option<i128> {
+    // Date and time of day: a count of days, or of units after midnight.
     Some(match logical {
         LogicalType::Date => {
             let days =
@@ -115,19 +127,23 @@ fn moment(logical: LogicalType, text: &str) -> Option<i128> {
         }
         LogicalType::TimeMillis => i128::from(time(text, 1_000_000)?),
         LogicalType::TimeMicros => i128::from(time(text, 1_000)?),
+
+        // Instants and local times: a count of units since 1970.
         LogicalType::TimestampMillis => units(instant(text)?, 1_000_000)?,
         LogicalType::TimestampMicros => units(instant(text)?, 1_000)?,
         LogicalType::TimestampNanos => instant(text)?,
         LogicalType::LocalTimestampMillis => units(local(text)?, 1_000_000)?,
         LogicalType::LocalTimestampMicros => units(local(text)?, 1_000)?,
         LogicalType::LocalTimestampNanos => local(text)?,
+
+        // These types are not written as integers.
         LogicalType::Decimal { .. } | LogicalType::BigDecimal | LogicalType::Uuid | LogicalType::Duration => {
             return None;
         }
     })
 }
 
-/// Digits beyond the unit are refused rather than cut off.
+/// Divides nanoseconds by the unit. Digits beyond the unit are refused, not cut off.
 fn units(nanos: i128, unit: i64) -> Option<i128> {
     // Nearly all times are within 292 years of 1970, and then one instruction divides.
     if let Ok(nanos) = i64::try_from(nanos) {
@@ -137,6 +153,7 @@ fn units(nanos: i128, unit: i64) -> Option<i128> {
     (nanos % unit == 0).then_some(nanos / unit)
 }
 
+/// Reads a time of day into units after midnight. `unit` is in nanoseconds.
 fn time(text: &str, unit: u64) -> Option<u64> {
     let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f").ok()?;
     let nanos = u64::from(time.num_seconds_from_midnight()) * 1_000_000_000 + u64::from(time.nanosecond());
@@ -144,17 +161,21 @@ fn time(text: &str, unit: u64) -> Option<u64> {
     (time.nanosecond() < 1_000_000_000 && nanos % unit == 0).then_some(nanos / unit)
 }
 
+/// Reads an RFC 3339 instant into nanoseconds since 1970.
 fn instant(text: &str) -> Option<i128> {
     let instant = DateTime::parse_from_rfc3339(text).ok()?;
     Some(i128::from(instant.timestamp()) * 1_000_000_000 + i128::from(instant.timestamp_subsec_nanos()))
 }
 
+/// Reads a local date and time into nanoseconds since 1970.
 fn local(text: &str) -> Option<i128> {
+    // Both separators are common in APIs.
     let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
     let local = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())?.and_utc();
     Some(i128::from(local.timestamp()) * 1_000_000_000 + i128::from(local.timestamp_subsec_nanos()))
 }
 
+/// Returns the double of a number or of a text for a value that JSON numbers cannot express.
 fn real(value: &JsonScalar<'_>) -> Option<f64> {
     match value {
         JsonScalar::Integer(value) => Some(*value as f64),
@@ -166,6 +187,7 @@ fn real(value: &JsonScalar<'_>) -> Option<f64> {
     }
 }
 
+/// Decodes base64 text.
 fn base64(value: &JsonScalar<'_>) -> Option<Vec<u8>> {
     match value {
         JsonScalar::Text(text) => STANDARD.decode(text).ok(),
@@ -173,9 +195,11 @@ fn base64(value: &JsonScalar<'_>) -> Option<Vec<u8>> {
     }
 }
 
+/// Appends a `fixed`. Returns `None` if the value does not fit its size.
 fn fixed(leaf: &LeafType, value: &JsonScalar<'_>, out: &mut LeafWriter<'_>) -> Option<()> {
     match leaf.logical {
         Some(LogicalType::Decimal { precision, scale }) => {
+            // A decimal is padded on the left with its sign, up to the size of the fixed.
             let unscaled = decimal(value, precision, scale)?;
             let bytes = unscaled.to_be_bytes();
             let used = shortest(&bytes);
@@ -197,13 +221,16 @@ fn fixed(leaf: &LeafType, value: &JsonScalar<'_>, out: &mut LeafWriter<'_>) -> O
     Some(())
 }
 
+/// Reads the text of a uuid, hexadecimal with hyphens.
 fn uuid(value: &JsonScalar<'_>) -> Option<[u8; 16]> {
     let JsonScalar::Text(text) = value else { return None };
+    // The hyphens must be exactly at their places, and the rest are digits.
     let hyphens = [8, 13, 18, 23];
     if text.len() != 36 || !text.bytes().enumerate().all(|(at, byte)| (byte == b'-') == hyphens.contains(&at))
     {
         return None;
     }
+
     let mut digits = text.chars().filter(|&c| c != '-').map(|c| c.to_digit(16));
     let mut bytes = [0; 16];
     for byte in &mut bytes {
@@ -212,15 +239,18 @@ fn uuid(value: &JsonScalar<'_>) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
-/// The unscaled value: digits of the text with the point moved, if nothing is lost.
+/// Returns the unscaled value: the digits of the text with the point moved. `None` if a digit would be lost.
 fn decimal(value: &JsonScalar<'_>, precision: u32, scale: u32) -> Option<i128> {
+    // All forms go through text, because a double has no exact decimal digits.
     let text = match value {
         JsonScalar::Integer(value) => Cow::Owned(value.to_string()),
-        // The shortest text that reads back as the same number, which is what the writer wrote or meant.
+        // The shortest text that reads back as the same number: the one that the writer wrote or meant.
         JsonScalar::Real(value) => Cow::Owned(value.to_string()),
         JsonScalar::Text(text) => Cow::Borrowed(*text),
         _ => return None,
     };
+
+    // Split the sign, the whole part and the fraction. Zeros at the end of the fraction carry nothing.
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(&text)),
@@ -230,21 +260,26 @@ fn decimal(value: &JsonScalar<'_>, precision: u32, scale: u32) -> Option<i128> {
     if whole.is_empty() && fraction.is_empty() || fraction.len() > scale as usize {
         return None;
     }
+
+    // The scale is filled with zeros. More than 40 overflow an i128 anyway, which bounds the work.
     let zeros = (scale as usize - fraction.len()).min(40);
     let mut unscaled: i128 = 0;
     for byte in whole.bytes().chain(fraction.bytes()).chain(std::iter::repeat_n(b'0', zeros)) {
         let digit = byte.checked_sub(b'0').filter(|&digit| digit <= 9)?;
         unscaled = unscaled.checked_mul(10)?.checked_add(i128::from(digit))?;
     }
+
+    // The value must fit the schema's precision.
     if unscaled.unsigned_abs().checked_ilog10().is_some_and(|log| log >= precision) {
         return None;
     }
     Some(if negative { -unscaled } else { unscaled })
 }
 
-/// Two's complement without the leading bytes that only repeat the sign.
+/// Returns the two's complement without leading bytes that only repeat the sign.
 fn shortest(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
+    // A byte is redundant if the next one has the same sign.
     while let [first, second, ..] = rest {
         let redundant = (*first == 0 && *second < 0x80) || (*first == 0xff && *second >= 0x80);
         if !redundant {

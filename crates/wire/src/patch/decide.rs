@@ -1,4 +1,5 @@
-//! From a policy to a plan: every leaf asked for, every leaf covered, nothing let through by default.
+//! Plans a patch from a policy. The policy is asked for every leaf and must cover every leaf: none passes by
+//! default.
 
 use std::sync::Arc;
 
@@ -12,18 +13,20 @@ pub(super) struct PatchSlot {
     pub(super) path: String,
     pub(super) leaf: LeafType,
     pub(super) function: Arc<dyn LeafFn>,
-    /// Type that comes out, as schema JSON.
+    /// The output type, as schema JSON.
     pub(super) output: serde_json::Value,
 }
 
-/// What was decided.
+/// The result of a policy for one schema.
 pub(super) struct PatchDecision {
     pub(super) plan: WalkPlan,
     pub(super) slots: Vec<PatchSlot>,
-    /// Path, type and fate of every leaf or whole subtree, for people.
+    /// Path, type and action of every leaf or whole subtree, for `explain`.
     pub(super) lines: Vec<(String, String, String)>,
 }
 
+/// Asks the policy for every leaf. Fails with all uncovered leaves, or with the first action that does not
+/// fit.
 pub(super) fn decide(schema: &DatumSchema, policy: &dyn LeafPolicy) -> Result<PatchDecision, PatchError> {
     let mut asking = PatchPlanner {
         schema,
@@ -36,47 +39,65 @@ pub(super) fn decide(schema: &DatumSchema, policy: &dyn LeafPolicy) -> Result<Pa
         uncovered: Vec::new(),
         steps: 0,
     };
+
+    // All uncovered leaves are reported at once, because a new schema often has several.
     let plan = asking.node(schema.root(), false)?;
     if !asking.uncovered.is_empty() {
         return Err(PatchError::Uncovered(asking.uncovered));
     }
+
+    // The root has no parent to be dropped from.
     let plan = match (plan, schema.node(schema.root())) {
-        // A record whose every field is dropped is an empty record; the topic still has its keys and times.
+        // A record whose every field is dropped becomes an empty record. The topic still has its keys and
+        // times.
         (WalkPlan::Drop(node), SchemaNode::Record { fields, .. }) => {
             WalkPlan::Record { node, fields: fields.iter().map(|field| WalkPlan::Drop(field.node)).collect() }
         }
-        (WalkPlan::Drop(_), _) => return Err(asking.unsupported("the datum as a whole cannot be dropped")),
+        (WalkPlan::Drop(_), _) => {
+            return Err(asking.unsupported("the root cannot be dropped: expected an action for each leaf"));
+        }
         (plan, _) => plan,
     };
     Ok(PatchDecision { plan, slots: asking.slots, lines: asking.lines })
 }
 
+/// Visits a schema and asks the policy.
 struct PatchPlanner<'s> {
     schema: &'s DatumSchema,
     policy: &'s dyn LeafPolicy,
+    /// The path of the current node.
     path: String,
     depth: usize,
+    /// Records above the current node, outermost first.
     open: Vec<NodeId>,
     slots: Vec<PatchSlot>,
     lines: Vec<(String, String, String)>,
     uncovered: Vec<String>,
+    /// Nodes visited, to bound the work on schemas that use their types in very many places.
     steps: usize,
 }
 
 impl PatchPlanner<'_> {
+    /// Makes the error for an action that does not fit at the current path.
     fn unsupported(&self, why: impl Into<String>) -> PatchError {
         PatchError::Unsupported { path: self.path.clone(), why: why.into() }
     }
 
+    /// Plans one node at the current path. `nullable` is true for a branch of a union with null.
     fn node(&mut self, id: NodeId, nullable: bool) -> Result<WalkPlan, PatchError> {
+        // The limits come first: a small text can describe very many paths.
         self.steps += 1;
         if self.steps > 4 * MAX_LEAVES || self.lines.len() > MAX_LEAVES {
             return Err(SchemaError::TooLarge.into());
         }
+
+        // Leaves, and records inside themselves.
         let schema = self.schema;
         match schema.node(id) {
             SchemaNode::Leaf { leaf, .. } => self.leaf(id, leaf, nullable),
             SchemaNode::Record { .. } if self.open.contains(&id) => self.back(id),
+
+            // A record: the policy may handle it as a whole, else each field.
             SchemaNode::Record { fields, .. } => {
                 if let Some(plan) = self.subtree(id, "record")? {
                     return Ok(plan);
@@ -90,6 +111,8 @@ impl PatchPlanner<'_> {
                 self.open.pop();
                 Ok(collapse(id, plans, |fields| WalkPlan::Record { node: id, fields }))
             }
+
+            // An array: the action of the items is the action of the array.
             SchemaNode::Array { items, .. } => {
                 if let Some(plan) = self.subtree(id, "array")? {
                     return Ok(plan);
@@ -101,6 +124,8 @@ impl PatchPlanner<'_> {
                     items => WalkPlan::Array { node: id, items: Box::new(items) },
                 })
             }
+
+            // A map: its keys are leaves, too. Only some pairs of actions leave a valid map.
             SchemaNode::Map { values, .. } => {
                 if let Some(plan) = self.subtree(id, "map")? {
                     return Ok(plan);
@@ -110,22 +135,27 @@ impl PatchPlanner<'_> {
                 match (key, values) {
                     (WalkPlan::Drop(_), WalkPlan::Drop(_)) => Ok(WalkPlan::Drop(id)),
                     (WalkPlan::Keep(_), WalkPlan::Keep(_)) => Ok(WalkPlan::Keep(id)),
-                    (WalkPlan::Drop(_), _) | (_, WalkPlan::Drop(_)) => {
-                        Err(self.unsupported("a map's keys and values are dropped together or not at all"))
-                    }
+                    (WalkPlan::Drop(_), _) | (_, WalkPlan::Drop(_)) => Err(self.unsupported(
+                        "expected a map's keys and values to be dropped together or not at all",
+                    )),
                     (WalkPlan::Keep(_), values) => {
                         Ok(WalkPlan::Map { node: id, key: None, values: Box::new(values) })
                     }
                     (WalkPlan::Leaf { slot, .. }, values) => {
                         Ok(WalkPlan::Map { node: id, key: Some(slot), values: Box::new(values) })
                     }
-                    _ => Err(self.unsupported("a map's keys cannot be null")),
+                    _ => {
+                        Err(self
+                            .unsupported("a map's keys cannot be null: expected keep, drop or a function"))
+                    }
                 }
             }
+
             SchemaNode::Union { branches } => self.union(id, branches),
         }
     }
 
+    /// Plans a union. Its branches keep their indices: either all of them stay, or the union goes as a whole.
     fn union(&mut self, id: NodeId, branches: &[NodeId]) -> Result<WalkPlan, PatchError> {
         let schema = self.schema;
         let nullable = branches.iter().any(|&branch| schema.is_null(branch));
@@ -141,6 +171,8 @@ impl PatchPlanner<'_> {
                 None => Ok(WalkPlan::Keep(id)),
             };
         }
+
+        // The null stays. A single other branch is transparent in the path.
         let mut plans = Vec::new();
         for &branch in branches {
             plans.push(match (schema.is_null(branch), others.len()) {
@@ -152,6 +184,8 @@ impl PatchPlanner<'_> {
                 }
             });
         }
+
+        // Actions on all branches besides null are an action on the union.
         let of_others = || plans.iter().zip(branches).filter(|&(_, &branch)| !schema.is_null(branch));
         if of_others().all(|(plan, _)| matches!(plan, WalkPlan::Drop(_))) {
             return Ok(WalkPlan::Drop(id));
@@ -160,16 +194,19 @@ impl PatchPlanner<'_> {
             return Ok(WalkPlan::Null(id));
         }
         if of_others().any(|(plan, _)| matches!(plan, WalkPlan::Drop(_) | WalkPlan::Null(_))) {
-            return Err(
-                self.unsupported("the branches of a union are dropped or nulled together or not at all")
-            );
+            return Err(self.unsupported(
+                "expected the branches of a union to be dropped or nulled together or not at all",
+            ));
         }
+
+        // A union without any change is copied as a whole.
         Ok(match plans.iter().all(|plan| matches!(plan, WalkPlan::Keep(_))) {
             true => WalkPlan::Keep(id),
             false => WalkPlan::Union { node: id, branches: plans },
         })
     }
 
+    /// Asks the policy for an action on a whole record, array or map. `None` if each leaf has its own action.
     fn subtree(&mut self, id: NodeId, kind: &str) -> Result<Option<WalkPlan>, PatchError> {
         let Some(action) = self.policy.subtree(&self.path) else { return Ok(None) };
         let (plan, fate) = match action {
@@ -177,24 +214,31 @@ impl PatchPlanner<'_> {
             LeafAction::Drop => (WalkPlan::Drop(id), "drop, all of it"),
             LeafAction::Null => (WalkPlan::Null(id), "null, all of it"),
             LeafAction::Replace(_) => {
-                return Err(self.unsupported("a function takes one leaf, not a whole subtree"));
+                return Err(self.unsupported("a function works on one leaf, not on a whole part"));
             }
         };
-        // What is dropped is walked over as it came, whatever it refers to.
+
+        // A kept or nulled part with a reference to an open record would bring back leaves that the policy
+        // handles above. A dropped part may refer to anything.
         let stays = !matches!(plan, WalkPlan::Drop(_));
         if stays && !self.open.is_empty() && action_reaches_back(self.schema, id, &self.open) {
+            return Err(self.unsupported(
+                "expected an action for each leaf, because this part refers back to a record above it",
+            ));
+        }
+        // Nothing would be left of the record.
+        if self.path.is_empty() && !matches!(plan, WalkPlan::Keep(_)) {
             return Err(
-                self.unsupported("a part that refers back to a record above it is handled leaf by leaf")
+                self.unsupported("the root cannot be dropped or nulled: expected keep or each leaf's action")
             );
         }
-        if self.path.is_empty() && !matches!(plan, WalkPlan::Keep(_)) {
-            return Err(self.unsupported("the datum as a whole cannot be dropped or nulled"));
-        }
+
         self.lines.push((self.path.clone(), kind.to_owned(), fate.to_owned()));
         Ok(Some(plan))
     }
 
-    /// A record inside itself: as the policy has it above, or dropped, so that what comes out is not recursive.
+    /// Plans a record inside itself. The policy of the record above holds, or the inner record is dropped,
+    /// and the output is then not recursive.
     fn back(&mut self, id: NodeId) -> Result<WalkPlan, PatchError> {
         match self.policy.subtree(&self.path) {
             None => Ok(WalkPlan::Back { node: id }),
@@ -203,30 +247,36 @@ impl PatchPlanner<'_> {
                 Ok(WalkPlan::Drop(id))
             }
             Some(LeafAction::Keep | LeafAction::Null | LeafAction::Replace(_)) => {
-                Err(self.unsupported("a record inside itself can only be dropped there"))
+                Err(self
+                    .unsupported("a record inside itself can only be dropped: expected drop or no action"))
             }
         }
     }
 
+    /// Plans the keys of a map.
     fn key(&mut self, map: NodeId) -> Result<WalkPlan, PatchError> {
         let len = self.path.len();
         self.path.push_str("{key}");
         let plan = self.leaf(map, &LeafType::plain(LeafKind::String), false)?;
+        // The keys of an Avro map are strings by definition.
         if let WalkPlan::Leaf { slot, .. } = plan
             && !is_string(&self.slots[slot as usize].output)
         {
-            return Err(self.unsupported("a map's keys must stay strings"));
+            return Err(self.unsupported("expected a function whose output is a string for a map's keys"));
         }
         self.path.truncate(len);
         Ok(plan)
     }
 
+    /// Asks the policy for a leaf. An uncovered leaf is remembered, and the search goes on.
     fn leaf(&mut self, node: NodeId, leaf: &LeafType, nullable: bool) -> Result<WalkPlan, PatchError> {
         let info = LeafInfo { path: self.path.clone(), leaf: leaf.clone(), nullable };
         let Some(action) = self.policy.action(&info) else {
             self.uncovered.push(info.path);
             return Ok(WalkPlan::Keep(node));
         };
+
+        // The action, and its description for `explain`.
         let (plan, fate) = match action {
             LeafAction::Keep => (WalkPlan::Keep(node), "keep".to_owned()),
             LeafAction::Drop => (WalkPlan::Drop(node), "drop".to_owned()),
@@ -234,14 +284,18 @@ impl PatchPlanner<'_> {
                 (WalkPlan::Keep(node), "keep (always null)".to_owned())
             }
             LeafAction::Null => (WalkPlan::Null(node), "null".to_owned()),
+            // A function is checked here, once, and not again for each record.
             LeafAction::Replace(function) => {
                 let output = function.output(leaf).map_err(|why| self.unsupported(why))?;
                 if leaf.kind == LeafKind::Null {
-                    return Err(self.unsupported("a null has nothing to replace"));
+                    return Err(self.unsupported("a null has no value to replace: expected keep or drop"));
                 }
                 if output.is_array() {
-                    return Err(self.unsupported("a function's output cannot be a union"));
+                    return Err(
+                        self.unsupported("expected a function with a single output type, not a union")
+                    );
                 }
+
                 let fate = format!("replace by {} → {}", function.name(), output_name(&output));
                 let slot = self.slots.len() as u32;
                 self.slots.push(PatchSlot { path: info.path.clone(), leaf: leaf.clone(), function, output });
@@ -252,7 +306,9 @@ impl PatchPlanner<'_> {
         Ok(plan)
     }
 
+    /// Plans a node with `parts` appended to the path.
     fn under(&mut self, parts: &[&str], id: NodeId, nullable: bool) -> Result<WalkPlan, PatchError> {
+        // Through references back to closed records, a path can be longer than the schema is deep.
         if self.depth >= MAX_SCHEMA_DEPTH {
             return Err(SchemaError::TooDeep.into());
         }
@@ -266,7 +322,7 @@ impl PatchPlanner<'_> {
     }
 }
 
-/// A part of which everything is kept or dropped is kept or dropped as one.
+/// Joins the plans of a record's fields: if all of them are kept or all are dropped, the record is, too.
 fn collapse(
     node: NodeId,
     plans: Vec<WalkPlan>,
@@ -281,7 +337,8 @@ fn collapse(
     }
 }
 
-/// Nothing in it changes, and nothing in it refers back to a record outside, which may.
+/// Tells whether nothing in the part changes, and nothing in it refers back to a record outside, which may
+/// change.
 fn kept(plan: &WalkPlan, open: &mut Vec<NodeId>) -> bool {
     match plan {
         WalkPlan::Keep(_) => true,
@@ -299,7 +356,9 @@ fn kept(plan: &WalkPlan, open: &mut Vec<NodeId>) -> bool {
     }
 }
 
+/// Tells whether a part refers to one of the open records above it.
 fn action_reaches_back(schema: &DatumSchema, id: NodeId, open: &[NodeId]) -> bool {
+    // Every node is visited once; references may form cycles.
     let mut seen = vec![false; schema.nodes().len()];
     let mut next = vec![id];
     while let Some(id) = next.pop() {
@@ -313,15 +372,19 @@ fn action_reaches_back(schema: &DatumSchema, id: NodeId, open: &[NodeId]) -> boo
     false
 }
 
+/// Tells whether an output type is a plain string.
 fn is_string(output: &serde_json::Value) -> bool {
     output == "string" || (output["type"] == "string" && output.get("logicalType").is_none())
 }
 
+/// Returns the name of an output type for `explain`.
 fn output_name(output: &serde_json::Value) -> String {
     let name = output.as_str().or_else(|| output["logicalType"].as_str()).or_else(|| output["type"].as_str());
+    // The output may lack a name; `explain` must print something.
     name.unwrap_or("another type").to_owned()
 }
 
+/// Returns the name of a leaf's type for `explain`, with its logical type.
 fn type_name(leaf: &LeafType, nullable: bool) -> String {
     let mut name = leaf.name.clone().unwrap_or_else(|| leaf.kind.as_str().to_owned());
     if let Some(logical) = leaf.logical {

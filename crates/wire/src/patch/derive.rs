@@ -1,7 +1,7 @@
-//! The schema of what comes out of a patch.
+//! Derives the schema of patched datums.
 //!
-//! A named type may be used in several places under different policies, and a name may be defined once only:
-//! the first form keeps the name, each other form gets the name with its path appended.
+//! A named type may be used in several places under different policies, and a name may be defined only once.
+//! The first form of the type keeps the name; each other form gets the name with its path appended.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::program::plan::WalkPlan;
 use crate::schema::print::print;
 use crate::schema::{DatumSchema, NodeId, SchemaField, SchemaNode};
 
-/// Writes the derived schema, as JSON.
+/// Derives the schema for a plan, as JSON.
 pub(super) fn derive(schema: &DatumSchema, plan: &WalkPlan, slots: &[PatchSlot]) -> Value {
     let names = HashMap::new();
     let mut deriving = DerivedSchemaWriter {
@@ -26,8 +26,8 @@ pub(super) fn derive(schema: &DatumSchema, plan: &WalkPlan, slots: &[PatchSlot])
     deriving.plan(plan, "")
 }
 
-/// The root record under another name, around itself as it was: for a record that contains itself, and whose
-/// outermost level is to have fields that the inner ones have not.
+/// Puts the root record, under another name, around itself as it was. This is for a record that contains
+/// itself and whose outermost level gets fields that the inner levels do not have. The root must be a record.
 pub(crate) fn wrapped(schema: &DatumSchema) -> Value {
     let names = HashMap::new();
     let mut deriving = DerivedSchemaWriter {
@@ -38,12 +38,19 @@ pub(crate) fn wrapped(schema: &DatumSchema) -> Value {
         open: Vec::new(),
         path: Vec::new(),
     };
+
+    // Only a named type can contain itself, and a root that does is a record.
     let SchemaNode::Record { name, fields, attributes } = schema.node(schema.root()) else {
+        debug_assert!(false, "the root is a record");
         return Value::Null;
     };
+
+    // The outer record gets a name of its own; the original name stays for the inner ones.
     let outer = format!("{name}_framed");
     deriving.taken.insert(outer.clone());
     let mut record = definition("record", &outer, "", attributes);
+
+    // The fields are the original's.
     let mut written = Vec::new();
     for original in fields {
         deriving.path.push(&original.name);
@@ -51,44 +58,59 @@ pub(crate) fn wrapped(schema: &DatumSchema) -> Value {
         deriving.path.pop();
         written.push(field(original, &WalkPlan::Keep(original.node), schema, false));
     }
+
     record.insert("fields".into(), Value::Array(written));
     Value::Object(record)
 }
 
+/// Writes a schema as JSON.
 struct DerivedSchemaWriter<'s> {
     schema: &'s DatumSchema,
     slots: &'s [PatchSlot],
-    /// Name of each form that has been defined, by what makes the form.
+    /// The name of each form that has been defined, by the description of the form.
     names: HashMap<String, String>,
+    /// All names that are in use.
     taken: HashSet<String>,
-    /// Records of the plan that are being written, with the names they got.
+    /// Records of the plan that are being written, with their names in the output.
     open: Vec<(NodeId, String)>,
+    /// Names of the fields down to the current type, for names of further forms.
     path: Vec<&'s str>,
 }
 
+/// The name of a form of a type.
 enum FormName {
+    /// The form was defined before: a reference is enough.
     Known(String),
+    /// The form must be defined under this name.
     New(String),
 }
 
 impl<'s> DerivedSchemaWriter<'s> {
+    /// Writes the type of a part under its plan. `namespace` is the namespace around it.
     fn plan(&mut self, plan: &WalkPlan, namespace: &str) -> Value {
         let schema = self.schema;
+        // Parts without a plan of their own, and leaves.
         match plan {
             WalkPlan::Keep(node) | WalkPlan::Drop(node) => self.keep(*node, namespace),
             WalkPlan::Null(node) => self.null(*node, namespace),
             WalkPlan::Leaf { slot, .. } => self.output(*slot),
+
+            // A record: defined once per form, then referred to by name.
             WalkPlan::Record { node, fields } => {
                 let SchemaNode::Record { name, fields: originals, attributes } = schema.node(*node) else {
+                    debug_assert!(false, "the plan of a record is for a record");
                     return Value::Null;
                 };
+
                 let form = self.form(plan);
                 let name = match self.name(name, form) {
                     FormName::Known(name) => return Value::String(name),
                     FormName::New(name) => name,
                 };
+
                 let mut record = definition("record", &name, namespace, attributes);
                 let inner = namespace_of(&name).to_owned();
+                // The record is open while its fields are written: they may refer back to it.
                 self.open.push((*node, name));
                 let mut written = Vec::new();
                 for (original, plan) in originals.iter().zip(fields) {
@@ -103,6 +125,8 @@ impl<'s> DerivedSchemaWriter<'s> {
                 record.insert("fields".into(), Value::Array(written));
                 Value::Object(record)
             }
+
+            // Containers of other types.
             WalkPlan::Array { node, items } => {
                 let items = self.plan(items, namespace);
                 self.container(*node, "array", "items", items)
@@ -114,16 +138,21 @@ impl<'s> DerivedSchemaWriter<'s> {
             WalkPlan::Union { branches, .. } => {
                 Value::Array(branches.iter().map(|branch| self.plan(branch, namespace)).collect())
             }
+
+            // A record inside itself: a reference to the open record, under its new name.
             WalkPlan::Back { node } => {
                 let name =
                     self.open.iter().rev().find(|(open, _)| open == node).map(|(_, name)| name.clone());
+                debug_assert!(name.is_some(), "a reference back is inside its record");
                 Value::String(name.unwrap_or_default())
             }
         }
     }
 
+    /// Writes a type as it was. Its name may have to change.
     fn keep(&mut self, id: NodeId, namespace: &str) -> Value {
         let schema = self.schema;
+        // A leaf without a name is written in full at each use, a named one is defined at the first.
         match schema.node(id) {
             SchemaNode::Leaf { leaf, attributes } => match &leaf.name {
                 None if attributes.is_empty() => Value::String(leaf.kind.as_str().to_owned()),
@@ -136,6 +165,7 @@ impl<'s> DerivedSchemaWriter<'s> {
                     FormName::Known(name) => Value::String(name),
                     FormName::New(name) => {
                         let mut written = definition(leaf.kind.as_str(), &name, namespace, attributes);
+                        // Only enums have symbols; the other named leaf is a fixed.
                         match leaf.symbols.is_empty() {
                             false => written.insert("symbols".into(), json!(leaf.symbols)),
                             true => written.insert("size".into(), json!(leaf.size)),
@@ -144,6 +174,8 @@ impl<'s> DerivedSchemaWriter<'s> {
                     }
                 },
             },
+
+            // A record: defined at its first use.
             SchemaNode::Record { name, fields, attributes } => {
                 match self.name(name, format!("keep {}", id.0)) {
                     FormName::Known(name) => Value::String(name),
@@ -162,6 +194,8 @@ impl<'s> DerivedSchemaWriter<'s> {
                     }
                 }
             }
+
+            // Containers of other types.
             SchemaNode::Array { items, .. } => {
                 let items = self.keep(*items, namespace);
                 self.container(id, "array", "items", items)
@@ -176,32 +210,38 @@ impl<'s> DerivedSchemaWriter<'s> {
         }
     }
 
-    /// `["null", …]` of what was there.
+    /// Writes `["null", …]` of the original type.
     fn null(&mut self, id: NodeId, namespace: &str) -> Value {
         let schema = self.schema;
+        // The null goes first, because the default of the field is null. A null of the original moves there.
         let others: Vec<NodeId> = match schema.node(id) {
             SchemaNode::Union { branches } => {
                 branches.iter().copied().filter(|&branch| !schema.is_null(branch)).collect()
             }
             _ => vec![id],
         };
+
         let mut branches = vec![Value::String("null".into())];
         branches.extend(others.into_iter().map(|branch| self.keep(branch, namespace)));
         Value::Array(branches)
     }
 
-    /// A function's output type; one with a name is defined where it first occurs.
+    /// Writes a function's output type. A named type is defined where it first occurs.
     fn output(&mut self, slot: u32) -> Value {
+        // A type without a name is written at each use.
         let output = self.slots.get(slot as usize).map_or(Value::Null, |slot| slot.output.clone());
         let Value::Object(mut definition) = output else { return output };
         let Some(name) = definition.get("name").and_then(Value::as_str).map(str::to_owned) else {
             return Value::Object(definition);
         };
+
+        // The full name decides whether two functions mean the same type.
         let namespace = definition.get("namespace").and_then(Value::as_str).unwrap_or_default();
         let full = match name.contains('.') || namespace.is_empty() {
             true => name,
             false => format!("{namespace}.{name}"),
         };
+
         let form = format!("output {}", print(&Value::Object(definition.clone())));
         match self.name(&full, form) {
             FormName::Known(name) => Value::String(name),
@@ -213,35 +253,43 @@ impl<'s> DerivedSchemaWriter<'s> {
         }
     }
 
+    /// Writes an array or map around the type of its items or values.
     fn container(&self, id: NodeId, kind: &str, key: &str, inner: Value) -> Value {
         let mut written = match self.schema.node(id) {
             SchemaNode::Array { attributes, .. } | SchemaNode::Map { attributes, .. } => attributes.clone(),
             _ => Map::new(),
         };
-        // A default of the container's own would be of the old item type.
+        // A `default` among the attributes has no meaning on an array or map in Avro. It is copied like any
+        // attribute, and not as a field's default.
         written.insert("type".into(), kind.into());
         written.insert(key.into(), inner);
         Value::Object(written)
     }
 
+    /// Returns the name of a form. A new form takes the type's own name if it is free.
     fn name(&mut self, full: &str, form: String) -> FormName {
         if let Some(name) = self.names.get(&form) {
             return FormName::Known(name.clone());
         }
+
+        // Further forms are told apart by their path, for example `Address_home`.
         let mut name = full.to_owned();
         if self.taken.contains(&name) {
             name = format!("{full}_{}", self.path.join("_"));
         }
+
         while self.taken.contains(&name) {
             name.push('_');
         }
+
         self.taken.insert(name.clone());
         self.names.insert(form, name.clone());
         FormName::New(name)
     }
 
-    /// What makes one form of a type different from another.
+    /// Describes a plan. Equal descriptions are the same form of a type.
     fn form(&self, plan: &WalkPlan) -> String {
+        // Whole parts and leaves.
         match plan {
             WalkPlan::Keep(node) => format!("keep {}", node.0),
             WalkPlan::Drop(_) => "drop".to_owned(),
@@ -250,10 +298,14 @@ impl<'s> DerivedSchemaWriter<'s> {
                 Some(slot) => format!("output {}", print(&slot.output)),
                 None => String::new(),
             },
+
+            // Parts with an action inside are described by all of their plans.
             WalkPlan::Record { node, fields } => format!("record {} ({})", node.0, self.forms(fields)),
             WalkPlan::Array { items, .. } => format!("array ({})", self.form(items)),
             WalkPlan::Map { values, .. } => format!("map ({})", self.form(values)),
             WalkPlan::Union { node, branches } => format!("union {} ({})", node.0, self.forms(branches)),
+
+            // The open record's name belongs to the description: the same reference can mean two forms.
             WalkPlan::Back { node } => {
                 let open = self.open.iter().rev().find(|(open, _)| open == node);
                 format!("back {} {}", node.0, open.map_or("", |(_, name)| name))
@@ -261,10 +313,13 @@ impl<'s> DerivedSchemaWriter<'s> {
         }
     }
 
+    /// Describes a list of plans.
     fn forms(&self, plans: &[WalkPlan]) -> String {
         plans.iter().map(|plan| self.form(plan)).collect::<Vec<_>>().join(", ")
     }
 
+    /// Tells whether the part is a union whose first branch is null, which is the condition for a default of
+    /// null.
     fn null_first(&self, plan: &WalkPlan) -> bool {
         match plan {
             WalkPlan::Union { node, .. } => match self.schema.node(*node) {
@@ -278,25 +333,29 @@ impl<'s> DerivedSchemaWriter<'s> {
     }
 }
 
+/// Writes a field with its new type. The default stays only if it is still valid and reveals nothing.
 fn field(original: &SchemaField, plan: &WalkPlan, schema: Value, null_first: bool) -> Value {
     let mut written = original.attributes.clone();
     written.insert("name".into(), original.name.clone().into());
     written.insert("type".into(), schema);
+    // Each plan allows certain defaults.
     let default = match (plan, &original.default) {
         (WalkPlan::Null(_), _) => Some(Value::Null),
         (WalkPlan::Keep(_), default) => default.clone(),
         (_, Some(Value::Null)) if null_first => Some(Value::Null),
         (WalkPlan::Array { .. }, Some(Value::Array(items))) if items.is_empty() => Some(json!([])),
         (WalkPlan::Map { .. }, Some(Value::Object(entries))) if entries.is_empty() => Some(json!({})),
-        // A default of the old type, or one that was never masked.
+        // Any other default is a value of the old type, or was never masked.
         _ => None,
     };
+
     if let Some(default) = default {
         written.insert("default".into(), default);
     }
     Value::Object(written)
 }
 
+/// Begins the definition of a named type. `namespace` is the namespace around it.
 fn definition(
     kind: &str,
     name: &str,
@@ -306,16 +365,19 @@ fn definition(
     let mut written = attributes.clone();
     written.insert("type".into(), kind.into());
     written.insert("name".into(), local(name).into());
+    // The namespace is inherited: it is written only if it differs.
     if namespace_of(name) != namespace {
         written.insert("namespace".into(), namespace_of(name).into());
     }
     written
 }
 
+/// Returns the namespace of a full name.
 fn namespace_of(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(namespace, _)| namespace)
 }
 
+/// Returns a full name without its namespace.
 fn local(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(_, local)| local)
 }

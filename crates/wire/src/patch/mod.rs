@@ -1,4 +1,4 @@
-//! Patch: copy runs of untouched bytes; drop, null or replace what the policy names.
+//! Patch: copies runs of untouched bytes, and drops, nulls or replaces the leaves that the policy names.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,51 +14,56 @@ pub(crate) mod derive;
 mod explain;
 mod run;
 
-/// What a policy says for one leaf, or for a whole subtree where it is [`LeafAction::Drop`] or [`LeafAction::Null`].
+/// The action for one leaf, or for a whole subtree if it is [`LeafAction::Keep`], [`LeafAction::Drop`] or
+/// [`LeafAction::Null`].
 #[derive(Clone)]
 pub enum LeafAction {
-    /// As it is.
+    /// The leaf passes as it is.
     Keep,
-    /// Gone, from the schema too.
+    /// The leaf is left out, from the schema too.
     Drop,
-    /// Null, under `["null", T]`.
+    /// The leaf becomes null, under `["null", T]`.
     Null,
-    /// Replaced by what the function makes of it.
+    /// The function's output replaces the leaf.
     Replace(Arc<dyn LeafFn>),
 }
 
-/// A function of one leaf: pure, the same output for the same input.
+/// A pure function of one leaf: the same input always gives the same output.
 pub trait LeafFn: Send + Sync {
-    /// Type that comes out for a leaf of this type, as Avro schema JSON (`{"type":"string"}` or `"string"`).
+    /// Returns the output type for a leaf of this type, as Avro schema JSON (for example `{"type":"string"}`
+    /// or `"string"`).
     ///
     /// # Errors
-    /// Why the function cannot be applied to this type; found when the policy is compiled.
+    /// The reason why the function cannot be applied to this type. It is found when the policy is compiled.
     fn output(&self, input: &LeafType) -> Result<serde_json::Value, String>;
 
-    /// Appends the Avro-encoded output leaf. Never called for an absent optional: null stays null.
+    /// Appends the Avro-encoded output leaf. The function is never called for an absent optional: null stays
+    /// null.
     ///
     /// # Errors
-    /// Why the leaf is refused, without quoting it; the record becomes a dead letter of class masking.
+    /// The reason why the leaf is refused, without a quotation of it. The record becomes a dead letter of
+    /// class masking.
     fn apply(&self, leaf: LeafValue<'_>, out: &mut LeafWriter<'_>) -> Result<(), Cow<'static, str>>;
 
-    /// Name for `explain`.
+    /// Returns the function's name for `explain`.
     fn name(&self) -> &str;
 }
 
-/// What becomes of each leaf of a schema.
+/// The actions for the leaves of a schema.
 pub trait LeafPolicy {
-    /// The action for a leaf; `None` means not covered, which is a compile error.
+    /// Returns the action for a leaf. `None` means that the leaf is not covered, and the policy does not
+    /// compile.
     fn action(&self, leaf: &LeafInfo) -> Option<LeafAction>;
 
-    /// The action for a whole record, array or map at `path` ([`LeafAction::Drop`], [`LeafAction::Null`] or
-    /// [`LeafAction::Keep`]); `None`, the default, goes on to its leaves.
+    /// Returns the action for a whole record, array or map at `path` ([`LeafAction::Drop`],
+    /// [`LeafAction::Null`] or [`LeafAction::Keep`]). `None`, the default, goes on to the leaves.
     fn subtree(&self, path: &str) -> Option<LeafAction> {
         let _ = path;
         None
     }
 }
 
-/// A compiled policy: datum of the writer's schema in, datum of the derived schema out.
+/// A compiled policy: a datum of the writer's schema in, a datum of the derived schema out.
 pub struct DatumPatch {
     schema: DatumSchema,
     derived: DatumSchema,
@@ -70,24 +75,28 @@ impl DatumPatch {
     /// Compiles a policy against a schema.
     ///
     /// A part whose every leaf is dropped is dropped itself. In a recursive record the policy of a leaf holds
-    /// at every level. Where one named type is used under different policies, the first form keeps its name and
-    /// each other form gets the name with its path appended.
+    /// at every level. If one named type is used under different policies, its first form keeps the name.
+    /// Each other form gets the name with its path appended.
     ///
     /// # Errors
-    /// [`PatchError::Uncovered`] with every leaf that has no policy, [`PatchError::Unsupported`] where an
-    /// action does not fit.
+    /// [`PatchError::Uncovered`] with every leaf that has no policy, [`PatchError::Unsupported`] if an action
+    /// does not fit.
     pub fn compile(schema: &DatumSchema, policy: &dyn LeafPolicy) -> Result<Self, PatchError> {
+        // The plan comes first: the derived schema and the program both follow from it.
         let decided = decide::decide(schema, policy)?;
         let derived = derive::derive(schema, &decided.plan, &decided.slots);
+        // A function may return an output type that is not valid Avro, which shows only here.
         let derived = DatumSchema::parse(&print(&derived)).map_err(|error| PatchError::Unsupported {
             path: String::new(),
-            why: format!("the policy leads to a schema that is none: {error}"),
+            why: format!("the policy leads to an invalid schema: {error}"),
         })?;
+
         let program = compile::plan(schema, &decided.plan)?;
         Ok(Self { schema: schema.clone(), derived, program, decided })
     }
 
-    /// Schema of what comes out: dropped fields gone, nulled ones `["null", T]` with default null.
+    /// Returns the schema of the patched datums. Dropped fields are gone; nulled ones are `["null", T]` with
+    /// default null.
     pub fn derived(&self) -> &DatumSchema {
         &self.derived
     }
@@ -95,32 +104,37 @@ impl DatumPatch {
     /// Appends the patched datum to `out`; on error `out` is as it was.
     ///
     /// # Errors
-    /// [`PatchRunError`]: not a datum, or a leaf that its function refused.
+    /// [`PatchRunError`] if the bytes are not a datum, or if a function refused a leaf.
     #[inline]
     pub fn run(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), PatchRunError> {
         let start = out.len();
         let mut patching = run::PatchTask { slots: &self.decided.slots, out, done: 0, refused: None };
+        // The task copies only up to the last action; the rest of the datum is flushed here.
         if self.program.run(datum, &mut patching).is_some() {
             crate::program::walk::WalkTask::flush(&mut patching, datum, datum.len());
             return Ok(());
         }
+
+        // Take back the bytes of the record that failed.
         let refused = patching.refused.take();
         out.truncate(start);
         Err(self.failure(datum, refused))
     }
 
+    /// Makes the error of a datum that was not patched: a refusal, or a datum that is broken.
     #[cold]
     fn failure(&self, datum: &[u8], refused: Option<(u32, Cow<'static, str>)>) -> PatchRunError {
         match refused {
             Some((slot, why)) => {
                 let path = self.decided.slots.get(slot as usize).map(|slot| slot.path.clone());
+                debug_assert!(path.is_some(), "every slot of the program has its leaf");
                 PatchRunError::Refused { path: path.unwrap_or_default(), why }
             }
             None => PatchRunError::Datum(diagnose(&self.schema, datum)),
         }
     }
 
-    /// One line per leaf and what becomes of it, then the program; for people.
+    /// Prints one line per leaf with its action, then the program, for a reader at the terminal.
     pub fn explain(&self) -> String {
         explain::explain(&self.decided, &self.program)
     }

@@ -1,7 +1,8 @@
-//! Programs: what every task compiles to.
+//! Programs: the compiled form of every task.
 //!
-//! A [`plan::WalkPlan`] says what happens to each part of a schema; [`compile`] flattens it to [`op::WalkInstruction`]s; [`walk`]
-//! runs them over a datum; [`diagnose`] finds out, after a failure, where and why.
+//! A [`plan::WalkPlan`] holds the action for each part of a schema. [`compile`] flattens it to
+//! [`op::WalkInstruction`]s, and [`walk`] runs them over a datum. After a failure [`diagnose`] finds out
+//! where and why.
 
 #[cfg(feature = "columns")]
 pub(crate) mod choose;

@@ -1,23 +1,24 @@
-//! The instructions of a walk. Runs of like leaves are one instruction.
+//! The instructions of a walk. A run of like leaves is one instruction.
 
-/// One instruction; positions (`to`, `next`, `body`) are places in the program.
+/// One instruction. The positions `to`, `next` and `body` are indices of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WalkInstruction {
-    /// So many bytes whatever they are: float, double, fixed, and runs of them.
+    /// This number of bytes, without a look at them: float, double, fixed, and runs of them.
     Skip(u32),
-    /// So many leaves of one kind, one after another.
+    /// This number of leaves of one kind, one after another.
     Booleans(u32),
     Ints(u32),
     Longs(u32),
     Bytes(u32),
     Strings(u32),
-    /// Three or more `int`s in a row, of which some are optional: bit n of `optional` is the nth's.
+    /// Three or more `int`s in a row, of which some are optional. Bit n of `optional` belongs to the nth of
+    /// them.
     MixedInts {
         count: u8,
         null: u8,
         optional: u16,
     },
-    /// An index below this many symbols.
+    /// An enum: an index below this number of symbols.
     Enum(u32),
     /// `["null", leaf]` (`null` = 0) or `[leaf, "null"]` (`null` = 1) in one instruction.
     OptionalSkip {
@@ -33,12 +34,12 @@ pub(crate) enum WalkInstruction {
     OptionalString {
         null: u8,
     },
-    /// A union of null and one other: goes on to `to` if null.
+    /// A union of null and one other type. The program goes on at `to` if the value is null.
     Optional {
         null: u8,
         to: u32,
     },
-    /// Any other union: `targets[table + index]` for an index below `branches`.
+    /// Any other union. The program goes on at `targets[table + index]`; the index is below `branches`.
     Union {
         table: u32,
         branches: u32,
@@ -46,35 +47,37 @@ pub(crate) enum WalkInstruction {
     Jump {
         to: u32,
     },
-    /// Blocks of items; the body follows and ends with `End`, `next` is after it. `min` is the least an item
-    /// can take, `levels` what this array or map adds to the nesting. With `rewrite`, sizes in bytes are left
-    /// out, because the items may change theirs.
+    /// Blocks of items. The body follows and ends with `End`; `next` is behind it. `min` is the least number
+    /// of bytes of an item, `levels` the nesting that this array or map adds. With `rewrite`, sizes in bytes
+    /// are left out, because the items may change their size.
     Blocks {
         next: u32,
         min: u32,
         levels: u8,
         rewrite: bool,
     },
-    /// The same where the body is one instruction that can be run as many times as there are items.
+    /// Blocks of items whose body is one instruction, which can run for all items at once.
     RunBlocks {
         next: u32,
         min: u32,
         levels: u8,
     },
-    /// A record that is used in several places, or in itself.
+    /// A record that is used in several places, or inside itself: its body is elsewhere in the program.
     Call {
         body: u32,
         levels: u8,
     },
-    /// A record written out in place enters this level; only in schemas that can be too deep at all.
+    /// A record written out in place enters this level. Only schemas that can be too deep have this
+    /// instruction.
     Level(u8),
-    /// End of a body.
+    /// The end of a body.
     End,
-    /// Patch: what was passed so far and not yet copied is copied.
+    /// Patch: copies the bytes that were passed and not yet copied.
     Flush,
-    /// Patch: what was passed so far and not yet copied is left out.
+    /// Patch: leaves out the bytes that were passed and not yet copied.
     Discard,
-    /// Patch: the same, and a null (union index 0) stands in its place.
+    /// Patch: leaves out the bytes that were passed and not yet copied, and writes a null (union index 0)
+    /// instead.
     DiscardToNull,
     /// A leaf that the task wants to see.
     Leaf(u32),
@@ -89,11 +92,14 @@ pub(crate) struct WalkProgram {
     pub(crate) targets: Vec<u32>,
 }
 
-/// `int`s that one [`WalkInstruction::MixedInts`] takes: with three bytes each, they are within its window of 32.
+/// The largest number of `int`s in one [`WalkInstruction::MixedInts`]. With three bytes each, ten fit its
+/// window of 32 bytes.
 const MOST_INTS: u8 = 10;
 
-/// Two instructions as one, where there is such a one.
+/// Merges two instructions into one, if one instruction can do both.
 pub(crate) fn merge(before: WalkInstruction, op: WalkInstruction) -> Option<WalkInstruction> {
+    // Runs of one kind add up. The length of the schema's text bounds the counts. Two sizes whose sum
+    // overflows stay apart.
     Some(match (before, op) {
         (WalkInstruction::Skip(a), WalkInstruction::Skip(b)) => WalkInstruction::Skip(a.checked_add(b)?),
         (WalkInstruction::Booleans(a), WalkInstruction::Booleans(b)) => WalkInstruction::Booleans(a + b),
@@ -105,19 +111,25 @@ pub(crate) fn merge(before: WalkInstruction, op: WalkInstruction) -> Option<Walk
     })
 }
 
+/// Merges two runs of `int`s, of which some are optional.
 fn mixed(before: WalkInstruction, op: WalkInstruction) -> Option<WalkInstruction> {
     let (before, before_optional, before_null) = ints(before)?;
     let (count, optional, null) = ints(op)?;
+
     let sum = before.checked_add(count).filter(|&sum| sum <= MOST_INTS)?;
+    // All optional ones must have their null at the same index: the instruction has room for one.
     let null = match (before_null, null) {
         (Some(one), Some(other)) if one != other => return None,
         (one, other) => one.or(other)?,
     };
+
+    // The second run's bits go above those of the first.
     Some(WalkInstruction::MixedInts { count: sum, null, optional: before_optional | optional << before })
 }
 
-/// How many `int`s, which of them are optional, and where their null is.
+/// Returns the number of `int`s, the bits of the optional ones, and the index of their null.
 fn ints(op: WalkInstruction) -> Option<(u8, u16, Option<u8>)> {
+    // A run of ten or more is not merged: `Ints` has no limit on its length.
     Some(match op {
         WalkInstruction::Ints(count) => {
             (u8::try_from(count).ok().filter(|&count| count < MOST_INTS)?, 0, None)

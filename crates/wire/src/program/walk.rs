@@ -1,15 +1,15 @@
-//! The fast walk: says only whether the bytes are well formed, and lets the task act on the way.
+//! The fast walk. It finds out whether the bytes are well formed, and lets the task act on the way.
 
 use super::leaves::{booleans, byte_runs, ints, longs, mixed_ints, optional, optional_text, skip, strings};
 use super::op::{WalkInstruction, WalkProgram};
 use crate::MAX_NESTING;
 use crate::datum::varint::{read_index, read_len, read_long, skip_int, skip_long};
 
-/// Items that take no bytes at all, per datum, beyond one for each of its bytes (`array<null>` is the trap:
-/// twelve bytes can claim 2⁶³ of them).
+/// The number of items without any bytes that one datum may have, in addition to one for each of its bytes.
+/// The limit is needed for `array<null>`, where twelve bytes can claim 2⁶³ items.
 pub(crate) const EMPTY_ITEMS: u64 = 1024;
 
-/// What a task does on the way. The walk has validated everything before `at`.
+/// The actions of a task during a walk. The walk has validated everything before `at`.
 pub(crate) trait WalkTask {
     /// See [`WalkInstruction::Flush`].
     fn flush(&mut self, _data: &[u8], _at: usize) {}
@@ -21,9 +21,10 @@ pub(crate) trait WalkTask {
     fn leaf(&mut self, _slot: u32, _data: &[u8], _at: usize) -> Option<usize> {
         None
     }
-    /// A wanted leaf is absent.
+    /// A wanted leaf is absent, because an optional above it is null.
     fn absent(&mut self, _slot: u32) {}
-    /// A block of `count` items whose header `header..at` has its size too is to be written anew, without it.
+    /// The header `header..at` of a block of `count` items has a size in bytes. The task writes the header
+    /// again, without the size.
     fn block(&mut self, _data: &[u8], _header: usize, _at: usize, _count: u64) {}
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct IdleTask;
 impl WalkTask for IdleTask {}
 
 impl WalkProgram {
-    /// Walks one datum; `None` if it is not one, or if the task stopped.
+    /// Walks one datum. Returns `None` if the bytes are not a datum, or if the task stopped.
     #[inline]
     pub(crate) fn run<T: WalkTask>(&self, data: &[u8], task: &mut T) -> Option<()> {
         let mut walk = ProgramWalk {
@@ -42,20 +43,23 @@ impl WalkProgram {
             empty: EMPTY_ITEMS + data.len() as u64,
             task,
         };
+        // Body 0 is the datum: one time, at depth 0. Bytes after it are an error.
         let end = walk.body(data, 0, 0, 1, 0)?;
         (end == data.len()).then_some(())
     }
 }
 
+/// The state of one walk.
 struct ProgramWalk<'p, 't, T> {
     ops: &'p [WalkInstruction],
     targets: &'p [u32],
+    /// Items without bytes that the datum may still have.
     empty: u64,
     task: &'t mut T,
 }
 
 impl<T: WalkTask> ProgramWalk<'_, '_, T> {
-    /// Runs the body at `start` so many times.
+    /// Runs the body at `start` for `times` items, one after another. Returns the position after them.
     fn body(
         &mut self,
         data: &[u8],
@@ -64,6 +68,7 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
         mut times: u64,
         depth: usize,
     ) -> Option<usize> {
+        // The program is a flat list; `pc` is the next instruction.
         let ops = self.ops;
         let mut pc = start;
         loop {
@@ -71,6 +76,7 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
             let op = ops.get(pc)?;
             pc += 1;
             match op {
+                // Runs of leaves: each helper checks and passes all of them at once.
                 &WalkInstruction::Skip(size) => at = skip(data, at, size as usize)?,
                 &WalkInstruction::Strings(count) => at = strings(data, at, u64::from(count))?,
                 &WalkInstruction::Longs(count) => at = longs(data, at, u64::from(count))?,
@@ -81,6 +87,8 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                 &WalkInstruction::Bytes(count) => at = byte_runs(data, at, u64::from(count))?,
                 &WalkInstruction::Booleans(count) => at = booleans(data, at, u64::from(count))?,
                 &WalkInstruction::Enum(symbols) => at = read_index(data, at, symbols)?.1,
+
+                // Optional leaves in one instruction: an index of one byte, then perhaps the leaf.
                 &WalkInstruction::OptionalSkip { null, size } => {
                     let absent = optional(data, at, null)?;
                     at += 1;
@@ -103,6 +111,8 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                     }
                 }
                 &WalkInstruction::OptionalString { null } => at = optional_text(data, at, null)?,
+
+                // Unions and jumps: the branch decides where the program goes on.
                 &WalkInstruction::Optional { null, to } => {
                     if optional(data, at, null)? {
                         pc = to as usize;
@@ -115,7 +125,8 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                     pc = *self.targets.get((table + index) as usize)? as usize;
                 }
                 &WalkInstruction::Jump { to } => pc = to as usize,
-                // Nothing in it, as often: no body is entered.
+
+                // An empty array or map is common: no body is entered for it.
                 &WalkInstruction::Blocks { next, levels, .. }
                 | &WalkInstruction::RunBlocks { next, levels, .. }
                     if data.get(at) == Some(&0) && depth + usize::from(levels) <= MAX_NESTING =>
@@ -123,6 +134,8 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                     at += 1;
                     pc = next as usize;
                 }
+
+                // Arrays and maps with items; `next` is behind their body.
                 &WalkInstruction::Blocks { next, min, levels, rewrite } => {
                     at = self.blocks(data, at, pc, min, depth + usize::from(levels), rewrite)?;
                     pc = next as usize;
@@ -131,6 +144,8 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                     at = self.run_blocks(data, at, *ops.get(pc)?, min, depth + usize::from(levels))?;
                     pc = next as usize;
                 }
+
+                // Records: a body elsewhere in the program, or a level of nesting in this one.
                 &WalkInstruction::Call { body, levels } => {
                     let depth = depth + usize::from(levels);
                     if depth > MAX_NESTING {
@@ -143,6 +158,8 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                         return None;
                     }
                 }
+
+                // The end of a body: the next item, or back to the caller.
                 &WalkInstruction::End => {
                     times -= 1;
                     if times == 0 {
@@ -150,6 +167,8 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                     }
                     pc = start;
                 }
+
+                // Instructions for the task. A leaf is validated by the task itself.
                 &WalkInstruction::Flush => self.task.flush(data, at),
                 &WalkInstruction::Discard => self.task.discard(at),
                 &WalkInstruction::DiscardToNull => self.task.discard_to_null(at),
@@ -159,8 +178,9 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
         }
     }
 
-    /// Blocks of items up to the empty one. A negative count comes with the block's size in bytes, which must
-    /// be what the items really take: readers that skip by it would otherwise see another datum than we do.
+    /// Walks blocks of items up to the empty one. A negative count comes with the block's size in bytes. The
+    /// size must be exactly the bytes of the items: readers that skip by it would otherwise see another datum
+    /// than this walk.
     fn blocks(
         &mut self,
         data: &[u8],
@@ -170,6 +190,7 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
         depth: usize,
         rewrite: bool,
     ) -> Option<usize> {
+        // The array or map itself is a level of nesting.
         if depth > MAX_NESTING {
             return None;
         }
@@ -177,13 +198,15 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
             let header = at;
             let block = self.header(data, at, min)?;
             at = block.at;
-            // A plain count stays true; a size in bytes does not.
+            // A plain count stays true when items change; a size in bytes does not.
             if rewrite && block.end.is_some() {
                 self.task.block(data, header, at, block.count);
             }
             if block.count == 0 {
                 return Some(at);
             }
+
+            // The items, and the proof that the declared size was right.
             at = self.body(data, at, body, block.count, depth)?;
             if block.end.is_some_and(|end| end != at) {
                 return None;
@@ -191,6 +214,7 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
         }
     }
 
+    /// Walks blocks whose items are runs of one instruction, without a body per item.
     fn run_blocks(
         &mut self,
         data: &[u8],
@@ -199,17 +223,20 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
         min: u32,
         depth: usize,
     ) -> Option<usize> {
+        // The same bound as for blocks with a body.
         if depth > MAX_NESTING {
             return None;
         }
         loop {
+            // Every header is checked before its items are counted on.
             let block = self.header(data, at, min)?;
             at = block.at;
             let count = block.count;
             if count == 0 {
                 return Some(at);
             }
-            // An item takes at least one byte per leaf, so the products are within the datum's length.
+
+            // An item takes at least one byte per leaf: the products are within the datum's length.
             at = match op {
                 WalkInstruction::Strings(each) => strings(data, at, count * u64::from(each))?,
                 WalkInstruction::Longs(each) => longs(data, at, count * u64::from(each))?,
@@ -219,28 +246,37 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
                 WalkInstruction::Skip(each) => {
                     skip(data, at, usize::try_from(count * u64::from(each)).ok()?)?
                 }
-                // A body of nothing: the items take no bytes.
+                // The body is empty: the items take no bytes.
                 WalkInstruction::End => at,
+                // The compiler makes run blocks only from the instructions above.
                 _ => return None,
             };
+
+            // The declared size must be the bytes of the items.
             if block.end.is_some_and(|end| end != at) {
                 return None;
             }
         }
     }
 
+    /// Reads a block's count and, if it has one, its size in bytes. Refuses more items than the rest can
+    /// hold.
     #[inline(always)]
     fn header(&mut self, data: &[u8], at: usize, min: u32) -> Option<BlockHeader> {
         let (count, at) = read_long(data, at)?;
         if count == 0 {
             return Some(BlockHeader { at, count: 0, end: None });
         }
+
+        // A negative count means that the size in bytes follows.
         let (mut at, mut end) = (at, None);
         if count < 0 {
             let (size, after) = read_len(data, at)?;
             at = after;
             end = Some(at.checked_add(size)?);
         }
+
+        // Bound the count before any item is read: a few bytes can claim very many items.
         let count = count.unsigned_abs();
         let left = (data.len() - at) as u64;
         if min == 0 {
@@ -252,8 +288,11 @@ impl<T: WalkTask> ProgramWalk<'_, '_, T> {
     }
 }
 
+/// A block's header.
 struct BlockHeader {
+    /// The position after the header.
     at: usize,
     count: u64,
+    /// The position after the items, if the block declares its size.
     end: Option<usize>,
 }

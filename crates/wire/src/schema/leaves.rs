@@ -1,13 +1,13 @@
-//! Leaves and their paths.
+//! The leaves of a schema and their paths.
 //!
-//! `a.b` is a field of a record, `a[]` the items of an array, `a{}` the values of a map and `a{key}` its keys,
-//! `a<name>` a branch of a union with more than one branch besides null. `["null", T]` is transparent: the
-//! path of T is the field's own. A branch of a named type goes by its name without namespace.
+//! `a.b` is a field of a record, `a[]` the items of an array, `a{}` the values of a map, `a{key}` its keys,
+//! and `a<name>` a branch of a union with more than one branch besides null. `["null", T]` is transparent:
+//! the path of T is the field's own. A branch of a named type goes by its name without namespace.
 
 use super::{DatumSchema, NodeId, SchemaNode};
 use crate::{MAX_LEAVES, MAX_SCHEMA_DEPTH, SchemaError};
 
-/// Primitive shape of a leaf, as it is encoded.
+/// The primitive shape of a leaf, as it is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LeafKind {
     /// No bytes.
@@ -26,7 +26,7 @@ pub enum LeafKind {
     Bytes,
     /// Length and UTF-8.
     String,
-    /// As many bytes as its size.
+    /// Exactly the bytes of its size.
     Fixed,
     /// Varint index into the symbols.
     Enum,
@@ -72,9 +72,9 @@ pub enum LogicalType {
 /// Type of a leaf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafType {
-    /// How it is encoded.
+    /// The encoding.
     pub kind: LeafKind,
-    /// What it means.
+    /// The meaning, if the schema gives one.
     pub logical: Option<LogicalType>,
     /// Full name of an enum or a fixed.
     pub name: Option<String>,
@@ -85,7 +85,7 @@ pub struct LeafType {
 }
 
 impl LeafType {
-    /// A leaf without name or logical type.
+    /// Makes a leaf type without name or logical type.
     pub fn plain(kind: LeafKind) -> Self {
         Self { kind, logical: None, name: None, symbols: Vec::new(), size: 0 }
     }
@@ -94,15 +94,15 @@ impl LeafType {
 /// One leaf of a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafInfo {
-    /// Where it is; see the module's head for the syntax.
+    /// The field path; the module's head explains the syntax.
     pub path: String,
-    /// What it is.
+    /// The type of the leaf.
     pub leaf: LeafType,
-    /// It stands in a union with null.
+    /// True if the leaf is a branch of a union with null.
     pub nullable: bool,
 }
 
-/// Every leaf, in schema order.
+/// Lists every leaf, in schema order. Fails if the schema is beyond the limits.
 pub(crate) fn of(schema: &DatumSchema) -> Result<Vec<LeafInfo>, SchemaError> {
     let mut walk =
         LeafLister { schema, path: String::new(), open: Vec::new(), leaves: Vec::new(), steps: 0, depth: 0 };
@@ -110,13 +110,14 @@ pub(crate) fn of(schema: &DatumSchema) -> Result<Vec<LeafInfo>, SchemaError> {
     Ok(walk.leaves)
 }
 
-/// Name of a union's branch in a path.
+/// Returns the name of a union's branch in a path.
 pub(crate) fn branch_name(node: &SchemaNode) -> &str {
     match node {
         SchemaNode::Record { name, .. } => local(name),
         SchemaNode::Array { .. } => "array",
         SchemaNode::Map { .. } => "map",
         SchemaNode::Union { .. } => "union",
+        // A named type goes by its name, because a union may hold several of its kind.
         SchemaNode::Leaf { leaf, .. } => match (&leaf.name, leaf.kind) {
             (Some(name), _) => local(name),
             (None, kind) => kind.as_str(),
@@ -124,12 +125,13 @@ pub(crate) fn branch_name(node: &SchemaNode) -> &str {
     }
 }
 
+/// Returns a full name without its namespace.
 fn local(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
 impl LeafKind {
-    /// Name in a schema.
+    /// Returns the name of the primitive type in a schema.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -146,22 +148,29 @@ impl LeafKind {
     }
 }
 
+/// Visits a schema and collects its leaves.
 struct LeafLister<'s> {
     schema: &'s DatumSchema,
     path: String,
+    /// Records above the visited node, outermost first.
     open: Vec<NodeId>,
     leaves: Vec<LeafInfo>,
+    /// Nodes visited, to bound the work on schemas that use their types in very many places.
     steps: usize,
     depth: usize,
 }
 
 impl LeafLister<'_> {
+    /// Visits one node at the current path.
     fn node(&mut self, id: NodeId, nullable: bool) -> Result<(), SchemaError> {
+        // The limits come first: a small text can describe very many paths.
         self.steps += 1;
         if self.leaves.len() >= MAX_LEAVES || self.steps > 4 * MAX_LEAVES {
             return Err(SchemaError::TooLarge);
         }
+
         let schema = self.schema;
+        // A record inside itself adds no leaves: its paths would never end.
         match schema.node(id) {
             SchemaNode::Leaf { leaf, .. } => {
                 self.leaves.push(LeafInfo { path: self.path.clone(), leaf: leaf.clone(), nullable });
@@ -177,6 +186,8 @@ impl LeafLister<'_> {
                 }
                 self.open.pop();
             }
+
+            // Arrays and maps: the keys of a map are leaves too.
             SchemaNode::Array { items, .. } => self.under(&["[]"], *items, false)?,
             SchemaNode::Map { values, .. } => {
                 let path = format!("{}{{key}}", self.path);
@@ -184,6 +195,8 @@ impl LeafLister<'_> {
                 self.leaves.push(LeafInfo { path, leaf, nullable: false });
                 self.under(&["{}"], *values, false)?;
             }
+
+            // Null is no leaf beside another branch. A single other branch needs no name in the path.
             SchemaNode::Union { branches } => {
                 let nullable = branches.iter().any(|&b| schema.is_null(b));
                 let others = branches.iter().filter(|&&b| !schema.is_null(b)).count();
@@ -203,11 +216,14 @@ impl LeafLister<'_> {
         Ok(())
     }
 
+    /// Visits a node with `parts` appended to the path.
     fn under(&mut self, parts: &[&str], id: NodeId, nullable: bool) -> Result<(), SchemaError> {
-        // Through references back to records that are not open, a path can be longer than the schema is deep.
+        // Through references back to closed records, a path can be longer than the schema is deep.
         if self.depth >= MAX_SCHEMA_DEPTH {
             return Err(SchemaError::TooDeep);
         }
+
+        // Path and depth are restored, also after an error.
         let len = self.path.len();
         self.depth += 1;
         parts.iter().for_each(|part| self.path.push_str(part));

@@ -1,10 +1,10 @@
-//! The flat node table: name-resolved, recursive schemas are indices that point back.
+//! The flat node table. Names are resolved; in a recursive schema an index points back.
 
 use serde_json::{Map, Value};
 
 use super::LeafType;
 
-/// Place of a node in its schema's table.
+/// The index of a node in its schema's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct NodeId(pub(crate) u32);
 
@@ -46,7 +46,9 @@ pub(crate) struct SchemaField {
 }
 
 impl SchemaNode {
+    /// Calls `visit` for each type that the node refers to directly, in schema order.
     pub(crate) fn each_child(&self, mut visit: impl FnMut(NodeId)) {
+        // A child may be a record above this node: the caller must expect cycles.
         match self {
             Self::Leaf { .. } => {}
             Self::Record { fields, .. } => fields.iter().for_each(|field| visit(field.node)),

@@ -1,9 +1,9 @@
-//! Compact JSON that is the same for the same schema, whatever map serde_json was built with: a registry gives
-//! equal texts equal ids.
+//! Prints a schema as compact JSON. The text is the same for the same schema, independent of the map that
+//! serde_json was built with. This matters because a registry gives equal texts equal ids.
 
 use serde_json::Value;
 
-/// Keys in the order people write them; others follow by name.
+/// Keys in the order in which people write them. All other keys follow by name.
 const ORDER: [&str; 14] = [
     "type",
     "name",
@@ -21,16 +21,19 @@ const ORDER: [&str; 14] = [
     "fields",
 ];
 
-/// Prints a schema.
+/// Prints a schema as compact JSON.
 pub(crate) fn print(schema: &Value) -> String {
     let mut text = String::new();
     write(schema, &mut text);
     text
 }
 
+/// Appends one JSON value.
 fn write(value: &Value, text: &mut String) {
     match value {
         Value::Object(members) => {
+            // serde_json may keep insertion order or sort: a sort of our own makes the text independent of
+            // it.
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by_key(|(key, _)| {
                 (ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()), key.as_str())
@@ -42,10 +45,12 @@ fn write(value: &Value, text: &mut String) {
             });
         }
         Value::Array(items) => list('[', ']', items.iter(), text, write),
+        // Scalars are printed by serde_json, with its escapes.
         scalar => text.push_str(&scalar.to_string()),
     }
 }
 
+/// Appends the items between brackets, with commas between them.
 fn list<T>(
     open: char,
     close: char,

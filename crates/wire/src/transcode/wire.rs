@@ -1,4 +1,4 @@
-//! The protobuf wire format (Protocol Buffers documentation, "Encoding").
+//! Writes the protobuf wire format (Protocol Buffers documentation, "Encoding").
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::datum::varint::spread;
 use crate::leaf::LeafValue;
 use crate::schema::{LeafType, LogicalType};
 
-/// A field's key: number and wire type, as written.
+/// The key of a field as written: number and wire type.
 #[derive(Clone, Copy)]
 pub(super) struct ProtobufKey {
     bytes: u64,
@@ -15,7 +15,7 @@ pub(super) struct ProtobufKey {
 }
 
 impl ProtobufKey {
-    /// A field number of 29 bits takes at most five bytes.
+    /// Makes the key. A field number of 29 bits takes at most five bytes.
     pub(super) fn new(number: u32, wire_type: u64) -> Self {
         let (bytes, len) = spread(u64::from(number) << 3 | wire_type);
         Self { bytes: bytes as u64, len: len as u8 }
@@ -34,9 +34,9 @@ impl ProtobufKey {
     }
 }
 
-/// How a value is written.
+/// The form in which a value is written.
 pub(super) enum ProtobufForm {
-    /// int32, int64, bool: two's complement varint.
+    /// int32, int64, bool: a varint in two's complement.
     Varint,
     /// sint32, sint64.
     ZigZag,
@@ -44,20 +44,20 @@ pub(super) enum ProtobufForm {
     Fixed32,
     /// sfixed64, double.
     Fixed64,
-    /// bytes, string, as the bytes are.
+    /// bytes, string: the bytes as they are.
     Bytes,
-    /// A decimal's digits.
+    /// The digits of a decimal, as text.
     Digits,
-    /// A uuid's 16 bytes as text.
+    /// The 16 bytes of a uuid, as text.
     Uuid,
-    /// An enum's symbol.
+    /// The symbol of an enum, as text.
     Symbol,
-    /// An enum by number, by the Avro symbol's place.
+    /// The number of an enum, by the index of the Avro symbol.
     Numbers(Vec<i32>),
 }
 
 impl ProtobufForm {
-    /// The wire type in a field's key.
+    /// Returns the wire type in a field's key.
     pub(super) fn wire_type(&self) -> u64 {
         match self {
             Self::Varint | Self::ZigZag | Self::Numbers(_) => 0,
@@ -68,7 +68,7 @@ impl ProtobufForm {
     }
 }
 
-/// Appends one field.
+/// Appends one field. Fails with the expectation if the value does not fit its form.
 #[inline]
 pub(super) fn write(
     key: ProtobufKey,
@@ -78,12 +78,15 @@ pub(super) fn write(
     out: &mut Vec<u8>,
 ) -> Result<(), &'static str> {
     key.append(out);
+    // Integers as varints. ZigZag keeps small negative numbers short.
     match (to, value) {
         (ProtobufForm::Varint, value) => varint(integer(value)?.cast_unsigned(), out),
         (ProtobufForm::ZigZag, value) => {
             let value = integer(value)?;
             varint(((value << 1) ^ (value >> 63)).cast_unsigned(), out);
         }
+
+        // Numbers of a constant size, little-endian in both formats.
         (ProtobufForm::Fixed32, LeafValue::Float(value)) => out.extend_from_slice(&value.to_le_bytes()),
         (ProtobufForm::Fixed32, LeafValue::Int(value)) => out.extend_from_slice(&value.to_le_bytes()),
         (ProtobufForm::Fixed64, LeafValue::Double(value)) => out.extend_from_slice(&value.to_le_bytes()),
@@ -91,24 +94,34 @@ pub(super) fn write(
             out.extend_from_slice(&f64::from(value).to_le_bytes())
         }
         (ProtobufForm::Fixed64, value) => out.extend_from_slice(&integer(value)?.to_le_bytes()),
+
+        // Bytes and texts with a length.
         (ProtobufForm::Bytes, LeafValue::Bytes(value) | LeafValue::Fixed(value)) => bytes(value, out),
         (ProtobufForm::Bytes, LeafValue::String(value)) => bytes(value.as_bytes(), out),
         (ProtobufForm::Symbol, LeafValue::Enum { symbol, .. }) => bytes(symbol.as_bytes(), out),
+
+        // The compiler found a number for every symbol of the schema.
         (ProtobufForm::Numbers(numbers), LeafValue::Enum { index, .. }) => {
             let number = numbers.get(index as usize).ok_or("a symbol of the protobuf enum")?;
             varint(i64::from(*number).cast_unsigned(), out);
         }
+
+        // Texts that are made of bytes. The digits have no length in advance.
         (ProtobufForm::Digits, LeafValue::Bytes(value) | LeafValue::Fixed(value)) => {
             let start = open(out);
             digits(value, leaf, out)?;
             close(out, start);
         }
         (ProtobufForm::Uuid, LeafValue::Fixed(value)) => uuid(value, out),
+
+        // The compiler allows no other pair of value and form.
         _ => return Err("a value of the descriptor's type"),
     }
+
     Ok(())
 }
 
+/// Returns the value of an integer leaf or a boolean.
 #[inline]
 fn integer(value: LeafValue<'_>) -> Result<i64, &'static str> {
     match value {
@@ -119,29 +132,31 @@ fn integer(value: LeafValue<'_>) -> Result<i64, &'static str> {
     }
 }
 
-/// Base-128, least significant first.
+/// Appends a varint: base 128, the least significant digit first.
 #[inline]
 pub(super) fn varint(value: u64, out: &mut Vec<u8>) {
     append_varint(0, 0, value, out);
 }
 
-/// Length and bytes.
+/// Appends a length and the bytes.
 #[inline]
 pub(super) fn bytes(value: &[u8], out: &mut Vec<u8>) {
     varint(value.len() as u64, out);
     out.extend_from_slice(value);
 }
 
-/// Begins something with a length before it; one byte is left for the length, which mostly is enough.
+/// Begins a piece that has its length before it. Leaves one byte for the length, which is mostly enough.
+/// Returns the start of the piece.
 #[inline]
 pub(super) fn open(out: &mut Vec<u8>) -> usize {
     out.push(0);
     out.len()
 }
 
-/// Writes the length of what stands behind `start`, which [`open`] gave.
+/// Ends the piece that begins at `start`, as returned by [`open`], and writes its length before it.
 #[inline]
 pub(super) fn close(out: &mut Vec<u8>, start: usize) {
+    // Below 128 the length fits the byte that was left for it.
     let len = out.len() - start;
     if len < 0x80 {
         if let Some(place) = out.get_mut(start - 1) {
@@ -149,6 +164,8 @@ pub(super) fn close(out: &mut Vec<u8>, start: usize) {
         }
         return;
     }
+
+    // A longer length is written at the end and rotated to the front.
     let end = out.len();
     varint(len as u64, out);
     let prefix = out.len() - end;
@@ -160,8 +177,9 @@ pub(super) fn close(out: &mut Vec<u8>, start: usize) {
     out.pop();
 }
 
-/// A two's complement number as decimal text.
+/// Appends a two's complement number as decimal text.
 fn digits(bytes: &[u8], leaf: &LeafType, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    // The number must fit 16 bytes; further bytes in front may only repeat the sign.
     let Some(LogicalType::Decimal { scale, .. }) = leaf.logical else { return Err("a decimal") };
     let sign = bytes.first().is_some_and(|byte| *byte >= 0x80);
     let fill = if sign { 0xff } else { 0 };
@@ -172,14 +190,20 @@ fn digits(bytes: &[u8], leaf: &LeafType, out: &mut Vec<u8>) -> Result<(), &'stat
     {
         return Err("a decimal of at most 16 bytes");
     }
+
+    // Extend the sign to the width of an i128.
     let mut padded = [fill; 16];
     if let Some(place) = padded.get_mut(16 - low.len()..) {
         place.copy_from_slice(low);
     }
     let value = i128::from_be_bytes(padded);
+
+    // The point goes before the last `scale` digits; zeros in front make room for it.
     let width = scale as usize + 1;
     let text = format!("{:0width$}", value.unsigned_abs());
     let (whole, fraction) = text.split_at(text.len() - scale as usize);
+
+    // Sign, whole part, and the fraction if the scale has one.
     if sign {
         out.push(b'-');
     }
@@ -191,6 +215,7 @@ fn digits(bytes: &[u8], leaf: &LeafType, out: &mut Vec<u8>) -> Result<(), &'stat
     Ok(())
 }
 
+/// Appends a uuid as text, in the usual groups of hexadecimal digits.
 fn uuid(bytes: &[u8], out: &mut Vec<u8>) {
     let mut text = String::with_capacity(36);
     for (place, byte) in bytes.iter().enumerate() {

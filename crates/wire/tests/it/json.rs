@@ -68,7 +68,7 @@ fn errors_name_the_path_and_never_the_value() {
         (r#","dep_time":1.5"#, "dep_time", "an integer of 32 bits"),
         (r#","dep_time":{"a":7654321}"#, "dep_time", "an integer of 32 bits"),
         (r#","legs":[{"a":1,"b":"x"},{"a":"7654321"}]"#, "legs[].a", "an integer of 32 bits"),
-        (r#","legs":[{"a":1}]"#, "legs[].b", "the field, which has no default"),
+        (r#","legs":[{"a":1}]"#, "legs[].b", "a value, because the field has no default"),
         (r#","legs":7654321"#, "legs", "an array"),
         (r#","tags":{"k":7654321}"#, "tags{}", "a string"),
         (r#","year":2"#, "year", "each field once"),

@@ -1,4 +1,4 @@
-//! The records that break the schema: extra ones, so that the good ones still are the data set exactly.
+//! The records that break the schema. They are additional, so that the good records are exactly the data set.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::mixed;
 use crate::data::{DemoDataSet, write_json};
 
-/// How many extra records break the schema.
+/// Number of additional records that break the schema.
 pub(crate) const BROKEN: usize = 12;
 
-/// Which pages hold a broken record, and how it is broken: (tail, page from 1) → kinds.
+/// Returns the pages that hold broken records, with the kinds of breakage: (tail, page from 1) → kinds.
 pub(crate) fn places(seed: u64, data: &DemoDataSet, per_page: usize) -> BTreeMap<(String, u64), Vec<usize>> {
     let tails: Vec<(&String, &Vec<usize>)> = data.by_tail.iter().collect();
     let mut places: BTreeMap<(String, u64), Vec<usize>> = BTreeMap::new();
@@ -26,7 +26,7 @@ pub(crate) fn places(seed: u64, data: &DemoDataSet, per_page: usize) -> BTreeMap
     places
 }
 
-/// A copy of flight `row`, broken in one of several ways.
+/// Returns a copy of flight `row` that is broken in one of several ways, from 0 to 7.
 pub(crate) fn record(data: &DemoDataSet, row: usize, kind: usize) -> Value {
     let mut text = Vec::new();
     write_json(&data.flights, row, &mut text);

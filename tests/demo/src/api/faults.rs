@@ -1,8 +1,8 @@
-//! Which attempt at which page meets which fault. A pure decision: the same seed gives the same faults.
+//! Decides which attempts at which pages meet a fault. Pure: the same seed gives the same faults.
 
 use super::mixed;
 
-/// What an attempt meets instead of, or before, its answer.
+/// The fault that an attempt meets instead of its answer, or before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DemoApiFault {
     /// 429 with `Retry-After: 1`.
@@ -15,7 +15,7 @@ pub(crate) enum DemoApiFault {
     Slow(u64),
 }
 
-/// The fault of one attempt (from 0) at one page (0 = the aircraft itself), if any.
+/// Returns the fault of one attempt (from 0) at one page (0 = the aircraft itself), if there is one.
 ///
 /// Of 1,000 pages about 1.5 are refused with 429, 4 with 500 and 6 are slow at the first attempt; of the
 /// refused ones a quarter is refused a second time. A third attempt always gets through.

@@ -1,4 +1,4 @@
-//! What a page holds: bytes from the data set, no clock, no network.
+//! The content of a page: bytes from the data set, without clock and network.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use crate::data::{DemoDataSet, write_json};
 /// Flights per page.
 pub(crate) const PER_PAGE: usize = 50;
 
-/// A page's bytes and how many records it holds (broken ones included).
+/// A page's bytes and the number of its records, broken ones included.
 pub(crate) struct DemoPage {
     pub(crate) json: Vec<u8>,
     pub(crate) records: usize,
 }
 
-/// Answers from the data set.
+/// Makes pages from the data set.
 pub(crate) struct DemoPageSource {
     data: DemoDataSet,
     broken: BTreeMap<(String, u64), Vec<usize>>,
@@ -26,14 +26,14 @@ impl DemoPageSource {
         Self { data, broken }
     }
 
-    /// The aircraft, if it is known.
+    /// Returns the aircraft, if it is known.
     pub(crate) fn aircraft(&self, tail: &str) -> Option<DemoPage> {
         let mut json = Vec::with_capacity(300);
         write_json(&self.data.planes, self.data.plane(tail)?, &mut json);
         Some(DemoPage { json, records: 1 })
     }
 
-    /// One page of an aircraft's flights, from 1; `None` if there is no such tail number or page.
+    /// Returns one page of an aircraft's flights, from 1. `None` if there is no such tail number or page.
     pub(crate) fn flights(&self, tail: &str, page: u64) -> Option<DemoPage> {
         let rows = self.data.by_tail.get(tail)?;
         let pages = rows.len().div_ceil(PER_PAGE);

@@ -20,7 +20,7 @@ use super::faults::{DemoApiFault, fault};
 use super::page::{DemoPage, DemoPageSource};
 use crate::data::DemoDataSet;
 
-/// How the API is run.
+/// Options of `sluice-demo api`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoApiOptions {
     /// Folder with flights.csv[.gz] and planes.csv[.gz]
@@ -35,7 +35,7 @@ pub(crate) struct DemoApiOptions {
     /// File with the bearer token that every request must carry
     #[arg(long)]
     pub(crate) token: PathBuf,
-    /// Decides which requests meet faults and where broken records stand
+    /// Decides which requests meet faults and which pages hold broken records
     #[arg(long, default_value_t = 2013)]
     pub(crate) seed: u64,
     /// Write the address here once requests are answered
@@ -76,7 +76,7 @@ pub(crate) async fn serve(options: DemoApiOptions) -> Result<()> {
     let address = format!("http://{}", listener.local_addr()?);
     println!("listening on {address} (seed {})", options.seed);
     if let Some(file) = &options.announce {
-        // Whole or not there: a reader must not find half an address.
+        // Written beside and renamed: a reader must not find half an address.
         let part = file.with_extension("part");
         std::fs::write(&part, &address)
             .and_then(|()| std::fs::rename(&part, file))
@@ -177,7 +177,7 @@ impl DemoApi {
         response
     }
 
-    /// The number of this attempt, from 0.
+    /// Returns the number of this attempt, from 0.
     fn attempt(&self, tail: &str, page: u64) -> u32 {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = attempts.entry((tail.to_owned(), page)).or_default();

@@ -1,11 +1,11 @@
-//! Counting the records of Avro container files by their block headers, without decoding any.
+//! Counts the records of Avro container files by their block headers, without decoding any.
 //! Format: the Avro specification, "Object Container Files".
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// Records in all `.avro` files under `dir`.
+/// Returns the number of records in all `.avro` files under `dir`.
 pub(crate) fn records_under(dir: &Path) -> Result<i64> {
     let mut sum = 0;
     if !dir.exists() {
@@ -56,7 +56,7 @@ fn take<'a>(rest: &mut &'a [u8], length: i64) -> Result<&'a [u8]> {
     Ok(head)
 }
 
-/// A zig-zag varint.
+/// Reads a zig-zag varint.
 fn long(rest: &mut &[u8]) -> Result<i64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {

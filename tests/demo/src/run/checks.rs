@@ -1,4 +1,4 @@
-//! What has to add up at the end.
+//! The checks at the end of a run: all counts and sums have to add up.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::report::DemoCheck;
 use crate::api::BROKEN;
 use crate::truth::DemoTruth;
 
-/// No worker's resident memory may pass this.
+/// Limit of every worker's resident memory, in bytes.
 const MOST_MEMORY: u64 = 256 << 20;
 
 /// Committed records of every topic, and of the archive.
@@ -22,7 +22,7 @@ pub(crate) struct DemoCounts {
     pub(crate) masked_aircraft: i64,
     pub(crate) facts: i64,
     pub(crate) archived: i64,
-    /// Worker → dead letters it wrote, all topics.
+    /// Worker → its dead letters in all topics.
     pub(crate) dead_letters: BTreeMap<String, i64>,
     /// Dead letters that lack reason, source topic, partition or offset.
     pub(crate) mute_dead_letters: i64,
@@ -38,7 +38,7 @@ impl DemoCounts {
     }
 }
 
-/// Counts of topics and archive against the CSV files.
+/// Compares the counts of topics and archive with the CSV files.
 pub(crate) fn of_topics(truth: &DemoTruth, counts: &DemoCounts, ids: i64) -> Vec<DemoCheck> {
     let broken = i64::try_from(BROKEN).unwrap_or(0);
     vec![
@@ -59,7 +59,7 @@ pub(crate) fn of_topics(truth: &DemoTruth, counts: &DemoCounts, ids: i64) -> Vec
     ]
 }
 
-/// Sums over the lake against the CSV files. Returns the checks and how many rows the lake holds.
+/// Compares sums over the lake with the CSV files. Returns the checks and the number of rows in the lake.
 pub(crate) fn of_lake(
     truth: &DemoTruth,
     counts: &DemoCounts,
@@ -95,7 +95,7 @@ pub(crate) fn of_lake(
         grouped(&by_carrier),
     ));
 
-    // Sums and counts rather than a mean: whole numbers are compared exactly. The mean is their quotient.
+    // Sums and counts are whole numbers and are compared exactly. The mean is their quotient.
     let joined = "FROM aviation_flight_masked_v1 f JOIN aviation_aircraft_masked_v1 a ON f.tailnum = a.tailnum \
                   WHERE f.arr_delay IS NOT NULL GROUP BY 1";
     let rows =
@@ -117,7 +117,8 @@ pub(crate) fn of_lake(
     Ok((checks, flights + aircraft + facts))
 }
 
-/// Raw tail numbers where there must be none: topic → hits in keys, values and headers; hits in the logs.
+/// Checks that there are no raw tail numbers in open places. `leaks` maps a topic to its hits in keys, values
+/// and headers; `in_logs` counts the hits in the logs.
 pub(crate) fn of_leaks(leaks: &BTreeMap<String, i64>, in_logs: i64) -> Vec<DemoCheck> {
     let mut checks: Vec<DemoCheck> = leaks
         .iter()
@@ -127,7 +128,7 @@ pub(crate) fn of_leaks(leaks: &BTreeMap<String, i64>, in_logs: i64) -> Vec<DemoC
     checks
 }
 
-/// Memory of every worker.
+/// Checks the memory of every worker.
 pub(crate) fn of_memory<'a>(peaks: impl Iterator<Item = (&'a str, u64)>) -> Vec<DemoCheck> {
     peaks
         .map(|(name, peak)| DemoCheck::at_most(format!("peak resident bytes of {name}"), MOST_MEMORY, peak))

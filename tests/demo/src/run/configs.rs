@@ -1,4 +1,4 @@
-//! The workers' configuration files, as a user would write them.
+//! Writes the workers' configuration files as a user would.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub(crate) struct DemoAddresses<'a> {
     pub(crate) key: &'a Path,
 }
 
-/// One process of the fleet: its name, what it runs, its admin pages.
+/// One process of the fleet: its name, its command line and the address of its admin pages.
 pub(crate) struct DemoFleetMember {
     pub(crate) name: &'static str,
     /// `sluice run …`
@@ -38,7 +38,7 @@ pub(crate) struct DemoFleetMember {
     pub(crate) admin: String,
 }
 
-/// The members in the order of the data's way, each with the kind of worker it is.
+/// The members in the order in which records pass them, each with its kind of worker.
 const MEMBERS: [(&str, &str); 6] = [
     ("collector-1", "collector"),
     ("collector-2", "collector"),
@@ -48,12 +48,12 @@ const MEMBERS: [(&str, &str); 6] = [
     ("delta", "sink"),
 ];
 
-/// Writes `apply.yaml`; it needs no API.
+/// Writes `apply.yaml`. It names no API.
 pub(crate) fn write_apply(layout: &DemoFolders, places: &DemoAddresses<'_>) -> Result<PathBuf> {
     write(layout, "apply", &servers(places))
 }
 
-/// Writes every member's file and says how to run it.
+/// Writes every member's file and returns the members with their command lines.
 pub(crate) fn write_members(
     layout: &DemoFolders,
     places: &DemoAddresses<'_>,
@@ -104,8 +104,9 @@ fn sink(group: &str, store: &str, path: &Path) -> String {
     )
 }
 
-/// The demo's API refuses single requests, not the caller, so only the one that was refused waits.
-/// Both collectors run the same job; a lease of seconds lets a killed one's ids come back while one looks on.
+/// Returns a collector's part of its file. The demo's API refuses single requests, not the caller, so only
+/// the refused request waits. Both collectors run the same job. The lease is some seconds, so that the ids of
+/// a killed collector come back during the demo.
 fn collector_job(instance: &str, places: &DemoAddresses<'_>) -> String {
     format!(
         "job: flights
@@ -138,7 +139,7 @@ endpoints:
     )
 }
 
-/// A path as a YAML string.
+/// Returns a path as a YAML string.
 fn quoted(path: &Path) -> String {
     serde_json::Value::from(path.display().to_string()).to_string()
 }

@@ -1,4 +1,4 @@
-//! The workers as child processes: started, watched, started again when killed, ended.
+//! The workers as child processes. The fleet starts, watches and ends them, and starts a killed one again.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sluice_stack::process;
 
-/// A worker that was killed is started again at most so many times.
+/// Number of starts of a worker at most: a killed worker is started again until then.
 const STARTS: u32 = 6;
 /// Exit code of a worker that asks to be started again.
 const TRY_AGAIN: i32 = 75;
-/// How long a worker may take to end by itself.
+/// Time that a worker may take to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(40);
 
-/// One worker's process and what was seen of it.
+/// One worker's process and its figures.
 pub(crate) struct DemoWorkerProcess {
     pub(crate) name: String,
     program: PathBuf,
@@ -23,15 +23,15 @@ pub(crate) struct DemoWorkerProcess {
     log: PathBuf,
     child: Option<Child>,
     began: Instant,
-    /// When its work was done.
+    /// Time at which its work was done.
     pub(crate) done: Option<Instant>,
-    /// Highest resident memory of its processes, bytes.
+    /// Highest resident memory of its processes, in bytes.
     pub(crate) peak: u64,
-    /// How many processes it took.
+    /// Number of processes so far.
     pub(crate) starts: u32,
 }
 
-/// All of them.
+/// All workers.
 #[derive(Default)]
 pub(crate) struct DemoFleet {
     pub(crate) workers: Vec<DemoWorkerProcess>,
@@ -62,8 +62,8 @@ impl DemoFleet {
         Ok(())
     }
 
-    /// Looks after every worker: memory, and whether it still runs. One that was killed, or that asks for it, is
-    /// started again; one that failed ends the run.
+    /// Looks at every worker: its memory, and whether it still runs. A worker that was killed, or that asks
+    /// for a restart, is started again. A worker that failed ends the run.
     pub(crate) fn watch(&mut self) -> Result<()> {
         self.workers.iter_mut().try_for_each(DemoWorkerProcess::watch)
     }
@@ -79,7 +79,8 @@ impl DemoFleet {
         }
     }
 
-    /// Kills a worker as a lost machine would, once; [`DemoFleet::watch`] starts it again. Says whether it did.
+    /// Kills a worker as a lost machine would, once. [`DemoFleet::watch`] starts it again. Returns whether
+    /// this call has killed it.
     pub(crate) fn kill(&mut self, name: &str) -> Result<bool> {
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.name == name) else {
             return Ok(false);
@@ -90,7 +91,7 @@ impl DemoFleet {
         }
     }
 
-    /// Asks all to end and waits for it; one that does not end in good order is a failure.
+    /// Asks all workers to end and waits for their end. Fails if one does not end in good order.
     pub(crate) fn stop(&mut self) -> Result<()> {
         for worker in &mut self.workers {
             worker.look_at_memory();
@@ -123,12 +124,12 @@ impl DemoFleet {
 }
 
 impl DemoWorkerProcess {
-    /// Whether its process has ended in good order.
+    /// Tells whether its process has ended in good order.
     pub(crate) fn ended(&self) -> bool {
         self.child.is_none()
     }
 
-    /// From its start until its work was done.
+    /// Returns the seconds from its start until its work was done.
     pub(crate) fn seconds(&self) -> f64 {
         self.done.map_or_else(|| self.began.elapsed(), |done| done - self.began).as_secs_f64()
     }
@@ -181,7 +182,7 @@ impl Drop for DemoWorkerProcess {
     }
 }
 
-/// Highest resident memory of a process so far, in bytes: `VmHWM` of proc(5), which counts in kB.
+/// Returns the highest resident memory of a process so far, in bytes: `VmHWM` of proc(5), which counts in kB.
 fn peak_of(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail};
 use sqlx::Connection;
 
-/// Rows per INSERT.
+/// Number of rows in one INSERT.
 const AT_ONCE: usize = 500;
 
-/// Puts `ids` into `tail_numbers`; those that are there stay. Returns how many the table holds.
+/// Puts `ids` into `tail_numbers`. Existing rows stay. Returns the number of rows in the table.
 pub(crate) async fn load(url: &str, ids: &[&str]) -> Result<i64> {
     let table = "CREATE TABLE IF NOT EXISTS tail_numbers (tailnum VARCHAR(10) PRIMARY KEY)";
     if url.starts_with("mysql://") {

@@ -1,4 +1,4 @@
-//! Asking the warehouse the way an analyst does: `sluice sql`.
+//! Asks the warehouse as an analyst does, with `sluice sql`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Delay by manufacturer and age at departure; manufacturers with at least so many flights.
+/// Returns the query for the delay by manufacturer and age at departure. Manufacturers with fewer than
+/// `least` flights are left out.
 pub(crate) fn delay_by_manufacturer_and_age(least: i64) -> String {
     format!(
         "SELECT a.manufacturer, CASE WHEN 2013 - a.year < 5 THEN ' 0-4' WHEN 2013 - a.year < 10 THEN ' 5-9' \
@@ -19,28 +20,28 @@ pub(crate) fn delay_by_manufacturer_and_age(least: i64) -> String {
     )
 }
 
-/// The lake and the program that asks it.
+/// The lake and the program that queries it.
 pub(crate) struct DemoLake {
     pub(crate) sluice: PathBuf,
     pub(crate) dir: PathBuf,
 }
 
 impl DemoLake {
-    /// Rows as JSON objects.
+    /// Returns the rows as JSON objects.
     pub(crate) fn rows(&self, sql: &str) -> Result<Vec<Value>> {
         let text = self.ask(sql, "json")?;
         serde_json::from_str(&text)
             .with_context(|| format!("`sluice sql` did not answer with an array of JSON: {sql}"))
     }
 
-    /// One number.
+    /// Returns the number in the first row.
     pub(crate) fn number(&self, sql: &str) -> Result<i64> {
         let rows = self.rows(sql)?;
         let first = rows.first().and_then(Value::as_object).and_then(|row| row.values().next());
         first.and_then(Value::as_i64).with_context(|| format!("no number came from: {sql}"))
     }
 
-    /// The answer as a table for people.
+    /// Returns the answer as a text table.
     pub(crate) fn table(&self, sql: &str) -> Result<String> {
         self.ask(sql, "table")
     }
@@ -64,7 +65,7 @@ impl DemoLake {
     }
 }
 
-/// The path of the table of a topic, for people.
+/// Returns the path of a topic's table, for display.
 pub(crate) fn table_path(lake: &Path, topic: &str) -> String {
     lake.join(topic).display().to_string()
 }

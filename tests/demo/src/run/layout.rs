@@ -1,4 +1,4 @@
-//! Where everything of a run is kept.
+//! The folders and files of a run.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The folders of one run, all under one.
+/// The folders of one run, all under one root.
 pub(crate) struct DemoFolders {
     pub(crate) dir: PathBuf,
 }
@@ -25,12 +25,12 @@ impl DemoFolders {
         Ok(layout)
     }
 
-    /// The servers' data.
+    /// Returns the folder of the servers' data.
     pub(crate) fn servers(&self) -> PathBuf {
         self.dir.join("servers")
     }
 
-    /// One log per server and worker.
+    /// Returns the folder of the logs: one for each server and worker.
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("logs")
     }
@@ -39,22 +39,22 @@ impl DemoFolders {
         self.logs().join(format!("{name}.log"))
     }
 
-    /// The workers' YAML files.
+    /// Returns the folder of the workers' YAML files.
     pub(crate) fn config(&self) -> PathBuf {
         self.dir.join("config")
     }
 
-    /// Key, token and database address; readable by the owner only.
+    /// Returns the folder of key, token and database address. Only the owner can read its files.
     pub(crate) fn secrets(&self) -> PathBuf {
         self.dir.join("secrets")
     }
 
-    /// One Delta table per topic.
+    /// Returns the folder of the Delta tables, one for each topic.
     pub(crate) fn lake(&self) -> PathBuf {
         self.dir.join("lake")
     }
 
-    /// Avro objects per topic and partition.
+    /// Returns the folder of the Avro objects, by topic and partition.
     pub(crate) fn archive(&self) -> PathBuf {
         self.dir.join("archive")
     }
@@ -63,7 +63,8 @@ impl DemoFolders {
         self.dir.join("report.json")
     }
 
-    /// A second run goes on from the first, so it has to be over the same data: what differs is said.
+    /// Checks that an earlier run in this folder had the same data: a second run goes on from the first. The
+    /// error names the difference.
     pub(crate) fn same_as_before(&self, what: &str) -> Result<()> {
         let file = self.dir.join("run.txt");
         match std::fs::read_to_string(&file) {
@@ -77,7 +78,7 @@ impl DemoFolders {
         }
     }
 
-    /// A random secret of 32 bytes in base64, made the first time.
+    /// Returns the file of a random secret: 32 bytes in base64, made by the first call.
     pub(crate) fn random_secret(&self, name: &str) -> Result<PathBuf> {
         let file = self.secrets().join(name);
         if !file.exists() {
@@ -89,7 +90,7 @@ impl DemoFolders {
         Ok(file)
     }
 
-    /// A secret whose text is known, written anew.
+    /// Writes a secret with a known text and returns its file. An earlier text is replaced.
     pub(crate) fn known_secret(&self, name: &str, text: &str) -> Result<PathBuf> {
         let file = self.secrets().join(name);
         write_private(&file, text)?;

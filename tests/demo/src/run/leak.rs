@@ -1,4 +1,4 @@
-//! Looking for raw tail numbers where there must be none: in bytes, whatever they mean.
+//! Searches bytes of any kind for raw tail numbers, in places where there must be none.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -25,9 +25,10 @@ impl RawTailNumbers {
         Self { set, lengths, firsts }
     }
 
-    /// How often one of them stands in `bytes`.
+    /// Returns the number of raw tail numbers in `bytes`.
     ///
-    /// Not in the middle of a word: a pseudonym is random text, and of millions some hold what looks like one.
+    /// A hit in the middle of a word does not count. A pseudonym is random text, and among millions some
+    /// contain the text of a tail number.
     pub(crate) fn found_in(&self, bytes: &[u8]) -> i64 {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let mut found = 0;
@@ -43,7 +44,7 @@ impl RawTailNumbers {
         found
     }
 
-    /// How often one of them stands in the files of a folder.
+    /// Returns the number of raw tail numbers in the files of a folder.
     pub(crate) fn found_in_files(&self, dir: &Path) -> Result<i64> {
         let mut found = 0;
         for entry in std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {

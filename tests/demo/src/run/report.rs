@@ -1,4 +1,4 @@
-//! What a run came to: `report.json` and the tables that are printed.
+//! The result of a run: `report.json` and the printed tables.
 
 use std::path::Path;
 
@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 /// The whole report.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct DemoReport {
-    /// Every check held.
+    /// Tells whether every check held.
     pub(crate) ok: bool,
-    /// From the start of the servers until the last worker had written everything.
+    /// Seconds from the start of the servers until the last worker had written everything.
     pub(crate) seconds: f64,
     pub(crate) stages: Vec<DemoStage>,
     pub(crate) checks: Vec<DemoCheck>,
-    /// What the external API was asked and served in this run.
+    /// Counts of the external API's requests and answers in this run.
     pub(crate) api: Value,
     /// Delay by manufacturer and age.
     pub(crate) answer: Value,
-    /// Where things can be looked at.
+    /// Folders and addresses to look at.
     pub(crate) places: Value,
 }
 
-/// One stage of the way.
+/// One stage on the way of a record.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct DemoStage {
     pub(crate) name: String,
@@ -34,11 +34,11 @@ pub(crate) struct DemoStage {
     pub(crate) skipped: i64,
     pub(crate) seconds: f64,
     pub(crate) peak_rss_bytes: u64,
-    /// Processes it took: more than one if it was killed and started again.
+    /// Number of processes; more than one if the worker was killed and started again.
     pub(crate) starts: u32,
 }
 
-/// One thing that has to add up.
+/// A check: expected and actual value.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct DemoCheck {
     pub(crate) name: String,
@@ -48,7 +48,7 @@ pub(crate) struct DemoCheck {
 }
 
 impl DemoCheck {
-    /// Both the same.
+    /// Creates a check that both values are equal.
     pub(crate) fn equal(
         name: impl Into<String>,
         expected: impl Into<Value>,
@@ -58,7 +58,7 @@ impl DemoCheck {
         Self { name: name.into(), ok: expected == actual, expected, actual }
     }
 
-    /// Not more than.
+    /// Creates a check that the actual value is not above the limit.
     pub(crate) fn at_most(name: impl Into<String>, most: u64, actual: u64) -> Self {
         Self { name: name.into(), ok: actual <= most, expected: json!(most), actual: json!(actual) }
     }
@@ -70,7 +70,7 @@ impl DemoReport {
         std::fs::write(file, text + "\n").with_context(|| format!("writing {}", file.display()))
     }
 
-    /// The stages and the checks, for people.
+    /// Returns the stages and the checks as text tables.
     pub(crate) fn tables(&self) -> String {
         let mut text = format!(
             "\n{:<12} {:>11} {:>11} {:>8} {:>8} {:>8} {:>9} {:>7}\n",
@@ -108,7 +108,7 @@ fn shown(check: &DemoCheck) -> String {
     if check.ok {
         return short(&check.actual);
     }
-    // A map that does not add up is shown where it differs.
+    // Of two maps only the entries that differ are shown.
     if let (Value::Object(expected), Value::Object(actual)) = (&check.expected, &check.actual) {
         let keys: std::collections::BTreeSet<&String> = expected.keys().chain(actual.keys()).collect();
         let differing = keys.into_iter().filter(|key| expected.get(*key) != actual.get(*key)).take(5);
@@ -119,7 +119,7 @@ fn shown(check: &DemoCheck) -> String {
     format!("expected {}, is {}", short(&check.expected), short(&check.actual))
 }
 
-/// 1234567 as 1,234,567.
+/// Returns a number with separators, for example 1234567 as 1,234,567.
 pub(crate) fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();

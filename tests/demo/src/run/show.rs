@@ -1,4 +1,4 @@
-//! Saying how a run comes along: bars on a terminal, a line now and then elsewhere.
+//! Shows the progress of a run: bars on a terminal, otherwise a line every few seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::report::thousands;
 
-/// Between two lines of progress where there is no terminal.
+/// Time between two lines of progress if there is no terminal.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Tells on standard error.
+/// Shows progress and news on standard error.
 pub(crate) struct DemoDisplay {
     began: Instant,
     bars: Option<MultiProgress>,
@@ -24,7 +24,7 @@ impl DemoDisplay {
         Self { began: Instant::now(), bars, rows: Vec::new(), told: Instant::now() }
     }
 
-    /// One line of news.
+    /// Shows one line of news.
     pub(crate) fn say(&self, news: &str) {
         let line = format!("[{:>5.1} s] {news}", self.began.elapsed().as_secs_f64());
         match &self.bars {
@@ -33,7 +33,7 @@ impl DemoDisplay {
         }
     }
 
-    /// How far every stage is: name, done, of how many.
+    /// Shows the progress of every stage: its name, the records done, and their total.
     pub(crate) fn progress(&mut self, stages: &[(&str, i64, i64)]) {
         match &self.bars {
             Some(bars) => {
@@ -61,7 +61,7 @@ impl DemoDisplay {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(crate) fn finish(&mut self) {
         for (_, bar) in self.rows.drain(..) {
             bar.finish_and_clear();

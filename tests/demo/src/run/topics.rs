@@ -1,4 +1,4 @@
-//! What stands in the topics and how far groups have come, seen by a client of its own (`read_committed`).
+//! Reads the topics' records and the groups' positions with its own Kafka client (`read_committed`).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A scan that sees nothing for so long is given up.
+/// A scan that sees no record for this time is given up.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// A topic read from its beginning to its end.
@@ -19,11 +19,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct DemoTopicScan {
     /// Committed records.
     pub(crate) records: i64,
-    /// Per partition that holds any: the offset after its last record.
+    /// One past the last record, for each partition that holds records.
     pub(crate) next: BTreeMap<i32, i64>,
 }
 
-/// Asks Kafka.
+/// A Kafka client for counts and positions.
 pub(crate) struct DemoTopicReader {
     brokers: String,
     client: BaseConsumer,
@@ -36,7 +36,7 @@ impl DemoTopicReader {
         Ok(Self { brokers: brokers.to_owned(), client, groups: BTreeMap::new() })
     }
 
-    /// About how many records a topic holds: offsets, of which transactions take some for themselves.
+    /// Returns about the number of records in a topic. It counts offsets, and transactions take some of them.
     pub(crate) fn about(&self, topic: &str) -> i64 {
         let ends = || -> Result<i64> {
             let mut sum = 0;
@@ -49,12 +49,13 @@ impl DemoTopicReader {
         ends().unwrap_or(0) // for the progress bar only
     }
 
-    /// How far a group has committed in a topic, summed over partitions; for the progress bar.
+    /// Returns a group's committed offsets in a topic, summed over its partitions. It is for the progress
+    /// bar.
     pub(crate) fn progress(&mut self, group: &str, topic: &str) -> i64 {
         self.committed(group, topic).map(|offsets| offsets.values().sum()).unwrap_or(0)
     }
 
-    /// A group's committed offsets.
+    /// Returns a group's committed offsets by partition.
     pub(crate) fn committed(&mut self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>> {
         let partitions = self.partitions(topic)?;
         if !self.groups.contains_key(group) {
@@ -75,13 +76,13 @@ impl DemoTopicReader {
         Ok(known.collect())
     }
 
-    /// Whether a group has committed past every record of a scan.
+    /// Tells whether a group has committed past every record of a scan.
     pub(crate) fn reached(&mut self, group: &str, topic: &str, scan: &DemoTopicScan) -> Result<bool> {
         let committed = self.committed(group, topic)?;
         Ok(scan.next.iter().all(|(partition, next)| committed.get(partition).is_some_and(|at| at >= next)))
     }
 
-    /// Reads a whole topic as it stands.
+    /// Reads a topic from its beginning to its present end.
     pub(crate) fn scan(
         &self,
         topic: &str,

@@ -1,4 +1,4 @@
-//! The records' way through the fleet: waiting for each stage by what Kafka says, not by the clock.
+//! Follows the records through the fleet. It waits for each stage by Kafka's offsets, not by the clock.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,12 +21,12 @@ use super::topics::{DemoTopicReader, DemoTopicScan};
 use crate::api::BROKEN;
 use crate::truth::DemoTruth;
 
-/// Between two looks at everything.
+/// Time between two looks at the fleet.
 const LOOK: Duration = Duration::from_millis(250);
-/// A run in which nothing moves for so long has failed.
+/// A run has failed if nothing moves for this time.
 const STANDSTILL: Duration = Duration::from_secs(180);
 
-/// What is needed to follow the records.
+/// The parts of a run that are needed to follow the records.
 pub(crate) struct DemoRecordTrail<'a> {
     pub(crate) truth: &'a DemoTruth,
     pub(crate) kill_each: bool,
@@ -36,13 +36,13 @@ pub(crate) struct DemoRecordTrail<'a> {
     pub(crate) raw: &'a RawTailNumbers,
 }
 
-/// What has arrived where.
+/// The records that have arrived, by place.
 pub(crate) struct DemoArrivals {
     pub(crate) counts: DemoCounts,
     /// Open topic or page → raw tail numbers found in it.
     pub(crate) leaks: BTreeMap<String, i64>,
     lake_rows: i64,
-    /// Worker → records it skipped, as its status page says.
+    /// Worker → its skipped records, from its status page.
     skipped: Vec<(String, i64)>,
 }
 
@@ -73,7 +73,7 @@ impl DemoRecordTrail<'_> {
         let collectors = || self.members.iter().filter(|member| member.name.starts_with("collector"));
         watch.until(|watch| {
             for member in collectors() {
-                // They end by themselves, so their pages are read while they work.
+                // The collectors end by themselves, so their pages are read while they work.
                 let text = self.runtime.block_on(page_text(&member.admin, "metrics")).unwrap_or_default();
                 let hits = leaks.entry(format!("/metrics of {}", member.name)).or_default();
                 *hits += self.raw.found_in(text.as_bytes());
@@ -134,7 +134,7 @@ impl DemoWatch<'_> {
         })
     }
 
-    /// Looks after everything until `done`.
+    /// Watches the fleet until `done` returns true.
     fn until(&mut self, mut done: impl FnMut(&mut Self) -> Result<bool>) -> Result<()> {
         loop {
             self.fleet.watch()?;
@@ -144,13 +144,15 @@ impl DemoWatch<'_> {
                 return Ok(());
             }
             if self.moved.elapsed() > STANDSTILL {
-                bail!("nothing has moved for {} s; the logs say why", STANDSTILL.as_secs());
+                bail!("nothing has moved for {} s; the reason is in the logs", STANDSTILL.as_secs());
             }
-            std::thread::sleep(LOOK); // Kafka tells nobody that a group has committed
+            // Kafka has no event for the commit of a group, so it is asked again and again.
+            std::thread::sleep(LOOK);
         }
     }
 
-    /// How far every stage is: for the one who watches, for the standstill, and for the kills that were asked for.
+    /// Reads the progress of every stage. It is shown, a standstill is found by it, and it decides when the
+    /// requested kills happen.
     fn look(&mut self) -> Result<()> {
         let truth = self.way.truth;
         let raw = truth.flights + truth.aircraft;
@@ -202,7 +204,7 @@ impl DemoWatch<'_> {
     }
 }
 
-/// Counts a topic's dead letters by worker, and those that do not say why or where from.
+/// Counts a topic's dead letters by worker, and the letters that lack their reason or source.
 fn dead_letters(topics: &DemoTopicReader, topic: &str, counts: &mut DemoCounts) -> Result<()> {
     topics.scan(&format!("{topic}.dead-letter"), |message| {
         let header = |name: &str| {
@@ -220,7 +222,7 @@ fn dead_letters(topics: &DemoTopicReader, topic: &str, counts: &mut DemoCounts) 
     Ok(())
 }
 
-/// Scans a topic that analysts may read, and looks for raw tail numbers in every byte of it.
+/// Scans a topic that analysts may read and searches every byte of it for raw tail numbers.
 fn searched(
     topics: &DemoTopicReader,
     topic: &str,
@@ -239,7 +241,7 @@ fn searched(
     Ok(scan)
 }
 
-/// Records that a worker's status page says it skipped; 0 if it has ended.
+/// Returns the number of skipped records on a worker's status page; 0 if the worker has ended.
 async fn skipped(admin: &str) -> i64 {
     let text = page_text(admin, "status").await.unwrap_or_default();
     let page: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -252,12 +254,12 @@ async fn page_text(admin: &str, page: &str) -> Result<String> {
 }
 
 impl DemoArrivals {
-    /// Rows of the lake's tables, counted by SQL.
+    /// Sets the number of rows in the lake's tables, counted by SQL.
     pub(crate) fn set_lake_rows(&mut self, rows: i64) {
         self.lake_rows = rows;
     }
 
-    /// One line per stage.
+    /// Returns one line for each stage.
     pub(crate) fn stages(&self, truth: &DemoTruth, fleet: &DemoFleet) -> Vec<DemoStage> {
         let counts = &self.counts;
         let raw = counts.flights + counts.aircraft;

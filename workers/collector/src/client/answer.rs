@@ -1,4 +1,4 @@
-//! What comes back, and what is wrong with it.
+//! Answers of the API, and the trouble that an answer can bring.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,115 +10,132 @@ use sluice_runtime::metrics::{self, ProgressCounter};
 
 use crate::page::PageError;
 
-/// An answer whose body is still to come, decompressed.
+/// An answer whose body has still to be read. The body comes decompressed.
 pub(crate) struct ApiAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// Sound `Retry-After`.
+    /// The wait of a valid `Retry-After`.
     pub(crate) asked: Option<Duration>,
     source: AnswerSource,
+    /// Bytes of the body so far.
     bytes: u64,
+    /// The largest body in bytes.
     limit: u64,
 }
 
+/// The origin of a body.
 enum AnswerSource {
     Network(reqwest::Response),
-    /// Recorded earlier.
+    /// A body that was recorded earlier; `None` once it was read.
     Memory(Option<Bytes>),
 }
 
 impl ApiAnswer {
+    /// Wraps a response. `limit` is the largest body in bytes.
     pub(crate) fn new(response: reqwest::Response, asked: Option<Duration>, limit: u64) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, asked, source: AnswerSource::Network(response), bytes: 0, limit }
     }
 
-    /// One that was recorded.
+    /// Makes an answer from a recording.
     pub(crate) fn recorded(status: u16, headers: HeaderMap, body: Bytes, limit: u64) -> Self {
         Self { status, headers, asked: None, source: AnswerSource::Memory(Some(body)), bytes: 0, limit }
     }
 
-    /// The next piece of the body; never more of it in memory than that.
+    /// Returns the next piece of the body, and `None` at its end. Memory holds no more of the body than this
+    /// piece.
+    ///
+    /// # Errors
+    /// [`AnswerTrouble::Passing`] if the connection fails; [`AnswerTrouble::Hopeless`] if the body exceeds
+    /// its limit.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, AnswerTrouble> {
         let chunk = match &mut self.source {
             AnswerSource::Network(response) => response.chunk().await.map_err(|error| away(&error))?,
             AnswerSource::Memory(body) => body.take().filter(|body| !body.is_empty()),
         };
+
+        // The limit counts decompressed bytes: a small answer may unpack to a huge one.
         let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         self.bytes += length;
         metrics::progress(ProgressCounter::AnswerBytes, length);
         if self.bytes > self.limit {
-            return Err(AnswerTrouble::Hopeless(format!("a page of more than {} bytes", self.limit)));
+            return Err(AnswerTrouble::Hopeless(format!(
+                "the page has more than {} bytes (`api.max_page`)",
+                self.limit
+            )));
         }
         Ok(chunk)
     }
 
-    /// Of the body, so far.
+    /// Returns the number of bytes of the body that were read so far.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// All `Link` headers.
+    /// Returns all `Link` headers.
     pub(crate) fn links(&self) -> Vec<String> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         self.headers.get_all(LINK).iter().filter_map(text).collect()
     }
 
-    /// One header's text.
+    /// Returns the text of one header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// How the body is encoded, if we cannot read it: what we have decompressed has no such header any more.
+    /// Returns the encoding of a body that we cannot read. A body that was decompressed has lost this header.
     pub(crate) fn encoding(&self) -> Option<String> {
         let encoding = self.header("content-encoding")?.trim();
-        // No value of a record, but the API's text all the same.
+        // The text is no value of a record, but it comes from the API and goes into a message: keep it short
+        // and plain.
         let plain: String = encoding.chars().filter(char::is_ascii_graphic).take(40).collect();
         (!plain.is_empty() && !plain.eq_ignore_ascii_case("identity")).then_some(plain)
     }
 
-    /// The content type says HTML.
+    /// Tells whether the content type is HTML.
     pub(crate) fn is_html(&self) -> bool {
         self.header("content-type").is_some_and(|kind| kind.contains("html"))
     }
 }
 
-/// A neighbour that did not answer. The URL is left out: it holds the id.
+/// Describes a connection that failed. The URL is left out because it holds the id.
 pub(super) fn away(error: &reqwest::Error) -> AnswerTrouble {
     let what = match () {
-        () if error.is_timeout() => "nothing came in time",
-        () if error.is_connect() => "no connection",
-        () if error.is_decode() => "a body that cannot be decompressed",
+        // All three timeouts look alike here: connect_timeout_seconds, timeout_seconds,
+        // longest_answer_seconds.
+        () if error.is_timeout() => "the answer did not come within the timeouts of `api`",
+        () if error.is_connect() => "no connection to the API",
+        () if error.is_decode() => "the body cannot be decompressed",
         () => "the answer broke off",
     };
     AnswerTrouble::Passing { what: what.to_owned(), asked: None, outage: true }
 }
 
-/// What is wrong with one answer. Words for an operator; no values of records.
+/// The trouble with one answer. Its text is for an operator and holds no values of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AnswerTrouble {
-    /// May be gone next time.
+    /// The trouble may be gone next time.
     Passing {
         what: String,
-        /// Not earlier than this.
+        /// The API asked for this wait before the next request.
         asked: Option<Duration>,
-        /// The API is not there or not well, rather than this page of it.
+        /// True if the API is away or unwell; false if only this page is wrong.
         outage: bool,
     },
-    /// Asking again cannot help: the id is dead.
+    /// Another request cannot help: the id is dead.
     Hopeless(String),
-    /// Our credentials are refused: the worker stops.
+    /// The API refused our credentials with this status: the worker stops.
     Denied(u16),
-    /// We are stopping.
+    /// The worker is stopping.
     Stopped,
 }
 
-/// Why a page did not come, after all retries.
+/// The reason why a page did not come, after all retries.
 #[derive(Debug)]
 pub(crate) enum PageRefusal {
-    /// We are stopping.
+    /// The worker is stopping.
     Stopped,
-    /// Give the id back and try after the pause.
+    /// The id is given back and tried again after the pause.
     Later { pause: Duration, reason: String },
     /// The id is dead.
     Dead(String),
@@ -127,22 +144,24 @@ pub(crate) enum PageRefusal {
 }
 
 impl AnswerTrouble {
+    /// Makes trouble that may pass and is no outage of the API.
     pub(crate) fn passing(what: impl Into<String>) -> Self {
         Self::Passing { what: what.into(), asked: None, outage: false }
     }
 
+    /// Makes trouble from a status that asks for a repetition.
     pub(crate) fn status(status: u16, asked: Option<Duration>) -> Self {
-        // A 429 is the API being well and saying so.
-        Self::Passing { what: format!("the API says {status}"), asked, outage: status >= 500 }
+        // Only 5xx is an outage. An API that answers 429 is well.
+        Self::Passing { what: format!("the API answered {status}"), asked, outage: status >= 500 }
     }
 
-    /// A page that cannot be read: half of it may come whole next time, and an error page in HTML may go away. One that
-    /// has changed behind its published part will not change back.
+    /// Makes trouble from a page that cannot be read. A truncated page may come whole next time, and an error
+    /// page in HTML may go away. A page that has changed behind its published part will not change back.
     pub(crate) fn page(error: &PageError, html: bool) -> Self {
         if matches!(error, PageError::Changed(_)) {
-            return Self::Hopeless(format!("a page that is {error}"));
+            return Self::Hopeless(format!("page: {error}"));
         }
-        Self::passing(if html { format!("an HTML page: {error}") } else { format!("a page that is {error}") })
+        Self::passing(if html { format!("an HTML page: {error}") } else { format!("page: {error}") })
     }
 }
 
@@ -150,8 +169,8 @@ impl fmt::Display for AnswerTrouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passing { what, .. } | Self::Hopeless(what) => f.write_str(what),
-            Self::Denied(status) => write!(f, "the API says {status}"),
-            Self::Stopped => f.write_str("stopping"),
+            Self::Denied(status) => write!(f, "the API refused the credentials with {status}"),
+            Self::Stopped => f.write_str("the worker is stopping"),
         }
     }
 }

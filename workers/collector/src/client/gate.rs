@@ -1,4 +1,5 @@
-//! One limit that all tasks of the process share, fed with tokens that the replicas share (`budget.rs`).
+//! One budget of requests that all tasks of the process share. It is fed with tokens that the replicas share
+//! (`budget.rs`).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,30 +11,35 @@ use tokio::time::Instant;
 use super::window::{ARRIVAL, RateToken, RateWindow, tokens};
 use crate::config::BudgetConfig;
 
-/// Gives tokens in the order in which they were asked for.
+/// Gives tokens to requests in the order in which the requests came.
 pub(crate) struct RateGate {
     name: String,
-    /// The whole limit.
+    /// Tokens of the whole budget, over all replicas.
     total: u32,
+    /// The time for which a token is out after its request.
     span: Duration,
     window: Mutex<RateWindow>,
-    /// Tokens came back, or the lease changed.
+    /// Signals that tokens came back or that the lease changed.
     changed: Notify,
-    /// Somebody waits and there is no lease to wait for.
+    /// Signals that a request waits and no lease holds a token for it.
     hungry: Notify,
+    /// Held by the request whose turn it is. Tokio's mutex is fair, which keeps the order of arrival.
     turn: tokio::sync::Mutex<()>,
+    /// Requests that wait for a token.
     waiting: AtomicU32,
+    /// Requests that the API refused with 429 since the last [`RateGate::demand`].
     refused: AtomicU32,
 }
 
-/// A token for one request. Dropped unsent it is back at once, otherwise some time after.
+/// A token for one request. A token that is dropped unsent is back at once, otherwise one span after the
+/// answer.
 pub(crate) struct RatePermit<'g> {
     gate: &'g RateGate,
     token: RateToken,
     sent: bool,
 }
 
-/// What the replicas share out by.
+/// The figures by which the replicas share out a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RateDemand {
     /// Tokens that could be used.
@@ -45,6 +51,7 @@ pub(crate) struct RateDemand {
 }
 
 impl RateGate {
+    /// Makes a gate without a lease. It gives no token before [`RateGate::lease`].
     pub(crate) fn new(config: &BudgetConfig) -> Self {
         let (total, span) = tokens(config.per_second);
         Self {
@@ -60,15 +67,17 @@ impl RateGate {
         }
     }
 
+    /// Returns the budget's name in the database, for example `host https://api.example.org`.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
+    /// Returns the tokens of the whole budget.
     pub(crate) const fn total(&self) -> u32 {
         self.total
     }
 
-    /// How long after its last request a token may still be counted by the API.
+    /// Returns the time after its last request for which the API may still count a token.
     pub(crate) fn tail(&self) -> Duration {
         self.span.saturating_add(ARRIVAL)
     }
@@ -78,8 +87,8 @@ impl RateGate {
         let _waiting = RateWaitGuard::new(&self.waiting);
         let _turn = self.turn.lock().await;
         loop {
+            // The notice is enabled before the window is read: no change in between is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
-            // From here on no change is missed.
             changed.as_mut().enable();
             let now = Instant::now();
             let taken = self.lock().take(now);
@@ -89,6 +98,7 @@ impl RateGate {
                     () = tokio::time::sleep_until(at) => {}
                     () = changed => {}
                 },
+                // Only a new lease can help.
                 Err(None) => {
                     self.hungry.notify_one();
                     changed.await;
@@ -97,28 +107,31 @@ impl RateGate {
         }
     }
 
-    /// From now on `capacity` tokens are ours, until then.
+    /// Sets the lease: this process has `capacity` tokens until `until`, or without an end.
     pub(crate) fn lease(&self, capacity: u32, until: Option<Instant>) {
         self.lock().lease(capacity, until);
         self.changed.notify_waiters();
     }
 
-    /// Somebody waits without a lease.
+    /// Waits until a request waits without a lease.
     pub(crate) async fn hungry(&self) {
         self.hungry.notified().await;
     }
 
-    /// A request was refused with 429.
+    /// Counts a request that the API refused with 429.
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What to ask the others for.
+    /// Returns this process's share of the demand, and begins to count refusals from 0.
     pub(crate) fn demand(&self) -> RateDemand {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let mut window = self.lock();
         let out = window.out(Instant::now());
+        // If a request waits, the process could use any number. Otherwise it wants a quarter more than it
+        // uses, and at least one token: an idle replica can then begin without a wait.
         let wanted = if waiting > 0 { self.total } else { (out + out / 4 + 1).min(self.total) };
+        // The lease covers tokens that are unused, and tokens can still be out after a smaller lease.
         let held = out.max(window.capacity());
         RateDemand { wanted, held, refused: self.refused.swap(0, Ordering::Relaxed) }
     }
@@ -129,7 +142,8 @@ impl RateGate {
 }
 
 impl RatePermit<'_> {
-    /// The request is sent now. `false`: too much time has passed since the token was taken, it is not ours any more.
+    /// Notes that the request is sent now. `false`: the token is no longer ours, because the lease has passed
+    /// or too much time has passed since the token was taken. The request must then not be sent.
     pub(crate) fn send(&mut self, now: Instant) -> bool {
         self.sent = self.gate.lock().sent(self.token, now);
         self.sent
@@ -138,6 +152,7 @@ impl RatePermit<'_> {
 
 impl Drop for RatePermit<'_> {
     fn drop(&mut self) {
+        // The lock is released before the waiting requests wake.
         {
             let mut window = self.gate.lock();
             match self.sent {
@@ -149,6 +164,7 @@ impl Drop for RatePermit<'_> {
     }
 }
 
+/// Counts a waiting request for as long as it waits, also if its task is aborted.
 struct RateWaitGuard<'c>(&'c AtomicU32);
 
 impl<'c> RateWaitGuard<'c> {

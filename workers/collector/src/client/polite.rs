@@ -1,4 +1,4 @@
-//! How often, how soon, and whether at all: one for the process.
+//! The rules of the process for requests: how often, how soon, and whether at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,20 +12,26 @@ use super::clearance::{RequestClearance, STALE};
 use super::gate::{RateGate, RatePermit};
 use crate::config::{BudgetConfig, RawHoldScope, RetryConfig};
 
-/// Page requests in a row that found no API; then it is away for everyone.
+/// The number of page requests in a row that found no API, from which on it is away for everyone.
 const AWAY: u32 = 20;
-/// Retries that may be taken before any request has earned one, and that can be saved up at most.
+/// The retry budget: retries that are free before any request has earned one, and the most that can be saved
+/// up.
 const BUDGET: (f64, f64) = (20.0, 200.0);
 
-/// The process's manners.
+/// The budgets, holds and retries of the process. All tasks share it.
 pub(crate) struct ApiPoliteness {
+    /// A request takes a token from each.
     gates: Vec<Arc<RateGate>>,
     clearance: RequestClearance,
+    /// No request of this process is sent before this instant.
     not_before: Mutex<Option<Instant>>,
-    /// How far in time others have not been told to hold back.
+    /// A hold that the other replicas have not received yet.
     untold: Mutex<Option<Instant>>,
+    /// Retries that may still be taken.
     budget: Mutex<f64>,
+    /// The part of a retry that each request earns.
     earned: f64,
+    /// Page requests in a row that found no API.
     failures: AtomicU32,
     attempts: u32,
     backoff: Backoff,
@@ -33,14 +39,16 @@ pub(crate) struct ApiPoliteness {
     scope: RawHoldScope,
 }
 
-/// Leave to send one request now.
+/// The permission to send one request now. Its tokens come back after it is dropped.
 pub(crate) struct RequestPermission<'p> {
     _permits: Vec<RatePermit<'p>>,
-    /// When it was given.
+    /// The instant at which the permission was given.
     pub(crate) at: Instant,
 }
 
 impl ApiPoliteness {
+    /// Makes the rules of one process. Its gates give no token before they are leased or
+    /// [`ApiPoliteness::alone`].
     pub(crate) fn new(budgets: &[BudgetConfig], retry: &RetryConfig) -> Self {
         Self {
             gates: budgets.iter().map(|budget| Arc::new(RateGate::new(budget))).collect(),
@@ -57,10 +65,14 @@ impl ApiPoliteness {
         }
     }
 
-    /// Waits until a request may be sent, which must then be at once. What comes back is held until its answer begins. An
-    /// error says how long everybody has been asked to wait, if that is longer than ids are held for.
+    /// Waits until a request may be sent. The request must then be sent at once, and the permission is held
+    /// until its answer begins.
+    ///
+    /// # Errors
+    /// The wait that the API asked everyone for, if it is longer than the job holds ids for a wait.
     pub(crate) async fn permit(&self) -> Result<RequestPermission<'_>, Duration> {
         loop {
+            // A hold comes first: nothing is gained by holding tokens through it.
             if let Some(until) = self.held_until() {
                 let wait = until.saturating_duration_since(Instant::now());
                 if wait > self.longest_wait {
@@ -68,20 +80,22 @@ impl ApiPoliteness {
                 }
                 tokio::time::sleep_until(until).await;
             }
+            // Every task takes the gates in the same order, so two tasks cannot wait for each other.
             let mut permits = Vec::with_capacity(self.gates.len());
             for gate in &self.gates {
                 permits.push(gate.take().await);
             }
-            if let Some(leave) = self.cleared(permits).await {
-                return Ok(leave);
+            if let Some(permission) = self.clear(permits).await {
+                return Ok(permission);
             }
         }
     }
 
-    /// The last look before a request; `None`: everybody has been asked to wait meanwhile, or it took too long.
-    async fn cleared<'p>(&self, mut permits: Vec<RatePermit<'p>>) -> Option<RequestPermission<'p>> {
+    /// Takes the last look before a request. `None`: the API has asked everyone to wait meanwhile, or the
+    /// tokens are no longer ours because the look took too long.
+    async fn clear<'p>(&self, mut permits: Vec<RatePermit<'p>>) -> Option<RequestPermission<'p>> {
         loop {
-            // A process without limits shares nothing with others.
+            // A process without budgets shares nothing with others.
             let looked = match permits.is_empty() {
                 true => Some(Instant::now()),
                 false => self.clearance.look().await,
@@ -90,6 +104,7 @@ impl ApiPoliteness {
             if self.held_until().is_some_and(|until| until > now) {
                 return None;
             }
+            // A look that is too old is repeated with the same tokens.
             if looked.is_some_and(|looked| now.saturating_duration_since(looked) < STALE) {
                 let ours = permits.iter_mut().all(|permit| permit.send(now));
                 return ours.then_some(RequestPermission { _permits: permits, at: now });
@@ -97,29 +112,31 @@ impl ApiPoliteness {
         }
     }
 
-    /// Who looks at the database for requests.
+    /// Returns the queue in which requests wait for a look at the database.
     pub(crate) const fn clearance(&self) -> &RequestClearance {
         &self.clearance
     }
 
-    /// The limits, for whoever shares them out.
+    /// Returns the gates, for the task that leases their tokens.
     pub(crate) fn gates(&self) -> &[Arc<RateGate>] {
         &self.gates
     }
 
-    /// The limits are this process's own: nobody shares them.
+    /// Gives this process the whole budgets, because no other process shares them.
     pub(crate) fn alone(&self) {
         self.clearance.alone();
         self.gates.iter().for_each(|gate| gate.lease(gate.total(), None));
     }
 
-    /// The API refused a request with 429: every limit is too high for it.
+    /// Notes that the API refused a request with 429: every budget is too high for it.
     pub(crate) fn refused(&self) {
+        // The status does not name the limit that was exceeded.
         self.gates.iter().for_each(|gate| gate.refused());
     }
 
-    /// No request before `until`, from nobody who shares a limit.
+    /// Holds back the requests of every process that shares a budget until `until`.
     pub(crate) fn hold_everyone_back(&self, until: Instant) {
+        // This process stops first; the others follow through the database.
         self.hold_back(until);
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         *untold = Some(untold.map_or(until, |untold| untold.max(until)));
@@ -127,24 +144,26 @@ impl ApiPoliteness {
         self.clearance.notify();
     }
 
-    /// What others are to be told, once.
+    /// Takes the hold that the other replicas have not received yet.
     pub(crate) fn untold(&self) -> Option<Instant> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// No request of this process before `until`.
+    /// Holds back the requests of this process until `until`.
     pub(crate) fn hold_back(&self, until: Instant) {
+        // A shorter hold never undercuts a longer one.
         let mut held = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(held.map_or(until, |held| held.max(until)));
     }
 
-    /// A request is sent: it earns a part of a retry.
+    /// Notes that a request is sent: it earns a part of a retry.
     pub(crate) fn request(&self) {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         *budget = (*budget + self.earned).min(BUDGET.1);
     }
 
-    /// Takes a retry from the budget, if there is one: when everything fails, retries must not double the load.
+    /// Takes a retry from the retry budget, if one is left. If everything fails, retries must not double the
+    /// load.
     pub(crate) fn may_retry(&self) -> bool {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let enough = *budget >= 1.0;
@@ -154,30 +173,37 @@ impl ApiPoliteness {
         enough
     }
 
+    /// Notes that a page came: the API is there.
     pub(crate) fn success(&self) {
         self.failures.store(0, Ordering::Relaxed);
     }
 
+    /// Notes that a page request found no API.
     pub(crate) fn failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Tells whether the API is away for everyone: 20 page requests in a row have found none.
     pub(crate) fn is_away(&self) -> bool {
         self.failures.load(Ordering::Relaxed) >= AWAY
     }
 
+    /// Returns the wait after this many failed attempts, with full jitter.
     pub(crate) fn backoff(&self, attempt: u32) -> Duration {
         self.backoff.wait(attempt, rand::random())
     }
 
+    /// Returns the requests per page at most.
     pub(crate) const fn attempts(&self) -> u32 {
         self.attempts
     }
 
+    /// Returns the longest wait for which a task keeps its id.
     pub(crate) const fn longest_wait(&self) -> Duration {
         self.longest_wait
     }
 
+    /// Returns the requests that a `Retry-After` holds back.
     pub(crate) const fn scope(&self) -> RawHoldScope {
         self.scope
     }

@@ -1,13 +1,14 @@
-//! A limit of so many requests in any second, as the API counts them: pure.
+//! A budget of N requests in any second, as the API counts requests. Pure.
 //!
-//! A request takes a token before it is sent, and the token comes back one second after the *answer* began. Whatever
-//! second the API looks at: a request that arrived in it was sent before it ended and answered after it began, so its
-//! token was out at the end of that second; and there are only so many tokens. Slow sending, slow networks and stalled
-//! processes change nothing about that, which no scheme that spaces out *sending* can say.
+//! A request takes a token before it is sent. The token comes back one second after the *answer* began. Take
+//! any second at which the API looks. A request that arrived in it was sent before that second ended and
+//! answered after it began. Its token was therefore out at the end of that second, and there are only N
+//! tokens. Slow sending, slow networks and stalled processes do not change this. A scheme that spaces out the
+//! *sending* cannot promise it.
 //!
-//! A slow answer would cost rate for its whole time, though the request arrived long before. So a token comes back at
-//! the latest one second and [`ARRIVAL`] after it was taken: the one assumption here is that a request which takes
-//! longer to be answered has arrived by then.
+//! A slow answer would cost rate for its whole time, although its request arrived long before. A token
+//! therefore comes back at the latest one second and [`ARRIVAL`] after it was taken. The one assumption is
+//! that a request which takes longer to be answered has arrived by then.
 //!
 //! ```text
 //!   taken ── sent ──► arrived (the API counts) ──► answer begins ────── 1 s ──────► back
@@ -19,26 +20,28 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Within it a request has reached the API, if it was not answered before. Costs at most 4 % of the rate.
+/// The time within which a request has reached the API, if it was not answered before. Costs at most 4 % of
+/// the rate.
 pub(crate) const ARRIVAL: Duration = Duration::from_millis(40);
-/// How much may be made up for a timer that fired late.
+/// The delay of a timer that may be made up for.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// Tokens of one limit in one process.
+/// The tokens of one budget in one process.
 #[derive(Debug)]
 pub(crate) struct RateWindow {
-    /// How long a token is out.
+    /// The time for which a token is out.
     span: Duration,
-    /// How many may be out.
+    /// The number of tokens that may be out.
     capacity: u32,
-    /// No token is given from here on: the lease on them has passed.
+    /// The end of the lease. No token is given from here on.
     until: Option<Instant>,
-    /// Taken and not answered, oldest first, by number and time.
+    /// Tokens that were taken and not answered, oldest first, by number and time.
     sent: VecDeque<(u64, Instant)>,
-    /// When the others come back; nearly sorted, the earliest is looked for.
+    /// The instants at which the answered tokens come back. The list is nearly sorted, not sorted.
     back: Vec<Instant>,
-    /// Tokens are given evenly, not all at the second's start.
+    /// The earliest instant of the next token: tokens are given evenly, not all at the beginning of a second.
     next: Option<Instant>,
+    /// The number of the token that was taken last.
     number: u64,
 }
 
@@ -47,30 +50,35 @@ pub(crate) struct RateWindow {
 pub(crate) struct RateToken(u64);
 
 impl RateWindow {
-    /// With no token to give; see [`RateWindow::lease`].
+    /// Makes a window that has no token to give; see [`RateWindow::lease`].
     pub(crate) fn new(span: Duration) -> Self {
         let (sent, back) = (VecDeque::new(), Vec::new());
         Self { span, capacity: 0, until: None, sent, back, next: None, number: 0 }
     }
 
-    /// From now on `capacity` tokens are ours, until then.
+    /// Sets the lease: `capacity` tokens until `until`, or without an end.
     pub(crate) fn lease(&mut self, capacity: u32, until: Option<Instant>) {
         self.capacity = capacity;
         self.until = until;
     }
 
+    /// Returns the number of tokens of the present lease.
     pub(crate) const fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// Tokens that are out: they cannot be given to another process yet.
+    /// Returns the number of tokens that are out. They cannot be given to another process yet.
     pub(crate) fn out(&mut self, now: Instant) -> u32 {
         self.collect(now);
         u32::try_from(self.sent.len() + self.back.len()).unwrap_or(u32::MAX)
     }
 
-    /// Takes a token, or says when to ask again; `None`: when the lease is changed.
+    /// Takes a token.
+    ///
+    /// # Errors
+    /// The instant at which to ask again, or `None` if only a change of the lease can help.
     pub(crate) fn take(&mut self, now: Instant) -> Result<RateToken, Option<Instant>> {
+        // Without a valid lease another process may own the tokens.
         if self.until.is_some_and(|until| now >= until) {
             return Err(None);
         }
@@ -78,27 +86,32 @@ impl RateWindow {
         if self.capacity == 0 {
             return Err(None);
         }
+
+        // All tokens are out: the caller waits for the first that comes back.
         if out >= self.capacity {
             let oldest = self.sent.front().map(|(_, taken)| *taken + ARRIVAL + self.span);
             return Err(self.back.iter().copied().chain(oldest).min());
         }
-        // A little faster than the limit: it is the count that limits, this only spreads.
+
+        // Tokens are spread a little faster than the rate: the count is the limit, this only avoids bursts.
         let step = self.span.mul_f64(0.97) / self.capacity;
         let next = self.next.map_or(now, |next| next.max(now.checked_sub(SLACK).unwrap_or(now)));
         if next > now {
             return Err(Some(next));
         }
         self.next = Some(next + step);
+
         self.number += 1;
         self.sent.push_back((self.number, now));
         Ok(RateToken(self.number))
     }
 
-    /// The token's request is sent only now. `false`: the token is not ours any more.
+    /// Notes that the token's request is sent only now. `false`: the token is no longer ours.
     pub(crate) fn sent(&mut self, token: RateToken, now: Instant) -> bool {
         self.collect(now);
         let passed = self.until.is_some_and(|until| now >= until);
         match self.sent.iter().position(|(number, _)| *number == token.0) {
+            // The token moves to the end, because the list is ordered by time.
             Some(at) if !passed => {
                 self.sent.remove(at);
                 self.sent.push_back((token.0, now));
@@ -108,19 +121,22 @@ impl RateWindow {
         }
     }
 
-    /// Nothing was sent on the token: it is back at once.
+    /// Takes back a token on which nothing was sent. It can be given again at once.
     pub(crate) fn unused(&mut self, token: RateToken) {
         self.sent.retain(|(number, _)| *number != token.0);
     }
 
-    /// The token's request was answered, or failed.
+    /// Notes that the token's request was answered, or failed.
     pub(crate) fn answered(&mut self, token: RateToken, now: Instant) {
-        if let Some(at) = self.sent.iter().position(|(number, _)| *number == token.0) {
-            let taken = self.sent.remove(at).map_or(now, |(_, taken)| taken);
+        // A token that is missing here came back already, because its answer took longer than `ARRIVAL`.
+        if let Some(at) = self.sent.iter().position(|(number, _)| *number == token.0)
+            && let Some((_, taken)) = self.sent.remove(at)
+        {
             self.back.push(now.min(taken + ARRIVAL) + self.span);
         }
     }
 
+    /// Takes back the tokens whose time has passed.
     fn collect(&mut self, now: Instant) {
         while let Some((_, taken)) = self.sent.front()
             && *taken + ARRIVAL + self.span <= now
@@ -131,9 +147,11 @@ impl RateWindow {
     }
 }
 
-/// How many tokens a limit is, and for how long each is out. Below one per second: one token, for longer.
+/// Returns the number of tokens of a rate, and the time for which each is out. A rate below one per second is
+/// one token that is out for longer: 0.5 per second is one token for two seconds.
 pub(crate) fn tokens(per_second: f64) -> (u32, Duration) {
     if per_second < 1.0 {
+        // A tiny rate would overflow the instants to which the duration is added.
         return (1, Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX / 4));
     }
     (per_second as u32, Duration::from_secs(1))
@@ -143,8 +161,8 @@ pub(crate) fn tokens(per_second: f64) -> (u32, Duration) {
 mod tests {
     use super::*;
 
-    /// Runs a window for `seconds` with requests that arrive and are answered after a time by seed; answers the most
-    /// arrivals in any second, and all of them.
+    /// Runs a window for `seconds`. `delay` gives the times after which a request arrives and is answered.
+    /// Returns the most arrivals in any second, and all of them.
     fn run(capacity: u32, seconds: u64, mut delay: impl FnMut(u64) -> (u64, u64)) -> (usize, usize) {
         let start = Instant::now();
         let mut window = RateWindow::new(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! What is checked about the API and its credentials.
+//! The checks of the API's section and its credentials.
 
 use std::time::Duration;
 
@@ -9,30 +9,35 @@ use sluice_runtime::config::ConfigErrors;
 use super::merge;
 use super::raw::{RawApi, RawAuth, RawHmacSignature, RawOauthClient, RawSignatureFormat};
 
-/// Places that a text to be signed may have.
+/// The places that a text to be signed may have.
 pub(crate) const SIGNED: [&str; 5] = ["method", "path", "query", "timestamp", "body_sha256"];
 
+/// The API after every check.
 pub(crate) struct ApiConfig {
     pub(crate) base: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Go to the API's own origin only.
+    /// Goes to the API's own origin only.
     pub(crate) auth: AuthConfig,
     pub(crate) connect_timeout: Duration,
+    /// The time until an answer begins, and between any two pieces of it.
     pub(crate) timeout: Duration,
     pub(crate) longest_answer: Duration,
+    /// Bytes after decompression.
     pub(crate) max_page: u64,
 }
 
-/// Credentials, revealed. Never printed.
+/// Credentials with their secrets. Never printed.
 #[derive(Clone)]
 pub(crate) enum AuthConfig {
     None,
     Header(HeaderName, HeaderValue),
+    /// Name and value of a query parameter.
     Query(String, String),
     Oauth2(OauthConfig),
     Hmac(HmacConfig),
 }
 
+/// The client credentials of OAuth 2.0 (RFC 6749, 4.4).
 #[derive(Clone)]
 pub(crate) struct OauthConfig {
     pub(crate) token_url: Url,
@@ -41,39 +46,52 @@ pub(crate) struct OauthConfig {
     pub(crate) scope: Option<String>,
 }
 
+/// The signature of every request by HMAC-SHA-256 (RFC 2104).
 #[derive(Clone)]
 pub(crate) struct HmacConfig {
     pub(crate) secret: String,
+    /// The text to be signed, with places from [`SIGNED`].
     pub(crate) sign: String,
     pub(crate) header: HeaderName,
+    /// The text before the signature in its header.
     pub(crate) prefix: String,
     pub(crate) timestamp_header: HeaderName,
     pub(crate) encoding: RawSignatureFormat,
 }
 
+/// Checks the API's section and reads its secrets. `None`: an error was added.
 pub(super) fn check(raw: &RawApi, errors: &mut ConfigErrors) -> Option<ApiConfig> {
-    let auth = auth(raw.auth.as_ref(), errors);
+    // Every part is checked before the first `?`: an operator sees all mistakes at once.
+    let auth = check_auth(raw.auth.as_ref(), errors);
     let mut headers = Vec::new();
     for (name, value) in &raw.headers {
         let sound = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
         match sound {
             (Ok(name), Ok(value)) => headers.push((name, value)),
-            _ => errors.add(format!("api.headers.{name}"), "is not a valid header", None),
+            // The value is not quoted: operators put keys there too.
+            _ => errors.add(
+                format!("api.headers.{name}"),
+                "expected a name and a value that an HTTP header can have",
+                None,
+            ),
         }
     }
+
+    // A timeout of 0 would refuse every request.
     for (path, seconds) in [
         ("api.connect_timeout_seconds", raw.connect_timeout_seconds),
         ("api.timeout_seconds", raw.timeout_seconds),
         ("api.longest_answer_seconds", raw.longest_answer_seconds),
     ] {
         if seconds == 0 {
-            errors.add(path, "must be at least 1", None);
+            errors.add(path, "expected at least 1", None);
         }
     }
     if raw.max_record.bytes() < 1 << 10 {
-        errors.add("api.max_record", "must be at least 1KiB", None);
+        errors.add("api.max_record", "expected at least 1KiB", None);
     }
-    let base = url("api.base_url", &raw.base_url, errors)?;
+
+    let base = check_url("api.base_url", &raw.base_url, errors)?;
     Some(ApiConfig {
         base,
         headers,
@@ -85,21 +103,25 @@ pub(super) fn check(raw: &RawApi, errors: &mut ConfigErrors) -> Option<ApiConfig
     })
 }
 
-fn url(path: &str, text: &str, errors: &mut ConfigErrors) -> Option<Url> {
+/// Checks a URL of an HTTP server. It must not hold credentials, because URLs are logged.
+fn check_url(path: &str, text: &str, errors: &mut ConfigErrors) -> Option<Url> {
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
         _ => {
-            errors.add(path, "is not an http or https URL", Some("https://api.example.org".into()));
+            let hint = "for example https://api.example.org".to_owned();
+            errors.add(path, "expected an http or https URL", Some(hint));
             return None;
         }
     };
     if !url.username().is_empty() || url.password().is_some() {
-        errors.add(path, "holds credentials", Some("put them under api.auth".into()));
+        errors.add(path, "expected a URL without credentials", Some("put them under api.auth".into()));
     }
     Some(url)
 }
 
-fn auth(raw: Option<&RawAuth>, errors: &mut ConfigErrors) -> Option<AuthConfig> {
+/// Checks the credentials and reads their secrets. No section is no credentials.
+fn check_auth(raw: Option<&RawAuth>, errors: &mut ConfigErrors) -> Option<AuthConfig> {
+    // A line break inside a secret would end the header: the value is checked before a request carries it.
     let secret = |value: String, path: &str, errors: &mut ConfigErrors| match HeaderValue::from_str(&value) {
         Ok(mut value) => {
             value.set_sensitive(true);
@@ -107,12 +129,15 @@ fn auth(raw: Option<&RawAuth>, errors: &mut ConfigErrors) -> Option<AuthConfig> 
         }
         Err(_) => {
             let hint = "look for line breaks in the secret".to_owned();
-            errors.add(path, "holds characters that no header may hold", Some(hint));
+            errors.add(path, "expected characters that an HTTP header can hold", Some(hint));
             None
         }
     };
+
     match raw {
         None => Some(AuthConfig::None),
+
+        // Fixed headers.
         Some(RawAuth::Bearer(token)) => {
             let token = merge(token.reveal("api.auth.bearer"), errors)?;
             let value = secret(format!("Bearer {token}"), "api.auth", errors)?;
@@ -124,42 +149,54 @@ fn auth(raw: Option<&RawAuth>, errors: &mut ConfigErrors) -> Option<AuthConfig> 
             Some(AuthConfig::Header(reqwest::header::AUTHORIZATION, value))
         }
         Some(RawAuth::Header(key)) => {
-            let name = header("api.auth.header.name", &key.name, errors);
+            let name = check_header("api.auth.header.name", &key.name, errors);
             let value = merge(key.value.reveal("api.auth.header.value"), errors)?;
             Some(AuthConfig::Header(name?, secret(value, "api.auth", errors)?))
         }
+
+        // A query parameter is percent-encoded: it can hold any text.
         Some(RawAuth::Query(key)) => {
             let value = merge(key.value.reveal("api.auth.query.value"), errors)?;
             Some(AuthConfig::Query(key.name.clone(), value))
         }
-        Some(RawAuth::Oauth2(raw)) => oauth2(raw, errors).map(AuthConfig::Oauth2),
-        Some(RawAuth::Hmac(raw)) => hmac(raw, errors).map(AuthConfig::Hmac),
+
+        // Credentials that are made while the worker runs.
+        Some(RawAuth::Oauth2(raw)) => check_oauth2(raw, errors).map(AuthConfig::Oauth2),
+        Some(RawAuth::Hmac(raw)) => check_hmac(raw, errors).map(AuthConfig::Hmac),
     }
 }
 
-fn oauth2(raw: &RawOauthClient, errors: &mut ConfigErrors) -> Option<OauthConfig> {
-    let token_url = url("api.auth.oauth2.token_url", &raw.token_url, errors);
+/// Checks an OAuth 2.0 client and reads its secret.
+fn check_oauth2(raw: &RawOauthClient, errors: &mut ConfigErrors) -> Option<OauthConfig> {
+    let token_url = check_url("api.auth.oauth2.token_url", &raw.token_url, errors);
     let secret = merge(raw.client_secret.reveal("api.auth.oauth2.client_secret"), errors)?;
-    let mut client = HeaderValue::from_str(&crate::auth::basic(&raw.client_id, &secret)).ok()?;
+    let client = HeaderValue::from_str(&crate::auth::basic(&raw.client_id, &secret));
+    debug_assert!(client.is_ok(), "base64 is a valid header value");
+    let mut client = client.ok()?;
     client.set_sensitive(true);
     Some(OauthConfig { token_url: token_url?, client, scope: raw.scope.clone() })
 }
 
-fn hmac(raw: &RawHmacSignature, errors: &mut ConfigErrors) -> Option<HmacConfig> {
-    let header_name = header("api.auth.hmac.header", &raw.header, errors);
-    let timestamp_header = header("api.auth.hmac.timestamp_header", &raw.timestamp_header, errors);
+/// Checks the rules of a signature and reads its secret.
+fn check_hmac(raw: &RawHmacSignature, errors: &mut ConfigErrors) -> Option<HmacConfig> {
+    let header_name = check_header("api.auth.hmac.header", &raw.header, errors);
+    let timestamp_header = check_header("api.auth.hmac.timestamp_header", &raw.timestamp_header, errors);
+
+    // Every `{…}` of the text must be a known place. A typing error would be signed as it is, and the API
+    // would only answer that the signature is wrong.
     let mut rest = raw.sign.as_str();
     while let Some((_, after)) = rest.split_once('{') {
         let place = after.split_once('}').map_or(after, |(place, _)| place);
         if !SIGNED.contains(&place) {
-            let hint = SIGNED.map(|place| format!("{{{place}}}")).join(", ");
-            errors.add("api.auth.hmac.sign", format!("`{{{place}}}` is not known"), Some(hint));
+            let hint = format!("expected one of {}", SIGNED.map(|place| format!("{{{place}}}")).join(", "));
+            errors.add("api.auth.hmac.sign", format!("unknown place `{{{place}}}`"), Some(hint));
         }
         rest = after;
     }
     if HeaderValue::from_str(&raw.prefix).is_err() {
-        errors.add("api.auth.hmac.prefix", "holds characters that no header may hold", None);
+        errors.add("api.auth.hmac.prefix", "expected characters that an HTTP header can hold", None);
     }
+
     let secret = merge(raw.secret.reveal("api.auth.hmac.secret"), errors)?;
     Some(HmacConfig {
         secret,
@@ -171,10 +208,11 @@ fn hmac(raw: &RawHmacSignature, errors: &mut ConfigErrors) -> Option<HmacConfig>
     })
 }
 
-fn header(path: &str, name: &str, errors: &mut ConfigErrors) -> Option<HeaderName> {
+/// Checks the name of a header.
+fn check_header(path: &str, name: &str, errors: &mut ConfigErrors) -> Option<HeaderName> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok();
     if name.is_none() {
-        errors.add(path, "is not a header name", None);
+        errors.add(path, "expected a header name", None);
     }
     name
 }

@@ -1,4 +1,5 @@
-//! What an operator writes. The JSON schema for editors is derived from these types.
+//! The configuration file as an operator writes it. The JSON schema for editors is derived from these types,
+//! and the doc comments are its descriptions.
 
 mod auth;
 
@@ -15,15 +16,18 @@ pub use auth::{RawAuth, RawBasicAuth, RawHmacSignature, RawKeyHeader, RawOauthCl
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawCollectorConfig {
-    /// Name of the job: part of its claims' rows and of its checkpoint topic. All replicas of a job share it.
+    /// Name of the job: a part of its claims' rows and of its checkpoint topic. All replicas of a job share
+    /// it.
     pub job: String,
     /// Prefix of the transactional ids.
     pub group: String,
-    /// Name of this replica, unique among those that run; left out, it is made from host name, process id and a random number.
+    /// Name of this replica, unique among the running replicas. If it is left out, it is made from host name,
+    /// process id and a random number.
     #[serde(default)]
     pub instance: Option<String>,
-    /// `transactional` (each page once for read_committed readers) or `idempotent` (a page twice at most where a process
-    /// was stopped while it sent it, if the worker may read its topics; otherwise one of each id in work per crash).
+    /// `transactional`: each page arrives once for read_committed readers. `idempotent`: a page arrives twice
+    /// at most if a process was stopped while it sent the page, provided that the worker may read its topics;
+    /// otherwise one page of each id in work arrives twice per crash.
     #[serde(default)]
     pub mode: RawPublishMode,
     /// Kafka.
@@ -32,7 +36,7 @@ pub struct RawCollectorConfig {
     pub registry: RegistrySection,
     /// Folder of the contracts.
     pub schemas: PathBuf,
-    /// Where the admin pages listen.
+    /// Address of the admin pages.
     #[serde(default)]
     pub admin: AdminSection,
     /// Memory of this process, from which buffers are derived.
@@ -42,28 +46,28 @@ pub struct RawCollectorConfig {
     pub database: RawDatabase,
     /// The API.
     pub api: RawApi,
-    /// What is asked for every id, in this order.
+    /// Resources that are requested for every id, in this order.
     pub endpoints: Vec<RawEndpoint>,
-    /// Politeness.
+    /// Rate of the requests, and bounds of the work.
     #[serde(default)]
     pub limits: RawLimits,
-    /// What happens after a failed request.
+    /// Rules after a failed request.
     #[serde(default)]
     pub retry: RawRetry,
 }
 
-/// How pages get to Kafka.
+/// The way of pages to Kafka.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RawPublishMode {
-    /// Page and checkpoint in one Kafka transaction.
+    /// Page and page checkpoint are one Kafka transaction.
     #[default]
     Transactional,
-    /// Page, its acknowledgement, then a fenced checkpoint in the database.
+    /// First the page and its acknowledgement, then a fenced page checkpoint in the database.
     Idempotent,
 }
 
-/// The table of ids, only read; claims live in the table `sluice_claims` beside it.
+/// The table of ids. It is only read; claims are in the table `sluice_claims` beside it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawDatabase {
@@ -71,34 +75,38 @@ pub struct RawDatabase {
     pub url: SecretReference,
     /// Table (or schema.table) of the ids.
     pub table: String,
-    /// Its id column.
+    /// Column of the ids in this table.
     pub id_column: String,
-    /// SQL condition on the table's columns; ids that do not meet it are not enrolled.
+    /// SQL condition on the table's columns, for example `active = 1`. Ids that do not meet it are not
+    /// enrolled.
+    // `where` is a keyword of Rust.
     #[serde(default, rename = "where")]
     pub condition: Option<String>,
-    /// Column of times (date, datetime, timestamp; without a zone in UTC): an id is due when its time has come, and again
-    /// whenever the column says another one; null is never. Left out, an id is due when it is first seen.
+    /// Column of times (date, datetime, timestamp; without a zone in UTC). An id is due when its time has
+    /// come, and again whenever the column names another time; null is never. If it is left out, an id is due
+    /// when it is first seen.
     #[serde(default)]
     pub due_column: Option<String>,
-    /// Column of whole numbers: ids with a higher one are taken first; null is 0. Looked at once a minute.
+    /// Column of whole numbers. Ids with a higher number are claimed first; null is 0. The column is read
+    /// once a minute.
     #[serde(default)]
     pub priority_column: Option<String>,
-    /// Ids taken at once.
+    /// Ids that are claimed at once.
     #[serde(default = "claim")]
     pub claim: u32,
-    /// How long a claim lasts without a heartbeat.
+    /// Seconds for which a claim is valid without a heartbeat.
     #[serde(default = "lease_seconds")]
     pub lease_seconds: u64,
-    /// An id that got no page further in so many attempts is dead.
+    /// Attempts after which an id that got no page further is dead.
     #[serde(default = "attempts")]
     pub attempts: u32,
-    /// A done id is due again after so many seconds; left out, it is collected once.
+    /// Seconds after which a done id is due again. If it is left out, an id is collected once.
     #[serde(default)]
     pub every_seconds: Option<u64>,
-    /// Connections at most.
+    /// Connections to the database at most.
     #[serde(default = "connections")]
     pub connections: u32,
-    /// May the worker create `sluice_claims`?
+    /// Whether the worker may create `sluice_claims`.
     #[serde(default = "yes")]
     pub migrate: bool,
 }
@@ -107,162 +115,168 @@ pub struct RawDatabase {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawApi {
-    /// Scheme, host, port and a common path.
+    /// Scheme, host, port and a common path, for example `https://api.example.org/v2`.
     pub base_url: String,
-    /// Credentials; they go to the base URL's own origin only, redirects and next pages elsewhere do not get them.
+    /// Credentials. They go to the base URL's own origin only: redirects and next pages elsewhere do not get
+    /// them.
     #[serde(default)]
     pub auth: Option<RawAuth>,
     /// Further headers of every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Seconds until a connection must stand.
+    /// Seconds within which a connection must be established.
     #[serde(default = "connect_timeout_seconds")]
     pub connect_timeout_seconds: u64,
-    /// Seconds until an answer begins, and between any two pieces of it.
+    /// Seconds within which an answer must begin, and between any two pieces of it.
     #[serde(default = "timeout_seconds")]
     pub timeout_seconds: u64,
-    /// Seconds for a whole answer, however large.
+    /// Seconds for a whole answer of any size.
     #[serde(default = "longest_answer_seconds")]
     pub longest_answer_seconds: u64,
-    /// Largest page after decompression. Pages are read as they arrive: this costs no memory.
+    /// Largest page after decompression. Pages are read as they arrive, so a large bound costs no memory.
     #[serde(default = "max_page")]
     pub max_page: MemorySize,
-    /// Largest record, in bytes of JSON, that is kept in memory; a larger one becomes a dead letter without its bytes.
+    /// Largest record, in bytes of JSON, that is kept in memory. A larger one becomes a dead letter without
+    /// its bytes.
     #[serde(default = "max_record")]
     pub max_record: MemorySize,
 }
 
-/// One resource that is asked for every id.
+/// One resource that is requested for every id.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawEndpoint {
     /// Name, unique in the job.
     pub name: String,
-    /// Path below the base URL, `{id}` stands for the id (percent-encoded): /v1/aircraft/{id}/flights
+    /// Path below the base URL, for example `/v1/aircraft/{id}/flights`. `{id}` is replaced by the id
+    /// (percent-encoded).
     pub path: String,
     /// `get`, or `post` with a `body`.
     #[serde(default)]
     pub method: RawMethod,
-    /// Query parameters of every request; values may hold `{id}` and `{since}`. One with `{since}` is left out of an
-    /// id's first run.
+    /// Query parameters of every request. Values may hold `{id}` and `{since}`. A parameter with `{since}` is
+    /// left out of an id's first run.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
-    /// Further headers of every request; values may hold `{id}` and `{since}`.
+    /// Further headers of every request. Values may hold `{id}` and `{since}`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// JSON body of a POST; texts in it may hold `{id}` and `{since}`.
+    /// JSON body of a POST. Texts in it may hold `{id}` and `{since}`.
     #[serde(default)]
     pub body: Option<serde_json::Value>,
-    /// How pages follow one another.
+    /// The way from one page to the next.
     #[serde(default)]
     pub pagination: RawPagination,
-    /// Where a page says how many records there are in all; a change while pages are read is noticed: `meta.total`
+    /// Path in a page to the number of all records, for example `meta.total`. A change while pages are read
+    /// is noticed.
     #[serde(default)]
     pub total_at: Option<String>,
-    /// Where the records stand in a page (`data`, `result.items`; empty for the page itself): an array, or one object.
+    /// Path in a page to its records, for example `data` or `result.items`; empty for the page itself. The
+    /// records are an array, or one object.
     #[serde(default)]
     pub record_path: String,
-    /// Ask only for what is new since an id's last complete run.
+    /// Requests only the records that are new since an id's last complete run.
     #[serde(default)]
     pub incremental: Option<RawIncrementalField>,
-    /// Topic of the contract that the records follow.
+    /// Topic of the contract that the records follow, for example `aviation.flight.v1`.
     pub topic: String,
-    /// What an HTTP status means here: none (no records, go on), dead (the id is dead), retry.
+    /// Meaning of an HTTP status here: none (no records, go on), dead (the id is dead), retry.
     #[serde(default)]
     pub on_status: BTreeMap<String, RawStatusRule>,
 }
 
-/// Goes by a value that grows from record to record: a time of change, a number.
+/// A field whose value grows from record to record, for example a time of change or a number.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawIncrementalField {
-    /// Where it stands in a record: `updated_at`
+    /// Path to the field in a record, for example `updated_at`.
     pub at: String,
-    /// What `{since}` is in an id's first run; left out, parameters that need it are left out too.
+    /// Value of `{since}` in an id's first run. If it is left out, parameters that need it are left out too.
     #[serde(default)]
     pub start: Option<String>,
 }
 
-/// How a page is asked for.
+/// The method of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RawMethod {
-    /// Everything stands in path and query.
+    /// The request consists of path, query and headers.
     #[default]
     Get,
-    /// With a JSON body.
+    /// The request has a JSON body.
     Post,
 }
 
-/// How pages follow one another.
+/// The way from one page to the next.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RawPagination {
-    /// One page.
+    /// There is only one page.
     #[default]
     None,
-    /// The page holds the next one's URL; null, empty or missing ends.
+    /// The page holds the URL of the next one. If it is null, empty or missing, the page is the last.
     NextUrl {
-        /// Where it stands: `meta.next`
+        /// Path to the URL in the page, for example `meta.next`.
         at: String,
     },
-    /// The next page's URL stands in the `Link` header (RFC 8288, rel="next").
+    /// The `Link` header holds the URL of the next page (RFC 8288, rel="next").
     LinkHeader {},
-    /// A page number; ends with the first page without records, or when `more_at` is false.
+    /// Pages are numbered. The first page without records is the last, or the one whose `more_at` is false.
     Page {
-        /// The query parameter that takes it: `page`, if nothing is said.
+        /// Query parameter that takes the number; `page` by default.
         #[serde(default)]
         parameter: Option<String>,
-        /// Or the place in the POST body that takes it: `page.after`
+        /// Or the path in the POST body that takes it, for example `page.after`.
         #[serde(default)]
         field: Option<String>,
         /// Or the request header that takes it.
         #[serde(default)]
         to_header: Option<String>,
-        /// Number of the first page.
+        /// Number of the first page; 1 by default.
         #[serde(default = "one")]
         first: u64,
-        /// Where the page says whether there are more: `meta.has_more`
+        /// Path to a boolean in the page that tells whether more pages follow, for example `meta.has_more`.
         #[serde(default)]
         more_at: Option<String>,
     },
-    /// A record offset; ends with the first page without records, or when `more_at` is false.
+    /// Pages begin at a number of records. The first page without records is the last, or the one whose
+    /// `more_at` is false.
     Offset {
-        /// The query parameter that takes it: `offset`, if nothing is said.
+        /// Query parameter that takes the number of records; `offset` by default.
         #[serde(default)]
         parameter: Option<String>,
-        /// Or the place in the POST body that takes it: `page.after`
+        /// Or the path in the POST body that takes it, for example `page.after`.
         #[serde(default)]
         field: Option<String>,
         /// Or the request header that takes it.
         #[serde(default)]
         to_header: Option<String>,
-        /// Where the page says whether there are more.
+        /// Path to a boolean in the page that tells whether more pages follow.
         #[serde(default)]
         more_at: Option<String>,
     },
-    /// The page holds a token for the next one; null, empty or missing ends.
+    /// The page holds a token for the next one. If it is null, empty or missing, the page is the last.
     Cursor {
-        /// Where it stands: `meta.cursor`
+        /// Path to the token in the page, for example `meta.cursor`.
         at: String,
-        /// The query parameter that takes it: `cursor`, if nothing is said.
+        /// Query parameter that takes the token; `cursor` by default.
         #[serde(default)]
         parameter: Option<String>,
-        /// Or the place in the POST body that takes it: `page.after`
+        /// Or the path in the POST body that takes it, for example `page.after`.
         #[serde(default)]
         field: Option<String>,
         /// Or the request header that takes it.
         #[serde(default)]
         to_header: Option<String>,
     },
-    /// A response header holds a token for the next page; empty or missing ends.
+    /// A response header holds a token for the next page. If it is empty or missing, the page is the last.
     TokenHeader {
-        /// Its name.
+        /// Name of the response header.
         header: String,
-        /// The query parameter that takes it: `cursor`, if nothing is said.
+        /// Query parameter that takes the token; `cursor` by default.
         #[serde(default)]
         parameter: Option<String>,
-        /// Or the place in the POST body that takes it: `page.after`
+        /// Or the path in the POST body that takes it, for example `page.after`.
         #[serde(default)]
         field: Option<String>,
         /// Or the request header that takes it.
@@ -271,67 +285,69 @@ pub enum RawPagination {
     },
 }
 
-/// What an HTTP status means.
+/// The meaning of an HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RawStatusRule {
-    /// No records; the endpoint is complete for this id.
+    /// There are no records; the endpoint is complete for this id.
     None,
     /// The id is dead.
     Dead,
-    /// Ask again.
+    /// The request is repeated.
     Retry,
 }
 
-/// Politeness.
+/// Rate of the requests, and bounds of the work.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawLimits {
-    /// Requests per second at most, over all replicas and all jobs in this database that ask the same host: in no
-    /// second more than this (rounded down), whatever the replicas do. Below 1: one request every so often.
+    /// Requests per second at most, over all replicas and all jobs in this database that ask the same host.
+    /// No second has more than this (rounded down), with any number of replicas. Below 1 it is one request
+    /// per several seconds, for example 0.5 is one per 2 s.
     pub requests_per_second: Option<f64>,
-    /// A second limit, shared by everyone who names the same key, whichever host is asked.
+    /// A second limit, shared by all jobs that name the same key, for any host.
     pub key: Option<RawKeyLimit>,
-    /// Ids that are worked on at once.
+    /// Ids in work at once.
     pub concurrency: usize,
-    /// Whom a Retry-After holds back: every request of this process (host), or only the one that was told.
+    /// Requests that a Retry-After holds back: every request of this process and of all that share its limit
+    /// (host), or only the one that received it (request).
     pub retry_after: RawHoldScope,
-    /// Pages of one endpoint and id at most; more is taken for an API that never ends.
+    /// Pages of one endpoint and id at most. More pages count as an API that never ends, and the id is dead.
     pub max_pages: u64,
 }
 
-/// What one API key may do.
+/// The rate of one API key.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawKeyLimit {
-    /// A name for the key; never the key itself, it stands in the database.
+    /// A name for the key, never the key itself: the database holds this name.
     pub name: String,
-    /// Requests per second at most, over everyone who uses it.
+    /// Requests per second at most, over all jobs that name the key.
     pub requests_per_second: f64,
 }
 
-/// Whom a Retry-After holds back.
+/// The requests that a Retry-After holds back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RawHoldScope {
-    /// Every request of this process, and of all that share its limit.
+    /// Every request of this process, and of all processes that share its limit.
     #[default]
     Host,
-    /// Only the one that was told.
+    /// Only the request that received it.
     Request,
 }
 
-/// What happens after a failed request.
+/// Rules after a failed request.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawRetry {
-    /// Requests per page at most; then the id is given back for later.
+    /// Requests per page at most. Then the id is given back for later.
     pub attempts: u32,
-    /// Upper bound of the first wait; doubles each time, with full jitter.
+    /// Upper bound of the first wait in milliseconds. It doubles each time, with full jitter.
     pub base_ms: u64,
-    /// Upper bound of every wait.
+    /// Upper bound of every wait in milliseconds.
     pub cap_ms: u64,
-    /// A Retry-After beyond this gives the id back until then.
+    /// A Retry-After of more seconds than this gives the id back until then.
     pub longest_wait_seconds: u64,
     /// Retries per hundred requests at most, over the whole process.
     pub budget_percent: u32,
@@ -344,6 +360,7 @@ impl Default for RawLimits {
             key: None,
             concurrency: 32,
             retry_after: RawHoldScope::default(),
+            // An API that never ends is noticed late, but no honest one is cut off.
             max_pages: 100_000,
         }
     }
@@ -351,9 +368,12 @@ impl Default for RawLimits {
 
 impl Default for RawRetry {
     fn default() -> Self {
+        // The waits between six attempts are at most 0.2, 0.4, 0.8, 1.6 and 3.2 seconds, together 6.2.
         Self { attempts: 6, base_ms: 200, cap_ms: 30_000, longest_wait_seconds: 120, budget_percent: 50 }
     }
 }
+
+// The defaults of single keys.
 
 fn memory() -> MemorySize {
     MemorySize::mib(64)
@@ -364,6 +384,7 @@ const fn claim() -> u32 {
 }
 
 const fn lease_seconds() -> u64 {
+    // Heartbeats go out every third of it.
     60
 }
 
@@ -388,14 +409,17 @@ const fn timeout_seconds() -> u64 {
 }
 
 const fn longest_answer_seconds() -> u64 {
+    // Half an hour: a page of 2 GiB at 1.2 MB/s.
     1_800
 }
 
 fn max_page() -> MemorySize {
+    // 2 GiB. The bound is against answers that unpack without an end.
     MemorySize::mib(2 << 10)
 }
 
 fn max_record() -> MemorySize {
+    // The same as Kafka's default bound of a message (`message.max.bytes`).
     MemorySize::mib(1)
 }
 

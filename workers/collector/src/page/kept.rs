@@ -1,28 +1,32 @@
-//! Values whose bytes are kept: where they end, and what a wanted one says.
+//! Values whose bytes are kept: their end, and the text of a wanted value.
 
 use serde::de::IgnoredAny;
 
-/// How far into a value the bytes so far have led.
+/// The state of a scan for a value's end. Values may be cut into chunks at any byte.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PageValueScanner {
+    /// Open brackets.
     depth: u32,
     in_text: bool,
+    /// True if the next byte of a string is escaped.
     escaped: bool,
-    /// Neither object, array nor string: ends before the next delimiter.
+    /// True for a value that is neither object, array nor string: it ends before the next delimiter.
     scalar: bool,
     /// Bytes so far.
     pub(super) length: u64,
 }
 
-/// Bytes that are looked at together.
+/// The number of bytes that are looked at together.
 const BLOCK: usize = 32;
 
 impl PageValueScanner {
-    /// Follows strings and brackets; answers where the value ends, if it does in these bytes.
+    /// Follows strings and brackets. Returns the number of bytes up to the value's end, if it ends in these
+    /// bytes.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
-            // Most of an object is neither bracket nor escape: then only its quotes count, and they are soon counted.
+            // Most blocks of an object hold neither bracket nor escape. Only the parity of their quotes
+            // counts then, and counting quotes is much faster than following every byte.
             while self.depth > 0
                 && !self.escaped
                 && let Some(quotes) = bytes.get(at..).and_then(|rest| quotes(rest.first_chunk()?))
@@ -39,9 +43,10 @@ impl PageValueScanner {
         None
     }
 
-    /// The same, byte by byte.
+    /// Does the same as [`PageValueScanner::end`], byte by byte.
     fn end_of(&mut self, bytes: &[u8]) -> Option<usize> {
         for (nth, byte) in bytes.iter().enumerate() {
+            // Inside a string only its end and its escapes matter.
             if self.in_text {
                 match byte {
                     _ if self.escaped => self.escaped = false,
@@ -56,12 +61,17 @@ impl PageValueScanner {
                 }
                 continue;
             }
+
+            // A scalar outside of all brackets ends before the delimiter, which is not a part of it.
             if self.scalar {
                 if is_delimiter(*byte) {
                     return Some(nth);
                 }
                 continue;
             }
+
+            // Between tokens: an object or array ends with its last bracket. The kinds of brackets are not
+            // compared, because the caller reads the value as JSON.
             match byte {
                 b'"' => self.in_text = true,
                 b'{' | b'[' => self.depth += 1,
@@ -79,9 +89,9 @@ impl PageValueScanner {
     }
 }
 
-/// How many quotes these bytes have; `None` if there may be a bracket or an escape among them. Without a branch, so that
-/// the compiler makes one comparison of them all.
+/// Returns the number of quotes in these bytes, or `None` if a bracket or an escape may be among them.
 fn quotes(block: &[u8; BLOCK]) -> Option<u8> {
+    // There is no branch in the loop: the compiler then compares all bytes at once.
     let (mut quotes, mut others) = (0, 0);
     for byte in block {
         quotes += u8::from(*byte == b'"');
@@ -91,14 +101,16 @@ fn quotes(block: &[u8; BLOCK]) -> Option<u8> {
     (others == 0).then_some(quotes)
 }
 
+/// Tells whether a byte ends a scalar: a comma, a closing bracket or white space (RFC 8259, 2).
 pub(super) fn is_delimiter(byte: u8) -> bool {
     matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// A wanted value as text; `None` where it is not JSON.
+/// Returns a wanted value as text: `Some(None)` for null, and `None` if the bytes are not JSON.
 pub(super) fn token(value: &[u8]) -> Option<Option<String>> {
     match value.first() {
         Some(b'"') => serde_json::from_slice(value).ok().map(Some),
+        // Numbers keep their spelling: a large one must not lose digits.
         _ => {
             serde_json::from_slice::<IgnoredAny>(value).ok()?;
             let text = String::from_utf8(value.to_vec()).ok()?;

@@ -128,8 +128,8 @@ fn field(known: &MaskerTestRegistry, framed: &[u8], path: &str) -> String {
 fn a_flight_and_its_aircraft_mask_to_the_same_pseudonym_and_key() {
     let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
     let (flight, aircraft) = (FILES[0].1, FILES[2].1);
-    masker.learn("aviation.flight.v1", SchemaId(1), flight, &mut known).unwrap();
-    masker.learn("aviation.aircraft.v1", SchemaId(2), aircraft, &mut known).unwrap();
+    masker.learn("aviation.flight.v1", RecordPart::Value, SchemaId(1), flight, &mut known).unwrap();
+    masker.learn("aviation.aircraft.v1", RecordPart::Value, SchemaId(2), aircraft, &mut known).unwrap();
     let (one, two) = (framed(1, flight, FLIGHT), framed(2, aircraft, AIRCRAFT));
     let (outcome, flights) =
         mask(&mut masker, &record("aviation.flight.v1", Some(b"N14228"), Some(&one), &[]));
@@ -153,7 +153,7 @@ fn a_flight_and_its_aircraft_mask_to_the_same_pseudonym_and_key() {
 #[test]
 fn only_allowed_headers_and_the_source_come_out() {
     let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
-    masker.learn("aviation.flight.v1", SchemaId(1), FILES[0].1, &mut known).unwrap();
+    masker.learn("aviation.flight.v1", RecordPart::Value, SchemaId(1), FILES[0].1, &mut known).unwrap();
     let value = framed(1, FILES[0].1, FLIGHT);
     let headers = [
         Header { name: "traceparent", value: Some(b"00-1") },
@@ -166,7 +166,7 @@ fn only_allowed_headers_and_the_source_come_out() {
 #[test]
 fn what_is_broken_is_a_dead_letter_and_leaves_nothing_behind() {
     let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
-    masker.learn("aviation.flight.v1", SchemaId(1), FILES[0].1, &mut known).unwrap();
+    masker.learn("aviation.flight.v1", RecordPart::Value, SchemaId(1), FILES[0].1, &mut known).unwrap();
     let value = framed(1, FILES[0].1, FLIGHT);
     for cut in 0..value.len() {
         let (outcome, out) =
@@ -184,8 +184,8 @@ fn a_schema_is_asked_for_once_and_a_tombstone_needs_none() {
     let (mut masker, mut known) = (masker(), MaskerTestRegistry::default());
     let value = framed(9, FILES[0].1, FLIGHT);
     let flight = record("aviation.flight.v1", Some(b"N1"), Some(&value), &[]);
-    assert_eq!(mask(&mut masker, &flight).0, Outcome::NeedsSchema(SchemaId(9)));
-    masker.learn("aviation.flight.v1", SchemaId(9), FILES[0].1, &mut known).unwrap();
+    assert_eq!(mask(&mut masker, &flight).0, Outcome::NeedsSchema(RecordPart::Value, SchemaId(9)));
+    masker.learn("aviation.flight.v1", RecordPart::Value, SchemaId(9), FILES[0].1, &mut known).unwrap();
     assert_eq!(mask(&mut masker, &flight).0, Outcome::Emitted);
     let (outcome, out) = mask(&mut masker, &record("aviation.aircraft.v1", Some(b"N1"), None, &[]));
     assert_eq!((outcome, out[0].1.clone()), (Outcome::Emitted, None));
@@ -199,7 +199,13 @@ fn a_new_field_without_a_policy_does_not_pass() {
         FILES[0].1.replacen(r#""fields": ["#, r#""fields": [{"name": "pilot", "type": "string"},"#, 1);
     assert_ne!(wider, FILES[0].1);
     let error = masker
-        .learn("aviation.flight.v1", SchemaId(5), &wider, &mut MaskerTestRegistry::default())
+        .learn(
+            "aviation.flight.v1",
+            RecordPart::Value,
+            SchemaId(5),
+            &wider,
+            &mut MaskerTestRegistry::default(),
+        )
         .unwrap_err();
     assert!(
         matches!(&error, LearnError::Uncovered(reason) if reason.to_string().contains("pilot")),
@@ -207,13 +213,14 @@ fn a_new_field_without_a_policy_does_not_pass() {
     );
     let value = framed(5, FILES[0].1, FLIGHT);
     let (outcome, out) = mask(&mut masker, &record("aviation.flight.v1", Some(b"N1"), Some(&value), &[]));
-    assert_eq!((outcome, out.len()), (Outcome::NeedsSchema(SchemaId(5)), 0));
+    assert_eq!((outcome, out.len()), (Outcome::NeedsSchema(RecordPart::Value, SchemaId(5)), 0));
 }
 
 #[test]
 fn an_unregistered_masked_schema_is_an_outage_not_a_dead_letter() {
-    let error =
-        masker().learn("aviation.flight.v1", SchemaId(1), FILES[0].1, &mut EmptyMaskerRegistry).unwrap_err();
+    let error = masker()
+        .learn("aviation.flight.v1", RecordPart::Value, SchemaId(1), FILES[0].1, &mut EmptyMaskerRegistry)
+        .unwrap_err();
     assert!(
         matches!(&error, LearnError::Fault(fault) if fault.retry == sluice_core::Retry::Later),
         "{error}"

@@ -32,7 +32,13 @@ fn normaliser() -> NormaliserProcessor {
     let mut normaliser = NormaliserProcessor::new(&ContractSet::parse(&files).unwrap()).unwrap();
     // The masked schema keeps every field of this contract and their types, so the raw one stands for it here.
     normaliser
-        .learn("aviation.flight.masked.v1", SchemaId(1), FLIGHT_SCHEMA, &mut NormaliserTestRegistry)
+        .learn(
+            "aviation.flight.masked.v1",
+            RecordPart::Value,
+            SchemaId(1),
+            FLIGHT_SCHEMA,
+            &mut NormaliserTestRegistry,
+        )
         .unwrap();
     normaliser
 }

@@ -12,7 +12,7 @@ use apache_avro::types::Value;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use sluice_core::Store;
-use sluice_core::{Offset, Outcome, RecordRef, SchemaId, TopicPartition};
+use sluice_core::{Offset, Outcome, RecordPart, RecordRef, SchemaId, TopicPartition};
 use sluice_sink::StoreConfig;
 use sluice_sink::config::{ArchiveSection, BlockCodec, DeltaSection, TableCodec};
 use sluice_warehouse as warehouse;
@@ -91,7 +91,7 @@ fn take(store: &mut dyn Store, offset: i64) {
         value: Some(&value),
         headers: &[],
     };
-    if store.append(&record) == Outcome::NeedsSchema(SchemaId(1)) {
+    if store.append(&record) == Outcome::NeedsSchema(RecordPart::Value, SchemaId(1)) {
         store.learn(TOPIC, SchemaId(1), SCHEMA).unwrap();
         assert_eq!(store.append(&record), Outcome::Emitted);
     }

@@ -110,7 +110,7 @@ fn land(store: &mut dyn Store, load: &VolumeLoad) -> (u64, usize) {
             headers: &[],
         };
         match store.append(&record) {
-            Outcome::NeedsSchema(id) => {
+            Outcome::NeedsSchema(_, id) => {
                 store.learn(load.topic, id, load.schema).unwrap();
                 assert_eq!(store.append(&record), Outcome::Emitted);
             }

@@ -1,4 +1,4 @@
-//! `sluice contract new`.
+//! `sluice contract new`: drafts a contract from samples or from a subject.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -13,21 +13,33 @@ use super::ContractNewArgs;
 use crate::apply::RawApplyConfig;
 use crate::exit::{CommandFinding, CommandResult};
 
+/// Drafts a contract and writes its files, or prints them. An existing file is never overwritten.
 pub(super) fn new(args: &ContractNewArgs) -> CommandResult {
     let draft = ContractDrafter {
         topic: args.topic.clone(),
         record_key: args.key.clone(),
         owner: args.owner.clone(),
     };
+
+    // The source: samples or a subject. clap has checked that there is exactly one.
     let drafted = match (&args.samples, &args.subject, &args.config) {
         (Some(file), _, _) => draft.from_samples(&lines(file)?),
         (None, Some(subject), Some(config)) => draft.from_schema(&registered(subject, config)?),
-        _ => return Err(ConfigErrors::one("--subject", "needs --config, or give --samples", None).into()),
+        _ => {
+            return Err(ConfigErrors::one(
+                "--subject",
+                "expected --config with it, or --samples instead",
+                None,
+            )
+            .into());
+        }
     };
     let drafted = drafted.map_err(|error| {
-        let hint = "the samples or the schema have to be mended first".to_owned();
+        let hint = "mend the samples or the schema first".to_owned();
         ConfigErrors::one(&args.topic, error.to_string(), Some(hint))
     })?;
+
+    // A dry run prints the files and writes none.
     let folder = args.schemas.join(&drafted.folder);
     let files = [(VALUE_FILE, &drafted.value), (CONTRACT_FILE, &drafted.contract)];
     if args.dry_run {
@@ -36,11 +48,18 @@ pub(super) fn new(args: &ContractNewArgs) -> CommandResult {
         }
         return Ok(CommandFinding::Nothing);
     }
+
+    // Both files are checked before the first is written. A decided contract must not get lost.
     for (name, _) in files {
         let path = folder.join(name);
         if path.exists() {
             let hint = "`--dry-run` prints the draft instead".to_owned();
-            return Err(ConfigErrors::one(path.display().to_string(), "is there already", Some(hint)).into());
+            return Err(ConfigErrors::one(
+                path.display().to_string(),
+                "exists already and is not overwritten",
+                Some(hint),
+            )
+            .into());
         }
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -49,15 +68,19 @@ pub(super) fn new(args: &ContractNewArgs) -> CommandResult {
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     println!("drafted {}", folder.display());
-    println!("{} leaves wait for a decision: write a masking for each in {CONTRACT_FILE}", drafted.undecided);
-    println!("`sluice plan` names those that are left, `sluice contract --help` says what may stand there");
+
+    // The next steps of the user.
+    println!("{} leaves have no masking yet: write one for each in {CONTRACT_FILE}", drafted.undecided);
+    println!("`sluice plan` names the leaves without one, `sluice contract --help` lists the operations");
     Ok(CommandFinding::Nothing)
 }
 
+/// Reads a file of samples. `-` is standard input.
 fn lines(file: &Path) -> anyhow::Result<String> {
     let unreadable = |error: std::io::Error| {
         ConfigErrors::one(file.display().to_string(), format!("cannot be read: {error}"), None)
     };
+    // Samples can come from another program, for example from a database's export.
     if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
@@ -66,14 +89,16 @@ fn lines(file: &Path) -> anyhow::Result<String> {
     Ok(std::fs::read_to_string(file).map_err(unreadable)?)
 }
 
+/// Reads the newest schema of a subject from the registry.
 fn registered(subject: &str, config: &Path) -> anyhow::Result<String> {
+    // The same file as for `plan`: one place has the registry's address and its credentials.
     let raw: RawApplyConfig = config::load(config)?;
     let registry = SchemaRegistry::new(&raw.registry)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting tokio")?;
     let schema = runtime.block_on(registry.latest(subject))?;
     Ok(schema.ok_or_else(|| {
-        let hint = "the value's subject of a topic is <topic>-value".to_owned();
+        let hint = "the subject of a topic's values is <topic>-value".to_owned();
         ConfigErrors::one("--subject", format!("the registry has no subject `{subject}`"), Some(hint))
     })?)
 }

@@ -11,19 +11,25 @@ use crate::cli::{CommandFormat, VerifyArgs};
 use crate::exit::{CommandFinding, CommandResult};
 use crate::table::TextTable;
 
+/// Checks the receipts of all groups, or of those that are named. Exit code 1 if conservation does not hold.
 pub(crate) fn verify(args: &VerifyArgs) -> CommandResult {
     let raw: RawApplyConfig = config::load(&args.config)?;
     sluice_kafka::check_properties(&raw.kafka)?;
+    // The receipts' topic is small: it has one record for each run of offsets.
     let (mut report, books) = conservation::verify(&raw.kafka, &args.group)?;
+
+    // Counting reads whole topics. The spinner shows the topic that is being counted.
     if args.deep {
         let contracts = contracts::load(&raw.schemas)?;
         let bar = ProgressBar::new_spinner().with_message("counting");
         bar.enable_steady_tick(Duration::from_millis(200));
-        let told = |topic: &str| bar.set_message(format!("counting {topic}"));
-        let counting = conservation::deep::count(&raw.kafka, &books, &mut report, contracts.fact(), told);
+        let report_topic = |topic: &str| bar.set_message(format!("counting {topic}"));
+        let counting =
+            conservation::deep::count(&raw.kafka, &books, &mut report, contracts.fact(), report_topic);
         apply::runtime()?.block_on(counting)?;
         bar.finish_and_clear();
     }
+
     match args.output {
         CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         CommandFormat::Text => show(&report, args.deep),
@@ -31,11 +37,14 @@ pub(crate) fn verify(args: &VerifyArgs) -> CommandResult {
     Ok(if report.holds() { CommandFinding::Nothing } else { CommandFinding::Something })
 }
 
+/// Prints a table of all partitions, every finding, and the sum.
 fn show(report: &ConservationReport, deep: bool) {
     if report.lines.is_empty() {
         println!("no receipts: no group has committed anything yet");
         return;
     }
+
+    // One line for each group and partition.
     let columns =
         ["group", "topic", "partition", "offsets", "records", "written", "dead letters", "skipped", "holds"];
     let mut table = TextTable::new(&columns);
@@ -55,18 +64,22 @@ fn show(report: &ConservationReport, deep: bool) {
         ]);
     }
     print!("{table}");
+
+    // The ranges where conservation does not hold, and records of the receipts' topic that cannot be read.
     for line in &report.lines {
         for finding in &line.audit.findings {
             println!("{} in {}[{}]: {finding}", line.group, line.topic, line.partition);
         }
     }
     for offset in &report.unreadable {
-        println!("{}[0] offset {offset}: no receipt", sluice_runtime::receipts::TOPIC);
+        println!("{}[0] offset {offset}: expected a receipt", sluice_runtime::receipts::TOPIC);
     }
+
+    // The equation itself, over all groups.
     let sum = |of: fn(&ConservationLine) -> u64| report.lines.iter().map(of).sum::<u64>();
-    let told = if report.holds() { "holds" } else { "does NOT hold" };
+    let verdict = if report.holds() { "holds" } else { "does NOT hold" };
     println!(
-        "{} records = {} written + {} dead letters + {} skipped: conservation {told}{}",
+        "{} records = {} written + {} dead letters + {} skipped: conservation {verdict}{}",
         sum(|line| line.audit.records),
         sum(|line| line.audit.written),
         sum(|line| line.audit.dead_letters),

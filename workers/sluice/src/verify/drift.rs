@@ -1,4 +1,4 @@
-//! What `apply` would change or refuse, and what nobody asked for.
+//! The changes that `apply` would make or refuse, and the permissions that no contract or worker asks for.
 
 use sluice_govern::plan::{ContractPlan, PlanAllowance, PlanChange, PlanRefusal};
 
@@ -9,6 +9,8 @@ use crate::apply::FleetContext;
 pub(super) async fn look(fleet: &FleetContext) -> anyhow::Result<Vec<VerifyDifference>> {
     let world = fleet.servers.look(&fleet.desired).await?;
     let plan = ContractPlan::diff(&fleet.desired, &world, PlanAllowance::default());
+
+    // Every change, refusal and further permission of the plan is a difference.
     let drift = |place: String, what: String| VerifyDifference { check: "drift", place, what };
     let changes = plan.changes.iter().map(|change| drift(place(change), missing(change)));
     let refusals = plan.refusals.iter().map(|refusal| drift(subject(refusal), refusal.to_string()));
@@ -21,6 +23,7 @@ pub(super) async fn look(fleet: &FleetContext) -> anyhow::Result<Vec<VerifyDiffe
     Ok(changes.chain(refusals).chain(extra).collect())
 }
 
+/// Returns the topic, subject or resource that a change concerns.
 fn place(change: &PlanChange) -> String {
     match change {
         PlanChange::CreateTopic { topic } => format!("topic {}", topic.name),
@@ -36,19 +39,27 @@ fn place(change: &PlanChange) -> String {
     }
 }
 
+/// Returns the present state that a change would mend.
 fn missing(change: &PlanChange) -> String {
     match change {
-        PlanChange::CreateTopic { .. } => "is not there".to_owned(),
-        PlanChange::RaisePartitions { from, to, .. } => format!("has {from} partitions, the contract {to}"),
-        PlanChange::AlterConfig { key, from: Some(from), to, .. } => format!("{key} is {from}, not {to}"),
-        PlanChange::AlterConfig { key, from: None, to, .. } => format!("{key} is not set to {to}"),
+        // Topics.
+        PlanChange::CreateTopic { .. } => "does not exist".to_owned(),
+        PlanChange::RaisePartitions { from, to, .. } => format!("has {from} partitions, expected {to}"),
+        PlanChange::AlterConfig { key, from: Some(from), to, .. } => {
+            format!("{key} is {from}, expected {to}")
+        }
+        PlanChange::AlterConfig { key, from: None, to, .. } => format!("{key} is not set, expected {to}"),
+
+        // Permissions.
         PlanChange::CreateAcl { acl } => format!("the permission is missing: {acl}"),
-        PlanChange::RemoveAcl { acl } => format!("nobody asks for the permission: {acl}"),
+        PlanChange::RemoveAcl { acl } => format!("no contract and no worker asks for the permission: {acl}"),
+
+        // Subjects.
         PlanChange::SetCompatibility { from: Some(from), to, .. } => {
-            format!("compatibility is {from}, not {to}")
+            format!("compatibility is {from}, expected {to}")
         }
         PlanChange::SetCompatibility { from: None, to, .. } => {
-            format!("has no compatibility of its own, not {to}")
+            format!("has no compatibility of its own, expected {to}")
         }
         PlanChange::RegisterSchema { first: true, .. } => "has no schema".to_owned(),
         PlanChange::RegisterSchema { first: false, .. } => {
@@ -57,6 +68,7 @@ fn missing(change: &PlanChange) -> String {
     }
 }
 
+/// Returns the topic, subject, table or file that a refusal concerns.
 fn subject(refusal: &PlanRefusal) -> String {
     match refusal {
         PlanRefusal::FewerPartitions { topic, .. }

@@ -1,4 +1,5 @@
-//! Samples raw topics and looks for what they hide in everything that is open.
+//! The leak scan: takes values of masked leaves from samples of raw topics, and looks for them in open topics
+//! and tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
@@ -20,19 +21,25 @@ use crate::cli::VerifyArgs;
 
 /// One record of a sample.
 struct LeakSample {
+    /// Topic, partition and offset, for the report.
     place: String,
     key: Vec<u8>,
     value: Vec<u8>,
+    /// The values of all headers, one after the other.
     headers: Vec<u8>,
 }
 
-/// Schemas by id, as texts are read from their data.
+/// Schemas by id, with the readers of their leaves' texts.
 struct LeakSchemaCache {
     registry: SchemaRegistry,
+    /// `None` if the registry does not have the id, or if the schema cannot be read.
     known: BTreeMap<u32, Option<(DatumSchema, LeafTextReader)>>,
 }
 
-/// Samples every topic, and every table of the lake if one is named.
+/// Scans a sample of every open topic, and of every table if a lake is named.
+///
+/// # Errors
+/// Fails if Kafka, the registry or the lake cannot be read.
 pub(super) async fn scan(fleet: &FleetContext, args: &VerifyArgs) -> anyhow::Result<Vec<VerifyDifference>> {
     let mut readers =
         LeakSchemaCache { registry: SchemaRegistry::new(&fleet.registry)?, known: BTreeMap::new() };
@@ -44,10 +51,13 @@ pub(super) async fn scan(fleet: &FleetContext, args: &VerifyArgs) -> anyhow::Res
         .map(|topic| topic.name.as_str())
         .collect();
     let bar = bar((fleet.contracts.iter().count() + open.len()) as u64);
+
+    // The needles: values of masked leaves, from the newest raw records. They stay in memory.
     let mut needles = LeakNeedles::default();
     for contract in fleet.contracts.iter() {
         bar.set_message(contract.raw_topic.clone());
         for record in sample(&fleet.kafka, &contract.raw_topic, args.sample).await? {
+            // A key with a schema has leaves of its own. A plain key is a leaf of the value, too.
             if contract.record_key.schema().is_some()
                 && let Some((_, texts, datum)) = readers.of(&record.key).await?
             {
@@ -60,6 +70,9 @@ pub(super) async fn scan(fleet: &FleetContext, args: &VerifyArgs) -> anyhow::Res
     }
     let count = needles.ready();
     tracing::debug!(count, "values of masked leaves to look for");
+
+    // The haystack: records of open topics. A masked topic's records must also have the form of their
+    // operations.
     let mut differences = vec![];
     for topic in open {
         bar.set_message(topic.to_owned());
@@ -76,8 +89,9 @@ pub(super) async fn scan(fleet: &FleetContext, args: &VerifyArgs) -> anyhow::Res
             {
                 let wrong =
                     leak::misshapen_key(contract, &texts.read(datum)).into_iter().map(|(path, expected)| {
-                        let what =
-                            format!("the key's leaf `{path}` is not what its operation gives: {expected}");
+                        let what = format!(
+                            "the key's leaf `{path}` is not a result of its masking: expected {expected}"
+                        );
                         leak(record.place.clone(), what)
                     });
                 differences.extend(wrong);
@@ -85,23 +99,28 @@ pub(super) async fn scan(fleet: &FleetContext, args: &VerifyArgs) -> anyhow::Res
         }
         bar.inc(1);
     }
+
+    // Tables, if a lake is named.
     if let Some(lake) = &args.lake {
         differences.extend(tables(&needles, fleet, lake, args.sample).await?);
     }
     bar.finish_and_clear();
-    // A leaf that leaks does so in every record: the first place of each is enough.
-    let mut said = BTreeSet::new();
+
+    // A leaf that leaks usually leaks in every record. The first record of each topic is enough.
+    let mut reported = BTreeSet::new();
     differences.retain(|found: &VerifyDifference| {
         let topic = found.place.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        said.insert((topic, found.what.clone()))
+        reported.insert((topic, found.what.clone()))
     });
     Ok(differences)
 }
 
+/// Returns a difference of the leak scan.
 fn leak(place: String, what: String) -> VerifyDifference {
     VerifyDifference { check: "leak", place, what }
 }
 
+/// Looks for a needle in key, value and headers of a record. The report names the leaf, never the value.
 fn found(needles: &LeakNeedles, record: &LeakSample) -> Option<VerifyDifference> {
     let parts = [("key", &record.key), ("value", &record.value), ("headers", &record.headers)];
     parts.into_iter().find_map(|(part, bytes)| {
@@ -110,6 +129,7 @@ fn found(needles: &LeakNeedles, record: &LeakSample) -> Option<VerifyDifference>
     })
 }
 
+/// Compares a masked record with its contract: no dropped leaf, and every value in the form of its operation.
 fn misshapen(
     contract: &Contract,
     place: &str,
@@ -117,18 +137,22 @@ fn misshapen(
     texts: &LeafTextReader,
     datum: &[u8],
 ) -> Vec<VerifyDifference> {
+    // Leaves of the record's schema that the contract drops.
     let undropped = leak::undropped(contract, schema).into_iter().map(|path| {
         leak(place.to_owned(), format!("its schema has the leaf {path}, which the contract drops"))
     });
+
+    // Values that their operation cannot give.
     let read = texts.read(datum);
     let misshapen = leak::misshapen_value(contract, &read).into_iter().map(|(path, expected)| {
-        leak(place.to_owned(), format!("the leaf {path} is not what its operation gives: {expected}"))
+        leak(place.to_owned(), format!("the leaf {path} is not a result of its masking: expected {expected}"))
     });
     undropped.chain(misshapen).collect()
 }
 
-/// The newest records of every partition; a topic that is not there has none.
+/// Reads the newest `count` records of every partition. A topic that does not exist has none.
 async fn sample(kafka: &KafkaSection, topic: &str, count: u32) -> Result<Vec<LeakSample>, Fault> {
+    // The client blocks, and the registry's calls need the runtime's threads.
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     let reading = tokio::task::spawn_blocking(move || {
         let mut all = vec![];
@@ -139,6 +163,7 @@ async fn sample(kafka: &KafkaSection, topic: &str, count: u32) -> Result<Vec<Lea
 }
 
 impl LeakSample {
+    /// Copies a record that is lent.
     fn of(record: &RecordRef<'_>) -> Self {
         let headers = record.headers.iter().flat_map(|header| header.value.unwrap_or_default());
         Self {
@@ -151,13 +176,15 @@ impl LeakSample {
 }
 
 impl LeakSchemaCache {
-    /// What reads a framed value, or key; nothing if it is none, or if its schema is not known.
+    /// Returns the schema and the reader of a framed value or key, and its datum. `None` if it is not framed,
+    /// or if its schema cannot be read.
     async fn of<'v>(
         &mut self,
         value: &'v [u8],
     ) -> Result<Option<(&DatumSchema, &LeafTextReader, &'v [u8])>, Fault> {
         let Ok((id, datum)) = framing::split(value) else { return Ok(None) };
         let SchemaId(raw) = id;
+        // A schema that cannot be read is remembered, too: the registry is asked once for each id.
         if !self.known.contains_key(&raw) {
             let found = self.registry.schema(id).await?;
             let schema = found.and_then(|text| DatumSchema::parse(&text).ok());
@@ -170,7 +197,7 @@ impl LeakSchemaCache {
     }
 }
 
-/// The newest rows of every open topic's table.
+/// Looks for needles in the newest rows of every open topic's table.
 async fn tables(
     needles: &LeakNeedles,
     fleet: &FleetContext,
@@ -180,12 +207,14 @@ async fn tables(
     let there = sluice_warehouse::tables(lake)?;
     let mut differences = vec![];
     for topic in landed(fleet) {
+        // The sink creates a table at the first record of its topic.
         if !there.iter().any(|(_, name)| *name == topic) {
             continue;
         }
         let sql = format!("SELECT * FROM \"{topic}\" ORDER BY _offset DESC LIMIT {count}");
         let mut text = vec![];
         sluice_warehouse::print(&sluice_warehouse::query(lake, &sql).await?, QueryFormat::Json, &mut text)?;
+        // The rows are searched as one text. The report has the table without an offset.
         if let Some(leaf) = needles.find(&text) {
             let what = format!("a row holds a value of the masked leaf {leaf}");
             differences.push(leak(format!("table {topic}"), what));
@@ -194,12 +223,13 @@ async fn tables(
     Ok(differences)
 }
 
-/// Topics that have tables: masked records and facts.
+/// Returns the topics that have tables: masked records and facts.
 fn landed(fleet: &FleetContext) -> impl Iterator<Item = &str> {
     let landed = |topic: &&DesiredTopic| matches!(topic.purpose, TopicPurpose::Masked | TopicPurpose::Facts);
     fleet.desired.topics.iter().filter(landed).map(|topic| topic.name.as_str())
 }
 
+/// Returns a progress bar over the topics. It is hidden if standard error is not a terminal.
 fn bar(length: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,11 +1,12 @@
-//! `--deep`: the topics themselves are read and counted, record by record, against what the receipts say.
+//! `--deep`: reads the topics themselves and compares the number of their records with the receipts.
 //!
-//! Counted as a `read_committed` consumer sees them, so transaction markers and what was aborted are not there.
-//! Outputs say where they come from: masked records in the header `sluice.source`, facts in their fields. A letter
-//! that is there twice is one letter; an output that a replayed letter brought is not the segment's.
+//! Records are counted as a `read_committed` consumer sees them, without transaction markers and aborted
+//! records. Outputs name their source: masked records in the header `sluice.source`, facts in their fields. A
+//! letter that is in the topic twice counts once. An output of a replayed letter does not belong to the
+//! segment.
 //!
-//! Retention and compaction take records away and add none: of a topic that has lost records already, only *more*
-//! than the receipt says is a finding.
+//! Retention and compaction remove records and add none. In a topic that has lost records already, only
+//! *more* records than the receipt has are a finding.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -21,42 +22,54 @@ use crate::receipts::{
 use sluice_kafka::admin::KafkaAdmin;
 use sluice_kafka::{bounds, read_to_end};
 
-/// Header that says where a masked record came from.
+/// Header of a masked record that names its source: `<topic>/<partition>/<offset>`.
 const SOURCE: &str = "sluice.source";
-/// Fields of a fact that say where it came from.
+/// Fields of a fact that name its source.
 const FACT_SOURCE: [&str; 3] = ["source_topic", "source_partition", "source_offset"];
 
-/// What was counted for one segment.
+/// The records counted for one segment.
 #[derive(Default, Clone)]
 struct SegmentRecount {
+    /// Records in the source topic.
     records: u64,
+    /// Output records, by topic.
     outputs: BTreeMap<String, u64>,
+    /// Dead letters, each identity once.
     letters: u64,
+    /// Masked records whose source has another masked record.
     twice: u64,
 }
 
+/// The segments of one chain with their counts.
 struct RecountLedger {
+    /// Sorted by first offset.
     segments: Vec<ReceiptSegment>,
+    /// One count for each segment, in the same order.
     counted: Vec<SegmentRecount>,
-    /// Letters of the chain that were seen, by source offset.
+    /// Source offsets of the chain's letters that were seen.
     letters: HashSet<i64>,
     /// Source offsets whose masked record was seen.
     masked: HashSet<i64>,
 }
 
 impl RecountLedger {
+    /// Returns the segment that covers `offset`, with its count. `None` if no segment covers it.
     fn at(&mut self, offset: i64) -> Option<(&ReceiptSegment, &mut SegmentRecount)> {
+        debug_assert_eq!(self.segments.len(), self.counted.len(), "every segment has a count");
+        // The last segment that begins at or before the offset. It covers the offset only if it does not end
+        // before.
         let index = self.segments.partition_point(|segment| segment.first <= offset).checked_sub(1)?;
         let segment = self.segments.get(index).filter(|segment| offset < segment.next)?;
         Some((segment, self.counted.get_mut(index)?))
     }
 }
 
-/// Reads every topic that the receipts speak of and adds what does not agree to `report`. `fact` is the fleet's fact
-/// schema. Memory grows with the number of masked records, eight bytes and a little each.
+/// Reads every topic that the receipts name and adds the differences to `report`, which must come from the
+/// same books. `fact` is the fleet's fact schema; `progress` is called with the name of each topic. Memory
+/// grows with the number of masked records, eight bytes and a little each.
 ///
 /// # Errors
-/// A [`Fault`] if Kafka does not answer or the fact schema is another.
+/// A [`Fault`] if Kafka does not answer or the fact schema lacks the source's fields.
 pub async fn count(
     kafka: &KafkaSection,
     books: &ReceiptBooks,
@@ -64,6 +77,7 @@ pub async fn count(
     fact: Option<&DatumSchema>,
     mut progress: impl FnMut(&str),
 ) -> Result<(), Fault> {
+    // A ledger for each chain, with all counts at 0.
     let mut ledgers: BTreeMap<ReceiptChain, RecountLedger> = BTreeMap::new();
     for chain in books.chains() {
         let segments = books.segments(chain);
@@ -71,23 +85,29 @@ pub async fn count(
         let ledger = RecountLedger { segments, counted, letters: HashSet::new(), masked: HashSet::new() };
         ledgers.insert(chain.clone(), ledger);
     }
+
+    // The topics to read: sources, outputs, and the dead-letter topics of the sources.
     let sources: BTreeSet<String> = ledgers.keys().map(|chain| chain.at.topic.to_string()).collect();
     let outputs: BTreeSet<String> =
         ledgers.values().flat_map(|l| &l.segments).flat_map(|s| s.outputs.keys().cloned()).collect();
     let mut names: Vec<String> = sources.union(&outputs).cloned().collect();
     names.extend(sources.iter().map(|source| topic_of(source)));
+
+    // A topic is lossy if it is compacted, or if the log of one of its partitions no longer begins at 0.
     let admin = KafkaAdmin::new(kafka)?;
     let mut lossy = BTreeSet::new();
     for (name, topic) in admin.topics(&names).await? {
         let compacted = topic.config.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
-        let mut begun = false;
+        let mut truncated = false;
         for partition in 0..topic.partitions {
-            begun |= bounds(kafka, &TopicPartition::new(name.as_str(), partition))?.0 > 0;
+            truncated |= bounds(kafka, &TopicPartition::new(name.as_str(), partition))?.0 > 0;
         }
-        if compacted || begun {
+        if compacted || truncated {
             lossy.insert(name);
         }
     }
+
+    // Records and letters of each source. Several groups may have read the same source.
     for source in &sources {
         progress(source);
         read_to_end(kafka, source, &mut BTreeMap::new(), |record| {
@@ -97,10 +117,13 @@ pub async fn count(
                 }
             });
         })?;
+
         let letters = topic_of(source);
         progress(&letters);
-        read_to_end(kafka, &letters, &mut BTreeMap::new(), |record| letter(record, &mut ledgers))?;
+        read_to_end(kafka, &letters, &mut BTreeMap::new(), |record| count_letter(record, &mut ledgers))?;
     }
+
+    // Outputs. A record without a source, for example of another producer, belongs to no segment.
     let facts = fact.map(|schema| LeafProjection::compile(schema, &FACT_SOURCE)).transpose();
     let facts = facts.map_err(|error| Fault::bug("reading the fact schema", error))?;
     for output in &outputs {
@@ -112,17 +135,19 @@ pub async fn count(
                 header.or_else(|| source_of_fact(record, facts.as_ref()))
             {
                 for_chains(&mut ledgers, &topic, partition, |chain, ledger| {
-                    emitted(output, offset, masked, chain, ledger, books);
+                    count_output(output, offset, masked, chain, ledger, books);
                 });
             }
         })?;
     }
+
     for (chain, ledger) in &ledgers {
         report.add(chain, compare(ledger, &lossy));
     }
     Ok(())
 }
 
+/// Calls `with` for the chain of every group that read this partition.
 fn for_chains(
     ledgers: &mut BTreeMap<ReceiptChain, RecountLedger>,
     topic: &str,
@@ -133,9 +158,11 @@ fn for_chains(
     ledgers.iter_mut().filter(|(chain, _)| fits(chain)).for_each(|(chain, ledger)| with(chain, ledger));
 }
 
-fn letter(record: &RecordRef<'_>, ledgers: &mut BTreeMap<ReceiptChain, RecountLedger>) {
+/// Counts a letter for the segment that covers the refused record.
+fn count_letter(record: &RecordRef<'_>, ledgers: &mut BTreeMap<ReceiptChain, RecountLedger>) {
     let Some(head) = DeadLetterHead::read(record) else { return };
     let DeadLetterIdentity { group, at, offset } = head.identity();
+    // An identity counts once: a replay that refuses the record again adds a letter with the same identity.
     if let Some(ledger) = ledgers.get_mut(&ReceiptChain { group, at })
         && ledger.letters.insert(offset)
         && let Some((_, counted)) = ledger.at(offset)
@@ -144,7 +171,8 @@ fn letter(record: &RecordRef<'_>, ledgers: &mut BTreeMap<ReceiptChain, RecountLe
     }
 }
 
-fn emitted(
+/// Counts an output record whose source is `offset` of the chain's partition.
+fn count_output(
     output: &str,
     offset: i64,
     masked: bool,
@@ -152,31 +180,43 @@ fn emitted(
     ledger: &mut RecountLedger,
     books: &ReceiptBooks,
 ) {
+    // The receipt counted a replayed letter as a dead letter, so its output is not among the segment's
+    // outputs.
     let letter = DeadLetterIdentity { group: chain.group.clone(), at: chain.at.clone(), offset };
     let by_replay = books.fate(&letter).is_some_and(|fate| fate.fate == FateKind::Out);
+
+    // An output of another group with the same source.
     let Some((segment, _)) = ledger.at(offset) else { return };
     if !segment.outputs.contains_key(output) && !by_replay {
-        return; // another group's output of the same source
+        return;
     }
-    // A masked record has one source and a source one masked record, whoever wrote it.
+
+    // A source has at most one masked record, whether the lane or a replay wrote it.
     let again = masked && !ledger.masked.insert(offset);
-    let Some((_, counted)) = ledger.at(offset) else { return };
+    let Some((_, counted)) = ledger.at(offset) else {
+        debug_assert!(false, "a segment covers the offset, as it did above");
+        return;
+    };
     counted.twice += u64::from(again);
     if !by_replay {
         *counted.outputs.entry(output.to_owned()).or_default() += 1;
     }
 }
 
+/// Returns the differences between receipts and counts.
 fn compare(ledger: &RecountLedger, lossy: &BTreeSet<String>) -> Vec<AuditFinding> {
     let mut findings = vec![];
     for (segment, counted) in ledger.segments.iter().zip(&ledger.counted) {
         let mut check = |what: String, topic: &str, receipt: u64, counted: u64| {
+            // Fewer records are legal in a topic that loses records; more never are.
             let fewer_is_legal = lossy.contains(topic);
             if counted > receipt || (counted < receipt && !fewer_is_legal) {
                 let (from, to) = (segment.first, segment.next);
                 findings.push(AuditFinding::Miscounted { from, to, what, receipt, counted });
             }
         };
+
+        // Source, outputs and letters, each against the number in the receipt.
         check(format!("records in {}", segment.topic), &segment.topic, segment.records, counted.records);
         for (topic, receipt) in &segment.outputs {
             let there = counted.outputs.get(topic).copied().unwrap_or_default();
@@ -184,21 +224,27 @@ fn compare(ledger: &RecountLedger, lossy: &BTreeSet<String>) -> Vec<AuditFinding
         }
         let letters = topic_of(&segment.topic);
         check(format!("dead letters in {letters}"), &letters, segment.dead_lettered(), counted.letters);
-        check("masked records that are there twice".to_owned(), "", 0, counted.twice);
+
+        // No topic may have a second masked record of the same source. The empty name is never lossy.
+        check("second masked records of one source".to_owned(), "", 0, counted.twice);
     }
     findings
 }
 
+/// Reads topic, partition and offset of the source from a masked record's header.
 fn source_header(record: &RecordRef<'_>) -> Option<(String, i32, i64)> {
     let header = record.headers.iter().find(|header| header.name == SOURCE)?;
+    // From the right, as the partition and the offset have no slash.
     let mut parts = std::str::from_utf8(header.value?).ok()?.rsplitn(3, '/');
     let offset = parts.next()?.parse().ok()?;
     let partition = parts.next()?.parse().ok()?;
     Some((parts.next()?.to_owned(), partition, offset))
 }
 
+/// Reads topic, partition and offset of the source from a fact's fields. `None` if the record is no fact.
 fn source_of_fact(record: &RecordRef<'_>, facts: Option<&LeafProjection>) -> Option<(String, i32, i64)> {
     let (_, datum) = framing::split(record.value?).ok()?;
+    // Indices are those of `FACT_SOURCE`.
     let (mut topic, mut partition, mut offset) = (None, None, None);
     let read = facts?.run(datum, |index, leaf| match (index, leaf) {
         (0, LeafValue::String(text)) => topic = Some(text.to_owned()),

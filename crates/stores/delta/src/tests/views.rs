@@ -44,11 +44,8 @@ fn a_view_is_made_after_what_it_reads_and_a_circle_is_said() {
         9
     );
     assert_eq!(count(&format!("SELECT count(carrier) FROM {table}")), 3);
-    assert_eq!(ask("SELECT * FROM a").unwrap_err(), "the view `a` is made of itself: a -> b -> c -> a");
-    assert_eq!(
-        ask("SELECT * FROM itself").unwrap_err(),
-        "the view `itself` is made of itself: itself -> itself"
-    );
+    assert_eq!(ask("SELECT * FROM a").unwrap_err(), "the view `a` reads itself: a -> b -> c -> a");
+    assert_eq!(ask("SELECT * FROM itself").unwrap_err(), "the view `itself` reads itself: itself -> itself");
     let missing = ask("SELECT * FROM broken").unwrap_err();
     assert!(
         missing.starts_with(

@@ -1,4 +1,4 @@
-//! Credentials, as an operator writes them: always by reference.
+//! Credentials as an operator writes them: secrets are always references.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,12 +14,12 @@ pub enum RawAuth {
     Basic(RawBasicAuth),
     /// An API key in a header of the API's own.
     Header(RawKeyHeader),
-    /// An API key in a query parameter. Redirects and next pages elsewhere do not get it.
+    /// An API key in a query parameter. Redirects and next pages at other origins do not get it.
     Query(RawKeyHeader),
-    /// OAuth 2.0 client credentials (RFC 6749, 4.4): a token is fetched, used, and fetched anew before it expires or
-    /// when the API refuses it.
+    /// OAuth 2.0 client credentials (RFC 6749, 4.4). An access token is fetched, used, and replaced before it
+    /// expires or when the API refuses it.
     Oauth2(RawOauthClient),
-    /// Every request is signed with a shared secret, HMAC-SHA-256 (RFC 2104).
+    /// Every request is signed with a shared secret by HMAC-SHA-256 (RFC 2104).
     Hmac(RawHmacSignature),
 }
 
@@ -43,45 +43,46 @@ pub struct RawKeyHeader {
     pub value: SecretReference,
 }
 
-/// Where tokens come from.
+/// The source of access tokens.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawOauthClient {
-    /// The token endpoint.
+    /// URL of the token endpoint.
     pub token_url: String,
     /// Client id.
     pub client_id: String,
-    /// Client secret, by reference; sent as Basic credentials to the token endpoint only.
+    /// Client secret, by reference. It is sent as Basic credentials, to the token endpoint only.
     pub client_secret: SecretReference,
     /// Scopes, separated by blanks.
     #[serde(default)]
     pub scope: Option<String>,
 }
 
-/// How a request is signed.
+/// The signature of a request.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawHmacSignature {
     /// The shared secret, by reference.
     pub secret: SecretReference,
-    /// What is signed: text with `{method}`, `{path}`, `{query}`, `{timestamp}` (seconds since 1970), `{body_sha256}` (hexadecimal).
+    /// The text that is signed, with the places `{method}`, `{path}`, `{query}`, `{timestamp}` (seconds since
+    /// 1970) and `{body_sha256}` (hexadecimal).
     #[serde(default = "signed_text")]
     pub sign: String,
     /// Header that takes the signature.
     #[serde(default = "signature_header")]
     pub header: String,
-    /// What stands before the signature in it: `HMAC-SHA256 `
+    /// Text before the signature in its header, for example `HMAC-SHA256 `.
     #[serde(default)]
     pub prefix: String,
     /// Header that takes the timestamp.
     #[serde(default = "timestamp_header")]
     pub timestamp_header: String,
-    /// Hexadecimal or base64.
+    /// Spelling of the signature: `hex` or `base64`.
     #[serde(default)]
     pub encoding: RawSignatureFormat,
 }
 
-/// How a signature is written.
+/// The spelling of a signature.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RawSignatureFormat {
@@ -92,6 +93,9 @@ pub enum RawSignatureFormat {
     Base64,
 }
 
+// The defaults of single keys.
+
+/// Returns a text with every part of a request: no part can be changed without a new signature.
 fn signed_text() -> String {
     "{method}\n{path}\n{query}\n{timestamp}\n{body_sha256}".into()
 }

@@ -35,9 +35,9 @@ fn a_key_has_programs_of_its_own_though_its_schema_is_the_values() {
     let datum = framed(7, THING, r#"{"id":"Ada"}"#);
     let whole = record(TOPIC, Some(&datum), Some(&datum), &[]);
     // Asked for twice under one id: once for the key, once for the value.
-    for _ in 0..2 {
-        assert_eq!(mask(&mut masker, &whole).0, Outcome::NeedsSchema(SchemaId(7)));
-        masker.learn(TOPIC, SchemaId(7), THING, &mut known).unwrap();
+    for part in [RecordPart::Key, RecordPart::Value] {
+        assert_eq!(mask(&mut masker, &whole).0, Outcome::NeedsSchema(part, SchemaId(7)));
+        masker.learn(TOPIC, part, SchemaId(7), THING, &mut known).unwrap();
     }
     let (outcome, out) = mask(&mut masker, &whole);
     assert_eq!((outcome, out.len()), (Outcome::Emitted, 1));
@@ -54,8 +54,8 @@ fn a_key_that_breaks_its_schema_is_a_dead_letter_and_one_that_is_not_covered_sta
     let (mut masker, mut known) = (keyed(), MaskerTestRegistry::default());
     let datum = framed(7, THING, r#"{"id":"Ada"}"#);
     let whole = record(TOPIC, Some(&datum), None, &[]);
-    assert_eq!(mask(&mut masker, &whole).0, Outcome::NeedsSchema(SchemaId(7)));
-    masker.learn(TOPIC, SchemaId(7), THING, &mut known).unwrap();
+    assert_eq!(mask(&mut masker, &whole).0, Outcome::NeedsSchema(RecordPart::Key, SchemaId(7)));
+    masker.learn(TOPIC, RecordPart::Key, SchemaId(7), THING, &mut known).unwrap();
     let torn = &datum[..datum.len() - 1];
     for (broken, class, path) in [
         (Some(&b"Ada"[..]), ReasonClass::Framing, "(key)"),
@@ -71,11 +71,11 @@ fn a_key_that_breaks_its_schema_is_a_dead_letter_and_one_that_is_not_covered_sta
     let wider = THING.replace("]}", r#", {"name": "mail", "type": "string", "default": ""}]}"#);
     let newer = framed(8, &wider, r#"{"id":"Ada","mail":"ada@example.org"}"#);
     let newer = record(TOPIC, Some(&newer), None, &[]);
-    assert_eq!(mask(&mut masker, &newer).0, Outcome::NeedsSchema(SchemaId(8)));
-    let refused = masker.learn(TOPIC, SchemaId(8), &wider, &mut known).unwrap_err();
+    assert_eq!(mask(&mut masker, &newer).0, Outcome::NeedsSchema(RecordPart::Key, SchemaId(8)));
+    let refused = masker.learn(TOPIC, RecordPart::Key, SchemaId(8), &wider, &mut known).unwrap_err();
     assert!(
         matches!(&refused, LearnError::Uncovered(reason) if reason.to_string().contains("mail")),
         "{refused}"
     );
-    assert_eq!(mask(&mut masker, &newer), (Outcome::NeedsSchema(SchemaId(8)), vec![]));
+    assert_eq!(mask(&mut masker, &newer), (Outcome::NeedsSchema(RecordPart::Key, SchemaId(8)), vec![]));
 }

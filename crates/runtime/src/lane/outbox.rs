@@ -1,8 +1,8 @@
-//! Dead letters that wait for their batch: sent only when the store is durable, with the receipts that count them.
+//! Dead letters that wait for their batch: they are sent once the store is durable, with the receipts that count them.
 
 use sluice_core::{Fault, Header, TopicPartition};
 
-use sluice_kafka::{KafkaProducer, OutgoingRecord};
+use sluice_kafka::OutgoingRecord;
 
 /// The letters of the open batch. Their bytes count like the store's own.
 #[derive(Default)]
@@ -44,17 +44,23 @@ impl DeadLetterOutbox {
         self.waiting.push(letter);
     }
 
-    /// Bytes held.
+    /// Returns the bytes held.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Hands all of them over; they are kept until [`DeadLetterOutbox::clear`].
-    pub(super) fn send(&self, producer: &mut KafkaProducer) -> Result<(), Fault> {
+    /// Hands every letter to `send`, in order. The letters are kept until [`DeadLetterOutbox::clear`].
+    ///
+    /// # Errors
+    /// As `send`.
+    pub(super) fn send_all(
+        &self,
+        mut send: impl FnMut(&OutgoingRecord<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         for letter in &self.waiting {
             let headers: Vec<Header<'_>> =
                 letter.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
-            producer.send(&OutgoingRecord {
+            send(&OutgoingRecord {
                 topic: &letter.topic,
                 partition: None,
                 key: letter.key.as_deref(),
@@ -66,12 +72,12 @@ impl DeadLetterOutbox {
         Ok(())
     }
 
-    /// They are committed.
+    /// Forgets all letters: they are committed, or their batch is given up.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Forgets those about a partition.
+    /// Forgets the letters about one partition.
     pub(super) fn forget(&mut self, at: &TopicPartition) {
         self.waiting.retain(|letter| letter.at != *at);
         self.bytes = self.waiting.iter().map(OutboxLetter::size).sum();
