@@ -100,5 +100,5 @@ pub(crate) fn feed(store: &mut dyn Store, partition: i32, offsets: std::ops::Ran
 
 /// Returns a store's position in a partition.
 pub(crate) fn resume(store: &mut dyn Store, partition: i32) -> Option<i64> {
-    store.resume(&at(partition)).unwrap().map(|next| next.raw())
+    store.resume(&at(partition)).unwrap().map(|position| position.next.raw())
 }

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sluice_wire::{LineageFrame, RecordLineage, DatumValidator};
+use sluice_wire::{DatumValidator, LineageFrame, RecordLineage};
 
 static CASES: LazyLock<Vec<(DatumValidator, LineageFrame, DatumValidator)>> = LazyLock::new(|| {
     let compile = |schema| {

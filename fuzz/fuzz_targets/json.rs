@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sluice_wire::{JsonConverter, DatumSchema, DatumValidator};
+use sluice_wire::{DatumSchema, DatumValidator, JsonConverter};
 
 /// Every kind of value, as deep as one likes.
 static ANY: LazyLock<DatumSchema> = LazyLock::new(|| {
@@ -13,9 +13,8 @@ static ANY: LazyLock<DatumSchema> = LazyLock::new(|| {
         {"type":"array","items":"R"},{"type":"map","values":["null","R","string"]}]},{"name":"r","type":["null","R"],"default":null}]}"#;
     DatumSchema::parse(any).expect("a schema")
 });
-static NONE: LazyLock<DatumSchema> = LazyLock::new(|| {
-    DatumSchema::parse(r#"{"type":"record","name":"N","fields":[]}"#).expect("a schema")
-});
+static NONE: LazyLock<DatumSchema> =
+    LazyLock::new(|| DatumSchema::parse(r#"{"type":"record","name":"N","fields":[]}"#).expect("a schema"));
 
 fuzz_target!(|input: &[u8]| {
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(input).is_ok();

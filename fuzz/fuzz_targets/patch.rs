@@ -18,7 +18,10 @@ static CASES: LazyLock<Vec<FuzzPatchCase>> = LazyLock::new(|| {
             let derived = DatumValidator::compile(patch.derived()).expect("compiles");
             (patch, derived)
         });
-        FuzzPatchCase { validate: DatumValidator::compile(&schema).expect("compiles"), patches: patches.collect() }
+        FuzzPatchCase {
+            validate: DatumValidator::compile(&schema).expect("compiles"),
+            patches: patches.collect(),
+        }
     };
     sluice_fuzz::schemas().into_iter().map(compile).collect()
 });

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use sluice_wire::{LeafAction, LeafValue, LeafFn, LeafInfo, LeafKind, LeafType, LeafWriter, LeafPolicy, DatumSchema};
+use sluice_wire::{
+    DatumSchema, LeafAction, LeafFn, LeafInfo, LeafKind, LeafPolicy, LeafType, LeafValue, LeafWriter,
+};
 
 /// Every construct a walk has an instruction for. No uuid text: apache-avro, the second opinion, reads it.
 pub const SCHEMAS: [&str; 14] = [

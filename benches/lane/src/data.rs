@@ -75,8 +75,8 @@ pub fn check(brokers: &str, topic: &str, records: u64) {
     assert_eq!(seen, records, "{topic}");
 }
 
-pub fn section(brokers: &str) -> sluice_runtime::config::KafkaSection {
-    sluice_runtime::config::KafkaSection {
+pub fn section(brokers: &str) -> sluice_kafka::KafkaSection {
+    sluice_kafka::KafkaSection {
         brokers: brokers.to_owned(),
         properties: Default::default(),
         secrets: Default::default(),

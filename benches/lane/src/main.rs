@@ -105,7 +105,14 @@ struct LaneBenchFigures {
     rss: f64,
 }
 
-fn measure(name: &str, brokers: &str, input: &str, output: &str, records: u64, run: &str) -> LaneBenchFigures {
+fn measure(
+    name: &str,
+    brokers: &str,
+    input: &str,
+    output: &str,
+    records: u64,
+    run: &str,
+) -> LaneBenchFigures {
     let before = cpu(libc::RUSAGE_CHILDREN);
     let child = Command::new(std::env::current_exe().expect("this program"))
         .args(["child", name, brokers, input, output, &records.to_string(), run])

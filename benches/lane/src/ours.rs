@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sluice_core::{
-    Fault, LearnError, NextOffset, Outcome, Outputs, Processor, RecordRef, Route, SchemaId, SchemaLookup,
-    TopicPartition,
+    Fault, LearnError, NextOffset, Outcome, Outputs, Processor, RecordPart, RecordRef, Route, SchemaId,
+    SchemaLookup, TopicPartition,
+};
+use sluice_kafka::{
+    ConsumerGroup, GroupEvents, GroupMetadata, KafkaProducer, OutgoingRecord, PartitionStart,
 };
 use sluice_runtime::config::RegistrySection;
-use sluice_kafka::{ConsumerGroup, GroupEvents, GroupMetadata, OutgoingRecord, KafkaProducer, PartitionStart};
-use sluice_runtime::lane::LanePace;
 use sluice_runtime::lane::limits::DeadLetterThresholds;
-use sluice_runtime::lane::transform::{self, TransformLaneConfig};
+use sluice_runtime::lane::{LaneConfig, LanePace, run_transform};
 use sluice_runtime::registry::{BlockingRegistry, SchemaRegistry};
 use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ const MEMORY: usize = 256 << 20;
 struct BenchCopyProcessor {
     routes: Vec<String>,
     clock: FirstRecordClock,
-    /// Records that are still to come, and who is told of the last one, with when the first one came.
+    /// Records that are still to come, and the receiver of the clock once the last one is here.
     left: u64,
     done: SyncSender<FirstRecordClock>,
 }
@@ -35,7 +36,15 @@ struct BenchCopyProcessor {
 impl BenchCopyProcessor {
     fn new(job: &LaneBenchJob) -> (Self, Receiver<FirstRecordClock>) {
         let (done, last) = mpsc::sync_channel(1);
-        (Self { routes: vec![job.output.clone()], clock: FirstRecordClock::new(), left: job.records, done }, last)
+        (
+            Self {
+                routes: vec![job.output.clone()],
+                clock: FirstRecordClock::new(),
+                left: job.records,
+                done,
+            },
+            last,
+        )
     }
 }
 
@@ -62,7 +71,14 @@ impl Processor for BenchCopyProcessor {
         Outcome::Emitted
     }
 
-    fn learn(&mut self, _: &str, _: SchemaId, _: &str, _: &mut dyn SchemaLookup) -> Result<(), LearnError> {
+    fn learn(
+        &mut self,
+        _: &str,
+        _: RecordPart,
+        _: SchemaId,
+        _: &str,
+        _: &mut dyn SchemaLookup,
+    ) -> Result<(), LearnError> {
         Ok(())
     }
 
@@ -74,13 +90,13 @@ impl Processor for BenchCopyProcessor {
 /// The lane as masker and normaliser run it, at its default pace.
 pub fn lane(job: &LaneBenchJob) -> LaneBenchResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
-    let registry =
-        SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).expect("a client");
+    let registry = SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None })
+        .expect("a client");
     let registry = BlockingRegistry::new(registry, runtime.handle().clone());
     let (processor, last) = BenchCopyProcessor::new(job);
     let status = WorkerStatus::new("bench", &[]);
     let stop = CancellationToken::new();
-    let config = TransformLaneConfig {
+    let config = LaneConfig {
         worker: "bench",
         kafka: data::section(&job.brokers),
         group: job.run.clone(),
@@ -92,8 +108,8 @@ pub fn lane(job: &LaneBenchJob) -> LaneBenchResult {
     };
     let (told, ended) = (status.clone(), stop.clone());
     let lane = std::thread::spawn(move || {
-        // Nobody sends revisions: the contracts of this lane stay as they are.
-        transform::run(config, processor, &std::sync::mpsc::channel().1, registry, &told, &ended)
+        // No revisions are sent: the contracts of this lane stay as they are.
+        run_transform(config, processor, &std::sync::mpsc::channel().1, registry, &told, &ended)
     });
     // Asked for nothing while it works (looking in on it two hundred times a second took a hundredth of the whole's CPU).
     // Then it is stopped, so that its last batch is committed as soon as the other ways commit theirs.
@@ -109,7 +125,7 @@ pub fn lane(job: &LaneBenchJob) -> LaneBenchResult {
     }
     let seconds = clock.seconds();
     lane.join().expect("a lane").expect("a lane that ends well");
-    // That all of it can be read is counted by whoever started us.
+    // The parent process counts that all records can be read.
     LaneBenchResult { records: job.records, seconds }
 }
 
@@ -151,7 +167,8 @@ fn copy_with(job: &LaneBenchJob, transactional: bool, through: BenchCopyMode) ->
     let mut open = false;
     let state = Arc::new(Mutex::new(BenchPositions::default()));
     let topics = [job.input.clone()];
-    let mut group = ConsumerGroup::join(&kafka, &job.run, &topics, MEMORY, Arc::clone(&state)).expect("a group");
+    let mut group =
+        ConsumerGroup::join(&kafka, &job.run, &topics, MEMORY, Arc::clone(&state)).expect("a group");
     let (mut records, mut clock, mut last) = (0, FirstRecordClock::new(), Instant::now());
     while records < job.records {
         let mut failed = None;

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use arrow_avro::reader::ReaderBuilder;
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 use sluice_wire::columns::ColumnBatchBuilder;
-use sluice_wire::{LineageFrame, RecordLineage, DatumPatch, LeafProjection, DatumSchema, ProtobufTranscoder, DatumValidator};
-use tasks::{MixedBenchPolicy, BenchPseudonym, BenchRedaction, descriptor};
+use sluice_wire::{
+    DatumPatch, DatumSchema, DatumValidator, LeafProjection, LineageFrame, ProtobufTranscoder, RecordLineage,
+};
+use tasks::{BenchPseudonym, BenchRedaction, MixedBenchPolicy, descriptor};
 
 /// Seconds per pass over the data, the best of many: what the machine can do, not what else it did.
 fn best(mut pass: impl FnMut()) -> f64 {
@@ -90,7 +92,8 @@ fn run(case: &data::WireBenchCase) {
         report("validate", case.name, gb / validated, "GB/s", "serde_avro_fast structs", gb / decoded);
     }
 
-    let mixed = MixedBenchPolicy { dropped: case.dropped, replaced: case.redacted, by: Arc::new(BenchRedaction) };
+    let mixed =
+        MixedBenchPolicy { dropped: case.dropped, replaced: case.redacted, by: Arc::new(BenchRedaction) };
     let patch = DatumPatch::compile(&schema, &mixed).expect("patch");
     let patched = best(|| {
         out.clear();

@@ -10,7 +10,7 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto};
 use serde_json::Value;
 use sha2::Sha256;
-use sluice_wire::{LeafAction, LeafValue, LeafFn, LeafInfo, LeafType, LeafWriter, LeafPolicy};
+use sluice_wire::{LeafAction, LeafFn, LeafInfo, LeafPolicy, LeafType, LeafValue, LeafWriter};
 
 pub struct BenchRedaction;
 

@@ -1,7 +1,7 @@
 //! The types that all rooms of Sluicegate share, and nothing else: no I/O, no clock, no environment.
 //!
 //! A record travels as a [`RecordRef`], a set of slices that the consumer lends. A [`Processor`] returns an
-//! [`Outcome`] and appends its outputs to [`Outputs`]. An [`OffsetCheckpoint`] moves only over [`Receipt`]s.
+//! [`Outcome`] and appends its outputs to [`Outputs`]. Offsets are committed only over durable ends.
 //!
 //! ```text
 //!  poll ─► RecordRef ─► Processor ─► Outcome ─┬─ Emitted ───► Outputs ─► durable write ─┐
@@ -11,7 +11,6 @@
 
 mod acl;
 mod backoff;
-mod checkpoint;
 mod fault;
 pub mod names;
 mod offset;
@@ -25,11 +24,10 @@ mod store;
 // has no I/O.
 pub use acl::{ANY, AclOperation, AclResource, AclRule};
 pub use backoff::Backoff;
-pub use checkpoint::{CheckpointError, OffsetCheckpoint, OffsetSpan, Receipt};
 pub use fault::{BoxError, Domain, Fault, Retry};
 pub use offset::{NextOffset, Offset};
 pub use outcome::{Outcome, OutcomeReason, ReasonClass, RecordPart};
 pub use outputs::{OutRecord, OutputDraft, Outputs, Route};
 pub use processor::{LearnError, Processor, SchemaLookup};
 pub use record::{Header, RecordRef, SchemaId, TopicPartition};
-pub use store::{RecordArchive, Store, StoreBacklog};
+pub use store::{FlushReport, RecordArchive, RefusedRow, Store, StoreBacklog, StorePosition, TopicId};

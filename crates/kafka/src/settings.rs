@@ -200,7 +200,7 @@ pub(super) fn producer(
         // Reports of success come to the lane's thread, which drops them and frees the records that it
         // allocated. With reports of failures only, librdkafka's thread frees the records. The two threads
         // then meet in the allocator and in queue counters for every record, and a copy takes more CPU
-        // (ARCHITECTURE.md has the figures).
+        // (benches/RESULTS.md has the figures).
         .set("delivery.report.only.error", "false")
         // Must be below transaction.timeout.ms, or a message could outlive its transaction.
         .set("message.timeout.ms", "8000");

@@ -26,7 +26,8 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use sluice_core::{
-    Fault, NextOffset, OutcomeReason, RecordRef, Retry, SchemaId, SchemaLookup, TopicPartition,
+    Fault, FlushReport, Header, NextOffset, OutcomeReason, RecordRef, RefusedRow, Retry, SchemaId,
+    SchemaLookup, StorePosition, TopicPartition,
 };
 use sluice_kafka::{CommitPositions, GroupEvents, GroupMetadata, PartitionStart};
 
@@ -85,18 +86,19 @@ pub(super) trait LaneWork: RecordJudge + Send + 'static {
     /// What the batch holds in memory: bytes and records. `None` if input and memory are the same.
     fn backlog(&self) -> Option<(usize, u64)>;
 
-    /// Makes everything taken in durable, all or nothing per partition. Runs without the group.
+    /// Makes everything taken in durable, all or nothing per partition, but for the rows that the report names. Runs
+    /// without the group.
     ///
     /// # Errors
     /// [`Retry::Later`]: buffers are kept. [`Retry::Rewind`]: somebody else wrote. [`Retry::Never`]: stop.
-    fn make_durable(&mut self) -> Result<(), Fault>;
+    fn make_durable(&mut self) -> Result<FlushReport, Fault>;
 
     /// A partition is this lane's from now on, or is read again: nothing of it is in memory. Returns the store's own
     /// position where there is one.
     ///
     /// # Errors
     /// A [`Fault`] if the store cannot be asked.
-    fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault>;
+    fn resume(&mut self, at: &TopicPartition) -> Result<Option<StorePosition>, Fault>;
 
     /// Drops what is in memory of a partition.
     fn forget(&mut self, at: &TopicPartition);
@@ -375,12 +377,42 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
     /// As [`LaneWork::make_durable`].
     pub(super) fn make_durable(&mut self) -> Result<(), Fault> {
         let Some(batch) = &mut self.batch else { return Ok(()) };
-        if !batch.durable {
-            self.work.make_durable()?;
-            batch.durable = true;
-            self.status.neighbour(self.work.neighbour(), Ok(()));
+        if batch.durable {
+            return Ok(());
+        }
+        let report = self.work.make_durable()?;
+        batch.durable = true;
+        self.status.neighbour(self.work.neighbour(), Ok(()));
+
+        // Rows that only the flush refused were counted as written when they were appended.
+        for row in report.refused {
+            self.refuse_row(&row)?;
         }
         Ok(())
+    }
+
+    /// Turns a row that a store refused after it was appended into a dead letter of the batch.
+    fn refuse_row(&mut self, row: &RefusedRow) -> Result<(), Fault> {
+        let headers: Vec<Header<'_>> =
+            row.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() }).collect();
+        let record = RecordRef {
+            topic: &row.at.topic,
+            partition: row.at.partition,
+            offset: row.offset,
+            timestamp_ms: row.timestamp_ms,
+            key: row.key.as_deref(),
+            value: row.value.as_deref(),
+            headers: &headers,
+        };
+        let Some(index) = self.partitions.find(&record) else {
+            return Err(Fault::bug(
+                "flushing",
+                format!("the store refused a row of {}, which is not the lane's", row.at),
+            ));
+        };
+        let counts = &mut self.partitions.at(index).counts;
+        counts.written = counts.written.saturating_sub(1);
+        self.refuse(index, &record, &row.reason)
     }
 
     /// Makes a durable batch visible and its offsets proven, in one transaction; by `deadline`, if there is one.

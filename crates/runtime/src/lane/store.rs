@@ -9,8 +9,8 @@
 use std::time::Instant;
 
 use sluice_core::{
-    Fault, LearnError, NextOffset, Outcome, RecordPart, RecordRef, Retry, SchemaId, SchemaLookup, Store,
-    TopicPartition,
+    Fault, FlushReport, LearnError, Outcome, RecordPart, RecordRef, Retry, SchemaId, SchemaLookup, Store,
+    StorePosition, TopicPartition,
 };
 
 use super::engine::LaneWork;
@@ -81,7 +81,7 @@ impl LaneWork for StoreWork {
         Some((pending.bytes, pending.records))
     }
 
-    fn make_durable(&mut self) -> Result<(), Fault> {
+    fn make_durable(&mut self) -> Result<FlushReport, Fault> {
         let pending = self.store.pending();
         let span = tracing::info_span!(
             "flush",
@@ -93,14 +93,14 @@ impl LaneWork for StoreWork {
         let began = Instant::now();
 
         sluice_failpoint::pass("before-write");
-        self.store.flush()?;
+        let report = self.store.flush()?;
         sluice_failpoint::pass("after-write");
 
         metrics::flushed(self.store.name(), pending.records, pending.bytes, began.elapsed());
-        Ok(())
+        Ok(report)
     }
 
-    fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+    fn resume(&mut self, at: &TopicPartition) -> Result<Option<StorePosition>, Fault> {
         self.store.resume(at)
     }
 

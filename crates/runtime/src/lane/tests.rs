@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sluice_core::{
-    Backoff, Domain, Fault, LearnError, NextOffset, Offset, Outcome, OutcomeReason, Outputs, Processor,
-    ReasonClass, RecordPart, RecordRef, Retry, Route, SchemaId, SchemaLookup, Store, StoreBacklog,
-    TopicPartition, names,
+    Backoff, Domain, Fault, FlushReport, LearnError, NextOffset, Offset, Outcome, OutcomeReason, Outputs,
+    Processor, ReasonClass, RecordPart, RecordRef, RefusedRow, Retry, Route, SchemaId, SchemaLookup, Store,
+    StoreBacklog, StorePosition, TopicId, TopicPartition, names,
 };
 use sluice_kafka::{CommitPositions, KafkaSection, OutgoingRecord, PartitionStart, PollOutcome};
 use tokio_util::sync::CancellationToken;
@@ -26,8 +26,9 @@ use super::{LaneConfig, LanePace, LaneRevision};
 use crate::lane::limits::DeadLetterThresholds;
 use crate::status::WorkerStatus;
 
-/// The source topic: every record is good, `bad` becomes a dead letter, `skip` is skipped.
-const LOG: [&str; 12] = ["a", "b", "bad", "c", "skip", "d", "e", "f", "bad2", "g", "h", "i"];
+/// The source topic: `bad…` becomes a dead letter, `skip` is skipped, `late` is taken by a store and refused by its flush,
+/// every other record is good.
+const LOG: [&str; 13] = ["a", "b", "bad", "c", "skip", "d", "late", "e", "f", "bad2", "g", "h", "i"];
 
 /// A fault at the `nth` passing of a call. `lands` is whether a commit that fails took effect.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +56,8 @@ struct FakeWorld {
     /// Rows of the store, by offset, and what it holds in memory.
     rows: BTreeMap<i64, String>,
     pending: BTreeMap<i64, String>,
+    /// Rows that the store has refused for good.
+    refused: BTreeSet<i64>,
     store_next: i64,
     calls: BTreeMap<&'static str, usize>,
     plan: Option<FaultPlan>,
@@ -382,10 +385,11 @@ impl Store for RowStore {
         "rows"
     }
 
-    fn resume(&mut self, _: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+    fn resume(&mut self, _: &TopicPartition) -> Result<Option<StorePosition>, Fault> {
         let mut world = self.0.lock().unwrap();
         world.pass("resume").map_err(|(fault, _)| fault)?;
-        Ok(NextOffset::new(world.store_next))
+        let topic_id = Some(TopicId([7; 16]));
+        Ok(NextOffset::new(world.store_next).map(|next| StorePosition { next, topic_id }))
     }
 
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
@@ -395,6 +399,10 @@ impl Store for RowStore {
         }
         let mut world = self.0.lock().unwrap();
         let offset = record.offset.raw();
+        // A row that was refused before gets the same outcome again, as it would have had the first time.
+        if world.refused.contains(&offset) {
+            return Outcome::DeadLetter(OutcomeReason::new(ReasonClass::Type, "a row that the store takes"));
+        }
         if offset >= world.store_next {
             world.pending.insert(offset, String::from_utf8(value.to_vec()).unwrap());
         }
@@ -410,21 +418,40 @@ impl Store for RowStore {
         StoreBacklog { records: records as u64, bytes: records }
     }
 
-    fn flush(&mut self) -> Result<(), Fault> {
+    fn flush(&mut self) -> Result<FlushReport, Fault> {
         let mut world = self.0.lock().unwrap();
         let before = world.pass("flush");
+        let mut report = FlushReport::default();
         if matches!(before, Ok(()) | Err((_, true))) {
             let pending = std::mem::take(&mut world.pending);
             for (offset, row) in pending {
                 world.store_next = world.store_next.max(offset + 1);
+                if row == "late" {
+                    world.refused.insert(offset);
+                    report.refused.push(late_row(offset));
+                    continue;
+                }
                 assert!(world.rows.insert(offset, row).is_none(), "offset {offset} lands twice");
             }
         }
-        before.map_err(|(fault, _)| fault)
+        before.map(|()| report).map_err(|(fault, _)| fault)
     }
 
     fn forget(&mut self, _: &TopicPartition) {
         self.0.lock().unwrap().pending.clear();
+    }
+}
+
+/// The record at `offset` as a store hands it back.
+fn late_row(offset: i64) -> RefusedRow {
+    RefusedRow {
+        at: at(),
+        offset: Offset::new(offset).unwrap(),
+        timestamp_ms: None,
+        key: None,
+        value: Some(b"late".to_vec()),
+        headers: vec![],
+        reason: OutcomeReason::new(ReasonClass::Type, "a row that the store takes"),
     }
 }
 
@@ -513,6 +540,7 @@ fn assert_once(world: &SharedWorld, store: bool, whole: bool, what: &str) {
         match judge(text.as_bytes()) {
             Some(Outcome::DeadLetter(_)) => letters.push(format!("t.dead-letter:{text}")),
             Some(_) => {}
+            None if store && *text == "late" => letters.push(format!("t.dead-letter:{text}")),
             None => outputs.push(format!("out:{text}")),
         }
     }

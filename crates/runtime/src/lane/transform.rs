@@ -4,8 +4,8 @@
 //! the lane waits in it, no longer than a record may take to be delivered: that is its backpressure.
 
 use sluice_core::{
-    Fault, LearnError, NextOffset, Outcome, Outputs, Processor, RecordPart, RecordRef, SchemaId,
-    SchemaLookup, TopicPartition,
+    Fault, FlushReport, LearnError, Outcome, Outputs, Processor, RecordPart, RecordRef, SchemaId,
+    SchemaLookup, StorePosition, TopicPartition,
 };
 
 use super::engine::LaneWork;
@@ -107,11 +107,11 @@ impl<P: Processor + 'static> LaneWork for TransformWork<P> {
     }
 
     /// The transaction itself is the durable place.
-    fn make_durable(&mut self) -> Result<(), Fault> {
-        Ok(())
+    fn make_durable(&mut self) -> Result<FlushReport, Fault> {
+        Ok(FlushReport::default())
     }
 
-    fn resume(&mut self, _: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+    fn resume(&mut self, _: &TopicPartition) -> Result<Option<StorePosition>, Fault> {
         Ok(None)
     }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sluice_core::{
-    Fault, LearnError, NextOffset, Outcome, RecordRef, SchemaId, Store, StoreBacklog, TopicPartition,
+    Fault, FlushReport, LearnError, NextOffset, Outcome, RecordRef, SchemaId, Store, StoreBacklog,
+    StorePosition, TopicPartition,
 };
 use sluice_runtime::config::RegistrySection;
 use sluice_runtime::lane::limits::DeadLetterThresholds;
@@ -42,8 +43,8 @@ impl Store for ShelfStore {
         "shelf"
     }
 
-    fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
-        Ok(self.landed.get(&at.partition).copied())
+    fn resume(&mut self, at: &TopicPartition) -> Result<Option<StorePosition>, Fault> {
+        Ok(self.landed.get(&at.partition).copied().map(StorePosition::new))
     }
 
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
@@ -65,7 +66,7 @@ impl Store for ShelfStore {
         StoreBacklog { records: self.memory.len() as u64, bytes: self.memory.len() * 16 }
     }
 
-    fn flush(&mut self) -> Result<(), Fault> {
+    fn flush(&mut self) -> Result<FlushReport, Fault> {
         if self.told.down.load(Ordering::Relaxed) {
             self.told.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Fault::outage("flushing", "the shelf is away"));
@@ -77,7 +78,7 @@ impl Store for ShelfStore {
             self.landed.insert(*partition, NextOffset::new(offset + 1).unwrap());
         }
         self.told.landed.lock().unwrap().append(&mut self.memory);
-        Ok(())
+        Ok(FlushReport::default())
     }
 
     fn forget(&mut self, at: &TopicPartition) {

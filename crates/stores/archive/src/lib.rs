@@ -47,7 +47,7 @@ use sluice_core::{
     Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordPart, RecordRef, SchemaId,
     TopicPartition,
 };
-use sluice_core::{Store, StoreBacklog};
+use sluice_core::{FlushReport, Store, StoreBacklog, StorePosition};
 use sluice_wire::{ContainerCodec, DatumSchema, LineageFrame, RecordLineage, framing};
 use tokio::runtime::Handle;
 
@@ -153,12 +153,12 @@ impl Store for ArchiveStore {
         "archive"
     }
 
-    fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+    fn resume(&mut self, at: &TopicPartition) -> Result<Option<StorePosition>, Fault> {
         // A new chain replaces the old one: its open objects are dropped, and their records are read again.
         let end = self.runtime.block_on(self.end(at))?;
         let chain = ArchiveChain { end: end.unwrap_or(0), asked: true, waiting: VecDeque::new() };
         self.topics.entry(at.topic.to_string()).or_default().partitions.insert(at.partition, chain);
-        Ok(end.and_then(NextOffset::new))
+        Ok(end.and_then(NextOffset::new).map(StorePosition::new))
     }
 
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
@@ -238,7 +238,7 @@ impl Store for ArchiveStore {
         })
     }
 
-    fn flush(&mut self) -> Result<(), Fault> {
+    fn flush(&mut self) -> Result<FlushReport, Fault> {
         let Self { store, runtime, topics, .. } = self;
         for (topic, state) in topics {
             for (partition, chain) in &mut state.partitions {
@@ -276,7 +276,7 @@ impl Store for ArchiveStore {
                 }
             }
         }
-        Ok(())
+        Ok(FlushReport::default())
     }
 
     fn forget(&mut self, at: &TopicPartition) {

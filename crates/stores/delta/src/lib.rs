@@ -42,7 +42,7 @@ use sluice_core::{
     Fault, LearnError, NextOffset, Outcome, OutcomeReason, ReasonClass, RecordPart, RecordRef, SchemaId,
     TopicPartition,
 };
-use sluice_core::{Store, StoreBacklog};
+use sluice_core::{FlushReport, Store, StoreBacklog, StorePosition};
 use sluice_wire::framing;
 use tokio::runtime::Handle;
 use url::Url;
@@ -136,12 +136,12 @@ impl Store for DeltaStore {
         "delta"
     }
 
-    fn resume(&mut self, at: &TopicPartition) -> Result<Option<NextOffset>, Fault> {
+    fn resume(&mut self, at: &TopicPartition) -> Result<Option<StorePosition>, Fault> {
         // The clone ends the borrow of `self` before the table is borrowed.
         let runtime = self.runtime.clone();
         let table = self.table(&at.topic)?;
         let next = runtime.block_on(table.resume(at.partition))?;
-        Ok(next.and_then(NextOffset::new))
+        Ok(next.and_then(NextOffset::new).map(StorePosition::new))
     }
 
     fn append(&mut self, record: &RecordRef<'_>) -> Outcome {
@@ -176,10 +176,11 @@ impl Store for DeltaStore {
         )
     }
 
-    fn flush(&mut self) -> Result<(), Fault> {
+    fn flush(&mut self) -> Result<FlushReport, Fault> {
         // One commit per table. A failure leaves the later tables' rows waiting for the next flush.
         let Self { tables, runtime, properties, .. } = self;
-        tables.values_mut().try_for_each(|table| runtime.block_on(table.flush(properties)))
+        tables.values_mut().try_for_each(|table| runtime.block_on(table.flush(properties)))?;
+        Ok(FlushReport::default())
     }
 
     fn forget(&mut self, at: &TopicPartition) {

@@ -48,7 +48,8 @@ fn child() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let which: usize = std::env::var(STORE).unwrap().parse().unwrap();
     let mut store = configs(&folder)[which].build(runtime.handle()).unwrap();
-    let from = store.resume(&TopicPartition::new(TOPIC, 0)).unwrap().map_or(0, |next| next.raw());
+    let from =
+        store.resume(&TopicPartition::new(TOPIC, 0)).unwrap().map_or(0, |position| position.next.raw());
     let until = if std::env::var_os(ENDLESS).is_some() { LAST } else { LAST.min(from + FLUSHES * STEP) };
     for offset in from..until {
         take(store.as_mut(), offset);

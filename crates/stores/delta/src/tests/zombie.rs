@@ -18,8 +18,8 @@ fn a_late_writer_of_the_same_partition_writes_nothing() {
     resume(&mut owner, 0);
     feed(&mut owner, 0, 0..60);
     owner.flush().unwrap();
-    refused(zombie.flush());
-    refused(zombie.flush());
+    refused(zombie.flush().map(drop));
+    refused(zombie.flush().map(drop));
     assert_eq!(offsets(lake.path(), 0), (0..60).collect::<Vec<_>>());
 
     // Rewound, it takes part; then the owner is the late one, now with commits of its own behind it.
@@ -28,7 +28,7 @@ fn a_late_writer_of_the_same_partition_writes_nothing() {
     feed(&mut zombie, 0, 60..80);
     zombie.flush().unwrap();
     feed(&mut owner, 0, 60..90);
-    refused(owner.flush());
+    refused(owner.flush().map(drop));
     assert_eq!(offsets(lake.path(), 0), (0..80).collect::<Vec<_>>());
 }
 
@@ -44,7 +44,7 @@ fn a_late_writer_is_refused_even_if_it_lost_only_one_of_its_partitions() {
     resume(&mut owner, 1);
     feed(&mut owner, 1, 0..5);
     owner.flush().unwrap();
-    refused(zombie.flush());
+    refused(zombie.flush().map(drop));
     assert_eq!((offsets(lake.path(), 0).len(), offsets(lake.path(), 1).len()), (0, 5));
     // What it still owns it may write once the other is forgotten.
     zombie.forget(&at(1));
@@ -85,7 +85,7 @@ fn a_hundred_races_for_the_same_rows_end_with_each_row_once() {
             let end = (next + step).min(LAST);
             feed(&mut store, 0, next..end);
             match store.flush() {
-                Ok(()) => next = end,
+                Ok(_) => next = end,
                 Err(fault) => {
                     assert_eq!(fault.retry, Retry::Rewind, "{fault}");
                     refusals += 1;
@@ -123,6 +123,6 @@ fn a_log_cleaned_up_behind_a_sleeper_is_not_taken_for_a_quiet_one() {
     for version in 0..7 {
         std::fs::remove_file(lake.path().join(TOPIC).join(format!("_delta_log/{version:020}.json"))).unwrap();
     }
-    refused(sleeper.flush());
+    refused(sleeper.flush().map(drop));
     assert_eq!(offsets(lake.path(), 0), (0..80).collect::<Vec<_>>());
 }
