@@ -125,7 +125,7 @@ impl CollectorFaultBench {
         let text = format!(
             "{}admin: {{listen: \"127.0.0.1:0\"}}\njob: {name}\ngroup: {name}\n{instance}mode: {mode}\n\
              database: {{url: {{file: {}}}, table: ids_of_{name}, id_column: id, claim: {claim}, lease_seconds: {}, attempts: 1000, connections: 3}}\n\
-             api: {{base_url: \"{}\"}}\nlimits: {{concurrency: {concurrency}}}\n\
+             api: {{base_url: \"{}\"}}\nrate: {{concurrency: {concurrency}}}\n\
              endpoints: [{{name: e, path: \"/v1/{{id}}{gone}\", pagination: {{kind: page{more}}}, record_path: data, topic: {}}}]\n",
             self.contract.common(),
             self.contract.file("url").display(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sluice_core::names::lineage;
 use sluice_tests::clients::{self, ConsumedRecord, TestRecordSender, committed, count, event};
 use sluice_tests::contract::TestContract;
 use sluice_tests::worker::TestWorkerProcess;
@@ -227,7 +228,7 @@ fn archived(contract: &TestContract) -> usize {
             let apache_avro::types::Value::Record(fields) = value.unwrap() else { panic!("a record") };
             let field =
                 |name: &str| format!("{:?}", fields.iter().find(|(field, _)| field == name).unwrap().1);
-            positions.insert((field("_partition"), field("_offset")));
+            positions.insert((field(lineage::PARTITION), field(lineage::OFFSET)));
             records += 1;
         }
     }

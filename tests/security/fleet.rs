@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::sync::{OnceLock, RwLock};
 
 use sluice_core::AclRule;
-use sluice_govern::plan::{AclPrincipals, DesiredState, FleetMember, MemberSeat};
+use sluice_govern::plan::{AclPrincipals, DesiredState, MemberSeat};
 use sluice_kafka::admin::KafkaAdmin;
 use sluice_runtime::config::{KafkaSection, SecretReference};
 use sluice_stack::{BrokerGuard, ServerStack};
@@ -197,14 +197,14 @@ impl SecurityFleet {
     pub(crate) fn acls(&self, principal: &str) -> Vec<AclRule> {
         let contracts = sluice_runtime::contracts::load(&self.file("schemas")).unwrap();
         let mut principals = AclPrincipals::default();
-        for member in
-            [FleetMember::Collector, FleetMember::Masker, FleetMember::Normaliser, FleetMember::Sink]
-        {
-            let group = self.group(member.as_str());
-            let who = vec![format!("User:{}", member.as_str()), format!("User:needs-{}", member.as_str())];
-            principals.members.insert(member, MemberSeat { group, principals: who });
+        let workers =
+            [sluice_collector::ACCESS, sluice_masker::ACCESS, sluice_normaliser::ACCESS, sluice_sink::ACCESS];
+        for worker in workers {
+            let group = self.group(worker.name);
+            let who = vec![format!("User:{}", worker.name), format!("User:needs-{}", worker.name)];
+            principals.members.insert(worker.name.to_owned(), MemberSeat { group, principals: who });
         }
-        let desired = DesiredState::with(&contracts, &principals);
+        let desired = DesiredState::with(&contracts, &workers, &principals);
         desired.acls.into_iter().filter(|acl| acl.principal == format!("User:{principal}")).collect()
     }
 }

@@ -77,7 +77,7 @@ def check_lake(db, demo, masked):
     check("facts by attribute", counts, groups("SELECT attribute, count(*) FROM lake_facts GROUP BY 1"))
     check("facts twice", 0, one("SELECT count(*) - count(DISTINCT fact_id) FROM lake_facts"))
     for view in ("lake_flights", "lake_aircraft", "lake_facts"):
-        twice = one(f"SELECT count(*) - count(DISTINCT (_topic, _partition, _offset)) FROM {view}")
+        twice = one(f"SELECT count(*) - count(DISTINCT (_kafka_topic, _kafka_partition, _kafka_offset)) FROM {view}")
         check(f"records twice in {view}", 0, twice)
     delays = "SELECT value::BIGINT, count(*) FROM lake_facts WHERE attribute = 'arr_delay' GROUP BY 1"
     check(
@@ -108,9 +108,9 @@ def check_archive(db, demo, raw):
     for file in sorted((demo / "archive").rglob("*.avro")):
         with file.open("rb") as stream:
             for record in fastavro.reader(stream):
-                topic = record["_topic"]
+                topic = record["_kafka_topic"]
                 seen[topic] += 1
-                positions.add((topic, record["_partition"], record["_offset"]))
+                positions.add((topic, record["_kafka_partition"], record["_kafka_offset"]))
                 distance += record.get("distance", 0)
                 leaks += any(value in raw for value in record.values() if isinstance(value, str))
     check("archive: records by topic", rows, dict(seen))

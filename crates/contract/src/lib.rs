@@ -61,6 +61,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod access;
 mod adopt;
 pub mod avsc;
 pub mod contract;
@@ -76,6 +77,7 @@ mod section;
 mod settings;
 mod yaml;
 
+pub use access::WorkerAccess;
 pub use adopt::{ContractAdoption, ContractFiles, hold_back};
 pub use avsc::recursion;
 pub use contract::{

@@ -40,6 +40,27 @@ pub mod lineage {
     ];
 }
 
+/// A name, or the beginning of names, as Kafka's permissions take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePattern {
+    /// The whole name, or its beginning.
+    pub text: String,
+    /// True if `text` is the beginning of names (Kafka's `PREFIXED`); false if it is the whole name (`LITERAL`).
+    pub prefixed: bool,
+}
+
+impl NamePattern {
+    /// Returns the pattern of one name.
+    pub fn literal(name: impl Into<String>) -> Self {
+        Self { text: name.into(), prefixed: false }
+    }
+
+    /// Returns the pattern of all names that begin with `prefix`.
+    pub fn prefix(prefix: impl Into<String>) -> Self {
+        Self { text: prefix.into(), prefixed: true }
+    }
+}
+
 /// Returns the dead-letter topic of a topic.
 pub fn dead_letter_topic(source: &str) -> String {
     format!("{source}{DEAD_LETTER_SUFFIX}")

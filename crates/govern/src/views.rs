@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use sluice_core::names::lineage as lineage_columns;
 use sluice_wire::LeafInfo;
 use sqlparser::ast::{Query, visit_relations};
 
@@ -19,9 +20,6 @@ use sluice_contract::finding::{ContractFinding, FindingList, FindingReport};
 
 /// Folder of a domain's views.
 pub const VIEWS_FOLDER: &str = "views";
-/// The lineage columns that the sink adds to every table. They hold no part of a record's value.
-const SINK_COLUMNS: [&str; 5] = ["_topic", "_partition", "_offset", "_timestamp", "_schema_id"];
-
 /// Every view of a fleet, with its column lineage.
 #[derive(Debug, Clone, Default)]
 pub struct SqlViewSet {
@@ -250,7 +248,8 @@ pub(crate) fn tables(contracts: &ContractSet) -> LineageTables {
     tables
 }
 
-/// Returns the columns of a table with these leaves, then the columns that the sink adds.
+/// Returns the columns of a table with these leaves, then the lineage columns that the sink adds. They hold no
+/// part of a record's value, and the warehouse answers to both of their spellings.
 fn columns(leaves: &[LeafInfo]) -> Vec<BaseColumn> {
     // Leaves of one record, array or map are in one column.
     let mut columns: Vec<BaseColumn> = Vec::new();
@@ -258,11 +257,24 @@ fn columns(leaves: &[LeafInfo]) -> Vec<BaseColumn> {
         let name = column_of(&leaf.path);
         match columns.iter_mut().find(|column| column.name == name) {
             Some(column) => column.leaves.push(leaf.path.clone()),
-            None => columns.push(BaseColumn { name: name.to_owned(), leaves: vec![leaf.path.clone()] }),
+            None => columns.push(BaseColumn {
+                name: name.to_owned(),
+                leaves: vec![leaf.path.clone()],
+                in_star: true,
+            }),
         }
     }
-    let added = SINK_COLUMNS.iter().map(|name| BaseColumn { name: (*name).to_owned(), leaves: Vec::new() });
-    columns.extend(added);
+
+    // `*` shows each lineage column once. A record's field of such a name stays the only column of it, so that
+    // the leak proof sees its leaves.
+    let spellings = lineage_columns::ALL.into_iter();
+    let (present, former): (Vec<_>, Vec<_>) = spellings.unzip();
+    let added = present.into_iter().map(|name| (name, true));
+    for (name, in_star) in added.chain(former.into_iter().map(|name| (name, false))) {
+        if !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)) {
+            columns.push(BaseColumn { name: name.to_owned(), leaves: Vec::new(), in_star });
+        }
+    }
     columns
 }
 
@@ -273,7 +285,7 @@ pub(crate) fn column_of(path: &str) -> &str {
 
 /// Returns a resolved view as a table for other views. Each of its columns is one leaf.
 fn base(name: &str, lineage: &QueryLineage) -> BaseTable {
-    let column = |name: &String| BaseColumn { name: name.clone(), leaves: vec![name.clone()] };
+    let column = |name: &String| BaseColumn { name: name.clone(), leaves: vec![name.clone()], in_star: true };
     let columns = lineage.columns.iter().map(|(name, _)| column(name)).collect();
     BaseTable { name: name.to_owned(), view: true, columns }
 }

@@ -1,4 +1,7 @@
-//! Starting a worker's lanes and waiting for their end.
+//! Starts a worker's lanes and waits for their end.
+//!
+//! A start has four steps: the neighbours answer, the receipts' topic exists, every lane gets a thread of its
+//! own, and the contracts' folder is followed. A lane that ends stops all others.
 
 use std::sync::{Arc, mpsc};
 
@@ -14,7 +17,7 @@ use crate::registry::{BlockingRegistry, SchemaRegistry};
 use crate::status::WorkerStatus;
 use crate::{receipts, retry, watchdog};
 
-/// What the lanes of one worker process share.
+/// The settings that all lanes of one worker process share.
 pub struct SharedLaneConfig {
     /// Worker name.
     pub worker: &'static str,
@@ -28,18 +31,19 @@ pub struct SharedLaneConfig {
     pub instance: String,
     /// The process's memory setting, in bytes.
     pub memory: usize,
-    /// How many lanes.
+    /// Number of lanes. A sink has one lane per store instead.
     pub count: usize,
-    /// When batches are closed.
+    /// Age and size at which batches are closed.
     pub pace: LanePace,
-    /// Where the worker stops by itself.
+    /// The limits at which the worker stops by itself.
     pub limits: LimitsSection,
 }
 
-/// Waits until Kafka and the registry answer, saying so in log and status meanwhile.
+/// Waits until Kafka and the registry answer. Log and status show meanwhile which of them is away. Returns
+/// the registry's client.
 ///
 /// # Errors
-/// A [`Fault`] that no retry can mend, or the last one when stopped.
+/// A [`Fault`] that no retry can mend, or the last one if `stop` comes first.
 pub async fn neighbours(
     kafka: &KafkaSection,
     registry: &RegistrySection,
@@ -47,11 +51,12 @@ pub async fn neighbours(
     stop: &CancellationToken,
 ) -> Result<SchemaRegistry, Fault> {
     let registry = SchemaRegistry::new(registry)?;
-    // Side by side: a worker's start should not take the sum of them.
+
+    // Both are asked at the same time: a start takes the longer wait, not the sum of both.
     let brokers = retry::until_answered("kafka", status, stop, || {
         let section = kafka.clone();
         async move {
-            // librdkafka blocks: not on tokio's own threads.
+            // librdkafka blocks, so the call does not run on tokio's own threads.
             let asked = tokio::task::spawn_blocking(move || sluice_kafka::knock(&section).map(|_| ())).await;
             asked.map_err(|error| Fault::bug("asking Kafka", error))?
         }
@@ -61,7 +66,10 @@ pub async fn neighbours(
     Ok(registry)
 }
 
-/// Waits for the receipts' topic, without which nothing can be committed, and sets the watchdog on the lanes.
+/// Waits for the receipts' topic, without which no lane can commit, and starts the watchdog of the lanes.
+///
+/// # Errors
+/// A [`Fault`] that no retry can mend, or the last one if `stop` comes first.
 async fn look_after(
     lanes: &SharedLaneConfig,
     status: &WorkerStatus,
@@ -74,19 +82,20 @@ async fn look_after(
             let looked =
                 tokio::task::spawn_blocking(move || sluice_kafka::ends(&section, receipts::TOPIC)).await;
             let found = looked.map_err(|error| Fault::bug("looking for the receipts' topic", error))?;
-            // Not there yet is no reason to end: `sluice apply` may be about to make it.
+            // A missing topic is no reason to end: `sluice apply` may be about to create it.
             found.map(|_| ()).map_err(|fault| Fault::outage("looking for the receipts' topic", fault))
         }
     })
     .await?;
-    // A batch may be open for its whole interval without anything being wrong.
+
+    // A batch may be open for its whole interval although the lane is well.
     let patience = lanes.limits.watchdog().max(lanes.pace.interval * 3);
     tokio::spawn(watchdog::watch(lanes.kafka.clone(), status.clone(), patience, stop.clone()));
     Ok(())
 }
 
-/// Runs `lanes.count` transform lanes until `stop` or until one of them cannot go on; then all of them end. Contracts
-/// that come, change or go in `folder` are taken over meanwhile.
+/// Runs `lanes.count` transform lanes until `stop` or until one of them cannot go on; then all of them end.
+/// Meanwhile the lanes take over contracts that are added, changed or removed in `folder`.
 ///
 /// # Errors
 /// The first lane's [`Fault`].
@@ -98,9 +107,12 @@ pub async fn transform<P: Processor + 'static>(
     stop: &CancellationToken,
     build: impl Fn(&ContractSet) -> Result<P, Fault> + Send + 'static,
 ) -> Result<(), Fault> {
+    // The contracts are read first: a mistake in them ends the worker at once, even if Kafka is away.
     let topics = contracts::reads(&*worker, &folder.contracts)?;
     let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
     look_after(&lanes, status, stop).await?;
+
+    // Each lane gets an equal share of the memory, a processor of its own, and a channel for new processors.
     let count = lanes.count.max(1);
     let (mut threads, mut revisers) = (vec![], vec![]);
     for number in 0..count {
@@ -123,14 +135,17 @@ pub async fn transform<P: Processor + 'static>(
             lane::run_transform(config, processor, &revisions, registry, &status, &ended)
         })?);
     }
+
+    // A change in the folder gives every lane a new processor and new topics.
     let watch = ContractWatcher::new(&folder, lanes.kafka, registry, status.clone());
     let serving = Arc::clone(&worker);
     tokio::spawn(watch.follow(worker, stop.clone(), move |contracts| {
         let topics = contracts::reads(&*serving, contracts)?;
-        // All are built before the first is sent: either every lane goes on with the new contracts or none.
+        // All processors are built before the first is sent. If one cannot be built, no lane gets the new
+        // contracts.
         let built: Vec<P> = revisers.iter().map(|_| build(contracts)).collect::<Result<_, _>>()?;
         for (reviser, processor) in revisers.iter().zip(built) {
-            // A lane that has ended takes the others with it: nobody is left to tell.
+            // Sending fails only if the lane has ended, and then all other lanes end too.
             let _ = reviser.send(LaneRevision { revision: processor, topics: topics.clone() });
         }
         Ok(())
@@ -138,11 +153,11 @@ pub async fn transform<P: Processor + 'static>(
     join(threads).await
 }
 
-/// Which topics a sink lands.
+/// The topics that a sink lands.
 pub enum LandingTopics {
-    /// These, named in its configuration.
+    /// The topics of its configuration. They do not change while it runs.
     Topics(Vec<String>),
-    /// Those of the contracts, and of contracts to come.
+    /// The topics of all contracts, also of contracts that are added later.
     Contracts(Box<ContractFolderSnapshot>, Arc<dyn ContractUse>),
 }
 
@@ -157,12 +172,16 @@ pub async fn stores(
     status: &WorkerStatus,
     stop: &CancellationToken,
 ) -> Result<(), Fault> {
+    // Topics from the configuration need no contracts.
     let topics = match &landing {
         LandingTopics::Topics(topics) => topics.clone(),
         LandingTopics::Contracts(folder, worker) => contracts::reads(&**worker, &folder.contracts)?,
     };
     let registry = neighbours(&lanes.kafka, &lanes.registry, status, stop).await?;
     look_after(&lanes, status, stop).await?;
+
+    // Each store gets an equal share of the memory, and a group of its own: a slow store never stalls the
+    // others.
     let share = lanes.memory / stores.len().max(1);
     let (mut threads, mut revisers) = (vec![], vec![]);
     for store in stores {
@@ -185,13 +204,16 @@ pub async fn stores(
             lane::run_store(config, store, &revisions, registry, &status, &ended)
         })?);
     }
+
+    // A store has no processor: a change of the contracts changes its topics only.
     if let LandingTopics::Contracts(folder, worker) = landing {
         let watch = ContractWatcher::new(&folder, lanes.kafka, registry, status.clone());
         let serving = Arc::clone(&worker);
         tokio::spawn(watch.follow(worker, stop.clone(), move |contracts| {
             let topics = contracts::reads(&*serving, contracts)?;
             for reviser in &revisers {
-                let _ = reviser.send(LaneRevision { revision: (), topics: topics.clone() }); // as above
+                // Sending fails only if the lane has ended, and then all other lanes end too.
+                let _ = reviser.send(LaneRevision { revision: (), topics: topics.clone() });
             }
             Ok(())
         }));
@@ -199,15 +221,20 @@ pub async fn stores(
     join(threads).await
 }
 
+/// Receives the result of one lane. Closed without a result if the lane's thread panicked.
 type LaneEndReceiver = tokio::sync::oneshot::Receiver<Result<(), Fault>>;
 
+/// Starts a thread for one lane. The end of the lane, also by a panic, cancels `stop`.
+///
+/// # Errors
+/// A bug if the system gives no thread.
 fn spawn(
     name: String,
     stop: &CancellationToken,
     lane: impl FnOnce() -> Result<(), Fault> + Send + 'static,
 ) -> Result<LaneEndReceiver, Fault> {
     let (ended, end) = tokio::sync::oneshot::channel();
-    // One lane's end is every lane's: a worker that limps on half of its partitions looks well and is not.
+    // The end of one lane ends all: a worker that serves half of its partitions looks well and is not.
     let stop = stop.clone().drop_guard();
     std::thread::Builder::new()
         .name(name)
@@ -220,7 +247,12 @@ fn spawn(
     Ok(end)
 }
 
+/// Waits for the end of all lanes.
+///
+/// # Errors
+/// The first [`Fault`] in the order of the lanes; a bug if a lane's thread panicked.
 async fn join(lanes: Vec<LaneEndReceiver>) -> Result<(), Fault> {
+    // Every lane is waited for, also after a fault: each has an open batch to settle.
     let mut first = Ok(());
     for lane in lanes {
         let result = lane.await.unwrap_or_else(|_| Err(Fault::bug("running a lane", "its thread panicked")));

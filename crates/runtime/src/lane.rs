@@ -48,10 +48,10 @@ use crate::status::WorkerStatus;
 pub struct LanePace {
     /// A batch (transaction, flush) is closed when its first record is this old.
     pub interval: Duration,
-    /// … or when it holds so many bytes of input. For a transaction this bounds what is read again after trouble, not
-    /// memory: outputs leave as they are made.
+    /// … or when it holds this number of bytes of input. For a transaction this bounds the records that are read again
+    /// after trouble, not memory: outputs leave as they are made.
     pub bytes: usize,
-    /// … or so many records.
+    /// … or this number of records.
     pub records: u64,
     /// Waits after trouble.
     pub backoff: Backoff,

@@ -1,25 +1,27 @@
-//! Records handled again, outside any group: dead letters after a fix, and ranges that nobody accounts for.
+//! Records handled again, outside any group: dead letters after a fix, and ranges that no receipt covers.
 //!
-//! N times is once, because everything that is written says so in the same transaction, and because whoever replays
-//! takes the transactional id `<group>-<worker>-replay` *before* it looks: an earlier replay's open transaction is
-//! aborted by that, and a second one beside it is fenced (KIP-98).
+//! N times is once, for two reasons. The mark that a record is done is written in the same transaction as its
+//! outputs. And a replay takes the transactional id `<group>-<worker>-replay` *before* it reads: that aborts
+//! the open transaction of an earlier replay and fences a second replay beside it (KIP-98).
 //!
-//! | what | is done already if | so that |
+//! | work | done already if | effect |
 //! |---|---|---|
 //! | a dead letter | the receipts' topic has its fate (out, skipped) | a second run finds nothing to do |
-//! | … refused again for the same reason by the same version | the letter that is there says so already | nothing is written |
+//! | … refused again for the same reason by the same version | the existing letter has this reason | nothing is written |
 //! | a range of offsets | a segment of the group covers it, live or replayed | only the gaps are filled |
-//! | a range the group has not reached yet | – | it is the live worker's to do, and left alone |
+//! | a range the group has not reached yet | – | left to the live worker |
 //!
-//! A replayed record keeps its identity: outputs carry the place of the *original* record (`sluice.source`, the facts'
-//! ids), so what comes out is what would have come out the first time. Replays do not go back through the source topic:
-//! there every other reader would meet the record a second time.
+//! A replayed record keeps its identity: outputs carry the place of the *original* record (`sluice.source`,
+//! the facts' ids), so they equal the outputs of the first time. Replays do not go back through the source
+//! topic: every other reader of it would get the record a second time.
 //!
-//! What the log no longer has may be in an archive ([`Archived`]); it is read from there, at the places that it had.
+//! Records that the log no longer has may be in an archive ([`sluice_core::RecordArchive`]). They are read
+//! from there, with the offsets that they had.
 //!
-//! What was written *wrongly* is not mended by writing it again into the same topic: readers would have both. A replay
-//! after such a fix is a rebuild: a contract with a new masked topic (`…masked.v2`), a worker with a group of its own;
-//! this command then brings the span that is wanted, and the live worker goes on behind it.
+//! Records that were written *wrongly* are not mended by writing them again into the same topic: readers
+//! would have both. A replay after such a fix is a rebuild: a contract with a new masked topic (`…masked.v2`)
+//! and a worker with a group of its own. This command then fills the wanted span, and the live worker goes on
+//! behind it.
 
 mod letters;
 mod range;
@@ -37,23 +39,24 @@ use sluice_kafka::KafkaProducer;
 pub use letters::{LetterReplaySummary, letters};
 pub use range::{RangeReplaySummary, ReplayPlan, ReplayRange, range, todo};
 
-/// What a replay needs to know; the live worker's own settings.
+/// The settings of a replay; they are the live worker's own.
 pub struct ReplayConfig {
     /// Worker name.
     pub worker: &'static str,
     /// Kafka.
     pub kafka: KafkaSection,
-    /// The live worker's consumer group: whose books are kept.
+    /// The live worker's consumer group. The receipts are this group's.
     pub group: String,
     /// This process's name, for the receipts.
     pub instance: String,
     /// Memory setting, in bytes.
     pub memory: usize,
-    /// How many dead letters are too many.
+    /// The numbers of dead letters from which on a replay stops.
     pub limits: DeadLetterThresholds,
 }
 
 impl ReplayConfig {
+    /// Returns the author of the replay's receipts.
     fn who(&self) -> ReceiptAuthor {
         ReceiptAuthor {
             group: self.group.clone(),
@@ -62,7 +65,8 @@ impl ReplayConfig {
         }
     }
 
-    /// Takes the id that all replays of this worker share; see the head of the module.
+    /// Returns a producer with the transactional id that all replays of this worker share; see the module's
+    /// head.
     fn producer(&self) -> Result<KafkaProducer, Fault> {
         let id = names::replay_transactional_id(&self.group, self.worker);
         KafkaProducer::transactional(&self.kafka, &id, self.memory)
@@ -76,7 +80,9 @@ type ReplayWork = TransformWork<Box<dyn Processor>>;
 enum ReplayVerdict {
     /// Its outputs are in the arena.
     Written,
+    /// It has no output, by rule.
     Skipped(OutcomeReason),
+    /// It is a dead letter.
     Refused(OutcomeReason),
 }
 
@@ -101,13 +107,20 @@ fn judge(
     }
 }
 
-/// Gives the open transaction up and says what to do.
+/// Aborts the open transaction and logs the next step. Returns `fault`.
 fn given_up(producer: &mut KafkaProducer, fault: Fault) -> Fault {
+    // A transaction that cannot be aborted now is aborted by its time-out, or when the next replay takes the
+    // id.
     if let Err(also) = producer.abort() {
-        tracing::debug!(fault = %also, "it ends by its time-out, or when the next replay takes the id");
+        tracing::debug!(
+            fault = %also,
+            "aborting the transaction failed; it ends by its time-out, or when the next replay begins"
+        );
     }
+
+    // Trouble of a neighbour passes: the same command goes on behind the last commit.
     if fault.domain == Domain::External {
-        tracing::warn!("what was committed stays; run the same command again to go on");
+        tracing::warn!("replay stopped: committed records stay done; run the same command again to go on");
     }
     fault
 }

@@ -3,11 +3,14 @@
 //! A topic's table has two names in SQL: the topic's name made SQL-friendly (`aviation.flight.masked.v1` →
 //! `aviation_flight_masked_v1`), and the topic's own name in double quotes. Only the tables and views that a
 //! query names are opened. The tables and views that a view reads are opened before it.
+//!
+//! Lineage columns go by both of their spellings: by the table's own, and by the other one.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod print;
+mod spelling;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -22,6 +25,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use deltalake::{DeltaTable, DeltaTableError};
 use sluice_contract::sql_name;
+use spelling::LineageAliases;
 use url::Url;
 
 pub use print::{QueryFormat, print};
@@ -146,7 +150,7 @@ pub async fn query_with_views(
     let tables = tables(lake)?;
     let session = session().map_err(|source| QueryError::Sql { source: Box::new(source), tables: vec![] })?;
     let mut asking =
-        WarehouseQuery { lake, tables, views, session, known: BTreeSet::new(), open: Vec::new() };
+        WarehouseQuery { lake, tables, views, session, known: BTreeMap::new(), open: Vec::new() };
     let answer = asking.select(sql).await?;
 
     // The whole answer is collected. Only the operators' memory is limited.
@@ -166,8 +170,8 @@ struct WarehouseQuery<'a> {
     tables: Vec<(String, String)>,
     views: &'a [WarehouseView],
     session: SessionContext,
-    /// References that are registered in the session.
-    known: BTreeSet<String>,
+    /// Opened tables and views, by the text of the reference that means each.
+    known: BTreeMap<String, Arc<dyn TableProvider>>,
     /// Views that are being planned, the outermost first.
     open: Vec<String>,
 }
@@ -198,23 +202,63 @@ impl WarehouseQuery<'_> {
         // The names in the statement, before anything is opened.
         let state = self.session.state();
         let parsed = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect);
-        let references = parsed.and_then(|statement| state.resolve_table_references(&statement));
+        let statement = parsed.map_err(|source| self.failed(source))?;
+        let references = state.resolve_table_references(&statement);
+        let references = references.map_err(|source| self.failed(source))?;
 
         // A table that several views read is opened once.
-        for reference in references.map_err(|source| self.failed(source))? {
+        for reference in &references {
             let name = reference.to_string();
-            if !self.known.contains(&name) {
-                let provider = self.provider(&reference).await?;
-                let registered = self.session.register_table(reference, provider);
-                registered.map_err(|source| self.failed(source))?;
-                self.known.insert(name);
+            if !self.known.contains_key(&name) {
+                let provider = self.provider(reference).await?;
+                self.known.insert(name, provider);
             }
         }
+
+        // Views have their plans now: from here on the session has the tables for this statement.
+        let aliases = self.register(sql, &references).map_err(|source| self.failed(source))?;
+        let planned = async {
+            // A statement that needs an alias out of a `*` is planned as it was written.
+            if !aliases.is_empty() {
+                let mut hidden = statement.clone();
+                spelling::hide_from_star(&mut hidden, &aliases);
+                if let Ok(plan) = state.statement_to_plan(hidden).await {
+                    return Ok(plan);
+                }
+            }
+            state.statement_to_plan(statement).await
+        };
+        let plan = planned.await.map_err(|source| self.failed(source))?;
 
         // A query never writes, neither data nor settings.
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        self.session.sql_with_options(sql, read_only).await.map_err(|source| self.failed(source))
+        read_only.verify_plan(&plan).map_err(|source| self.failed(source))?;
+        self.session.execute_logical_plan(plan).await.map_err(|source| self.failed(source))
+    }
+
+    /// Registers the opened tables and views that a statement names. One that lacks a spelling of a lineage
+    /// column that the statement uses gets an alias for it. Returns these aliases.
+    fn register(&self, sql: &str, references: &[TableReference]) -> Result<LineageAliases, DataFusionError> {
+        let mut added = LineageAliases::new();
+        for reference in references {
+            let name = reference.to_string();
+            let opened = self.known.get(&name);
+            debug_assert!(opened.is_some(), "every reference of the statement was opened before");
+            let Some(mut provider) = opened.cloned() else { continue };
+
+            // The statement's own spelling.
+            let aliases = spelling::aliases(sql, &provider.schema());
+            if !aliases.is_empty() {
+                provider = spelling::with_aliases(&self.session, provider, &aliases)?;
+                added.insert(name, aliases);
+            }
+
+            // Another statement of the same query may have registered it with other aliases.
+            self.session.deregister_table(reference.clone())?;
+            self.session.register_table(reference.clone(), provider)?;
+        }
+        Ok(added)
     }
 
     /// Returns the table or view that a reference means.

@@ -4,6 +4,7 @@
 //! under an extended schema. To rename a field is to edit the schema alone.
 
 use serde_json::{Value, json};
+use sluice_core::names::lineage;
 
 use crate::datum::varint::{write_len, write_long};
 use crate::patch::derive::wrapped;
@@ -35,8 +36,8 @@ pub struct LineageFrame {
 }
 
 impl LineageFrame {
-    /// Compiles a frame. With `lineage` it appends the fields `_topic` string, `_partition` int, `_offset`
-    /// long, `_timestamp` `["null", timestamp-millis]` and `_schema_id` int. `renames` are (field path, new
+    /// Compiles a frame. With `lineage` it appends the fields of [`lineage::ALL`]: topic string, partition int,
+    /// offset long, timestamp `["null", timestamp-millis]` and schema id int. `renames` are (field path, new
     /// name): the path goes through records written out in place (`a.b`), and the old name stays as an alias.
     /// A root record that contains itself gets the name `<name>_framed`, because only the outermost one has
     /// lineage.
@@ -66,12 +67,12 @@ impl LineageFrame {
         if lineage {
             let fields =
                 fields(&mut json).ok_or_else(|| unsupported("", "expected a record to append lineage to"))?;
-            for field in lineage_fields() {
-                if let Some(name) = field["name"].as_str().filter(|&name| has(fields, name)) {
-                    return Err(unsupported(name, "lineage needs this name: rename the record's field"));
-                }
-                fields.push(field);
+            // Both spellings are reserved: readers take the former one for lineage, too.
+            let mut reserved = lineage::ALL.into_iter().flat_map(|(name, former)| [name, former]);
+            if let Some(name) = reserved.find(|name| has(fields, name)) {
+                return Err(unsupported(name, "lineage needs this name: rename the record's field"));
             }
+            fields.extend(lineage_fields());
         }
 
         // An unchanged schema keeps its text, byte for byte.
@@ -123,12 +124,12 @@ impl LineageFrame {
 /// Returns the definitions of the lineage fields, in the order in which [`LineageFrame::append`] writes them.
 fn lineage_fields() -> [Value; 5] {
     [
-        json!({"name": "_topic", "type": "string"}),
-        json!({"name": "_partition", "type": "int"}),
-        json!({"name": "_offset", "type": "long"}),
-        json!({"name": "_timestamp", "default": null,
+        json!({"name": lineage::TOPIC, "type": "string"}),
+        json!({"name": lineage::PARTITION, "type": "int"}),
+        json!({"name": lineage::OFFSET, "type": "long"}),
+        json!({"name": lineage::TIMESTAMP, "default": null,
             "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}]}),
-        json!({"name": "_schema_id", "type": "int"}),
+        json!({"name": lineage::SCHEMA_ID, "type": "int"}),
     ]
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apache_avro::types::Value;
+use sluice_core::names::lineage;
 
 use crate::oracle::OracleFindings;
 
@@ -122,7 +123,7 @@ fn positions(file: &Path) -> (Vec<(i32, i64)>, Option<apache_avro::Error>) {
                     Some((_, Value::Long(n))) => *n,
                     other => panic!("{name} of {}: {other:?}", file.display()),
                 };
-                found.push((i32::try_from(number("_partition")).unwrap(), number("_offset")));
+                found.push((i32::try_from(number(lineage::PARTITION)).unwrap(), number(lineage::OFFSET)));
             }
             Ok(other) => panic!("{}: {other:?}", file.display()),
             Err(error) => return (found, Some(error)),
@@ -145,9 +146,10 @@ pub fn lake(root: &Path, topic: &str, placed: &ArchivePositionCounts) -> Result<
         return Ok(());
     }
     let table = topic.replace(['.', '-'], "_");
+    let (partition, offset) = (lineage::PARTITION, lineage::OFFSET);
     let sql = format!(
-        "SELECT _partition AS p, _offset / {BUCKET} AS b, COUNT(*) AS n, SUM(_offset % {BUCKET}) AS s, \
-         SUM((_offset % {BUCKET}) * (_offset % {BUCKET})) AS q FROM {table} GROUP BY _partition, _offset / {BUCKET}"
+        "SELECT {partition} AS p, {offset} / {BUCKET} AS b, COUNT(*) AS n, SUM({offset} % {BUCKET}) AS s, \
+         SUM(({offset} % {BUCKET}) * ({offset} % {BUCKET})) AS q FROM {table} GROUP BY {partition}, {offset} / {BUCKET}"
     );
     let mut command = Command::new(sluice_tests::binary());
     let output = command.args(["sql", "--output", "json", "--lake"]).arg(root).arg(sql).output().unwrap();

@@ -145,12 +145,12 @@ impl CollectorPageBench {
         one.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 
-    fn job(&self, name: &str, path: &str, limits: &str) -> PathBuf {
+    fn job(&self, name: &str, path: &str, rate: &str) -> PathBuf {
         let file = self.folder.join(format!("{name}.yaml"));
         let text = format!(
             "kafka: {{brokers: \"{}\"}}\nregistry: {{url: \"{}\"}}\nschemas: {}\njob: {name}\ngroup: bench\n\
              database: {{url: {{file: {}/url}}, table: {name}, id_column: id}}\n\
-             api: {{base_url: \"{}\"}}\nlimits: {{{limits}}}\n\
+             api: {{base_url: \"{}\"}}\nrate: {{{rate}}}\n\
              endpoints: [{{name: flights, path: \"{path}\", pagination: {{kind: next_url, at: next}}, record_path: data, topic: {TOPIC}}}]\n",
             self.stack.brokers(),
             self.stack.registry_url(),

@@ -317,6 +317,40 @@ mod tests {
         assert_eq!(log.newest(&claim(2, 0)), None, "another run");
     }
 
+    /// Records of the checkpoint topic as the former build (commit 970d294) wrote them:
+    /// `tests/data/former/README.md`.
+    const FORMER: &str = include_str!("../../../tests/data/former/checkpoints.jsonl");
+
+    #[test]
+    fn checkpoints_of_the_former_build_are_gone_on_from() {
+        let mut log = CheckpointLog::default();
+        for line in FORMER.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let (record, value) = (line["key"].as_str().unwrap(), line["value"].as_str().unwrap());
+            let checkpoint: PageCheckpoint = serde_json::from_str(value).unwrap();
+            assert_eq!(String::from_utf8(checkpoint.to_bytes()).unwrap(), value, "nothing of it is lost");
+
+            // Whoever takes the id over at this moment goes on behind this page.
+            give(&mut log, record, value.as_bytes());
+            let (id, endpoint) = record.rsplit_once('/').unwrap();
+            assert_eq!(key(id, endpoint), record);
+            let row = IdClaim { id: id.to_owned(), ..claim(1, 0) };
+            assert_eq!(log.newest(&row), Some(&checkpoint), "{line}");
+
+            // The position is written to the claim's row in the same spelling.
+            if let Some(at) = checkpoint.at {
+                let text = serde_json::to_string(&at).unwrap();
+                assert_eq!(RowMark::parse(&text), Some(RowMark { at, marks: checkpoint.marks }));
+            }
+        }
+        let complete = IdClaim { id: "N10575".into(), ..claim(1, 7) };
+        assert_eq!(
+            log.newest(&complete).map(|newest| newest.at.clone()),
+            Some(None),
+            "all its pages are there"
+        );
+    }
+
     #[test]
     fn barriers_and_foreign_records_are_no_checkpoints() {
         let mut log = CheckpointLog::default();

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use sluice_core::Backoff;
 use sluice_lease::{ClaimSource, SqlDialect};
-use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, RegistrySection};
+use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection};
 
 pub use raw::{
-    RawApi, RawAuth, RawBasicAuth, RawCollectorConfig, RawDatabase, RawEndpoint, RawHmacSignature,
-    RawHoldScope, RawIncrementalField, RawKeyHeader, RawKeyLimit, RawLimits, RawMethod, RawOauthClient,
-    RawPagination, RawPublishMode, RawRetry, RawSignatureFormat, RawStatusRule,
+    RawApi, RawAuth, RawBasicAuth, RawCollectorConfig, RawCollectorLimits, RawDatabase, RawEndpoint,
+    RawHmacSignature, RawHoldScope, RawIncrementalField, RawKeyHeader, RawKeyLimit, RawMethod,
+    RawOauthClient, RawPagination, RawPublishMode, RawRate, RawRetry, RawSignatureFormat, RawStatusRule,
 };
 
 pub(crate) use api::{ApiConfig, AuthConfig, HmacConfig, OauthConfig};
@@ -32,6 +32,7 @@ pub struct CollectorConfig {
     pub(crate) registry: RegistrySection,
     pub(crate) schemas: PathBuf,
     pub(crate) admin: AdminSection,
+    pub(crate) limits: LimitsSection,
     /// Bytes.
     pub(crate) memory: usize,
     pub(crate) database: DatabaseConfig,
@@ -109,11 +110,12 @@ impl CollectorConfig {
 
         // Rate and retries. Without a sound URL the budget's name is wrong, but then the file is refused
         // anyway.
-        if raw.limits.concurrency == 0 {
-            errors.add("limits.concurrency", "expected at least 1", None);
+        let (limits, rate, section) = raw.limits.split(raw.rate, &mut errors);
+        if rate.concurrency == 0 {
+            errors.add(format!("{section}.concurrency"), "expected at least 1", None);
         }
         let origin = api.as_ref().map(|api| api.base.origin().ascii_serialization());
-        let budgets = check_budgets(&raw.limits, &origin.unwrap_or_default(), &mut errors);
+        let budgets = check_budgets(&rate, section, &origin.unwrap_or_default(), &mut errors);
         if raw.retry.attempts == 0 {
             errors.add("retry.attempts", "expected at least 1", Some("1 means: no retry".into()));
         }
@@ -136,12 +138,13 @@ impl CollectorConfig {
             registry: raw.registry,
             schemas: raw.schemas,
             admin: raw.admin,
+            limits,
             memory: raw.memory.bytes(),
             database,
             api,
             endpoints,
             budgets,
-            concurrency: raw.limits.concurrency,
+            concurrency: rate.concurrency,
             retry: RetryConfig {
                 attempts: raw.retry.attempts,
                 backoff: Backoff {
@@ -151,9 +154,9 @@ impl CollectorConfig {
                     floor: Duration::from_millis(raw.retry.base_ms.min(50)),
                 },
                 longest_wait: Duration::from_secs(raw.retry.longest_wait_seconds),
-                scope: raw.limits.retry_after,
+                scope: rate.retry_after,
                 budget: f64::from(raw.retry.budget_percent) / 100.0,
-                max_pages: raw.limits.max_pages,
+                max_pages: rate.max_pages,
             },
         })
     }
@@ -185,10 +188,11 @@ fn check_name(path: &str, text: &str, errors: &mut ConfigErrors) {
     }
 }
 
-/// Returns the budgets of the rate. `origin` names the budget that all jobs for the same host share.
-fn check_budgets(raw: &RawLimits, origin: &str, errors: &mut ConfigErrors) -> Vec<BudgetConfig> {
+/// Returns the budgets of the rate. `section` is the section in which the file has them, and `origin` names the
+/// budget that all jobs for the same host share.
+fn check_budgets(raw: &RawRate, section: &str, origin: &str, errors: &mut ConfigErrors) -> Vec<BudgetConfig> {
     let mut budgets = Vec::new();
-    let mut add = |path: &str, name: String, per_second: f64| {
+    let mut add = |path: String, name: String, per_second: f64| {
         // Tokens are counted in whole numbers. Beyond a million per second no request waits for one.
         if per_second.is_finite() && per_second > 0.0 && per_second <= 1e6 {
             budgets.push(BudgetConfig { name, per_second });
@@ -199,13 +203,14 @@ fn check_budgets(raw: &RawLimits, origin: &str, errors: &mut ConfigErrors) -> Ve
     };
     // The prefixes keep a host and a key of the same name apart: both are rows of `sluice_budgets`.
     if let Some(per_second) = raw.requests_per_second {
-        add("limits.requests_per_second", format!("host {origin}"), per_second);
+        add(format!("{section}.requests_per_second"), format!("host {origin}"), per_second);
     }
     if let Some(key) = &raw.key {
-        add("limits.key.requests_per_second", format!("key {}", key.name), key.requests_per_second);
+        let path = format!("{section}.key.requests_per_second");
+        add(path, format!("key {}", key.name), key.requests_per_second);
     }
     if let Some(key) = &raw.key {
-        check_name("limits.key.name", &key.name, errors);
+        check_name(&format!("{section}.key.name"), &key.name, errors);
     }
     budgets
 }
@@ -325,6 +330,34 @@ endpoints:
         assert!(config.transactional);
         assert_eq!(config.endpoints[0].on_status.get(&404), Some(&RawStatusRule::None));
         assert_eq!(config.checkpoint_topic(), "sluice.collector.flights.checkpoints");
+    }
+
+    #[test]
+    fn the_former_spelling_of_the_rate_is_read_unless_the_new_one_is_there_too() {
+        // The former spelling, beside a limit of every worker.
+        let former = "limits: {requests_per_second: 5, max_pages: 20, drain_seconds: 7}\n";
+        let config = with_url(&format!("{GOOD}{former}")).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!((config.retry.max_pages, config.concurrency), (20, 32));
+        assert_eq!(config.budgets[0].per_second, 5.0);
+        assert_eq!(config.limits.drain(), Duration::from_secs(7));
+
+        // The new one means the same.
+        let new = "rate: {requests_per_second: 5, max_pages: 20}\nlimits: {drain_seconds: 7}\n";
+        let config = with_url(&format!("{GOOD}{new}")).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!((config.retry.max_pages, config.concurrency), (20, 32));
+        assert_eq!(config.budgets[0].per_second, 5.0);
+
+        // A file with both is refused, with one mistake for each former key.
+        let errors = with_url(&format!("{GOOD}rate: {{concurrency: 8}}\n{former}")).err().unwrap();
+        let paths: Vec<_> = errors.0.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(paths, ["limits.requests_per_second", "limits.max_pages"]);
+        assert_eq!(errors.0[1].hint.as_deref(), Some("write it as `rate.max_pages`"));
+
+        // A mistake is named where the file has it.
+        for section in ["limits", "rate"] {
+            let errors = with_url(&format!("{GOOD}{section}: {{concurrency: 0}}\n")).err().unwrap();
+            assert_eq!(errors.0[0].path, format!("{section}.concurrency"));
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod checkpoints;
 mod client;
 mod collect;
 pub mod config;
+mod descriptor;
 mod drift;
 mod held;
 mod incremental;
@@ -43,6 +44,7 @@ mod template;
 mod walk;
 
 pub use config::{CollectorConfig, RawCollectorConfig};
+pub use descriptor::{ACCESS, DESCRIPTOR};
 pub use run::{RunOptions, run};
 pub use tally::CollectorSummary;
 pub use tape::AnswerTape;

@@ -256,7 +256,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
         }
         if at.page + 1 >= max_pages {
             return Err(dead(format!(
-                "endpoint {}: expected at most {max_pages} pages (limits.max_pages), found more",
+                "endpoint {}: expected at most {max_pages} pages (rate.max_pages), found more",
                 at.endpoint
             )));
         }

@@ -172,7 +172,7 @@ endpoints:
     pagination: {{kind: next_url, at: meta.next}}
     record_path: data
     topic: {job}.flight.v1
-limits: {{concurrency: 8, retry_after: request}}
+rate: {{concurrency: 8, retry_after: request}}
 retry: {{base_ms: 20, cap_ms: 200, budget_percent: 100}}
 "#,
             brokers = self.stack.brokers(),

@@ -307,7 +307,7 @@ async fn redirects_without_end_or_to_nowhere() {
 #[tokio::test]
 async fn an_api_that_never_ends() {
     let url = serve(|asked| json(page([asked.nth], &format!(r#""next":"/v1/N1?p={}""#, asked.nth)))).await;
-    let found = tried(job(&url, BY_URL, "", "limits: {max_pages: 20}")).await.unwrap();
+    let found = tried(job(&url, BY_URL, "", "rate: {max_pages: 20}")).await.unwrap();
     assert_eq!(counts(&found).len(), 19);
     assert!(stopped(&found).contains("expected at most 20 pages"), "{found:?}");
 }

@@ -10,6 +10,7 @@ use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::MaskerConfig;
+use crate::descriptor::{self, ACCESS};
 use crate::process::MaskerProcessor;
 
 /// Masks every contract that its keys are enough for.
@@ -17,11 +18,11 @@ struct MaskerContractUse(KeyRing);
 
 impl ContractUse for MaskerContractUse {
     fn reads(&self, contract: &Contract) -> Vec<String> {
-        vec![contract.raw_topic.clone()]
+        descriptor::reads(contract)
     }
 
     fn writes(&self, contract: &Contract) -> Vec<String> {
-        vec![contract.masked_topic.clone()]
+        descriptor::writes(contract)
     }
 
     fn accept(&self, contract: &Contract) -> Result<(), String> {
@@ -37,7 +38,7 @@ impl ContractUse for MaskerContractUse {
 pub async fn run(config: MaskerConfig, status: WorkerStatus, stop: CancellationToken) -> Result<(), Fault> {
     let MaskerConfig { raw, folder, keys, instance, pace } = config;
     let lanes = SharedLaneConfig {
-        worker: "masker",
+        worker: ACCESS.name,
         kafka: raw.kafka,
         registry: raw.registry,
         group: raw.group,

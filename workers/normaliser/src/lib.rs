@@ -3,10 +3,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod config;
+mod descriptor;
 mod process;
 mod run;
 mod text;
 
 pub use config::{NormaliserConfig, RawNormaliserConfig};
+pub use descriptor::{ACCESS, DESCRIPTOR};
 pub use process::NormaliserProcessor;
 pub use run::run;

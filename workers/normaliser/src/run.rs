@@ -10,6 +10,7 @@ use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::NormaliserConfig;
+use crate::descriptor::{self, ACCESS};
 use crate::process::NormaliserProcessor;
 
 /// Takes facts for every contract that asks for them.
@@ -17,11 +18,11 @@ struct NormaliserContractUse;
 
 impl ContractUse for NormaliserContractUse {
     fn reads(&self, contract: &Contract) -> Vec<String> {
-        contract.facts.iter().map(|_| contract.masked_topic.clone()).collect()
+        descriptor::reads(contract)
     }
 
     fn writes(&self, contract: &Contract) -> Vec<String> {
-        contract.facts.iter().map(|facts| facts.topic.clone()).collect()
+        descriptor::writes(contract)
     }
 }
 
@@ -36,7 +37,7 @@ pub async fn run(
 ) -> Result<(), Fault> {
     let NormaliserConfig { raw, folder, instance, pace } = config;
     let lanes = SharedLaneConfig {
-        worker: "normaliser",
+        worker: ACCESS.name,
         kafka: raw.kafka,
         registry: raw.registry,
         group: raw.group,

@@ -11,14 +11,13 @@
 //! ```
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::local::LocalFileSystem;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sluice_core::Fault;
 use sluice_core::Store;
+use sluice_location::{Location, LocationError};
 use sluice_runtime::config::{
     AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection,
 };
@@ -196,6 +195,13 @@ impl SinkConfig {
                     "start another sink worker with a group of its own",
                 );
             }
+            if let Err(message) = store.folder() {
+                wrong(
+                    &format!("stores[{index}].{}.path", store.kind()),
+                    &message,
+                    "give a folder of this machine, for example `/data/archive`",
+                );
+            }
             if let StoreConfig::Delta(DeltaSection { checkpoint_every: 0, .. }) = store {
                 wrong(
                     &format!("stores[{index}].delta.checkpoint_every"),
@@ -269,25 +275,41 @@ impl StoreConfig {
         }
     }
 
+    /// Returns the folder that the section's `path` names.
+    ///
+    /// # Errors
+    /// Fails with a message for the operator if `path` is not a location, or not a folder of this machine.
+    fn folder(&self) -> Result<PathBuf, String> {
+        let (Self::Archive(ArchiveSection { path, .. }) | Self::Delta(DeltaSection { path, .. })) = self;
+
+        // A path that is not UTF-8 cannot be a URL.
+        let Some(text) = path.to_str() else { return Ok(path.clone()) };
+        let location: Location = text.parse().map_err(|error: LocationError| error.to_string())?;
+        match location.local_folder() {
+            Some(folder) => Ok(folder.to_owned()),
+            None => Err(format!("not built yet: the store {} in {location}", self.kind())),
+        }
+    }
+
     /// Builds the store. `runtime` must be multi-threaded: lanes wait for it on threads of their own.
     ///
     /// # Errors
-    /// Fails with a [`Fault`] of the operator if the store's folder cannot be created or opened.
+    /// Fails with a [`Fault`] of the operator if the store's folder cannot be created or opened, or if `path`
+    /// is not a folder of this machine.
     pub fn build(&self, runtime: &Handle) -> Result<Box<dyn Store>, Fault> {
+        let opening = || format!("opening the store {}", self.kind());
+        let folder = self.folder().map_err(|message| Fault::user(opening(), message))?;
         match self {
-            // The archive needs a store that refuses to create an existing object. `LocalFileSystem` does.
+            // The archive needs a location that refuses to create an existing object. A folder does.
             Self::Archive(section) => {
-                let doing = || format!("opening the archive {}", section.path.display());
-                std::fs::create_dir_all(&section.path).map_err(|error| Fault::user(doing(), error))?;
-                let store = LocalFileSystem::new_with_prefix(&section.path)
-                    .map_err(|error| Fault::user(doing(), error))?;
-                Ok(Box::new(ArchiveStore::new(Arc::new(store), section.codec.into(), runtime.clone())))
+                let store = Location::local(folder).open()?;
+                Ok(Box::new(ArchiveStore::new(store, section.codec.into(), runtime.clone())))
             }
 
             // The store creates its folder itself.
             Self::Delta(section) => {
                 let delta = DeltaStore::new(
-                    &section.path,
+                    &folder,
                     section.codec.into(),
                     section.checkpoint_every,
                     runtime.clone(),
@@ -365,6 +387,34 @@ mod tests {
             ]
         );
         assert!(errors.0.iter().all(|error| error.hint.is_some()));
+    }
+
+    #[test]
+    fn a_bucket_is_refused_and_never_becomes_a_folder() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let stores = "[{archive: {path: 's3://bucket/a'}}, {delta: {path: 'gs://bucket/a'}}]";
+        let config = config(stores, "");
+        let errors = config.validate().unwrap_err();
+        let paths: Vec<_> = errors.0.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(paths, ["stores[0].archive.path", "stores[1].delta.path"]);
+        for store in &config.stores {
+            let fault = store.build(runtime.handle()).err().unwrap().to_string();
+            assert!(fault.contains("not built yet: ") && fault.contains("://bucket/a"), "{fault}");
+        }
+        assert!(!std::path::Path::new("s3:").exists() && !std::path::Path::new("gs:").exists());
+    }
+
+    #[test]
+    fn a_store_opens_in_a_folder_by_path_and_by_url() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().display();
+        let stores =
+            format!("[{{archive: {{path: '{folder}/a/b'}}}}, {{delta: {{path: 'file://{folder}/d'}}}}]");
+        let config = config(&stores, "");
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(super::stores(&config, runtime.handle()).unwrap().len(), 2);
+        assert!(root.path().join("a/b").is_dir() && root.path().join("d").is_dir());
     }
 
     #[test]

@@ -17,7 +17,9 @@
 //! [`Store::resume`]: sluice_core::Store::resume
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-// The lanes that feed the stores are wired by the binary: a store does not know Kafka.
 pub mod config;
+mod descriptor;
+mod run;
 
 pub use config::{SinkConfig, StoreConfig, stores};
+pub use descriptor::{ACCESS, DESCRIPTOR};

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use sluice_govern::plan::{AclPrincipals, FleetMember, MemberSeat};
+use sluice_govern::plan::{APPLY, AclPrincipals, MemberSeat, VERIFY};
 use sluice_runtime::config::ConfigErrors;
+
+use crate::workers;
 
 /// The section in its raw form. Every part of it may be left out.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -16,25 +18,8 @@ pub(crate) struct RawAccess {
     roles: BTreeMap<String, Vec<String>>,
     /// Worker → its principals and its group. Default: `User:<worker>` and the worker's usual group.
     #[serde(default)]
-    workers: RawSeats,
-}
-
-/// The seats of the workers and of two commands.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawSeats {
-    #[serde(default)]
-    collector: Option<RawSeat>,
-    #[serde(default)]
-    masker: Option<RawSeat>,
-    #[serde(default)]
-    normaliser: Option<RawSeat>,
-    #[serde(default)]
-    sink: Option<RawSeat>,
-    #[serde(default)]
-    apply: Option<RawSeat>,
-    #[serde(default)]
-    verify: Option<RawSeat>,
+    #[schemars(schema_with = "seats_schema")]
+    workers: BTreeMap<String, Option<RawSeat>>,
 }
 
 /// One worker's seat.
@@ -64,25 +49,31 @@ impl RawAccess {
             principals.roles.insert(role.clone(), who.clone());
         }
 
-        // Workers and commands, in the order of `FleetMember::ALL`.
-        let RawSeats { collector, masker, normaliser, sink, apply, verify } = &self.workers;
-        for (member, raw) in
-            FleetMember::ALL.into_iter().zip([collector, masker, normaliser, sink, apply, verify])
-        {
+        // Workers and commands. The schema has refused every other name.
+        for (name, raw) in &self.workers {
             let Some(raw) = raw else { continue };
             // An entry may name principals, a group or both. The rest stays as usual.
-            let mut seat = MemberSeat::usual(member);
+            let mut seat = MemberSeat::usual(name);
             if let Some(who) = &raw.principals {
-                named(&format!("access.workers.{}.principals", member.as_str()), who, &mut errors);
+                named(&format!("access.workers.{name}.principals"), who, &mut errors);
                 seat.principals.clone_from(who);
             }
             if let Some(group) = &raw.group {
                 seat.group.clone_from(group);
             }
-            principals.members.insert(member, seat);
+            principals.members.insert(name.clone(), seat);
         }
         errors.or(principals)
     }
+}
+
+/// Returns the schema of the seats: a key for each worker, and for the two commands that have permissions of
+/// their own.
+fn seats_schema(generator: &mut SchemaGenerator) -> Schema {
+    let seat = generator.subschema_for::<Option<RawSeat>>().to_value();
+    let names = workers::names().chain([APPLY, VERIFY]);
+    let properties: serde_json::Map<_, _> = names.map(|name| (name.to_owned(), seat.clone())).collect();
+    json_schema!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 
 /// Adds an error for each name that is not a principal.
@@ -115,8 +106,8 @@ mod tests {
         assert_eq!(paths, ["access.roles.analysts[1]", "access.roles.analysts[2]"]);
         let raw = RawAccess { roles: BTreeMap::new(), ..raw };
         let principals = raw.check().unwrap();
-        let seat = &principals.members[&FleetMember::Masker];
+        let seat = &principals.members["masker"];
         assert_eq!((seat.group.as_str(), &seat.principals[..]), ("hide", &["User:masker".to_owned()][..]));
-        assert_eq!(principals.members[&FleetMember::Verify].principals, ["User:v"]);
+        assert_eq!(principals.members["verify"].principals, ["User:v"]);
     }
 }

@@ -155,7 +155,7 @@ pub(crate) async fn fleet(config: &Path) -> anyhow::Result<FleetContext> {
     let servers = ContractServers::new(&raw.kafka, &raw.registry, replication)?;
     servers.ping().await?;
 
-    let desired = DesiredState::with(&contracts, &principals);
+    let desired = DesiredState::with(&contracts, &crate::workers::access(), &principals);
     let RawApplyConfig { kafka, registry, lake, .. } = raw;
     Ok(FleetContext { servers, contracts, views, desired, kafka, registry, lake })
 }

@@ -3,9 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::exit::{CommandFinding, CommandResult};
+use crate::run::{APPLY_FILE, RunOnceArgs, WorkerCommand};
+use crate::workers;
 
 /// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
 #[derive(Debug, Parser)]
@@ -60,51 +63,14 @@ pub(crate) enum SluiceCommand {
     /// Print the JSON schema of a worker's configuration, for editors.
     ConfigSchema {
         /// The worker, or `apply` for the file of `plan`, `apply` and `verify`.
-        worker: WorkerName,
+        #[arg(value_parser = PossibleValuesParser::new(workers::names().chain([APPLY_FILE])))]
+        worker: String,
     },
     /// Print shell completions.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum WorkerCommand {
-    /// Take ids from a database, ask an API for each, page by page, publish every record.
-    Collector(CollectorArgs),
-    /// Mask raw topics by their contracts' policies.
-    Masker(RunArgs),
-    /// Turn masked records into atomic facts.
-    Normaliser(RunArgs),
-    /// Land topics in the archive and the warehouse.
-    Sink(RunArgs),
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum WorkerName {
-    Collector,
-    Masker,
-    Normaliser,
-    Sink,
-    Apply,
-}
-
-// All settings of a worker are in its file, as the chart writes it.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// The worker's configuration, YAML (`sluice config-schema <worker>` describes it).
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CollectorArgs {
-    #[command(flatten)]
-    pub(crate) run: RunArgs,
-    /// Stop when no id is due any more, instead of waiting for new ones.
-    #[arg(long)]
-    pub(crate) once: bool,
 }
 
 #[derive(Debug, Args)]
@@ -156,7 +122,7 @@ pub(crate) enum CollectorCommand {
         replay: Option<PathBuf>,
     },
     /// The worker itself, as `sluice run collector`.
-    Run(CollectorArgs),
+    Run(RunOnceArgs),
     /// Count the ids that are due, claimed, done and dead, with their pages and records.
     Status {
         #[command(flatten)]

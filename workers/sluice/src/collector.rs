@@ -6,14 +6,15 @@ use sluice_collector::operate::{self, TrialOptions};
 use sluice_collector::{AnswerTape, CollectorConfig};
 use sluice_core::Fault;
 
-use crate::cli::{CollectorCommand, CommandFormat, JobArgs, WorkerCommand};
+use crate::cli::{CollectorCommand, CommandFormat, JobArgs};
 use crate::exit::{CommandFinding, CommandResult};
+use crate::run::{self, WorkerCommand};
 
 /// Runs one of the commands.
 pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
     // The worker itself has a runtime of its own.
     if let CollectorCommand::Run(args) = command {
-        return crate::run::run(WorkerCommand::Collector(args));
+        return run::run(&WorkerCommand::new(&sluice_collector::DESCRIPTOR, args));
     }
 
     // The other commands are a few calls each.

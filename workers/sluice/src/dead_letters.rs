@@ -164,7 +164,7 @@ fn time(ms: Option<i64>) -> String {
 /// Prints every letter about one record. Exit code 1 if there is none.
 fn show(args: &LetterShowArgs) -> CommandResult {
     let (kafka, contracts) = load(&args.config)?;
-    let desired = DesiredState::of(&contracts);
+    let desired = DesiredState::of(&contracts, &crate::workers::access());
     let letters = topic_of(&args.topic);
     let Some(topic) = desired.topics.iter().find(|topic| topic.name == letters) else {
         let hint = Some("name the topic of the refused record, as `sluice dead-letters ls` shows it".into());

@@ -17,6 +17,7 @@ mod table;
 mod up;
 mod verify;
 mod wire;
+mod workers;
 mod world;
 
 use clap::Parser as _;
@@ -28,7 +29,7 @@ fn main() -> std::process::ExitCode {
 
     // Every command returns its result, and `exit` alone chooses the exit code.
     exit::code(match cli.command {
-        SluiceCommand::Run { worker } => run::run(worker),
+        SluiceCommand::Run { worker } => run::run(&worker),
         SluiceCommand::Plan(command) => apply::plan(&command),
         SluiceCommand::Apply(command) => apply::apply(&command),
         SluiceCommand::Verify(command) => verify::verify(&command),
@@ -40,7 +41,7 @@ fn main() -> std::process::ExitCode {
         SluiceCommand::Contract(command) => contract::contract(&command),
         SluiceCommand::Catalogue(command) => catalogue::catalogue(&command),
         SluiceCommand::Up(command) => up::up(&command),
-        SluiceCommand::ConfigSchema { worker } => run::schema(worker),
+        SluiceCommand::ConfigSchema { worker } => run::schema(&worker),
         SluiceCommand::Completions { shell } => cli::completions(shell),
     })
 }

@@ -238,6 +238,7 @@ impl LineageResolver<'_> {
             name: column.name.clone(),
             origins: column.leaves.iter().map(origin).collect(),
             path: (!base.view).then(|| column.name.clone()),
+            in_star: column.in_star,
         };
         Ok(base.columns.iter().map(column).collect())
     }

@@ -22,6 +22,8 @@ pub(crate) struct BaseColumn {
     pub(crate) name: String,
     /// Paths from the table on; empty for a column that holds no part of a record, for example the offset.
     pub(crate) leaves: Vec<String>,
+    /// `*` shows the column. The second spelling of a lineage column is only there by name.
+    pub(crate) in_star: bool,
 }
 
 /// Every table and view, by each of its names.

@@ -6,7 +6,7 @@ use sqlparser::ast::{
 };
 
 use super::from::renamed;
-use super::scope::{QueryScope, ScopeColumn};
+use super::scope::{QueryScope, ScopeColumn, ScopeRelation};
 use super::{LineageRefusal, LineageResolver, ONE_SELECT, line_of, names, refused};
 
 impl LineageResolver<'_> {
@@ -219,9 +219,7 @@ impl LineageResolver<'_> {
                         let message = format!("the columns of `*` over {why} are not known");
                         return Err(refused(line_of(item), message, "write the columns out"));
                     }
-                    Some(scope) => {
-                        scope.relations.iter().flat_map(|relation| relation.columns.iter().cloned()).collect()
-                    }
+                    Some(scope) => scope.relations.iter().flat_map(ScopeRelation::star).collect(),
                     None => Vec::new(),
                 };
                 columns.extend(without(all, options, line_of(item))?);
@@ -236,7 +234,7 @@ impl LineageResolver<'_> {
                     let message = format!("expected one table `{name}` in FROM, found none or several");
                     return Err(refused(line_of(name), message, "name it as in FROM"));
                 };
-                columns.extend(without(relation.columns.clone(), options, line_of(name))?);
+                columns.extend(without(relation.star().collect(), options, line_of(name))?);
             }
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(expression), _) => {
                 let message = format!("the columns of `*` over the expression `{expression}` are not known");
@@ -254,7 +252,7 @@ impl LineageResolver<'_> {
         name: String,
     ) -> Result<ScopeColumn, LineageRefusal> {
         match self.column(expression, &[]) {
-            Some(column) => Ok(ScopeColumn { name, ..column? }),
+            Some(column) => Ok(ScopeColumn { name, in_star: true, ..column? }),
             None => Ok(ScopeColumn::made(name, self.sources(expression, &[])?)),
         }
     }

@@ -12,6 +12,8 @@ pub(super) struct ScopeColumn {
     /// The path whose whole value the column holds, if it is a table's column. Its fields are then
     /// distinguished.
     pub(super) path: Option<String>,
+    /// `*` shows the column.
+    pub(super) in_star: bool,
 }
 
 /// A table, view, CTE or subquery in FROM.
@@ -53,7 +55,7 @@ pub(super) enum NameLookupError {
 impl ScopeColumn {
     /// Returns a column that an expression makes.
     pub(super) fn made(name: String, origins: BTreeSet<ColumnOrigin>) -> Self {
-        Self { name, origins, path: None }
+        Self { name, origins, path: None, in_star: true }
     }
 
     /// Returns the column after these steps into its value. The parts of a value that an expression made are
@@ -95,6 +97,11 @@ fn is_under(leaf: &str, path: &str) -> bool {
 }
 
 impl ScopeRelation {
+    /// Returns the columns that `*` shows.
+    pub(super) fn star(&self) -> impl Iterator<Item = ScopeColumn> {
+        self.columns.iter().filter(|column| column.in_star).cloned()
+    }
+
     /// Returns true if the qualifier of a name means this relation.
     fn is(&self, qualifier: &[&str]) -> bool {
         // The last parts of the name are enough: `v1.mpan` means `readings.v1`.

@@ -1,11 +1,13 @@
 use super::*;
 
-/// Tables `readings(mpan, kwh, read_at, address{line, postcode}, meters[]{serial}, notes{map}, _offset)`,
-/// `profiles(account, mpan, name)` and a view `daily(mpan, total)`.
+/// Tables `readings(mpan, kwh, read_at, address{line, postcode}, meters[]{serial}, notes{map}, _kafka_offset)`
+/// with a column `_offset` that `*` does not show, `profiles(account, mpan, name)` and a view
+/// `daily(mpan, total)`.
 fn tables() -> LineageTables {
     let column = |name: &str, leaves: &[&str]| BaseColumn {
         name: name.to_owned(),
         leaves: leaves.iter().map(|leaf| (*leaf).to_owned()).collect(),
+        in_star: true,
     };
     let plain = |names: &[&str]| names.iter().map(|name| column(name, &[name])).collect::<Vec<_>>();
     let mut tables = LineageTables::default();
@@ -13,7 +15,8 @@ fn tables() -> LineageTables {
     readings.push(column("address", &["address.line", "address.postcode"]));
     readings.push(column("meters", &["meters[].serial", "meters[].installed"]));
     readings.push(column("notes", &["notes{key}", "notes{}"]));
-    readings.push(column("_offset", &[]));
+    readings.push(column("_kafka_offset", &[]));
+    readings.push(BaseColumn { in_star: false, ..column("_offset", &[]) });
     tables.add(BaseTable { name: "readings_v1".into(), view: false, columns: readings }, Some("readings.v1"));
     let profiles = plain(&["account", "mpan", "name"]);
     tables.add(BaseTable { name: "profiles".into(), view: false, columns: profiles }, None);
@@ -59,7 +62,7 @@ fn names_are_found_however_they_are_written() {
         shown("SELECT address a FROM readings_v1"),
         ["a: readings_v1.address.line readings_v1.address.postcode"]
     );
-    assert_eq!(shown("SELECT _offset FROM readings_v1"), ["_offset:"]);
+    assert_eq!(shown("SELECT _offset, _kafka_offset o FROM readings_v1"), ["_offset:", "o:"]);
 }
 
 #[test]
@@ -121,6 +124,12 @@ fn stars_are_written_out() {
         shown("SELECT d.*, p.name FROM daily d, profiles p"),
         ["mpan: daily.mpan", "total: daily.total", "name: profiles.name"]
     );
+    for star in ["*", "r.*"] {
+        let lines = shown(&format!("SELECT {star} FROM readings_v1 r"));
+        assert_eq!(lines.last().unwrap(), "_kafka_offset:", "{lines:?}");
+    }
+    // A column that was named is an ordinary one for the query around it.
+    assert_eq!(shown("SELECT * FROM (SELECT _offset FROM readings_v1) a"), ["_offset:"]);
     assert_eq!(shown("SELECT * FROM (SELECT mpan AS m FROM (SELECT * FROM daily) a) b"), ["m: daily.mpan"]);
 }
 

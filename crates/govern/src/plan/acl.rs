@@ -2,39 +2,32 @@
 //!
 //! Roles with `view: raw` read raw topics. Every role that reads also reads masked topics. No other role
 //! reads anything. Producers (`access: write`) write the raw topic. Operators (`access: operate`) read dead
-//! letters, and have the permissions on a contract's topics that a replay of masker or normaliser needs. A
-//! worker has the permissions that its own calls need (Kafka's table of operations and resources,
-//! <https://kafka.apache.org/documentation/#operations_resources_and_protocols>) and no others. A test
-//! removes each of them in turn.
+//! letters, and have the permissions on a contract's topics that a replay needs. A worker has the permissions
+//! that its own calls need (Kafka's table of operations and resources,
+//! <https://kafka.apache.org/documentation/#operations_resources_and_protocols>) and no others. They follow
+//! from the worker's [`WorkerAccess`]. A test removes each of them in turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
-use sluice_core::names::{COLLECTOR_TOPICS, READER_GROUP, RECEIPTS};
+use sluice_core::names::{NamePattern, READER_GROUP, RECEIPTS, replay_transactional_id};
 use sluice_core::{ANY, AclOperation, AclResource, AclRule};
 
 use super::{DesiredState, DesiredTopic, TopicAccess, WorldState};
+use sluice_contract::WorkerAccess;
 use sluice_contract::contract::{Contract, RoleView, dead_letter_topic};
 use sluice_contract::contracts::ContractSet;
 
 /// Kafka's name of the cluster as a resource.
 const CLUSTER: &str = "kafka-cluster";
 
-/// A worker or command that has permissions of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the workers' and commands' names")]
-pub enum FleetMember {
-    Collector,
-    Masker,
-    Normaliser,
-    Sink,
-    Apply,
-    Verify,
-}
+/// Name of the command `sluice apply`, which has permissions of its own.
+pub const APPLY: &str = "apply";
+/// Name of the command `sluice verify`, which has permissions of its own.
+pub const VERIFY: &str = "verify";
 
-/// A member's principals and the group it reads by.
+/// The principals of a worker or command, and the group that it reads by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSeat {
     /// `User:name`, one or more.
@@ -43,46 +36,27 @@ pub struct MemberSeat {
     pub group: String,
 }
 
-/// Principals of roles and members. The principal of a role or member that is missing here is `User:<its
-/// name>`.
+/// Principals of roles, workers and commands. The principal of one that is missing here is `User:<its name>`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AclPrincipals {
     /// Role of a contract → the principals that have it.
     pub roles: BTreeMap<String, Vec<String>>,
-    /// Member → the principals that run it, and its group.
-    pub members: BTreeMap<FleetMember, MemberSeat>,
-}
-
-impl FleetMember {
-    /// All members, in the order of the enum.
-    pub const ALL: [Self; 6] =
-        [Self::Collector, Self::Masker, Self::Normaliser, Self::Sink, Self::Apply, Self::Verify];
-
-    /// Returns the member's name, which is also its default group and user.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Collector => "collector",
-            Self::Masker => "masker",
-            Self::Normaliser => "normaliser",
-            Self::Sink => "sink",
-            Self::Apply => "apply",
-            Self::Verify => "verify",
-        }
-    }
+    /// Name of a worker or command → the principals that run it, and its group.
+    pub members: BTreeMap<String, MemberSeat>,
 }
 
 impl MemberSeat {
-    /// Returns the seat of a member that the operator has not configured: `User:<name>`, group `<name>`.
-    pub fn usual(member: FleetMember) -> Self {
-        let name = member.as_str();
+    /// Returns the seat of a worker or command that the operator has not configured: `User:<name>`, group
+    /// `<name>`.
+    pub fn usual(name: &str) -> Self {
         Self { principals: vec![format!("User:{name}")], group: name.to_owned() }
     }
 }
 
 impl AclPrincipals {
-    /// Returns the configured seat of a member, or its usual one.
-    fn seat(&self, member: FleetMember) -> MemberSeat {
-        self.members.get(&member).cloned().unwrap_or_else(|| MemberSeat::usual(member))
+    /// Returns the configured seat of a worker or command, or its usual one.
+    fn seat(&self, name: &str) -> MemberSeat {
+        self.members.get(name).cloned().unwrap_or_else(|| MemberSeat::usual(name))
     }
 
     /// Returns the configured principals of a role, or `User:<role>`.
@@ -143,12 +117,20 @@ impl GrantBuilder<'_> {
     fn topic(&mut self, name: &str, operations: &[AclOperation]) {
         self.add(AclResource::Topic, name, false, operations);
     }
+
+    /// Grants one operation on each group or transactional id of a list.
+    fn patterns(&mut self, resource: AclResource, names: &[NamePattern], operation: AclOperation) {
+        for NamePattern { text, prefixed } in names {
+            self.add(resource, text, *prefixed, &[operation]);
+        }
+    }
 }
 
 /// Returns every permission that the contracts and the workers ask for, sorted, each once.
 pub(super) fn of(
     contracts: &ContractSet,
     topics: &[DesiredTopic],
+    workers: &[WorkerAccess],
     principals: &AclPrincipals,
 ) -> Vec<AclRule> {
     let mut all = BTreeSet::new();
@@ -161,7 +143,7 @@ pub(super) fn of(
                 grants.topic(&contract.raw_topic, &[AclOperation::Write]);
             }
             if role.operates {
-                operator(contract, principals, &mut grants);
+                operator(contract, workers, principals, &mut grants);
             }
             if !role.reads {
                 continue;
@@ -178,126 +160,96 @@ pub(super) fn of(
         }
     }
 
-    // The workers, and the commands `apply` and `verify`.
-    let seats = |member| principals.seat(member);
-    for member in FleetMember::ALL {
-        let MemberSeat { principals, group } = seats(member);
+    // The workers.
+    for worker in workers {
+        let MemberSeat { principals, group } = principals.seat(worker.name);
         let mut grants = GrantBuilder { all: &mut all, principals };
-        match member {
-            FleetMember::Apply => apply(topics, &mut grants),
-            FleetMember::Verify => {
-                verify(topics, &mut grants);
-                // The check of conservation compares receipts with the positions of these groups.
-                for reader in [FleetMember::Masker, FleetMember::Normaliser, FleetMember::Sink] {
-                    let group = seats(reader).group;
-                    let (name, prefixed) = match reader {
-                        FleetMember::Sink => (format!("{group}-"), true),
-                        _ => (group, false),
-                    };
-                    grants.add(AclResource::Group, &name, prefixed, &[AclOperation::Describe]);
-                }
-            }
-            FleetMember::Collector | FleetMember::Masker | FleetMember::Normaliser | FleetMember::Sink => {
-                contracts.iter().for_each(|contract| worker(member, contract, &mut grants));
-                seat(member, &group, &mut grants);
-            }
-        }
+        contracts.iter().for_each(|contract| contract_topics(worker, contract, &mut grants));
+        worker_seat(worker, &group, &mut grants);
+    }
+
+    // The commands. The check of conservation compares receipts with the positions of the workers' groups.
+    apply(topics, &mut GrantBuilder { all: &mut all, principals: principals.seat(APPLY).principals });
+    let mut grants = GrantBuilder { all: &mut all, principals: principals.seat(VERIFY).principals };
+    verify(topics, &mut grants);
+    for worker in workers {
+        let groups = (worker.groups)(&principals.seat(worker.name).group);
+        grants.patterns(AclResource::Group, &groups, AclOperation::Describe);
     }
     all.into_iter().collect()
 }
 
 /// Grants a worker its permissions on the topics of one contract.
-fn worker(member: FleetMember, contract: &Contract, grants: &mut GrantBuilder<'_>) {
+fn contract_topics(worker: &WorkerAccess, contract: &Contract, grants: &mut GrantBuilder<'_>) {
     use AclOperation::{Read, Write};
-    let (raw, masked) = (contract.raw_topic.as_str(), contract.masked_topic.as_str());
-    let facts = contract.facts.as_ref().map(|facts| facts.topic.as_str());
+    for topic in (worker.reads)(contract) {
+        grants.topic(&topic, &[Read]);
+    }
+    for topic in (worker.writes)(contract) {
+        grants.topic(&topic, &[Write]);
+    }
+    for topic in worker.letter_sources(contract) {
+        grants.topic(&dead_letter_topic(&topic), &[Write]);
+    }
+}
 
-    // A worker that reads a topic also writes its dead letters.
-    let mut reads = |topic: &str| {
-        grants.topic(topic, &[Read]);
-        grants.topic(&dead_letter_topic(topic), &[Write]);
-    };
+/// Grants a worker the permissions that do not depend on contracts: its groups, its transactional ids, its own
+/// topics.
+fn worker_seat(worker: &WorkerAccess, group: &str, grants: &mut GrantBuilder<'_>) {
+    use AclOperation::{Create, Describe, Read, Write};
 
-    // The way of a record: collector, raw topic, masker, masked topic, normaliser, facts topic, sink.
-    match (member, facts) {
-        (FleetMember::Masker, _) => {
-            reads(raw);
-            grants.topic(masked, &[Write]);
-        }
-        (FleetMember::Normaliser, Some(facts)) => {
-            reads(masked);
-            grants.topic(facts, &[Write]);
-        }
-        (FleetMember::Sink, facts) => [Some(masked), facts].into_iter().flatten().for_each(reads),
-        (FleetMember::Collector, _) => {
-            grants.topic(raw, &[Write]);
-            grants.topic(&dead_letter_topic(raw), &[Write]);
-        }
-        // A contract without facts is of no use to the normaliser. Commands get their permissions elsewhere.
-        (FleetMember::Normaliser, None) | (FleetMember::Apply | FleetMember::Verify, _) => {}
+    // A worker that commits a group's position also writes the receipt for it.
+    let groups = (worker.groups)(group);
+    if !groups.is_empty() {
+        grants.topic(RECEIPTS, &[Write]);
+    }
+    grants.patterns(AclResource::Group, &groups, Read);
+    grants.patterns(AclResource::TransactionalId, &(worker.transactional_ids)(group), Write);
+
+    // Topics of its own are read outside any group, and librdkafka asks for a group's coordinator even so.
+    for prefix in worker.own_topics {
+        grants.add(AclResource::Topic, prefix, true, &[Read, Write, Create]);
+        grants.add(AclResource::Group, READER_GROUP, false, &[Describe]);
     }
 }
 
 /// Grants the permissions that `sluice dead-letters` and `sluice replay` need for one contract. A replay acts
 /// in the name of the live worker.
-fn operator(contract: &Contract, principals: &AclPrincipals, grants: &mut GrantBuilder<'_>) {
+fn operator(
+    contract: &Contract,
+    workers: &[WorkerAccess],
+    principals: &AclPrincipals,
+    grants: &mut GrantBuilder<'_>,
+) {
     use AclOperation::{Describe, Read, Write};
 
-    // A replay reads the inputs of masker and normaliser and writes their outputs.
-    let facts = contract.facts.as_ref().map(|facts| facts.topic.as_str());
-    let masked = contract.masked_topic.as_str();
-    grants.topic(&contract.raw_topic, &[Read]);
-    grants.topic(masked, &[Read, Write]);
-    facts.into_iter().for_each(|facts| grants.topic(facts, &[Write]));
+    // A replay reads the inputs of its worker and writes the outputs.
+    for worker in workers.iter().filter(|worker| worker.replays) {
+        for topic in (worker.reads)(contract) {
+            grants.topic(&topic, &[Read]);
+        }
+        for topic in (worker.writes)(contract) {
+            grants.topic(&topic, &[Write]);
+        }
+
+        // The replay's own transactional id keeps it from fencing the live worker's producers. It commits a
+        // first position for a group that has none.
+        let MemberSeat { group, .. } = principals.seat(worker.name);
+        let replay = replay_transactional_id(&group, worker.name);
+        grants.add(AclResource::TransactionalId, &replay, false, &[Write]);
+        grants.patterns(AclResource::Group, &(worker.groups)(&group), Read);
+    }
+    // An operator may read masked records also where no worker that replays reads them.
+    grants.topic(&contract.masked_topic, &[Read]);
 
     // A replay reads dead letters, and writes those that are refused again. The receipts record both.
-    let sources = [Some(contract.raw_topic.as_str()), Some(masked), facts];
+    let facts = contract.facts.as_ref().map(|facts| facts.topic.as_str());
+    let sources = [Some(contract.raw_topic.as_str()), Some(contract.masked_topic.as_str()), facts];
     for source in sources.into_iter().flatten() {
         grants.topic(&dead_letter_topic(source), &[Read, Write]);
     }
     grants.topic(RECEIPTS, &[Read, Write]);
     grants.add(AclResource::Group, READER_GROUP, false, &[Describe]);
-
-    // The replay's own transactional id keeps it from fencing the live worker's producers.
-    for member in [FleetMember::Masker, FleetMember::Normaliser] {
-        let MemberSeat { group, .. } = principals.seat(member);
-        let replay = format!("{group}-{}-replay", member.as_str());
-        grants.add(AclResource::TransactionalId, &replay, false, &[Write]);
-        // The replay commits a first position for a group that has none.
-        grants.add(AclResource::Group, &group, false, &[Read]);
-    }
-}
-
-/// Grants a worker the permissions that do not depend on contracts: its group, its transactional ids, its own
-/// topics.
-fn seat(member: FleetMember, group: &str, grants: &mut GrantBuilder<'_>) {
-    use AclOperation::{Create, Describe, Read, Write};
-    match member {
-        // Each lane has a transactional id of its own, <group>-<worker>-<slot>.
-        FleetMember::Masker | FleetMember::Normaliser => {
-            grants.topic(RECEIPTS, &[Write]);
-            grants.add(AclResource::Group, group, false, &[Read]);
-            let slots = format!("{group}-{}-", member.as_str());
-            grants.add(AclResource::TransactionalId, &slots, true, &[Write]);
-        }
-
-        // Each store has a group of its own, <group>-<store>.
-        FleetMember::Sink => {
-            grants.topic(RECEIPTS, &[Write]);
-            grants.add(AclResource::Group, &format!("{group}-"), true, &[Read]);
-            grants.add(AclResource::TransactionalId, &format!("{group}-"), true, &[Write]);
-        }
-
-        // A collector reads no contract's topic, but creates, reads and writes topics of its own.
-        FleetMember::Collector => {
-            grants.add(AclResource::TransactionalId, &format!("{group}-"), true, &[Write]);
-            grants.add(AclResource::Topic, COLLECTOR_TOPICS, true, &[Read, Write, Create]);
-            grants.add(AclResource::Group, READER_GROUP, false, &[Describe]);
-        }
-
-        // The commands get their permissions from `apply` and `verify` below.
-        FleetMember::Apply | FleetMember::Verify => {}
-    }
 }
 
 /// Grants `apply` its permissions. The first run needs a user who has more: it makes these.

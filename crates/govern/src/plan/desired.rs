@@ -6,6 +6,7 @@ use super::{
     AclPrincipals, CLEANUP, DesiredState, DesiredSubject, DesiredTopic, RETENTION, TopicAccess, TopicPurpose,
     acl,
 };
+use sluice_contract::WorkerAccess;
 use sluice_contract::contract::{CleanupPolicy, Contract, TopicRetention, dead_letter_topic, value_subject};
 use sluice_contract::contracts::ContractSet;
 use sluice_contract::key::key_subject;
@@ -23,15 +24,15 @@ const KAFKAS_LARGEST: i64 = 1_048_588;
 const ROOM: i64 = 64 << 10;
 
 impl DesiredState {
-    /// Returns everything that the contracts ask for. The principal of each role and worker is `User:<its
-    /// name>`.
-    pub fn of(contracts: &ContractSet) -> Self {
-        Self::with(contracts, &AclPrincipals::default())
+    /// Returns everything that the contracts and `workers` ask for. The principal of each role and worker is
+    /// `User:<its name>`.
+    pub fn of(contracts: &ContractSet, workers: &[WorkerAccess]) -> Self {
+        Self::with(contracts, workers, &AclPrincipals::default())
     }
 
-    /// Returns everything that the contracts ask for. The same contracts give the same state, in the same
-    /// order.
-    pub fn with(contracts: &ContractSet, principals: &AclPrincipals) -> Self {
+    /// Returns everything that the contracts and `workers` ask for. The same contracts give the same state, in
+    /// the same order.
+    pub fn with(contracts: &ContractSet, workers: &[WorkerAccess], principals: &AclPrincipals) -> Self {
         let mut desired = Self { topics: vec![receipts()], subjects: Vec::new(), acls: Vec::new() };
 
         // Subjects of raw topics are collected apart, because they come after all others.
@@ -72,7 +73,7 @@ impl DesiredState {
 
         // Permissions follow from the topics, the dead letters among them.
         desired.subjects.append(&mut raw);
-        desired.acls = acl::of(contracts, &desired.topics, principals);
+        desired.acls = acl::of(contracts, &desired.topics, workers, principals);
         desired
     }
 }

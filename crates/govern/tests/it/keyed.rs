@@ -66,7 +66,7 @@ fn a_key_with_a_schema_is_covered_masked_registered_and_proven() {
     assert!(order.key_policy(&KeyRing::new()).is_err(), "its secret is missing");
     assert!(order.key_mask(&files::keys()).is_err(), "it is no text");
     // Both subjects, the derived one first.
-    let desired = DesiredState::of(&contracts);
+    let desired = DesiredState::of(&contracts, &crate::workers::WORKERS);
     let subjects: Vec<&str> = desired.subjects.iter().map(|subject| subject.subject.as_str()).collect();
     assert_eq!(
         subjects,

@@ -12,3 +12,4 @@ mod proof;
 mod refusals;
 mod samples;
 mod views;
+mod workers;

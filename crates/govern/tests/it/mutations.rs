@@ -335,7 +335,7 @@ fn five_hundred_contracts_are_read_and_planned() {
         }
     }
     let contracts = ContractSet::parse(&many).unwrap_or_else(|findings| panic!("{findings}"));
-    let desired = sluice_govern::plan::DesiredState::of(&contracts);
+    let desired = sluice_govern::plan::DesiredState::of(&contracts, &crate::workers::WORKERS);
     let plan = sluice_govern::plan::ContractPlan::diff(&desired, &Default::default(), Default::default());
     assert_eq!(contracts.iter().count(), 500);
     // The topic of receipts is the one that no contract asks for.

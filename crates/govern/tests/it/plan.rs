@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use sluice_contract::CompatibilityLevel;
 use sluice_core::{AclOperation, AclResource, AclRule};
 use sluice_govern::plan::{
-    AclPrincipals, ContractPlan, DesiredState, FleetMember, MemberSeat, PlanAllowance, PlanChange,
-    PlanRefusal, SubjectState, TopicAccess, TopicPurpose, TopicState, WorldState,
+    AclPrincipals, ContractPlan, DesiredState, MemberSeat, PlanAllowance, PlanChange, PlanRefusal,
+    SubjectState, TopicAccess, TopicPurpose, TopicState, WorldState,
 };
 
 use crate::files;
+use crate::workers::WORKERS;
 
 fn desired() -> DesiredState {
-    DesiredState::of(files::contracts())
+    DesiredState::of(files::contracts(), &WORKERS)
 }
 
 /// A world in which everything is as wanted.
@@ -203,8 +204,8 @@ fn principals_and_groups_are_whom_the_operator_names() {
     let mut principals = AclPrincipals::default();
     principals.roles.insert("analysts".into(), vec!["User:ann".into(), "User:bob".into()]);
     let seat = MemberSeat { principals: vec!["User:m".into()], group: "hide".into() };
-    principals.members.insert(FleetMember::Masker, seat);
-    let desired = DesiredState::with(files::contracts(), &principals);
+    principals.members.insert("masker".into(), seat);
+    let desired = DesiredState::with(files::contracts(), &WORKERS, &principals);
     let who = |who: &str| desired.acls.iter().filter(|acl| acl.principal == who).count();
     assert!(who("User:ann") > 0 && who("User:ann") == who("User:bob"));
     assert_eq!(who("User:analysts") + who("User:masker"), 0);

@@ -43,7 +43,7 @@ fn view(sql: &'static str) -> MutationChange {
 
 /// The world as the unmutated contracts have made it.
 fn applied() -> WorldState {
-    let desired = DesiredState::of(files::contracts());
+    let desired = DesiredState::of(files::contracts(), &crate::workers::WORKERS);
     let topics = desired.topics.iter().map(|topic| {
         (topic.name.clone(), TopicState { partitions: topic.partitions, config: topic.config.clone() })
     });
@@ -69,7 +69,7 @@ fn refused(files: &[(String, String)]) -> Vec<String> {
         Ok(views) => views,
         Err(findings) => return checked(&findings),
     };
-    let desired = DesiredState::of(&contracts);
+    let desired = DesiredState::of(&contracts, &crate::workers::WORKERS);
     let mut world = applied();
     for subject in &desired.subjects {
         if let Some(state) = world.subjects.get_mut(&subject.subject) {

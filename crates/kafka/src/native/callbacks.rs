@@ -126,7 +126,7 @@ unsafe fn callbacks<'a>(opaque: *mut c_void) -> &'a ClientCallbacks {
 /// Notes a general error of the client.
 extern "C" fn on_error(rk: *mut sys::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
     // SAFETY: `opaque` is ours, `reason` a C string lent for the length of the call, `rk` the live client that calls;
-    // the buffer is as long as is said.
+    // the buffer has the length that is passed.
     unsafe {
         let callbacks = callbacks(opaque);
         callbacks.run(|| {
@@ -189,7 +189,7 @@ extern "C" fn on_rebalance(
         _ => AssignmentChange::Revoke,
     };
     // SAFETY: `opaque` is ours; `rk` is the client that calls and `list` its list, both live for the length of the
-    // call, and nobody else touches the list meanwhile.
+    // call, and nothing else touches the list meanwhile.
     unsafe {
         let callbacks = callbacks(opaque);
         if let Some(take) = &callbacks.on_rebalance

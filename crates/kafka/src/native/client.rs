@@ -115,7 +115,7 @@ impl NativeClient {
 
         let mut error = [0 as c_char; 512];
         // SAFETY: `native` is a live configuration. `NativeClient` keeps the callbacks until the client is destroyed. `error`
-        // is as long as is said, and ends in a zero whenever it was written.
+        // has the length that is passed, and ends in a zero whenever it was written.
         let rk = unsafe {
             callbacks::set(native.ptr(), kind, Arc::as_ptr(&callbacks));
             sys::rd_kafka_new(kind, native.ptr(), error.as_mut_ptr(), error.len())
@@ -163,7 +163,7 @@ impl Drop for NativeClient {
         impl ClosingClient {
             /// Destroys the handle. Blocks until librdkafka's threads have ended.
             fn destroy(self) {
-                // SAFETY: the handle is ours alone: `NativeClient` is being dropped, and whoever borrowed it is gone. The
+                // SAFETY: the handle is ours alone: `NativeClient` is being dropped, and every borrower of it is gone. The
                 // callbacks, which are held here, outlive this call. The flag keeps a consumer from waiting for its group:
                 // `Member` has left it already, or has given up on it.
                 unsafe {

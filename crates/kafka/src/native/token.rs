@@ -137,8 +137,8 @@ impl ClientPointer {
         };
 
         let mut words = [0 as c_char; 256];
-        // SAFETY: the client is live (`SaslTokenKeeper::start`); both strings live during the call and are copied; `words` is
-        // as long as is said. Extensions: none.
+        // SAFETY: the client is live (`SaslTokenKeeper::start`); both strings live during the call and are copied; `words` has
+        // the length that is passed. Extensions: none.
         let code = unsafe {
             sys::rd_kafka_oauthbearer_set_token(
                 self.0,

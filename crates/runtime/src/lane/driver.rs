@@ -150,6 +150,8 @@ where
         if waits || !lock(&self.engine).is_due(stopping) {
             return Ok(LaneStep::Continue);
         }
+        let span = lock(&self.engine).batch_span();
+        let _entered = span.enter();
         if sluice_failpoint::sabotaged("commit-before-write") {
             group.commit_unproven(&lock(&self.engine).unproven_positions());
         }
@@ -186,7 +188,7 @@ where
             let engine = &self.engine;
             let flushing = scope.spawn(move || {
                 let result = lock(engine).make_durable();
-                // Nobody listens any more if the lane is held already.
+                // The lane does not listen if it is held already.
                 let _ = done.send(());
                 result
             });
@@ -265,7 +267,7 @@ where
         self.status.neighbour(neighbour, Err(fault.to_string()));
     }
 
-    /// Ends a lane that was told to stop and could not close its batch: its records are read again after the restart.
+    /// Ends a lane that has to stop and could not close its batch: its records are read again after the restart.
     fn end_unfinished(&self, fault: Fault) -> Result<(), Fault> {
         lock(&self.engine).forget_all();
         if W::UNFINISHED_STOP_IS_FAULT {
@@ -298,7 +300,7 @@ where
         pause.min(LONGEST_RETRY)
     }
 
-    /// Joins the group anew after a pause. The transactional id is taken first: that settles a transaction whose end is
+    /// Joins the group again after a pause. The transactional id is taken first: that settles a transaction whose end is
     /// not known, so that the group's positions tell which it was.
     fn join_anew(&mut self) -> Result<G, Fault> {
         lock(&self.engine).forget_all();

@@ -9,7 +9,7 @@
 //!              given up: read     ▲        nothing)                │
 //!              again from its     │            │ fails: Later      │ fails: Rewind ─► abort, give up, read again
 //!              first records      └────────────┘ (flush again)     │ fails: Later  ─► drop the producer, give up
-//!                                                                  └ outcome unknown ─► join the group anew: its
+//!                                                                  └ outcome unknown ─► join the group again: its
 //!                                                                    positions tell whether the commit landed
 //! ```
 //!
@@ -18,7 +18,7 @@
 //! | a record | give up, read again | give up, read again | the lane ends |
 //! | `make_durable` | keep the batch, try again after a back-off | give up, read again | the lane ends |
 //! | the transaction before its commit | drop the producer, give up, read again | abort, give up, read again | the lane ends |
-//! | the commit itself | drop the producer, join the group anew | abort, give up, read again | the lane ends |
+//! | the commit itself | drop the producer, join the group again | abort, give up, read again | the lane ends |
 //! | a revocation while the partitions are still ours | as above, then the partitions go | as above | the lane ends after the callback |
 //! | a revocation after they were lost | nothing is written for them | | |
 
@@ -58,7 +58,7 @@ pub(super) trait LaneWork: RecordJudge + Send + 'static {
     /// The input after which a lane is asked whether its batch is due, in bytes.
     const LOOK_BYTES: usize;
 
-    /// A lane that is told to stop and cannot close its batch ends with the fault; otherwise with a warning.
+    /// A lane that has to stop and cannot close its batch ends with the fault; otherwise with a warning.
     const UNFINISHED_STOP_IS_FAULT: bool;
 
     /// The neighbour that its faults are about, for the status page: `kafka`, `archive`, `delta`.
@@ -371,6 +371,12 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         std::mem::replace(&mut self.step, LaneStep::Continue)
     }
 
+    /// Returns the span of closing the open batch: its worker, and its input in records and bytes.
+    pub(super) fn batch_span(&self) -> tracing::Span {
+        let (records, bytes) = self.batch.as_ref().map_or((0, 0), |batch| (batch.records, batch.bytes));
+        tracing::debug_span!("batch", worker = self.config.worker, records, bytes)
+    }
+
     /// Makes the open batch durable, if that is not done. The batch can then be committed.
     ///
     /// # Errors
@@ -460,7 +466,7 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         }
         sluice_failpoint::pass("after-send-offsets");
 
-        // From here until the answer nobody knows whether the batch is visible.
+        // From here until the answer it is unknown whether the batch is visible.
         self.in_doubt = true;
         transactions.commit()?;
         self.in_doubt = false;
@@ -478,7 +484,7 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
     }
 
     /// Gives the open batch up, and returns where each of its partitions has to be read again. After a commit whose
-    /// outcome is unknown the group has to say that: it is joined anew.
+    /// outcome is unknown only the group's positions tell it: the group is joined again.
     ///
     /// # Errors
     /// Of the abort or of the store, if nothing can mend it: the lane's end.
@@ -534,7 +540,7 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         self.step = LaneStep::Continue;
     }
 
-    /// Returns whether the group has to be left and joined anew. Asked once.
+    /// Returns whether the group has to be left and joined again. Asked once.
     pub(super) fn take_rejoin(&mut self) -> bool {
         std::mem::take(&mut self.rejoin)
     }
@@ -631,9 +637,9 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         }
     }
 
-    /// The group could not be asked where it stands: it is joined anew.
+    /// The group could not be asked where it stands: it is joined again.
     pub(super) fn note_trouble(&mut self, fault: &Fault) {
-        tracing::warn!(%fault, "the group is joined anew");
+        tracing::warn!(%fault, "the group is joined again");
         self.status.neighbour("kafka", Err(fault.to_string()));
         self.rejoin = true;
     }

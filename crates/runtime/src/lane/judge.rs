@@ -96,7 +96,7 @@ pub(crate) fn judge_record<J: RecordJudge>(
             return Err(Fault::bug("learning a schema", why));
         }
 
-        // An id that the registry does not have is the record's fault; a registry that is away is nobody's.
+        // An id that the registry does not have is the record's fault; a registry that is away is not.
         let schema = match source.schema(id) {
             Err(fault) => return Ok(RecordVerdict::Unavailable(fault)),
             Ok(Some(schema)) => schema,
@@ -107,7 +107,7 @@ pub(crate) fn judge_record<J: RecordJudge>(
             }
         };
 
-        let span = tracing::info_span!("schema_learned", topic = record.topic, %id, part = part.as_str());
+        let span = tracing::debug_span!("schema_learned", topic = record.topic, %id, part = part.as_str());
         let _entered = span.enter();
         match judge.learn(record.topic, part, id, &schema, source.as_lookup()) {
             Ok(()) => tracing::debug!("schema learned"),

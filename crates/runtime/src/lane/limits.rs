@@ -1,11 +1,11 @@
-//! When so many records are refused that it is the worker, its contract or its producer that is wrong, not the
-//! records: the lane stops instead of draining its topic into dead letters. Pure.
+//! The limit of dead letters. Above it the worker, its contract or the producer is wrong, and not the
+//! records. The lane then stops and does not drain its topic into dead letters. Pure.
 //!
-//! Counted per partition, over the records taken in since it was assigned:
+//! The count is per partition, over the records taken in since the partition was assigned:
 //!
 //! | last records | dead letters among them | in a row | with the defaults |
 //! |---|---|---|---|
-//! | 30 | 12 | 12 | goes on: a handful proves nothing |
+//! | 30 | 12 | 12 | goes on: a few records prove nothing |
 //! | 100 | 100 | 100 | stops: `least` is reached, and 100 % is above 10 % |
 //! | 1,000 | 100 | any | goes on: 10 % is not above 10 % |
 //! | 1,000 | 101 | any | stops |
@@ -18,16 +18,16 @@ use std::fmt;
 
 use sluice_core::{Domain, Fault, Offset, ReasonClass, Retry, TopicPartition};
 
-/// How many dead letters are too many.
+/// The numbers of dead letters from which on a lane stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterThresholds {
-    /// More than so many percent of the last `window` records …
+    /// The lane stops if more than this percentage of the last `window` records are dead letters …
     pub percent: u64,
-    /// … and not fewer than so many records, so that a small topic is judged fairly.
+    /// … and they are at least this number of records. A few bad records of a small topic do not stop a lane.
     pub least: u64,
-    /// Records looked back on.
+    /// The number of latest records that are judged.
     pub window: u64,
-    /// So many in a row, whatever came before.
+    /// The lane also stops at this number of dead letters in a row, whatever came before.
     pub streak: u64,
 }
 
@@ -37,106 +37,120 @@ impl Default for DeadLetterThresholds {
     }
 }
 
-/// One partition's count. What a batch that is given up added is taken back, because its records come again.
+/// One partition's count. A batch that is given up takes its records back, because they are read again.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterGauge {
+    /// The count with the open batch.
     open: GaugeTally,
+    /// The count up to the last commit.
     proven: GaugeTally,
 }
 
 #[derive(Debug, Clone, Default)]
 struct GaugeTally {
-    /// Records seen.
+    /// Number of records.
     seen: u64,
-    /// Dead letters among the last `window`: at which record, and its offset.
+    /// Dead letters among the last `window` records, in order: the record's number in `seen`, and its offset.
     letters: VecDeque<(u64, Offset)>,
+    /// Dead letters in a row, up to the last record.
     streak: u64,
 }
 
-/// The limit was reached.
+/// The counts at which a limit was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdBreach {
-    /// Dead letters …
+    /// Number of dead letters …
     pub letters: u64,
-    /// … among so many records.
+    /// … among this number of records.
     pub of: u64,
-    /// In a row at the end.
+    /// Dead letters in a row at the end.
     pub streak: u64,
-    /// Offset of the first of them.
+    /// Offset of the first dead letter in the window.
     pub first: Offset,
-    /// Offset of the last.
+    /// Offset of the last dead letter.
     pub last: Offset,
 }
 
 impl DeadLetterGauge {
-    /// A record that was not refused.
+    /// Counts a record that was not refused.
     pub fn passed(&mut self) {
         self.open.seen += 1;
         self.open.streak = 0;
     }
 
-    /// A record that is to become a dead letter: too many?
+    /// Counts a record that is to become a dead letter. Returns the counts if a limit is reached.
     pub fn refused(&mut self, at: Offset, limits: &DeadLetterThresholds) -> Option<ThresholdBreach> {
         let tally = &mut self.open;
         tally.seen += 1;
         tally.streak += 1;
         tally.letters.push_back((tally.seen, at));
+
+        // Dead letters that have left the window no longer count.
         let oldest = tally.seen.saturating_sub(limits.window);
         while tally.letters.front().is_some_and(|(seen, _)| *seen <= oldest) {
             tally.letters.pop_front();
         }
+
+        // A partition may have fewer records than the window is long.
         let letters = tally.letters.len() as u64;
         let of = tally.seen.min(limits.window);
         let too_many = letters >= limits.least && letters * 100 > limits.percent * of;
         if !too_many && tally.streak < limits.streak {
             return None;
         }
+
+        // A window of 0 records holds no letter; the refused record is then the first and the last one.
         let first = tally.letters.front().map_or(at, |(_, offset)| *offset);
         Some(ThresholdBreach { letters, of, streak: tally.streak, first, last: at })
     }
 
-    /// The open batch is committed.
+    /// Makes the open count the proven one: the open batch is committed.
     pub fn settle(&mut self) {
         self.proven.clone_from(&self.open);
     }
 
-    /// The open batch is given up.
+    /// Goes back to the proven count: the open batch is given up.
     pub fn give_up(&mut self) {
         self.open.clone_from(&self.proven);
     }
 }
 
-/// Why a lane stopped: told with what to do about it. The binary ends with exit code 1, for it found something.
+/// The reason of a lane's stop, with the action for the operator. The binary ends with exit code 1, the code
+/// of a finding.
 #[derive(Debug)]
 pub struct TooManyDeadLetters {
-    /// Where.
+    /// The partition.
     pub at: TopicPartition,
-    /// What was counted.
+    /// The counts.
     pub tripped: ThresholdBreach,
-    /// Class of the last one.
+    /// Class of the last dead letter.
     pub class: ReasonClass,
-    /// Field path of the last one; may be empty.
+    /// Field path of the last dead letter; may be empty.
     pub path: String,
 }
 
 impl fmt::Display for TooManyDeadLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The finding: where, how many, which offsets.
         let ThresholdBreach { letters, of, streak, first, last } = &self.tripped;
         write!(
             f,
-            "{letters} of the last {of} records of {} would be dead letters ({streak} in a row; offsets {first} to {last}; the \
-             last one: {}",
+            "{}: {letters} of the last {of} records would be dead letters ({streak} in a row, offsets {first} to \
+             {last}). The last one: class {}",
             self.at,
             self.class.as_str()
         )?;
+        // An empty path is a reason about the record as a whole.
         if !self.path.is_empty() {
-            write!(f, " at {}", self.path)?;
+            write!(f, ", field {}", self.path)?;
         }
+
+        // The state that the lane leaves behind, and the choices of the operator.
         write!(
             f,
-            "). The open batch was given up, so these are not written and the group stands before them. Mend the producer, the \
-             contract or the worker and start again; `sluice dead-letters ls` shows those written before. If they are to \
-             go to the dead-letter topic all the same, raise `limits.dead_letters`."
+            ". The open batch was given up: these dead letters are not written, and the group's position is before \
+             them. Mend the producer, the contract or the worker and start it again. `sluice dead-letters ls` lists \
+             earlier dead letters. To write these as dead letters all the same, raise `limits.dead_letters`."
         )
     }
 }
@@ -153,7 +167,8 @@ impl From<TooManyDeadLetters> for Fault {
 mod tests {
     use super::*;
 
-    /// Runs a row of the truth table: `true` is a dead letter. Which record stopped it?
+    /// Runs a row of the truth table, in which `true` is a dead letter. Returns the number of the record that
+    /// reaches the limit.
     fn stops_at(records: impl IntoIterator<Item = bool>) -> Option<usize> {
         let mut gauge = DeadLetterGauge::default();
         records.into_iter().enumerate().find_map(|(at, refused)| {

@@ -96,7 +96,7 @@ pub(super) trait LaneTransactions: Send + 'static {
     /// Makes the transaction visible.
     ///
     /// # Errors
-    /// [`Retry::Later`] if nobody knows whether it is.
+    /// [`Retry::Later`] if it is unknown whether it is.
     fn commit(&mut self) -> Result<(), Fault>;
 
     /// Ends the open transaction after trouble. With [`Retry::Rewind`] it is aborted; with any other the producer's
@@ -110,7 +110,7 @@ pub(super) trait LaneTransactions: Send + 'static {
     fn serve(&mut self);
 }
 
-/// Transactions on a Kafka producer that is built when it is first needed, and anew after it was dropped.
+/// Transactions on a Kafka producer that is built when it is first needed, and again after it was dropped.
 pub(super) struct KafkaTransactions {
     kafka: KafkaSection,
     transactional_id: String,

@@ -48,7 +48,7 @@ pub struct PublishPace {
     pub redos: u32,
 }
 
-/// A producer as a publish lane uses it; a second one stands in for it in tests.
+/// A producer as a publish lane uses it; tests use a fake one.
 pub trait PublishProducer {
     /// Begins a group.
     ///
@@ -65,7 +65,7 @@ pub trait PublishProducer {
     /// Makes the group durable and visible.
     ///
     /// # Errors
-    /// [`Retry::Rewind`] if it is known not to be, [`Retry::Later`] if nobody knows.
+    /// [`Retry::Rewind`] if it is known not to be, [`Retry::Later`] if that is unknown.
     fn commit(&mut self) -> Result<(), Fault>;
 
     /// Aborts the group.
@@ -256,7 +256,7 @@ fn attempt<P: Publication>(
 ) -> Result<(), Fault> {
     producer.begin()?;
 
-    // With transactions too: a producer that is in doubt about its last commit takes its id anew when it begins, and
+    // With transactions too: a producer that is in doubt about its last commit takes its id again when it begins, and
     // thereby back from its new holder meanwhile. One that is fenced from here on is found out at the commit.
     group.retain(|(publication, _)| !publication.is_over() || sluice_failpoint::sabotaged("no-lease-end"));
     sluice_failpoint::pass("pages-checked");

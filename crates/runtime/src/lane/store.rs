@@ -83,7 +83,7 @@ impl LaneWork for StoreWork {
 
     fn make_durable(&mut self) -> Result<FlushReport, Fault> {
         let pending = self.store.pending();
-        let span = tracing::info_span!(
+        let span = tracing::debug_span!(
             "flush",
             store = self.store.name(),
             records = pending.records,

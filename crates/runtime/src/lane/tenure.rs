@@ -6,37 +6,41 @@
 //!                             └──lost: somebody else owns them───┴──► give up ─────┘
 //! ```
 //!
-//! All of it happens inside the revoke callback, before the group is answered. Only a [`DrainingPartitions`] makes a
-//! [`ReleasedPartitions`], and only a [`ReleasedPartitions`] takes partitions out of a lane
-//! ([`LaneAssignment::release`](super::partitions::LaneAssignment::release)): none can be let go with something half done.
+//! All three steps happen inside the revoke callback, before the group gets its answer. Only a
+//! [`DrainingPartitions`] makes a [`ReleasedPartitions`], and only a [`ReleasedPartitions`] takes partitions
+//! out of a lane ([`LaneAssignment::release`](super::partitions::LaneAssignment::release)). A partition with
+//! half-done work therefore cannot leave a lane.
 
 use std::time::{Duration, Instant};
 
 use sluice_core::{Fault, TopicPartition};
 
-/// How long a lane may finish what is in flight while the group waits; well within `max.poll.interval.ms`, and no less
-/// than what a record may take to be delivered.
+/// The time that a lane has to finish its open batch while the group waits. Well within
+/// `max.poll.interval.ms`, and no less than the time that a record may take to be delivered.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Partitions on their way out: nothing more is taken in, what is in flight is finished or given up.
+/// Partitions that are about to leave the lane. No more records are taken in; the open batch is finished or
+/// given up.
 #[must_use = "the partitions are still the lane's"]
 pub(super) struct DrainingPartitions<'a> {
     leaving: &'a [TopicPartition],
+    /// Another member of the group owns them already.
     lost: bool,
     deadline: Instant,
 }
 
-/// Partitions of which nothing is in flight any more.
+/// Partitions without a record in the open batch.
 #[must_use = "the partitions are still the lane's"]
 pub(super) struct ReleasedPartitions<'a>(&'a [TopicPartition]);
 
 impl<'a> DrainingPartitions<'a> {
-    /// From `now` on; `lost` if they belong to someone else already.
+    /// Begins to drain `leaving` at `now`. `lost` if another member owns the partitions already.
     pub(super) fn begin(leaving: &'a [TopicPartition], lost: bool, now: Instant) -> Self {
         Self { leaving, lost, deadline: now + DRAIN }
     }
 
-    /// Lets `finish` make what is in flight durable by the deadline; `give_up` if it must not, or cannot.
+    /// Calls `finish` to make the open batch durable by the deadline. Calls `give_up` if the partitions are
+    /// lost or `finish` fails.
     pub(super) fn settle<T>(
         self,
         lane: &mut T,
@@ -44,10 +48,13 @@ impl<'a> DrainingPartitions<'a> {
         give_up: impl FnOnce(&mut T, Fault, &[TopicPartition]),
     ) -> ReleasedPartitions<'a> {
         let done = if self.lost {
-            Err(Fault::rewind("leaving partitions", "they belong to someone else already"))
+            // The new owner reads these records again: nothing may be written for them here.
+            Err(Fault::rewind("leaving partitions", "another member of the group owns them already"))
         } else {
             finish(lane, self.deadline)
         };
+
+        // Either way no record of the batch is in flight afterwards.
         if let Err(fault) = done {
             give_up(lane, fault, self.leaving);
         }
@@ -56,7 +63,7 @@ impl<'a> DrainingPartitions<'a> {
 }
 
 impl<'a> ReleasedPartitions<'a> {
-    /// Which.
+    /// Returns the partitions.
     pub(super) fn partitions(&self) -> &'a [TopicPartition] {
         self.0
     }

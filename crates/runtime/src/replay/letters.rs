@@ -1,4 +1,8 @@
-//! Dead letters handled again by the fixed worker's code.
+//! Dead letters, handled again by the code of the mended worker.
+//!
+//! A topic of dead letters is read twice. The first reading finds the newest letter of each identity and its
+//! state; the second one handles the chosen letters. Outputs and fate of a letter are written in one
+//! transaction, so a letter with a fate is done, and a repeated replay passes over it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,39 +17,42 @@ use crate::receipts::{DeadLetterFate, FateKind, OutcomeCounts, ReceiptBooks, Rec
 use crate::registry::BlockingRegistry;
 use sluice_kafka::{KafkaProducer, read_to_end};
 
-/// Letters in one transaction.
+/// Number of letters in one transaction.
 const BATCH: u64 = 1_000;
 
-/// What a replay of letters did, or would do.
+/// The counts of a replay of letters, or of a dry run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct LetterReplaySummary {
     /// Unresolved letters that were chosen.
     pub chosen: u64,
-    /// Their outputs are written.
+    /// Letters whose outputs are written.
     pub out: u64,
-    /// Nothing comes of them, by rule.
+    /// Letters that have no output, by rule.
     pub skipped: u64,
-    /// Refused again, for another reason or by another version: a letter with the next attempt is written.
+    /// Letters that were refused again, for another reason or by another version: a letter with the next
+    /// attempt is written.
     pub refused: u64,
-    /// Refused again for the same reason by the same version: nothing is written.
+    /// Letters that were refused again for the same reason by the same version: nothing is written.
     pub unchanged: u64,
 }
 
+/// A replay of letters in progress.
 struct LetterReplay<'a> {
     config: &'a ReplayConfig,
     work: ReplayWork,
     registry: BlockingRegistry,
     /// `None` in a dry run.
     producer: Option<KafkaProducer>,
+    /// Letters in the open transaction; 0 if none is open.
     open: u64,
     done: LetterReplaySummary,
 }
 
-/// Handles the unresolved letters about `sources` that `choose` takes. Without `write` nothing is written and the
-/// counts are what would be. `progress` is told after each letter.
+/// Handles the unresolved letters of the topics `sources` for which `choose` returns true. Without `write` it
+/// writes nothing and returns the counts that a replay would have. Calls `progress` after each letter.
 ///
 /// # Errors
-/// A [`Fault`]; what was committed before it stays, and a repeat goes on behind it.
+/// A [`Fault`]. Letters that were committed before it stay done, and a repeat goes on with the others.
 pub fn letters(
     config: &ReplayConfig,
     (processor, registry): (Box<dyn Processor>, BlockingRegistry),
@@ -54,13 +61,16 @@ pub fn letters(
     write: bool,
     mut progress: impl FnMut(&LetterReplaySummary),
 ) -> Result<LetterReplaySummary, Fault> {
-    // Before anything is looked at: from here on nobody else resolves letters of this worker.
+    // The producer comes before any reading: its transactional id fences an earlier replay, so from here on
+    // no other process resolves letters of this worker.
     let producer = if write { Some(config.producer()?) } else { None };
     let books = ReceiptBooks::open(&config.kafka)?;
     let done = LetterReplaySummary::default();
     let mut replay =
         LetterReplay { config, work: ReplayWork::new(processor), registry, producer, open: 0, done };
     for source in sources {
+        // The first reading: the newest letter of each identity, if it is unresolved and of this worker and
+        // group. Letters of early versions name no group.
         let mut board = DeadLetterBoard::default();
         board.read(&config.kafka, source)?;
         let ours = |head: &DeadLetterHead| {
@@ -77,7 +87,8 @@ pub fn letters(
         if chosen.is_empty() {
             continue;
         }
-        // A second reading: values are not held in memory between choosing and handling.
+
+        // The second reading, so that values are not held in memory between choosing and handling.
         let mut failed = None;
         read_to_end(&config.kafka, &topic_of(source), &mut BTreeMap::new(), |record| {
             if failed.is_none() && chosen.contains(&(record.partition, record.offset.raw())) {
@@ -85,6 +96,8 @@ pub fn letters(
                 progress(&replay.done);
             }
         })?;
+
+        // Each source ends with a commit. After a fault the open transaction is aborted.
         if let Some(fault) = failed.or_else(|| replay.commit().err()) {
             return Err(match &mut replay.producer {
                 Some(producer) => given_up(producer, fault),
@@ -96,22 +109,33 @@ pub fn letters(
 }
 
 impl LetterReplay<'_> {
+    /// Handles one letter as the record that was refused, and writes its outputs and its fate.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the registry or of Kafka.
     fn take(&mut self, letter: &RecordRef<'_>) -> Result<(), Fault> {
+        // The board has read the heads of all chosen letters already. A letter that is gone since then is
+        // passed over.
         let Some(head) = DeadLetterHead::read(letter) else { return Ok(()) };
         let Some(offset) = Offset::new(head.offset) else { return Ok(()) };
+
+        // The record as it was refused: with its own topic, partition, offset and headers.
         let headers: Vec<Header<'_>> = own_headers(letter).collect();
         let record =
             RecordRef { topic: &head.topic, partition: head.partition, offset, headers: &headers, ..*letter };
         let verdict = judge(&mut self.work, &mut self.registry, &record)?;
+
+        // The same code gives the same reason for the same bytes. A further letter would add nothing.
         if let ReplayVerdict::Refused(reason) = &verdict
             && reason.class.as_str() == head.class
             && reason.path == head.path
             && head.version == VERSION
         {
-            // The same code says the same of the same bytes: a further letter would tell nothing new.
             self.done.unchanged += 1;
             return Ok(());
         }
+
+        // The outputs, or the next letter. A dry run has no producer and only counts.
         self.begin()?;
         let fate = match verdict {
             ReplayVerdict::Written => {
@@ -135,6 +159,8 @@ impl LetterReplay<'_> {
                 FateKind::Refused
             }
         };
+
+        // The fate goes into the same transaction: it is the mark by which a repeat passes over the letter.
         let identity = head.identity();
         let fate = ReceiptRecord::Letter(DeadLetterFate {
             group: identity.group,
@@ -153,6 +179,7 @@ impl LetterReplay<'_> {
         if self.open >= BATCH { self.commit() } else { Ok(()) }
     }
 
+    /// Begins a transaction unless one is open.
     fn begin(&mut self) -> Result<(), Fault> {
         match &mut self.producer {
             Some(producer) if self.open == 0 => producer.begin(),
@@ -160,6 +187,7 @@ impl LetterReplay<'_> {
         }
     }
 
+    /// Commits the open transaction, if there is one.
     fn commit(&mut self) -> Result<(), Fault> {
         if std::mem::take(&mut self.open) > 0
             && let Some(producer) = &mut self.producer

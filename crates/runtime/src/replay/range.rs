@@ -1,16 +1,17 @@
-//! Ranges of offsets that no receipt covers, handled by the worker's code and accounted for like the live worker's.
+//! Ranges of offsets that no receipt covers. The worker's own code handles them, and they get receipts like
+//! those of the live worker.
 //!
 //! ```text
 //!  wanted        ├──────────────────────────────────────────────┤
-//!  the log            ├──────────────────────────────────────────────────────…   what lies before is gone,
-//!                                                                                 unless an archive has it
+//!  the log            ├──────────────────────────────────────────────────────…   older records are gone,
+//!                                                                                 unless an archive has them
 //!  receipts           ├────────┤            ├────────┤                           done already
-//!  the group stands                                            ▲                 from here on the live worker's to do
+//!  group's position                                            ▲                 from here on the live worker's task
 //!  to do                        ├──────────┤          ├────────┤
 //! ```
 //!
-//! A group that has no position yet is given one with the first transaction: the end of the span, so that a live
-//! worker that is started later goes on there and does not do the span again.
+//! A group without a position gets one with the first transaction: the end of the span. A live worker that is
+//! started later goes on there and does not handle the span again.
 
 use std::collections::BTreeMap;
 
@@ -27,57 +28,59 @@ use crate::receipts::{
 use crate::registry::BlockingRegistry;
 use sluice_kafka::{CommitPositions, KafkaProducer};
 
-/// Records in one transaction …
+/// Number of records in one transaction …
 const BATCH_RECORDS: u64 = 10_000;
-/// … and bytes of input.
+/// … and their bytes of input, whichever is reached first.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// What is wanted of one partition; offsets half-open.
+/// The wanted range of one partition; offsets half-open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayRange {
     /// Topic and partition.
     pub at: TopicPartition,
-    /// First offset; the beginning of the log if not said.
+    /// First offset; `None` is the beginning of the log, or of the archive if it has older records.
     pub from: Option<i64>,
-    /// One past the last; where the group stands if not said.
+    /// One past the last offset; `None` is the group's position, or the end of the log if it has none.
     pub to: Option<i64>,
 }
 
-/// What is to be done of it, and what is not, and why.
+/// The part of a range that is to be done, and the reasons why the rest is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReplayPlan {
     /// Topic.
     pub topic: String,
     /// Partition.
     pub partition: i32,
-    /// To be done: `(from, to)`, half-open, in order.
+    /// The ranges to be done: `(from, to)`, half-open, in order.
     pub open: Vec<(i64, i64)>,
-    /// Offsets wanted that a receipt covers already.
+    /// Number of wanted offsets that a receipt covers already.
     pub done: i64,
-    /// Offsets below this are no longer in the log.
+    /// First offset of the log; smaller offsets are gone.
     pub log_start: i64,
-    /// What the archive covers, half-open, if there is one and it has something of this partition.
+    /// The range that the archive covers, half-open; `None` without an archive or without an object of this
+    /// partition.
     pub archived: Option<(i64, i64)>,
-    /// Wanted offsets from here on are the live worker's; `None` if the group has no position.
+    /// The group's position. Offsets from here on are the live worker's task; `None` if the group has no
+    /// position.
     pub committed: Option<i64>,
-    /// What the group is given as its position, if it has none.
+    /// The position that the group gets, if it has none.
     pub claim: Option<i64>,
 }
 
-/// What was done, or would be.
+/// The counts of a replay of ranges, or of a dry run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct RangeReplaySummary {
     /// Records handled.
     pub records: u64,
     /// Records whose outputs are written.
     pub written: u64,
-    /// Dead letters.
+    /// Records that became dead letters.
     pub dead_letters: u64,
-    /// Skips.
+    /// Records that have no output, by rule.
     pub skipped: u64,
 }
 
-/// What is to be done of a range; pure.
+/// Returns the part of `range` that is to be done; pure. The log's offsets are `start` to `end`, half-open.
 fn decide(
     range: &ReplayRange,
     books: &ReceiptBooks,
@@ -86,11 +89,14 @@ fn decide(
     archived: Option<(i64, i64)>,
     committed: Option<i64>,
 ) -> ReplayPlan {
+    // Nothing behind the group's position is replayed: the live worker reads it.
     let wanted_to = range.to.unwrap_or(i64::MAX).min(committed.unwrap_or(end));
     let chain = ReceiptChain { group: group.to_owned(), at: range.at.clone() };
     let segments = books.segments(&chain);
+
+    // The readable offsets are the archive up to the beginning of the log, then the log. Those that no
+    // receipt covers are to be done.
     let (mut open, mut readable) = (vec![], 0);
-    // The archive up to where the log begins, then the log.
     let archived_part = archived.map(|(first, after)| (first, after.min(start)));
     for (from, to) in archived_part.into_iter().chain([(start, end.max(wanted_to))]) {
         let from = range.from.unwrap_or(from).max(from);
@@ -98,6 +104,8 @@ fn decide(
         readable += to - from;
         open.extend(uncovered(&segments, from, to));
     }
+
+    // A claim is only made with a transaction, and without an open range there is none.
     let left: i64 = open.iter().map(|(from, to)| to - from).sum();
     let claim = wanted_to.max(start);
     ReplayPlan {
@@ -112,7 +120,7 @@ fn decide(
     }
 }
 
-/// Looks what is to be done.
+/// Returns the plan of each range, in the order of `ranges`.
 ///
 /// # Errors
 /// A [`Fault`] if Kafka or the archive does not answer.
@@ -122,9 +130,10 @@ pub fn todo(
     mut archive: Option<&mut (dyn RecordArchive + '_)>,
 ) -> Result<Vec<ReplayPlan>, Fault> {
     let partitions = ranges.iter().map(|range| range.at.clone());
-    // Before the receipts are read: what is committed by then has its receipt among them.
+    // The positions come before the receipts: every offset below a position then has its receipt among them.
     let committed = sluice_kafka::committed(&config.kafka, &config.group, partitions)?;
     let books = ReceiptBooks::open(&config.kafka)?;
+
     ranges
         .iter()
         .map(|range| {
@@ -139,10 +148,12 @@ pub fn todo(
         .collect()
 }
 
-/// Handles what no receipt covers of `ranges`; what is no longer in the log is read from `archive`. Without `write` nothing is written and the counts are what would be.
+/// Handles the offsets of `ranges` that no receipt covers. Records that are no longer in the log are read
+/// from `archive`. Without `write` it writes nothing and returns the counts that a replay would have. Calls
+/// `progress` after each record.
 ///
 /// # Errors
-/// A [`Fault`]; what was committed before it stays, and a repeat goes on behind it.
+/// A [`Fault`]. Records that were committed before it stay done, and a repeat goes on behind them.
 pub fn range(
     config: &ReplayConfig,
     (processor, registry): (Box<dyn Processor>, BlockingRegistry),
@@ -151,9 +162,12 @@ pub fn range(
     write: bool,
     mut progress: impl FnMut(&RangeReplaySummary),
 ) -> Result<RangeReplaySummary, Fault> {
-    // Before anything is looked at: from here on nobody else replays for this worker.
+    // The producer comes before any reading: its transactional id fences an earlier replay, so from here on
+    // no other process replays for this worker.
     let producer = if write { Some(config.producer()?) } else { None };
     let todo = todo(config, ranges, archive.as_deref_mut())?;
+
+    // The first transaction commits the claims of all partitions.
     let mut replay = RangeReplay {
         config,
         who: config.who(),
@@ -171,10 +185,13 @@ pub fn range(
         gauge: DeadLetterGauge::default(),
         done: RangeReplaySummary::default(),
     };
+
+    // One open range after another. The limit of dead letters counts per partition, as in a live lane.
     for todo in &todo {
         let at = TopicPartition::new(todo.topic.as_str(), todo.partition);
         replay.gauge = DeadLetterGauge::default();
         for &(from, to) in &todo.open {
+            // An open range never spans the beginning of the log, so it has one source.
             let shelf = if to <= todo.log_start { archive.as_deref_mut() } else { None };
             if let Err(fault) = replay.run(&at, (from, to), shelf, &mut progress) {
                 return Err(match &mut replay.producer {
@@ -187,15 +204,22 @@ pub fn range(
     Ok(replay.done)
 }
 
+/// The open transaction.
 #[derive(Default)]
 struct ReplayBatch {
+    /// A transaction has begun.
     open: bool,
+    /// Offset of its first record.
     first: Option<Offset>,
+    /// One past its last offset.
     next: i64,
+    /// Its records by outcome.
     counts: OutcomeCounts,
+    /// Its bytes of input.
     bytes: usize,
 }
 
+/// A replay of ranges in progress.
 struct RangeReplay<'a> {
     config: &'a ReplayConfig,
     who: ReceiptAuthor,
@@ -203,7 +227,7 @@ struct RangeReplay<'a> {
     registry: BlockingRegistry,
     /// `None` in a dry run.
     producer: Option<KafkaProducer>,
-    /// Positions for a group that has none, committed with the first transaction.
+    /// Positions for a group that has none, committed with the first transaction; empty afterwards.
     claims: CommitPositions,
     batch: ReplayBatch,
     gauge: DeadLetterGauge,
@@ -211,6 +235,10 @@ struct RangeReplay<'a> {
 }
 
 impl RangeReplay<'_> {
+    /// Handles the records of one open range, from `archive` if it is given, otherwise from the log.
+    ///
+    /// # Errors
+    /// A [`Fault`] of a neighbour, or the limit of dead letters.
     fn run(
         &mut self,
         at: &TopicPartition,
@@ -218,9 +246,13 @@ impl RangeReplay<'_> {
         archive: Option<&mut (dyn RecordArchive + '_)>,
         progress: &mut impl FnMut(&RangeReplaySummary),
     ) -> Result<(), Fault> {
-        let Some(start) = NextOffset::new(from) else { return Ok(()) };
+        // Each range has an account of its own, which begins at the range's first offset.
+        let Some(start) = NextOffset::new(from) else {
+            return Err(Fault::bug("replaying a range", format!("{at}: expected an offset of at least 0")));
+        };
         let mut account = ReceiptAccount::replay(at.clone(), start);
         self.batch = ReplayBatch { next: from, ..ReplayBatch::default() };
+
         let kafka = self.config.kafka.clone();
         let mut take = |record: &RecordRef<'_>| {
             self.take(record)?;
@@ -234,12 +266,18 @@ impl RangeReplay<'_> {
             Some(archive) => archive.read(at, (from, to), &mut take)?,
             None => sluice_kafka::read_range(&kafka, at, (from, to), take)?,
         }
+
         // The range is done to its end, although its last offsets may be transaction markers.
         self.batch.next = to;
         self.commit(&mut account, from)
     }
 
+    /// Handles one record and adds it to the open batch.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the registry or of Kafka, or the limit of dead letters.
     fn take(&mut self, record: &RecordRef<'_>) -> Result<(), Fault> {
+        // The output, the skip or the dead letter. A dry run has no producer and only counts.
         self.begin()?;
         self.batch.counts.records += 1;
         match judge(&mut self.work, &mut self.registry, record)? {
@@ -271,6 +309,8 @@ impl RangeReplay<'_> {
                 self.done.dead_letters += 1;
             }
         }
+
+        // The batch's run of offsets, from which the receipt is made.
         self.batch.first.get_or_insert(record.offset);
         self.batch.next = record.offset.next().raw();
         self.batch.bytes += record.size();
@@ -278,6 +318,7 @@ impl RangeReplay<'_> {
         Ok(())
     }
 
+    /// Begins a transaction unless one is open.
     fn begin(&mut self) -> Result<(), Fault> {
         if !std::mem::replace(&mut self.batch.open, true)
             && let Some(producer) = &mut self.producer
@@ -287,12 +328,18 @@ impl RangeReplay<'_> {
         Ok(())
     }
 
-    /// Outputs, dead letters, receipt and, for a group without a position, that: one transaction.
+    /// Commits the batch: outputs, dead letters, the receipt and, for a group without a position, the claims
+    /// are one transaction. `from` is the beginning of the range, for a batch without a record.
     fn commit(&mut self, account: &mut ReceiptAccount, from: i64) -> Result<(), Fault> {
+        // A range of transaction markers only has no record, but it gets its receipt.
         self.begin()?;
         let first = self.batch.first.or(Offset::new(from));
-        let (Some(first), Some(next)) = (first, NextOffset::new(self.batch.next)) else { return Ok(()) };
+        let (Some(first), Some(next)) = (first, NextOffset::new(self.batch.next)) else {
+            return Err(Fault::bug("committing a replayed batch", "expected offsets of at least 0"));
+        };
         let routes = self.work.output_topics();
+
+        // The account counts the segment as proven only after the commit.
         let segment = account.grown(&self.who, first, next, &self.batch.counts, routes, now_ms());
         if let Some(producer) = &mut self.producer {
             ReceiptRecord::Segment(segment.clone()).send(|out| producer.send(out))?;

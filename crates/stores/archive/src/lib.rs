@@ -14,9 +14,10 @@
 //! Offsets inside the covered range may be missing: transaction markers, compacted records, tombstones, and
 //! records that went to the dead-letter topic.
 //!
-//! The records are the datums as they came, validated, with lineage fields appended (`_topic`, `_partition`,
-//! `_offset`, `_timestamp`, `_schema_id`). The header's metadata describes the content. To find the archive's
-//! position only the header is read:
+//! The records are the datums as they came, validated, with lineage fields appended: those of
+//! [`lineage::ALL`](sluice_core::names::lineage::ALL). Objects of version 0.1 have the former names of these
+//! fields. They are read, too, and a chain of them goes on with new ones. The header's metadata describes the
+//! content. To find the archive's position only the header is read:
 //!
 //! | key | value (decimal text where a number) |
 //! |---|---|

@@ -1,7 +1,8 @@
 //! Reads archived records back as Kafka held them: same offset, same time, same bytes behind the same schema
 //! id.
 //!
-//! Keys and headers are not archived. A reader of the archive must not need them.
+//! Keys and headers are not archived. A reader of the archive must not need them. Lineage fields are read
+//! under both spellings: the present one, and that of version 0.1.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sluice_core::RecordArchive;
+use sluice_core::names::lineage;
 use sluice_core::{BoxError, Fault, Offset, RecordRef, SchemaId, TopicPartition};
 use sluice_wire::framing;
 use tokio::runtime::Handle;
@@ -21,8 +23,8 @@ use tokio::runtime::Handle;
 use super::{folder, header};
 use sluice_location::fault;
 
-/// The fields that the archive appends: `_topic`, `_partition`, `_offset`, `_timestamp`, `_schema_id`.
-const LINEAGE: usize = 5;
+/// The number of fields that the archive appends.
+const LINEAGE: usize = lineage::ALL.len();
 
 /// Reads the objects of an archive.
 pub struct ArchiveReader {
@@ -140,12 +142,19 @@ struct ArchivePlace {
 }
 
 /// Returns the schema of the original writer. Names that the frame changed stay changed: they are not in the
-/// bytes.
+/// bytes. `None` if the last fields are not the lineage fields, all of them in one spelling.
 fn without_lineage(schema: &Schema) -> Option<Schema> {
     let Schema::Record(record) = schema else { return None };
     let mut record = record.clone();
     let fields = record.fields.len().checked_sub(LINEAGE)?;
-    record.fields.truncate(fields);
+    let appended = record.fields.split_off(fields);
+    let is_lineage = |spelling: fn((&'static str, &'static str)) -> &'static str| {
+        appended.iter().map(|field| field.name.as_str()).eq(lineage::ALL.map(spelling))
+    };
+    if !is_lineage(|(name, _)| name) && !is_lineage(|(_, former)| former) {
+        return None;
+    }
+
     // The lookup must not point behind the remaining fields.
     record.lookup.retain(|_, position| *position < fields);
     Some(Schema::Record(record))

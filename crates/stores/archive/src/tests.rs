@@ -6,6 +6,7 @@ use apache_avro::types::Value;
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStoreExt, PutMode};
 use sluice_core::RecordArchive;
+use sluice_core::names::lineage;
 use sluice_core::{Outcome, ReasonClass, Retry, SchemaId};
 use sluice_core::{Store, StoreBacklog};
 use sluice_wire::ContainerCodec;
@@ -44,8 +45,8 @@ fn read(object: &FilePath) -> Vec<(i64, i32)> {
         .unwrap()
         .map(|record| {
             let record = record.unwrap();
-            assert_eq!(field(&record, "_topic"), Value::String(TOPIC.into()));
-            match (field(&record, "_offset"), field(&record, "flight")) {
+            assert_eq!(field(&record, lineage::TOPIC), Value::String(TOPIC.into()));
+            match (field(&record, lineage::OFFSET), field(&record, "flight")) {
                 (Value::Long(offset), Value::Int(flight)) => (offset, flight),
                 other => panic!("{other:?}"),
             }
@@ -325,6 +326,104 @@ fn values_of_every_type_come_back_byte_for_byte() {
     store.flush().unwrap();
     let [(_, _, value)] = &reread(folder.path(), 0, (0, 1))[..] else { panic!("one record") };
     assert_eq!(value, &rich());
+}
+
+/// Writes an object of partition 0 with the flights at `offsets`, as version 0.1 wrote it, by apache-avro. Its
+/// lineage fields have the given names.
+fn write_former_object(folder: &FilePath, offsets: std::ops::Range<i64>, names: [&str; 5]) {
+    let [topic, partition, offset, timestamp, schema_id] = names;
+    let added = format!(
+        r#"{{"name":"{topic}","type":"string"}},{{"name":"{partition}","type":"int"}},
+        {{"name":"{offset}","type":"long"}},{{"name":"{timestamp}","default":null,
+            "type":["null",{{"type":"long","logicalType":"timestamp-millis"}}]}},
+        {{"name":"{schema_id}","type":"int"}}"#
+    );
+    let schema = format!("{},{added}]}}", FLIGHT.strip_suffix("]}").unwrap());
+    let schema = apache_avro::Schema::parse_str(&schema).unwrap();
+
+    // The metadata that `resume` and `covered` read.
+    let mut writer = apache_avro::Writer::new(&schema, vec![]).unwrap();
+    for (key, value) in [
+        ("sluice.topic", TOPIC.to_owned()),
+        ("sluice.partition", "0".to_owned()),
+        ("sluice.from", offsets.start.to_string()),
+        ("sluice.first", offsets.start.to_string()),
+        ("sluice.last", (offsets.end - 1).to_string()),
+        ("sluice.count", (offsets.end - offsets.start).to_string()),
+        ("sluice.schema.id", ID.to_string()),
+    ] {
+        writer.add_user_metadata(key.to_owned(), value).unwrap();
+    }
+    for at in offsets.clone() {
+        let Value::Record(mut fields) = flight(at) else { panic!("a record") };
+        let time = Value::Union(1, Box::new(Value::TimestampMillis(1_700_000_000_000 + at)));
+        fields.extend([
+            (topic.into(), Value::String(TOPIC.into())),
+            (partition.into(), Value::Int(0)),
+            (offset.into(), Value::Long(at)),
+            (timestamp.into(), time),
+            (schema_id.into(), Value::Int(7)),
+        ]);
+        writer.append_value(Value::Record(fields)).unwrap();
+    }
+
+    let chain = folder.join(TOPIC).join("partition=0");
+    std::fs::create_dir_all(&chain).unwrap();
+    let object = chain.join(format!("{:020}.avro", offsets.start));
+    std::fs::write(object, writer.into_inner().unwrap()).unwrap();
+}
+
+/// Names of the last five fields of an object's records.
+fn appended(object: &FilePath) -> Vec<String> {
+    let bytes = std::fs::read(object).unwrap();
+    let reader = Reader::new(&bytes[..]).unwrap();
+    let apache_avro::Schema::Record(record) = reader.writer_schema() else { panic!("a record") };
+    record.fields[record.fields.len() - 5..].iter().map(|field| field.name.clone()).collect()
+}
+
+#[test]
+fn a_chain_of_the_former_names_is_read_and_continued_under_the_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    write_former_object(folder.path(), 0..4, lineage::ALL.map(|(_, former)| former));
+    assert_eq!(covered(folder.path(), 0), Some((0, 4)));
+
+    // The writer goes on where the old object ends. Records of the old object are not archived again.
+    let mut store = archive(folder.path(), ContainerCodec::Zstandard);
+    assert_eq!(resume(&mut store, 0), Some(4));
+    feed(&mut store, 0, 2..7);
+    store.flush().unwrap();
+    assert_eq!(names(folder.path(), 0), ["00000000000000000000.avro", "00000000000000000004.avro"]);
+    let [former, newer] = &objects(folder.path(), 0)[..] else { panic!("two objects") };
+    assert_eq!(appended(former), lineage::ALL.map(|(_, former)| former));
+    assert_eq!(appended(newer), lineage::ALL.map(|(name, _)| name));
+
+    // Both are read back as one run of records.
+    assert_eq!(covered(folder.path(), 0), Some((0, 7)));
+    let expected = |offsets: std::ops::Range<i64>| -> Vec<_> {
+        offsets.map(|at| (at, Some(1_700_000_000_000 + at), framed(FLIGHT, ID, flight(at)))).collect()
+    };
+    assert_eq!(reread(folder.path(), 0, (0, 7)), expected(0..7));
+    assert_eq!(reread(folder.path(), 0, (3, 5)), expected(3..5));
+}
+
+#[test]
+fn an_object_with_lineage_fields_of_both_spellings_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut mixed = lineage::ALL.map(|(name, _)| name);
+    (_, mixed[2]) = lineage::ALL[2];
+    write_former_object(folder.path(), 0..2, mixed);
+    let mut reader = ArchiveReader::open(folder.path(), runtime()).unwrap();
+    assert!(reader.read(&at(0), (0, 2), &mut |_| Ok(())).is_err());
+}
+
+#[test]
+fn a_record_with_a_field_of_either_spelling_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = archive(folder.path(), ContainerCodec::Zstandard);
+    for name in lineage::ALL.into_iter().flat_map(|(name, former)| [name, former]) {
+        let schema = FLIGHT.replace("carrier", name);
+        assert!(store.learn(TOPIC, ID, &schema).is_err(), "{name}");
+    }
 }
 
 #[test]

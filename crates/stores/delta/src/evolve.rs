@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
 
-use super::types::{ColumnTypeError, LINEAGE, entry_types, join, list_of, map_of};
+use super::types::{ColumnTypeError, entry_types, is_lineage, join, list_of, map_of};
 
 /// Returns the table schema that holds the table's and the records' rows. `None` if the table's own schema
-/// does.
+/// does. Both have the lineage columns in the table's spelling.
 ///
 /// # Errors
 /// Fails with [`ColumnTypeError`] at the first column whose types conflict.
@@ -46,8 +46,8 @@ fn merge_fields(table: &Fields, records: &Fields, path: &str) -> Result<Vec<Fiel
     }
 
     // New columns go before the lineage columns. Structs inside a column have no lineage columns.
-    let end =
-        merged.iter().position(|field| LINEAGE.contains(&field.name().as_str())).unwrap_or(merged.len());
+    let is_root = path.is_empty();
+    let end = merged.iter().position(|field| is_root && is_lineage(field.name())).unwrap_or(merged.len());
     let mut added = Vec::new();
     for field in records {
         if table.iter().any(|column| column.name() == field.name()) {
@@ -115,6 +115,8 @@ fn conflict<T>(table: &DataType, records: &DataType, path: &str) -> Result<T, Co
 
 #[cfg(test)]
 mod tests {
+    use sluice_core::names::lineage::TOPIC;
+
     use super::*;
 
     fn schema(fields: &[(&str, DataType, bool)]) -> Schema {
@@ -128,8 +130,8 @@ mod tests {
 
     #[test]
     fn what_the_table_holds_changes_nothing() {
-        let table = schema(&[("a", DataType::Int64, false), ("_topic", DataType::Utf8, false)]);
-        let narrower = schema(&[("a", DataType::Int32, false), ("_topic", DataType::Utf8, false)]);
+        let table = schema(&[("a", DataType::Int64, false), (TOPIC, DataType::Utf8, false)]);
+        let narrower = schema(&[("a", DataType::Int32, false), (TOPIC, DataType::Utf8, false)]);
         assert_eq!(merge(&table, &table), Ok(None));
         assert_eq!(merge(&table, &narrower), Ok(None));
     }
@@ -139,16 +141,16 @@ mod tests {
         let table = schema(&[
             ("a", DataType::Int32, false),
             ("b", DataType::Utf8, false),
-            ("_topic", DataType::Utf8, false),
+            (TOPIC, DataType::Utf8, false),
         ]);
         let records = schema(&[
             ("a", DataType::Int32, true),
             ("c", DataType::Utf8, false),
-            ("_topic", DataType::Utf8, false),
+            (TOPIC, DataType::Utf8, false),
         ]);
         let merged = merge(&table, &records).unwrap().unwrap();
         let seen: Vec<_> = merged.fields().iter().map(|f| (f.name().as_str(), f.is_nullable())).collect();
-        assert_eq!(seen, [("a", true), ("b", true), ("c", true), ("_topic", false)]);
+        assert_eq!(seen, [("a", true), ("b", true), ("c", true), (TOPIC, false)]);
     }
 
     #[test]

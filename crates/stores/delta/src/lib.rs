@@ -10,8 +10,9 @@
 //!
 //! A table is created from the first schema that is learned, and grows with later ones. The fields'
 //! documentation becomes the description of the columns. Types and rules of growth are in the submodules
-//! `types` and `evolve`. Every row is traceable by its columns `_topic`, `_partition`, `_offset`,
-//! `_timestamp` and `_schema_id`.
+//! `types` and `evolve`. Every row is traceable by its lineage columns
+//! ([`lineage::ALL`](sluice_core::names::lineage::ALL)). A table of version 0.1 has them under their former
+//! names, and is continued under these.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod conform;
@@ -49,6 +50,7 @@ use url::Url;
 
 use log::DeltaLog;
 use table::DeltaTopicTable;
+use types::LineageSpelling;
 
 /// Rows of a Parquet row group. A reader holds one row group of the columns that it reads, and the writer
 /// encodes one at a time.
@@ -92,13 +94,17 @@ impl DeltaStore {
 
         // Offsets count up: their differences are small numbers, and a dictionary of them would not repeat
         // any.
-        let offset = || ColumnPath::from("_offset");
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder();
+        for spelling in [LineageSpelling::Present, LineageSpelling::Former] {
+            let [_, _, offset, ..] = spelling.names();
+            properties = properties
+                .set_column_dictionary_enabled(ColumnPath::from(offset), false)
+                .set_column_encoding(ColumnPath::from(offset), Encoding::DELTA_BINARY_PACKED);
+        }
+        let properties = properties
             .set_created_by(concat!("sluicegate ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(compression)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_column_dictionary_enabled(offset(), false)
-            .set_column_encoding(offset(), Encoding::DELTA_BINARY_PACKED)
             .build();
         Ok(Self { lake, checkpoint_every, properties, runtime, tables: HashMap::new() })
     }

@@ -27,6 +27,8 @@ use deltalake::{DeltaTable, DeltaTableError};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::types::LineageSpelling;
+
 /// Features that a table may require of its writers, and that this writer supports.
 const FEATURES: [&str; 3] = ["appendOnly", "invariants", NTZ];
 /// The feature of timestamps without time zone.
@@ -46,6 +48,8 @@ pub(super) enum DeltaChange {
 pub(super) struct TableState {
     /// Its columns, in delta-rs' Arrow form.
     pub(super) schema: SchemaRef,
+    /// The names under which it has its lineage columns.
+    pub(super) lineage: LineageSpelling,
     snapshot: Snapshot,
 }
 
@@ -88,7 +92,7 @@ impl DeltaLog {
         }
         let snapshot = Snapshot::try_new(self.store.as_ref(), None).await?;
         let schema: Schema = snapshot.schema().as_ref().try_into_arrow()?;
-        Ok(Some(TableState { schema: Arc::new(schema), snapshot }))
+        Ok(Some(TableState { lineage: LineageSpelling::of(&schema), schema: Arc::new(schema), snapshot }))
     }
 
     /// Returns the table's version and the position of application `app` in it. `None` if there is no table;

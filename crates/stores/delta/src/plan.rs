@@ -14,7 +14,7 @@ use url::Url;
 
 use super::docs::FieldDocs;
 use super::log::DeltaLog;
-use super::types::{ColumnTypeError, LINEAGE, join, table_schema};
+use super::types::{ColumnTypeError, join, table_schema};
 use super::{CHECKPOINT_EVERY, evolve};
 
 /// The future of one topic's table.
@@ -96,7 +96,7 @@ pub async fn table(lake: Option<&Path>, topic: &str, schema: &str) -> Result<Tab
     let state = DeltaLog::new(store, CHECKPOINT_EVERY).state().await.map_err(failed)?;
     Ok(match state {
         None => made(topic, &wanted, &lossy(schema)),
-        Some(state) => grown(topic, &state.schema, &wanted, lossy(schema)),
+        Some(state) => grown(topic, &state.schema, &state.lineage.spell(&wanted), lossy(schema)),
     })
 }
 
@@ -134,7 +134,8 @@ fn made(topic: &str, wanted: &Schema, lossy: &[LossyColumn]) -> TablePlan {
     TablePlan { topic, store: "delta", change: TableChange::Create, ddl, lossy }
 }
 
-/// Returns the plan of an existing table: its own schema against the wanted one.
+/// Returns the plan of an existing table: its own schema against the wanted one, in the table's spelling of
+/// lineage columns.
 fn grown(topic: &str, table: &Schema, wanted: &Schema, lossy: Vec<LossyColumn>) -> TablePlan {
     let merged = match evolve::merge(table, wanted) {
         Ok(None) => {
@@ -222,7 +223,7 @@ fn lossy(schema: &str) -> Vec<LossyColumn> {
     let Ok(columns) = columns else { return Vec::new() };
 
     let mut found = Vec::new();
-    for field in columns.schema().fields().iter().filter(|field| !LINEAGE.contains(&field.name().as_str())) {
+    for field in columns.schema().fields() {
         lost(field.data_type(), field.name(), &mut found);
     }
     found
@@ -273,6 +274,7 @@ fn lost(decoded: &DataType, path: &str, found: &mut Vec<LossyColumn>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::LineageSpelling;
 
     const SCHEMA: &str = r#"{"type": "record", "name": "R", "fields": [
         {"name": "id", "type": "string", "doc": "it's id"},
@@ -296,6 +298,16 @@ mod tests {
         let lossy: Vec<&str> = plan.lossy.iter().map(|lossy| lossy.path.as_str()).collect();
         assert_eq!(lossy, ["kind", "list[].at"]);
         assert!(!lake.path().join("a.v1").exists(), "nothing is written");
+    }
+
+    #[test]
+    fn a_table_of_the_former_names_has_nothing_to_change() {
+        let former = LineageSpelling::Former.spell(&wanted(SCHEMA).unwrap());
+        let spelt = LineageSpelling::of(&former).spell(&wanted(SCHEMA).unwrap());
+        assert_eq!(grown("a.v1", &former, &spelt, Vec::new()).change, TableChange::Nothing);
+        // Control: without the table's spelling, five columns would be added.
+        let plan = grown("a.v1", &former, &wanted(SCHEMA).unwrap(), Vec::new());
+        assert_eq!(plan.ddl.matches("ADD COLUMN").count(), 5);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{ArrowError, Field, Schema};
+use sluice_core::names::lineage;
 use sluice_core::{OutcomeReason, ReasonClass, RecordRef, SchemaId};
 use sluice_wire::columns::{ColumnBatchBuilder, ColumnsError};
 
@@ -67,7 +68,7 @@ impl DeltaRowBuffer {
                     ReasonClass::Type,
                     "expected a time that fits microseconds in 64 bits",
                 )
-                .at("_timestamp", None));
+                .at(lineage::TIMESTAMP, None));
             }
             known => known.flatten(),
         };
@@ -83,8 +84,8 @@ impl DeltaRowBuffer {
         Ok(())
     }
 
-    /// Takes all rows out as one batch: the decoded columns, then the lineage columns. `None` if there are no
-    /// rows.
+    /// Takes all rows out as one batch: the decoded columns, then the lineage columns under their present
+    /// names. `None` if there are no rows.
     ///
     /// # Errors
     /// Fails if Arrow refuses the columns, for example because a value inside an array does not fit its type.
@@ -100,7 +101,7 @@ impl DeltaRowBuffer {
         let rows = self.offsets.len();
         let timestamps =
             TimestampMicrosecondArray::from(std::mem::take(&mut self.timestamps)).with_timezone("UTC");
-        let lineage: [ArrayRef; 5] = [
+        let origins: [ArrayRef; 5] = [
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*self.topic, rows))),
             Arc::new(Int32Array::from(std::mem::take(&mut self.partitions))),
             Arc::new(Int64Array::from(std::mem::take(&mut self.offsets))),
@@ -111,8 +112,8 @@ impl DeltaRowBuffer {
         // One batch of both. Only the time can be missing.
         let mut fields: Vec<_> = decoded.schema_ref().fields().iter().cloned().collect();
         let mut columns = decoded.columns().to_vec();
-        for (name, column) in LINEAGE.iter().zip(lineage) {
-            let nullable = *name == "_timestamp";
+        for (name, column) in LINEAGE.iter().zip(origins) {
+            let nullable = *name == lineage::TIMESTAMP;
             fields.push(Arc::new(Field::new(*name, column.data_type().clone(), nullable)));
             columns.push(column);
         }

@@ -15,6 +15,7 @@ use deltalake::parquet::file::properties::WriterProperties;
 use futures::TryStreamExt as _;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use sluice_core::names::lineage;
 use sluice_core::{Fault, LearnError, Outcome, OutcomeReason, ReasonClass, RecordPart, RecordRef, SchemaId};
 use sluice_wire::columns::ColumnBatchBuilder;
 
@@ -44,13 +45,13 @@ pub(super) struct DeltaTopicTable {
     state: Option<TableState>,
     schemas: HashMap<SchemaId, DeltaWriterSchema>,
     partitions: BTreeMap<i32, DeltaPosition>,
-    /// Batches of decoded columns with lineage, in the order they were filled.
+    /// Batches of decoded columns with lineage under its present names, in the order they were filled.
     sealed: Vec<RecordBatch>,
 }
 
 /// A learned writer's schema, with its row buffers.
 struct DeltaWriterSchema {
-    /// The columns that the table must have.
+    /// The columns that the table must have, with the lineage columns under their present names.
     stored: Schema,
     rows: DeltaRowBuffer,
     /// A second buffer, for records that the table already has. They get the same outcome as the first time,
@@ -332,7 +333,9 @@ impl DeltaTopicTable {
                     if let Some(feature) = state.unknown_feature() {
                         return Err(FitError::Feature(feature));
                     }
-                    let Some(schema) = evolve::merge(&state.schema, stored)? else { return Ok(()) };
+                    let Some(schema) = evolve::merge(&state.schema, &state.lineage.spell(stored))? else {
+                        return Ok(());
+                    };
 
                     // A commit is valid only on top of a schema that is still the newest.
                     let news = self.log.news().await?;
@@ -419,7 +422,9 @@ impl DeltaTopicTable {
         let made = Arc::new(InMemory::new());
         let mut writer = DeltaWriter::new(Arc::clone(&made) as ObjectStoreRef, state.files(properties));
         for batch in &self.sealed {
-            let batch = conform::to_table(batch, &state.schema)?;
+            let spelt = Arc::new(state.lineage.spell(batch.schema_ref()));
+            let batch = RecordBatch::try_new(spelt, batch.columns().to_vec())?;
+            let batch = conform::to_table(&batch, &state.schema)?;
             writer.write(&batch).await?;
         }
         let adds = writer.close().await?;
@@ -521,7 +526,7 @@ fn seal_all(
 
 /// Returns `batch` without the rows of `partition`.
 fn without(batch: &RecordBatch, partition: i32) -> Result<RecordBatch, ArrowError> {
-    let Some(column) = batch.column_by_name("_partition") else { return Ok(batch.clone()) };
+    let Some(column) = batch.column_by_name(lineage::PARTITION) else { return Ok(batch.clone()) };
     let stays: BooleanArray =
         column.as_primitive::<Int32Type>().iter().map(|value| Some(value != Some(partition))).collect();
     filter_record_batch(batch, &stays)

@@ -1,4 +1,5 @@
 mod evolution;
+mod spelling;
 mod types;
 mod views;
 mod zombie;
@@ -34,7 +35,9 @@ fn flights(lake: &Path) -> i64 {
 
 /// Offsets of a partition, in order.
 fn offsets(lake: &Path, partition: i32) -> Vec<i64> {
-    let sql = format!("SELECT _offset FROM \"{TOPIC}\" WHERE _partition = {partition} ORDER BY _offset");
+    let sql = format!(
+        "SELECT _kafka_offset FROM \"{TOPIC}\" WHERE _kafka_partition = {partition} ORDER BY _kafka_offset"
+    );
     let batches = query(lake, &sql);
     batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
 }
@@ -66,12 +69,12 @@ fn rows_and_positions_arrive_together_and_are_read_back() {
     assert_eq!(flights(lake.path()), 20_005);
     assert_eq!(offsets(lake.path(), 1), [5, 6, 7, 8, 9]);
     // Every column agrees with the offset that the row was made from.
-    let wrong = "SELECT count(*) FROM aviation_flight_masked_v1 WHERE flight <> _offset
-        OR (arr_delay IS DISTINCT FROM (CASE WHEN _offset % 7 = 0 THEN NULL ELSE _offset % 50 END))
-        OR carrier <> (CASE _offset % 3 WHEN 0 THEN 'UA' WHEN 1 THEN 'B6' ELSE 'EV' END)
-        OR _topic <> 'aviation.flight.masked.v1' OR _schema_id <> 7
-        OR arrow_cast(time_hour, 'Int64') <> 1357034400000000 + _offset
-        OR arrow_cast(_timestamp, 'Int64') <> (1700000000000 + _offset) * 1000";
+    let wrong = "SELECT count(*) FROM aviation_flight_masked_v1 WHERE flight <> _kafka_offset
+        OR (arr_delay IS DISTINCT FROM (CASE WHEN _kafka_offset % 7 = 0 THEN NULL ELSE _kafka_offset % 50 END))
+        OR carrier <> (CASE _kafka_offset % 3 WHEN 0 THEN 'UA' WHEN 1 THEN 'B6' ELSE 'EV' END)
+        OR _kafka_topic <> 'aviation.flight.masked.v1' OR _kafka_schema_id <> 7
+        OR arrow_cast(time_hour, 'Int64') <> 1357034400000000 + _kafka_offset
+        OR arrow_cast(_kafka_timestamp, 'Int64') <> (1700000000000 + _kafka_offset) * 1000";
     assert_eq!(number(lake.path(), wrong), 0);
 }
 

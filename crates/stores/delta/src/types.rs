@@ -24,10 +24,57 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 
+use sluice_core::names::lineage;
+
 use super::docs::FieldDocs;
 
 /// Names of the lineage columns, in their order.
-pub(super) const LINEAGE: [&str; 5] = ["_topic", "_partition", "_offset", "_timestamp", "_schema_id"];
+pub(super) const LINEAGE: [&str; 5] = LineageSpelling::Present.names();
+
+/// The names under which one table has its lineage columns. A table never mixes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineageSpelling {
+    /// The names of [`LINEAGE`].
+    Present,
+    /// The names of version 0.1.
+    Former,
+}
+
+impl LineageSpelling {
+    /// Returns the spelling of a table: the former one if it has all lineage columns under their former names.
+    pub(super) fn of(table: &Schema) -> Self {
+        let has_all =
+            |spelling: Self| spelling.names().iter().all(|name| table.field_with_name(name).is_ok());
+        if has_all(Self::Former) && !has_all(Self::Present) { Self::Former } else { Self::Present }
+    }
+
+    /// Returns the names of the lineage columns, in their order.
+    pub(super) const fn names(self) -> [&'static str; 5] {
+        let [topic, partition, offset, timestamp, schema_id] = lineage::ALL;
+        match self {
+            Self::Present => [topic.0, partition.0, offset.0, timestamp.0, schema_id.0],
+            Self::Former => [topic.1, partition.1, offset.1, timestamp.1, schema_id.1],
+        }
+    }
+
+    /// Returns a schema with the present names as a table of this spelling has it. Other columns stay: no
+    /// column of a record has a name of either spelling.
+    pub(super) fn spell(self, present: &Schema) -> Schema {
+        let spelt = |field: &FieldRef| match LINEAGE.iter().position(|name| field.name() == name) {
+            Some(place) => Arc::new(field.as_ref().clone().with_name(self.names()[place])),
+            None => Arc::clone(field),
+        };
+        let fields: Vec<_> = present.fields().iter().map(spelt).collect();
+        Schema::new_with_metadata(fields, present.metadata().clone())
+    }
+}
+
+/// Tells whether a column of this name is a lineage column, in either spelling. Delta ignores the case.
+pub(super) fn is_lineage(name: &str) -> bool {
+    lineage::ALL
+        .iter()
+        .any(|(present, former)| name.eq_ignore_ascii_case(present) || name.eq_ignore_ascii_case(former))
+}
 
 /// A field that a table cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,12 +87,16 @@ pub(super) struct ColumnTypeError {
 }
 
 /// Returns the table's schema for records that decode to `decoded`: their columns, described by `docs`, then
-/// the lineage columns.
+/// the lineage columns under their present names.
 ///
 /// # Errors
-/// Fails with [`ColumnTypeError`] for a type without a column, and for two names that differ in case only,
-/// which Delta ignores.
+/// Fails with [`ColumnTypeError`] for a type without a column, for a field with the name of a lineage column in
+/// either spelling, and for two names that differ in case only, which Delta ignores.
 pub(super) fn table_schema(decoded: &Schema, docs: &FieldDocs) -> Result<Schema, ColumnTypeError> {
+    if let Some(field) = decoded.fields().iter().find(|field| is_lineage(field.name())) {
+        let why = "a lineage column has this name; expected a name of its own".to_owned();
+        return Err(ColumnTypeError { path: field.name().clone(), why });
+    }
     let mut fields = stored_fields(decoded.fields(), "", docs)?;
     fields.extend(lineage_fields().into_iter().map(Arc::new));
     distinct(&fields, "")?;
@@ -259,11 +310,42 @@ mod tests {
             Field::new("id", DataType::Int32, true),
         ]);
         assert_eq!(table_schema(&decoded, &FieldDocs::default()).unwrap_err().path, "id");
-        let decoded = Schema::new(vec![Field::new("_offset", DataType::Int64, true)]);
+        let decoded = Schema::new(vec![
+            Field::new("id", DataType::Int32, true),
+            Field::new("id", DataType::Int64, true),
+        ]);
         assert_eq!(
             table_schema(&decoded, &FieldDocs::default()).unwrap_err().why,
             "a second column of this name; expected one"
         );
+    }
+
+    #[test]
+    fn a_field_with_the_name_of_a_lineage_column_is_refused() {
+        let names = lineage::ALL.into_iter().flat_map(|(name, former)| [name, former]);
+        for name in names.map(str::to_owned).chain([lineage::OFFSET.to_uppercase()]) {
+            let decoded = Schema::new(vec![Field::new(&name, DataType::Int64, true)]);
+            let refused = table_schema(&decoded, &FieldDocs::default()).unwrap_err();
+            assert_eq!(
+                (refused.path, refused.why.as_str()),
+                (name, "a lineage column has this name; expected a name of its own")
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_has_one_spelling_and_schemas_are_spelt_as_it_is() {
+        let decoded = Schema::new(vec![Field::new("id", DataType::Int32, true)]);
+        let present = table_schema(&decoded, &FieldDocs::default()).unwrap();
+        let former = LineageSpelling::Former.spell(&present);
+        assert_eq!(LineageSpelling::of(&present), LineageSpelling::Present);
+        assert_eq!(LineageSpelling::of(&former), LineageSpelling::Former);
+        let names: Vec<_> = former.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names[0], "id");
+        assert_eq!(names[1..], LineageSpelling::Former.names());
+        assert_eq!(LineageSpelling::Present.spell(&present), present);
+        // Another maker's table without all of them gets the present names.
+        assert_eq!(LineageSpelling::of(&former.project(&[0, 1, 2]).unwrap()), LineageSpelling::Present);
     }
 
     #[test]

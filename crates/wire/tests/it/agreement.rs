@@ -266,8 +266,8 @@ proptest! {
             Some(at) => Value::Union(1, Box::new(Value::TimestampMillis(at))),
             None => Value::Union(0, Box::new(Value::Null)),
         };
-        let lineage = [("_topic", Value::String("t".into())), ("_partition", Value::Int(3)), ("_offset", Value::Long(offset)),
-            ("_timestamp", at), ("_schema_id", Value::Int(9))];
+        let lineage = [("_kafka_topic", Value::String("t".into())), ("_kafka_partition", Value::Int(3)), ("_kafka_offset", Value::Long(offset)),
+            ("_kafka_timestamp", at), ("_kafka_schema_id", Value::Int(9))];
         fields.extend(lineage.map(|(name, value)| (name.to_owned(), value)));
         prop_assert_eq!(decode(frame.extended().avro(), &block), Value::Record(fields));
     }

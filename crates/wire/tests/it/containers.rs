@@ -59,15 +59,15 @@ fn every_codec_reads_back_with_lineage() {
             assert_eq!(field("id"), &Value::Long(offset));
             assert_eq!(field("words"), &Value::String("text ".repeat(offset as usize % 7)));
             assert_eq!(field("in"), &Value::Record(vec![("y".into(), Value::Int(1))]));
-            assert_eq!(field("_offset"), &Value::Long(offset));
-            assert_eq!(field("_partition"), &Value::Int(1));
-            assert_eq!(field("_schema_id"), &Value::Int(5));
+            assert_eq!(field("_kafka_offset"), &Value::Long(offset));
+            assert_eq!(field("_kafka_partition"), &Value::Int(1));
+            assert_eq!(field("_kafka_schema_id"), &Value::Int(5));
             let at = if offset % 2 == 0 {
                 Value::Union(1, Box::new(Value::TimestampMillis(offset)))
             } else {
                 Value::Union(0, Box::new(Value::Null))
             };
-            assert_eq!(field("_timestamp"), &at);
+            assert_eq!(field("_kafka_timestamp"), &at);
         }
     }
 }
@@ -89,11 +89,13 @@ fn names_that_are_unknown_or_taken_are_refused() {
             "{path} {name}"
         );
     }
-    let taken =
-        DatumSchema::parse(r#"{"type":"record","name":"R","fields":[{"name":"_offset","type":"long"}]}"#)
-            .unwrap();
-    assert!(LineageFrame::compile(&taken, true, &[]).is_err());
-    assert!(LineageFrame::compile(&taken, false, &[]).is_ok());
+    // The names of lineage are reserved in both spellings.
+    for name in sluice_core::names::lineage::ALL.into_iter().flat_map(|(name, former)| [name, former]) {
+        let taken = r#"{"type":"record","name":"R","fields":[{"name":"NAME","type":"long"}]}"#;
+        let taken = DatumSchema::parse(&taken.replace("NAME", name)).unwrap();
+        assert!(LineageFrame::compile(&taken, true, &[]).is_err(), "{name}");
+        assert!(LineageFrame::compile(&taken, false, &[]).is_ok(), "{name}");
+    }
     assert!(LineageFrame::compile(&DatumSchema::parse("\"long\"").unwrap(), true, &[]).is_err());
 }
 
@@ -111,7 +113,7 @@ fn a_record_that_contains_itself_is_framed_once() {
         unreachable!()
     };
     assert_eq!(fields.len(), 8);
-    assert_eq!(fields[5], ("_offset".to_owned(), Value::Long(2)));
+    assert_eq!(fields[5], ("_kafka_offset".to_owned(), Value::Long(2)));
     let inner = |v| {
         let null = || Value::Union(0, Box::new(Value::Null));
         let fields = vec![("v".into(), Value::Long(v)), ("next".into(), null()), ("other".into(), null())];

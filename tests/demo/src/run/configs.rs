@@ -121,7 +121,7 @@ database:
 api:
   base_url: \"{}\"
   auth: {{bearer: {{file: {}}}}}
-limits: {{retry_after: request}}
+rate: {{retry_after: request}}
 endpoints:
   - name: aircraft
     path: \"/v1/aircraft/{{id}}\"

@@ -65,7 +65,7 @@ fn config(url: &str, job: &str, database: &str) -> CollectorConfig {
     let text = format!(
         "job: {job}\ngroup: g\nkafka: {{brokers: \"127.0.0.1:9\"}}\nregistry: {{url: \"http://127.0.0.1:9\"}}\n\
          schemas: schemas\ndatabase: {{url: {{file: {}/url}}, table: t, id_column: id}}\napi: {{base_url: \"{url}\"}}\n\
-         limits: {{requests_per_second: {LIMIT}, concurrency: 8}}\n\
+         rate: {{requests_per_second: {LIMIT}, concurrency: 8}}\n\
          endpoints: [{{name: e, path: \"/{{id}}\", topic: t}}]\n",
         folder.path().display()
     );

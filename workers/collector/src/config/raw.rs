@@ -2,6 +2,7 @@
 //! and the doc comments are its descriptions.
 
 mod auth;
+mod rate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use sluice_runtime::config::{AdminSection, KafkaSection, MemorySize, RegistrySection, SecretReference};
 
 pub use auth::{RawAuth, RawBasicAuth, RawHmacSignature, RawKeyHeader, RawOauthClient, RawSignatureFormat};
+pub use rate::{RawCollectorLimits, RawHoldScope, RawKeyLimit, RawRate};
 
 /// A collector job.
 #[derive(Deserialize, JsonSchema)]
@@ -50,7 +52,10 @@ pub struct RawCollectorConfig {
     pub endpoints: Vec<RawEndpoint>,
     /// Rate of the requests, and bounds of the work.
     #[serde(default)]
-    pub limits: RawLimits,
+    pub rate: Option<RawRate>,
+    /// Limits at which the worker stops by itself, as in every worker. A collector uses `drain_seconds` only.
+    #[serde(default)]
+    pub limits: RawCollectorLimits,
     /// Rules after a failed request.
     #[serde(default)]
     pub retry: RawRetry,
@@ -297,46 +302,6 @@ pub enum RawStatusRule {
     Retry,
 }
 
-/// Rate of the requests, and bounds of the work.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawLimits {
-    /// Requests per second at most, over all replicas and all jobs in this database that ask the same host.
-    /// No second has more than this (rounded down), with any number of replicas. Below 1 it is one request
-    /// per several seconds, for example 0.5 is one per 2 s.
-    pub requests_per_second: Option<f64>,
-    /// A second limit, shared by all jobs that name the same key, for any host.
-    pub key: Option<RawKeyLimit>,
-    /// Ids in work at once.
-    pub concurrency: usize,
-    /// Requests that a Retry-After holds back: every request of this process and of all that share its limit
-    /// (host), or only the one that received it (request).
-    pub retry_after: RawHoldScope,
-    /// Pages of one endpoint and id at most. More pages count as an API that never ends, and the id is dead.
-    pub max_pages: u64,
-}
-
-/// The rate of one API key.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawKeyLimit {
-    /// A name for the key, never the key itself: the database holds this name.
-    pub name: String,
-    /// Requests per second at most, over all jobs that name the key.
-    pub requests_per_second: f64,
-}
-
-/// The requests that a Retry-After holds back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RawHoldScope {
-    /// Every request of this process, and of all processes that share its limit.
-    #[default]
-    Host,
-    /// Only the request that received it.
-    Request,
-}
-
 /// Rules after a failed request.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -351,19 +316,6 @@ pub struct RawRetry {
     pub longest_wait_seconds: u64,
     /// Retries per hundred requests at most, over the whole process.
     pub budget_percent: u32,
-}
-
-impl Default for RawLimits {
-    fn default() -> Self {
-        Self {
-            requests_per_second: None,
-            key: None,
-            concurrency: 32,
-            retry_after: RawHoldScope::default(),
-            // An API that never ends is noticed late, but no honest one is cut off.
-            max_pages: 100_000,
-        }
-    }
 }
 
 impl Default for RawRetry {

@@ -12,6 +12,7 @@ use apache_avro::types::Value;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use sluice_core::Store;
+use sluice_core::names::lineage::OFFSET;
 use sluice_core::{Offset, Outcome, RecordPart, RecordRef, SchemaId, TopicPartition};
 use sluice_sink::StoreConfig;
 use sluice_sink::config::{ArchiveSection, BlockCodec, DeltaSection, TableCodec};
@@ -180,7 +181,7 @@ fn killed_at_any_moment_nothing_is_lost_or_repeated() {
 
     let expected: Vec<i64> = (0..LAST).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let sql = format!("SELECT n, _offset FROM \"{TOPIC}\" ORDER BY _offset");
+    let sql = format!("SELECT n, {OFFSET} FROM \"{TOPIC}\" ORDER BY {OFFSET}");
     let rows = runtime.block_on(warehouse::query(&folder.path().join("lake"), &sql)).unwrap();
     let column = |index: usize| -> Vec<i64> {
         let values = |batch: &RecordBatch| batch.column(index).as_primitive::<Int64Type>().values().to_vec();

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use sluice_core::Store;
+use sluice_core::names::lineage::OFFSET;
 use sluice_core::{Offset, Outcome, RecordRef, SchemaId, TopicPartition};
 use sluice_sink::StoreConfig;
 use sluice_sink::config::{ArchiveSection, BlockCodec, DeltaSection, TableCodec};
@@ -184,7 +185,7 @@ fn a_year_of_flights_and_facts_fits() {
     println!("before {before} KiB, peak {peak} KiB of {LIMIT_KIB} KiB");
     assert!(peak < LIMIT_KIB, "{peak} KiB");
     for load in &loads {
-        let sql = format!("SELECT count(*) AS n, count(DISTINCT _offset) AS d FROM \"{}\"", load.topic);
+        let sql = format!("SELECT count(*) AS n, count(DISTINCT {OFFSET}) AS d FROM \"{}\"", load.topic);
         let began = Instant::now();
         let answer = runtime.block_on(warehouse::query(&folder.path().join("lake"), &sql)).unwrap();
         let count = answer[0].column(0).as_any().downcast_ref::<arrow::array::Int64Array>().unwrap().value(0);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use sluice_contract::Contract;
+use sluice_core::names::lineage::OFFSET;
 use sluice_core::{Fault, RecordRef, SchemaId};
 use sluice_govern::leak::{self, LeafTextReader, LeakNeedles};
 use sluice_govern::plan::{DesiredTopic, TopicAccess, TopicPurpose};
@@ -211,7 +212,7 @@ async fn tables(
         if !there.iter().any(|(_, name)| *name == topic) {
             continue;
         }
-        let sql = format!("SELECT * FROM \"{topic}\" ORDER BY _offset DESC LIMIT {count}");
+        let sql = format!("SELECT * FROM \"{topic}\" ORDER BY {OFFSET} DESC LIMIT {count}");
         let mut text = vec![];
         sluice_warehouse::print(&sluice_warehouse::query(lake, &sql).await?, QueryFormat::Json, &mut text)?;
         // The rows are searched as one text. The report has the table without an offset.

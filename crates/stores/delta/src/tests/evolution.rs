@@ -38,8 +38,8 @@ fn a_table_grows_while_rows_of_the_older_schema_wait() {
     let rows = |condition: &str| {
         number(lake.path(), &format!("SELECT count(*) FROM aviation_flight_masked_v1 WHERE {condition}"))
     };
-    assert_eq!(rows("gate IS NULL AND carrier IS NOT NULL AND flight = _offset"), 7);
-    assert_eq!(rows("gate = 'A5' AND carrier IS NULL AND flight IS NULL AND _schema_id = 8"), 1);
+    assert_eq!(rows("gate IS NULL AND carrier IS NOT NULL AND flight = _kafka_offset"), 7);
+    assert_eq!(rows("gate = 'A5' AND carrier IS NULL AND flight IS NULL AND _kafka_schema_id = 8"), 1);
 
     // A restarted writer of the older schema finds the table grown and writes on.
     let mut restarted = delta(lake.path());

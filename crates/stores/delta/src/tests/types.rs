@@ -168,7 +168,7 @@ assert row["dec"] == decimal.Decimal("1234567890123.4567"), row["dec"]
 assert row["ms"] == datetime.datetime(2013, 1, 1, 10, 0, 0, 1000, datetime.timezone.utc), row["ms"]
 assert row["local"] == datetime.datetime(2013, 1, 1, 10, 0, 0, 1), row["local"]
 assert row["list"] == [1, None, 3] and dict(row["map"]) == {"k": 9} and row["recs"] == [{"x": 8}, {"x": 9}]
-assert row["e"] == "GREEN" and row["by"] == b"\x00\xff" and row["nul"] is None and row["_offset"] == 0
+assert row["e"] == "GREEN" and row["by"] == b"\x00\xff" and row["nul"] is None and row["_kafka_offset"] == 0
 assert table.transaction_version("sluice/aviation.flight.masked.v1/0") == 1
 "#;
     let out = Command::new(python).args(["-c", script]).arg(lake.join(TOPIC)).output().unwrap();

@@ -20,10 +20,10 @@ fn a_view_is_made_after_what_it_reads_and_a_circle_is_said() {
         view(
             "all_of_them",
             &format!(
-                "-- how many\nWITH n AS (SELECT * FROM each_one) SELECT count(*) AS n FROM n JOIN \"{TOPIC}\" t ON t._offset = n.o JOIN {table} u ON u._offset = n.o"
+                "-- how many\nWITH n AS (SELECT * FROM each_one) SELECT count(*) AS n FROM n JOIN \"{TOPIC}\" t ON t._kafka_offset = n.o JOIN {table} u ON u._kafka_offset = n.o"
             ),
         ),
-        view("each_one", &format!("SELECT _offset AS o FROM {table}")),
+        view("each_one", &format!("SELECT _kafka_offset AS o FROM {table}")),
         view("a", "SELECT * FROM b"),
         view("b", "SELECT * FROM c"),
         view("c", "SELECT o FROM a JOIN each_one USING (o)"),

@@ -1,0 +1,48 @@
+//! The descriptor of a worker: its name, its configuration, its use of Kafka, its neighbours and its start.
+//!
+//! Each worker's crate has one, and the binary has one list of them. Commands, `--help`, permissions and the
+//! chart's check are derived from the list. The Kafka resources are a part of their own, [`WorkerAccess`],
+//! which the plan takes without the worker's code.
+
+use std::path::Path;
+
+use sluice_contract::WorkerAccess;
+use sluice_core::Fault;
+
+use crate::config::ConfigErrors;
+
+/// A worker as the binary knows it.
+#[derive(Debug)]
+pub struct WorkerDescriptor {
+    /// Name, topics, consumer groups and transactional ids.
+    pub access: WorkerAccess,
+    /// One line for `--help`, without a full stop.
+    pub summary: &'static str,
+    /// Names of the neighbours that must answer before the worker is ready, for example `kafka`.
+    pub neighbours: &'static [&'static str],
+    /// True if the worker can end by itself when nothing is left to do (`--once`).
+    pub once: bool,
+    /// Returns the JSON schema of the configuration file.
+    pub config_schema: fn() -> serde_json::Value,
+    /// Reads the configuration file at the path and runs the worker to its end. Blocks, and must not be called
+    /// inside a tokio runtime.
+    pub run: fn(&Path, WorkerRunOptions) -> Result<(), WorkerError>,
+}
+
+/// The options of a run that are on the command line and not in the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WorkerRunOptions {
+    /// End when nothing is left to do. Only for a worker whose descriptor has `once`.
+    pub once: bool,
+}
+
+/// The reason why a worker did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The configuration has mistakes. The worker was not started.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The worker ended with a fault.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
