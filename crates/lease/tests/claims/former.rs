@@ -37,8 +37,8 @@ fn the_table_of_the_former_build_is_taken_over_with_its_rows() {
         let before = claims.status().await.unwrap();
         assert_eq!(states(&before), HashMap::from([("done", 6), ("due", 2), ("claimed", 2)]));
 
-        // Due ids and those of holders that have died, oldest first, each with a higher fence. The position,
-        // the counts and the holders that have to be fenced are as the former build left them.
+        // The ids of holders that have died, then those that are due, oldest first, each with a higher fence.
+        // The position, the counts and the holders that have to be fenced are as the former build left them.
         let taken = claims.claim(20, &terms("new")).await.unwrap();
         let mark = r#"{"endpoint":"flights","page":3,"token":"/v1/aircraft/N10575/flights?page=4"}"#;
         let tally = ClaimTally { pages: 4, records: 151, rejects: 0, bytes: 45_476 };
@@ -47,17 +47,17 @@ fn the_table_of_the_former_build_is_taken_over_with_its_rows() {
         assert_eq!(
             taken.iter().map(facts).collect::<Vec<_>>(),
             [
-                ("N105UW".into(), 1, 1, vec![]),
-                ("N10575".into(), 3, 1, vec![]),
                 ("N107US".into(), 2, 2, vec![FIRST.to_owned()]),
                 ("N108UW".into(), 3, 3, vec![FIRST.to_owned(), SECOND.to_owned()]),
+                ("N105UW".into(), 1, 1, vec![]),
+                ("N10575".into(), 3, 1, vec![]),
             ]
         );
         assert!(taken.iter().all(|claim| claim.run == 1));
-        assert_eq!((taken[1].next_page.as_deref(), taken[1].tally), (Some(mark), tally));
+        assert_eq!((taken[3].next_page.as_deref(), taken[3].tally), (Some(mark), tally));
 
         // A former holder that still lives writes nothing. The new one ends the run.
-        let zombie = IdClaim { fence: 1, ..taken[2].clone() };
+        let zombie = IdClaim { fence: 1, ..taken[0].clone() };
         assert_eq!(claims.done(&zombie, ClaimTally::default(), None).await.unwrap(), FenceAnswer::Lost);
         for claim in &taken {
             assert_eq!(claims.done(claim, tally, None).await.unwrap(), FenceAnswer::Kept, "{}", claim.id);

@@ -115,7 +115,8 @@ impl RawCollectorLimits {
             return (limits, rate, "rate");
         }
 
-        // The former keys, and the defaults of those that are left out.
+        // A file with neither has the defaults. One with the former spelling has them for the keys that it
+        // leaves out.
         if former.is_empty() {
             return (limits, RawRate::default(), "rate");
         }
