@@ -43,6 +43,9 @@ mod tests {
 
     use super::*;
 
+    /// Kind and name of a thing, whether the name is a prefix, and the operation.
+    type PermissionRow = (AclResource, &'static str, bool, AclOperation);
+
     fn desired(workers: &[WorkerAccess]) -> DesiredState {
         let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
         DesiredState::of(&sluice_runtime::contracts::load(&schemas).unwrap(), workers)
@@ -64,7 +67,7 @@ mod tests {
             "aviation.flight.masked.v1.dead-letter",
             "aviation.flight.facts.v1.dead-letter",
         );
-        let rows: [(&str, &[(AclResource, &str, bool, AclOperation)]); 4] = [
+        let rows: [(&str, &[PermissionRow]); 4] = [
             (
                 "User:collector",
                 &[
