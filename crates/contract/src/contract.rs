@@ -1,5 +1,6 @@
 //! A contract as the fleet uses it: read and checked, with all defaults filled in.
 
+pub use sluice_core::names::{dead_letter_topic, value_subject};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -204,16 +205,6 @@ pub enum RoleView {
     Raw,
     /// Masked only.
     Masked,
-}
-
-/// Returns the name of a topic's dead-letter topic. It is as restricted as the topic itself.
-pub fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}.dead-letter")
-}
-
-/// Returns the subject of a topic's values (Confluent's TopicNameStrategy).
-pub fn value_subject(topic: &str) -> String {
-    format!("{topic}-value")
 }
 
 /// Returns the name of a topic's table in SQL, which needs no quotes: lower case, with an underscore for each

@@ -5,6 +5,7 @@
 //! keys became equal, a compacted topic would lose records, and a partition would lose their order. A map is
 //! refused, because it has no order and one key would have many forms.
 
+pub use sluice_core::names::key_subject;
 use std::collections::BTreeMap;
 
 use sluice_wire::DatumSchema;
@@ -70,11 +71,6 @@ impl KeySchema {
     pub fn field(&self, path: &str) -> Option<&ContractField> {
         self.fields.iter().find(|field| field.leaf.path == path)
     }
-}
-
-/// Returns the subject of a topic's keys (Confluent's TopicNameStrategy).
-pub fn key_subject(topic: &str) -> String {
-    format!("{topic}-key")
 }
 
 /// Returns the path of the record's key or of a leaf of it, for messages: `(key)`, `(key).id`.

@@ -14,8 +14,33 @@ pub const DEAD_LETTER_SUFFIX: &str = ".dead-letter";
 pub const SOURCE_HEADER: &str = "sluice.source";
 /// Header of a collector's record in mode `idempotent`: job, id, run, page and hash.
 pub const PAGE_HEADER: &str = "sluice.page";
-/// Prefix of the headers that a dead letter carries.
-pub const DEAD_LETTER_HEADERS: &str = "sluice.dlq.";
+/// Headers of a dead letter.
+pub mod dead_letter {
+    /// Prefix of them all. A record's own headers with this prefix are not handed on.
+    pub const PREFIX: &str = "sluice.dlq.";
+    /// Topic of the record.
+    pub const SOURCE_TOPIC: &str = "sluice.dlq.source.topic";
+    /// Partition of the record.
+    pub const SOURCE_PARTITION: &str = "sluice.dlq.source.partition";
+    /// Offset of the record.
+    pub const SOURCE_OFFSET: &str = "sluice.dlq.source.offset";
+    /// Registry id of the record's schema.
+    pub const SCHEMA_ID: &str = "sluice.dlq.schema.id";
+    /// Class of the reason.
+    pub const CLASS: &str = "sluice.dlq.class";
+    /// Path of the field.
+    pub const PATH: &str = "sluice.dlq.path";
+    /// The reason as text, without any value of the record.
+    pub const REASON: &str = "sluice.dlq.reason";
+    /// Worker that refused the record.
+    pub const WORKER: &str = "sluice.dlq.worker";
+    /// Consumer group of that worker.
+    pub const GROUP: &str = "sluice.dlq.group";
+    /// Version of that worker.
+    pub const VERSION: &str = "sluice.dlq.version";
+    /// Number of the attempt, from 1.
+    pub const ATTEMPT: &str = "sluice.dlq.attempt";
+}
 
 /// Lineage columns of archive objects and tables. BigQuery refuses column names that begin, in any case, with
 /// `_PARTITION`, `_TABLE_`, `_FILE_`, `_ROW_TIMESTAMP`, `__ROOT__` or `_COLIDENTIFIER`.
@@ -64,6 +89,11 @@ impl NamePattern {
 /// Returns the dead-letter topic of a topic.
 pub fn dead_letter_topic(source: &str) -> String {
     format!("{source}{DEAD_LETTER_SUFFIX}")
+}
+
+/// Returns the topic of a collector job's page checkpoints.
+pub fn checkpoint_topic(job: &str) -> String {
+    format!("{COLLECTOR_TOPICS}{job}.checkpoints")
 }
 
 /// Returns the subject of a topic's values (TopicNameStrategy).

@@ -18,18 +18,16 @@
 mod board;
 mod head;
 
-use sluice_core::{Fault, Header, OutcomeReason, RecordRef};
+use sluice_core::{Fault, Header, OutcomeReason, RecordRef, names};
 
 use sluice_kafka::OutgoingRecord;
 
 pub use board::{DeadLetterBoard, DeadLetterRow, DeadLetterState, NewestLetter};
 pub use head::DeadLetterHead;
+pub use sluice_core::names::dead_letter_topic as topic_of;
 
 /// The version that this worker writes into dead letters and shows at `/status`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Prefix of every header that the fleet writes. A record's own headers with this prefix are not handed on.
-const OURS: &str = "sluice.dlq.";
-
 /// The reason for which a record goes to the dead-letter topic, and the worker that refused it.
 pub struct DeadLetter<'a> {
     /// Trouble of the record.
@@ -40,11 +38,6 @@ pub struct DeadLetter<'a> {
     pub group: &'a str,
     /// Number of the attempt: 1 the first time, one more for each replay that fails again.
     pub attempt: u32,
-}
-
-/// Returns the dead-letter topic of a source topic.
-pub fn topic_of(source: &str) -> String {
-    format!("{source}.dead-letter")
 }
 
 impl DeadLetter<'_> {
@@ -68,19 +61,19 @@ impl DeadLetter<'_> {
 
         // The fleet's headers come first; `DeadLetterHead::read` reads them back.
         let mut headers = vec![
-            text_header("sluice.dlq.source.topic", record.topic),
-            text_header("sluice.dlq.source.partition", &partition),
-            text_header("sluice.dlq.source.offset", &offset),
-            text_header("sluice.dlq.class", self.reason.class.as_str()),
-            text_header("sluice.dlq.path", &self.reason.path),
-            text_header("sluice.dlq.reason", &reason),
-            text_header("sluice.dlq.worker", self.worker),
-            text_header("sluice.dlq.group", self.group),
-            text_header("sluice.dlq.version", VERSION),
-            text_header("sluice.dlq.attempt", &attempt),
+            text_header(names::dead_letter::SOURCE_TOPIC, record.topic),
+            text_header(names::dead_letter::SOURCE_PARTITION, &partition),
+            text_header(names::dead_letter::SOURCE_OFFSET, &offset),
+            text_header(names::dead_letter::CLASS, self.reason.class.as_str()),
+            text_header(names::dead_letter::PATH, &self.reason.path),
+            text_header(names::dead_letter::REASON, &reason),
+            text_header(names::dead_letter::WORKER, self.worker),
+            text_header(names::dead_letter::GROUP, self.group),
+            text_header(names::dead_letter::VERSION, VERSION),
+            text_header(names::dead_letter::ATTEMPT, &attempt),
         ];
         if let Some(id) = &id {
-            headers.push(text_header("sluice.dlq.schema.id", id));
+            headers.push(text_header(names::dead_letter::SCHEMA_ID, id));
         }
         headers.extend(own_headers(record));
 
@@ -99,7 +92,7 @@ impl DeadLetter<'_> {
 /// Returns the headers that a refused record had itself.
 pub fn own_headers<'a>(record: &RecordRef<'a>) -> impl Iterator<Item = Header<'a>> + use<'a> {
     // A letter that is replayed carries the fleet's headers of its last attempt. They must not pile up.
-    record.headers.iter().filter(|header| !header.name.starts_with(OURS)).copied()
+    record.headers.iter().filter(|header| !header.name.starts_with(names::dead_letter::PREFIX)).copied()
 }
 
 /// Returns a header whose value is text.

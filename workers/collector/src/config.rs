@@ -174,7 +174,7 @@ impl CollectorConfig {
 
     /// Returns the compacted topic of the job's page checkpoints (transactional mode).
     pub fn checkpoint_topic(&self) -> String {
-        format!("sluice.collector.{}.checkpoints", self.job)
+        sluice_core::names::checkpoint_topic(&self.job)
     }
 }
 

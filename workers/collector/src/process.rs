@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sluice_core::{OutcomeReason, Outputs, ReasonClass, Route, SchemaId};
+use sluice_core::{OutcomeReason, Outputs, ReasonClass, Route, SchemaId, names};
 use sluice_wire::{DatumSchema, JsonConverter, LeafProjection, LeafValue, SchemaError, framing};
 
 use crate::incremental::IncrementalMaximum;
@@ -328,15 +328,15 @@ fn emit(key: Option<&[u8]>, datum: &[u8], out: &mut Outputs) {
 fn letter(at: PageAddress<'_>, nth: u64, json: &[u8], reason: &OutcomeReason, out: &mut Outputs) {
     let mut draft = out.draft(LETTERS);
     let texts = [
-        ("sluice.dlq.source.topic", format!("collector/{}/{}", at.job, at.endpoint)),
-        ("sluice.dlq.source.partition", at.page.to_string()),
-        ("sluice.dlq.source.offset", nth.to_string()),
-        ("sluice.dlq.class", reason.class.as_str().to_owned()),
-        ("sluice.dlq.path", reason.path.clone()),
-        ("sluice.dlq.reason", reason.to_string()),
-        ("sluice.dlq.worker", "collector".to_owned()),
-        ("sluice.dlq.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("sluice.dlq.attempt", "1".to_owned()),
+        (names::dead_letter::SOURCE_TOPIC, format!("collector/{}/{}", at.job, at.endpoint)),
+        (names::dead_letter::SOURCE_PARTITION, at.page.to_string()),
+        (names::dead_letter::SOURCE_OFFSET, nth.to_string()),
+        (names::dead_letter::CLASS, reason.class.as_str().to_owned()),
+        (names::dead_letter::PATH, reason.path.clone()),
+        (names::dead_letter::REASON, reason.to_string()),
+        (names::dead_letter::WORKER, "collector".to_owned()),
+        (names::dead_letter::VERSION, env!("CARGO_PKG_VERSION").to_owned()),
+        (names::dead_letter::ATTEMPT, "1".to_owned()),
     ];
     for (name, text) in &texts {
         draft.header(name, Some(text.as_bytes()));

@@ -32,8 +32,7 @@ use crate::process::LETTERS;
 use crate::publisher::EndpointTopics;
 use crate::takeover::blocking;
 
-/// The header that names a record's page.
-pub(crate) const PAGE: &str = "sluice.page";
+pub(crate) use sluice_core::names::PAGE_HEADER as PAGE;
 /// The greatest difference that is expected between the clocks of two collectors, and of brokers that write
 /// the time themselves. With a greater difference pages could come twice; none would be missing.
 const CLOCKS: Duration = Duration::from_secs(10);

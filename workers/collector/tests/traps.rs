@@ -61,7 +61,7 @@ async fn a_full_last_page_that_repeats_for_ever() {
     .await;
     let found = tried(job(&url, BY_PAGE, "", "")).await.unwrap();
     assert_eq!(counts(&found), [5, 5, 5]);
-    assert!(stopped(&found).contains("the one before it again"), "{found:?}");
+    assert!(stopped(&found).contains("the page before it again"), "{found:?}");
 }
 
 #[tokio::test]

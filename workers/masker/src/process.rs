@@ -22,8 +22,7 @@ use sluice_core::{
 };
 use sluice_wire::{DatumPatch, DatumSchema, PatchError, PatchRunError, ProgramCache, framing};
 
-/// The header with the source of a masked record: `topic/partition/offset`.
-pub(crate) const SOURCE_HEADER: &str = "sluice.source";
+pub(crate) use sluice_core::names::SOURCE_HEADER;
 /// Most programs kept for a topic, one for each schema version in use at one time.
 const PROGRAMS: usize = 64;
 

@@ -73,7 +73,7 @@ impl PlanRefusal {
 
 /// Returns true if this is one of the contract's topics, or the topic of its dead letters.
 fn has_topic(contract: &Contract, name: &str) -> bool {
-    let name = name.strip_suffix(".dead-letter").unwrap_or(name);
+    let name = name.strip_suffix(sluice_core::names::DEAD_LETTER_SUFFIX).unwrap_or(name);
     let facts = contract.facts.as_ref().map(|facts| facts.topic.as_str());
     name == contract.raw_topic || name == contract.masked_topic || facts == Some(name)
 }

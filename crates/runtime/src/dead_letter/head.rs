@@ -1,7 +1,7 @@
 //! The content of a letter's headers.
 
 use serde::Serialize;
-use sluice_core::{RecordRef, TopicPartition};
+use sluice_core::{RecordRef, TopicPartition, names};
 
 use crate::receipts::DeadLetterIdentity;
 
@@ -44,17 +44,17 @@ impl DeadLetterHead {
 
         // Source, class and worker make a letter. The other headers may be missing.
         Some(Self {
-            topic: text("sluice.dlq.source.topic")?,
-            partition: text("sluice.dlq.source.partition")?.parse().ok()?,
-            offset: text("sluice.dlq.source.offset")?.parse().ok()?,
-            schema_id: text("sluice.dlq.schema.id").and_then(|id| id.parse().ok()),
-            class: text("sluice.dlq.class")?,
-            path: text("sluice.dlq.path").unwrap_or_default(),
-            reason: text("sluice.dlq.reason").unwrap_or_default(),
-            worker: text("sluice.dlq.worker")?,
-            group: text("sluice.dlq.group").unwrap_or_default(),
-            version: text("sluice.dlq.version").unwrap_or_default(),
-            attempt: text("sluice.dlq.attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(1),
+            topic: text(names::dead_letter::SOURCE_TOPIC)?,
+            partition: text(names::dead_letter::SOURCE_PARTITION)?.parse().ok()?,
+            offset: text(names::dead_letter::SOURCE_OFFSET)?.parse().ok()?,
+            schema_id: text(names::dead_letter::SCHEMA_ID).and_then(|id| id.parse().ok()),
+            class: text(names::dead_letter::CLASS)?,
+            path: text(names::dead_letter::PATH).unwrap_or_default(),
+            reason: text(names::dead_letter::REASON).unwrap_or_default(),
+            worker: text(names::dead_letter::WORKER)?,
+            group: text(names::dead_letter::GROUP).unwrap_or_default(),
+            version: text(names::dead_letter::VERSION).unwrap_or_default(),
+            attempt: text(names::dead_letter::ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or(1),
         })
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use sluice_core::{Fault, RecordRef, TopicPartition};
+use sluice_core::{Fault, RecordRef, TopicPartition, names};
 use sluice_wire::{DatumSchema, LeafProjection, LeafValue, framing};
 
 use super::ConservationReport;
@@ -22,8 +22,6 @@ use crate::receipts::{
 use sluice_kafka::admin::KafkaAdmin;
 use sluice_kafka::{bounds, read_to_end};
 
-/// Header of a masked record that names its source: `<topic>/<partition>/<offset>`.
-const SOURCE: &str = "sluice.source";
 /// Fields of a fact that name its source.
 const FACT_SOURCE: [&str; 3] = ["source_topic", "source_partition", "source_offset"];
 
@@ -233,7 +231,7 @@ fn compare(ledger: &RecountLedger, lossy: &BTreeSet<String>) -> Vec<AuditFinding
 
 /// Reads topic, partition and offset of the source from a masked record's header.
 fn source_header(record: &RecordRef<'_>) -> Option<(String, i32, i64)> {
-    let header = record.headers.iter().find(|header| header.name == SOURCE)?;
+    let header = record.headers.iter().find(|header| header.name == names::SOURCE_HEADER)?;
     // From the right, as the partition and the offset have no slash.
     let mut parts = std::str::from_utf8(header.value?).ok()?.rsplitn(3, '/');
     let offset = parts.next()?.parse().ok()?;
