@@ -92,7 +92,7 @@ fn told_to_stop_while_a_neighbour_hangs_it_ends_by_its_deadline_and_says_what_it
     });
     let status = masker.end(Duration::from_secs(10));
     assert_eq!(status.code(), Some(75), "{}", masker.log());
-    assert!(masker.log().contains("is not committed and is read again"), "{}", masker.log());
+    assert!(masker.log().contains("are not committed and are read again"), "{}", masker.log());
     gate.silent.store(false, Ordering::SeqCst);
     let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
     eventually("what was left, masked", Duration::from_secs(60), || {
