@@ -7,7 +7,7 @@
 //! ran. Therefore the kept records of a partition that moved meanwhile ([`PartitionMove`]) are dropped before
 //! they are lent, and read again if the partition came back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -100,6 +100,9 @@ struct GroupSharedState {
     moves: RebalanceMoves,
     /// The lane has paused everything; partitions that come later are paused too.
     held: bool,
+    /// Partitions that the lane has paused one by one. librdkafka has one pause per partition: it is set while the
+    /// group is held or the partition is in this set.
+    paused: BTreeSet<TopicPartition>,
     /// The last statistics saw a connection, and [`ConsumerGroup::take_connected`] has not been called since.
     connected: bool,
 }
@@ -330,17 +333,37 @@ impl<E: GroupEvents> ConsumerGroup<E> {
     /// Stops fetching from a partition, or starts again. Keep polling meanwhile. Records that were fetched
     /// before are still lent, unless the partition is sought elsewhere.
     pub fn pause(&self, at: &TopicPartition, paused: bool) {
-        pause(&self.member.handle(), [(&*at.topic, at.partition)].into_iter(), paused);
+        let held = {
+            let mut shared = lock(&self.shared);
+            if paused {
+                shared.paused.insert(at.clone());
+            } else {
+                shared.paused.remove(at);
+            }
+            shared.held
+        };
+        // While everything is held, a partition that may go on waits for the end of the hold.
+        if paused || !held {
+            pause(&self.member.handle(), [(&*at.topic, at.partition)].into_iter(), paused);
+        }
     }
 
     /// Stops fetching from all partitions, those that come later included, or starts again. Meanwhile call
     /// [`ConsumerGroup::serve`].
     pub fn hold(&self, held: bool) {
         // A later rebalance reads the flag and pauses the partitions that come.
-        lock(&self.shared).held = held;
+        let paused = {
+            let mut shared = lock(&self.shared);
+            shared.held = held;
+            shared.paused.clone()
+        };
+
+        // The end of a hold does not resume the partitions that stand still for a reason of their own.
         let all = self.member.handle().assignment();
-        let all = all.iter().map(|(topic, partition)| (topic.as_str(), *partition));
-        pause(&self.member.handle(), all, held);
+        let all = all.iter().filter(|(topic, partition)| {
+            held || !paused.contains(&TopicPartition::new(topic.as_str(), *partition))
+        });
+        pause(&self.member.handle(), all.map(|(topic, partition)| (topic.as_str(), *partition)), held);
     }
 
     /// Returns the partitions that belong to this consumer.
@@ -398,6 +421,9 @@ fn rebalance<E: GroupEvents>(
                 // or resumed explicitly.
                 let all = places.iter().map(|at| (&*at.topic, at.partition));
                 pause(handle, all, shared.held);
+                places.iter().for_each(|at| {
+                    shared.paused.remove(at);
+                });
                 shared.moves.extend(places.into_iter().zip(starts.into_iter().map(PartitionMove::Came)));
                 done
             }
@@ -415,6 +441,9 @@ fn rebalance<E: GroupEvents>(
 
             // Partitions that stay may have to be read again; see `GroupEvents::revoking`.
             let mut shared = lock(shared);
+            places.iter().for_each(|at| {
+                shared.paused.remove(at);
+            });
             shared.moves.extend(back.into_iter().map(|(at, from)| (at, PartitionMove::Back(from.raw()))));
             shared.moves.extend(places.into_iter().map(|at| (at, PartitionMove::Gone)));
             done

@@ -115,6 +115,8 @@ enum LaneStep {
     TryAgain(Fault),
     /// Give the open batch up and read it again.
     GiveUp(Fault),
+    /// The same after the batch's transaction failed: Kafka is the neighbour in trouble.
+    Uncommitted(Fault),
 }
 
 /// Runs a lane of `processor` until `stop`, then commits the open batch and leaves the group. Blocks: give it a thread

@@ -133,7 +133,7 @@ where
             }
         };
         match polled {
-            PollOutcome::Records(_) => self.attempt = 0,
+            PollOutcome::Records(_) => {}
             PollOutcome::Nothing if group.take_connected() => self.status.neighbour("kafka", Ok(())),
             PollOutcome::Nothing => {}
             PollOutcome::Outage(fault) => self.status.neighbour("kafka", Err(fault.to_string())),
@@ -147,7 +147,9 @@ where
     /// Of serving the group meanwhile: the lane's end.
     fn close_batch(&mut self, group: &mut G, stopping: bool) -> Result<LaneStep, Fault> {
         let waits = !stopping && self.blocked.is_some_and(|until| Instant::now() < until);
-        if waits || !lock(&self.engine).is_due(stopping) {
+        // A batch that was to be closed and could not be is due whatever has become of its size.
+        let now = stopping || self.blocked.is_some();
+        if waits || !lock(&self.engine).is_due(now) {
             return Ok(LaneStep::Continue);
         }
         let span = lock(&self.engine).batch_span();
@@ -169,7 +171,13 @@ where
 
         let membership = group.membership();
         let done = lock(&self.engine).commit(membership, None);
-        Ok(done.map_or_else(LaneStep::GiveUp, |()| LaneStep::Continue))
+        match done {
+            Ok(()) => {
+                self.attempt = 0;
+                Ok(LaneStep::Continue)
+            }
+            Err(fault) => Ok(LaneStep::Uncommitted(fault)),
+        }
     }
 
     /// Makes the batch durable on a thread of its own. From [`PATIENCE`] on everything is paused and the group polled
@@ -216,6 +224,10 @@ where
     /// # Errors
     /// A [`Fault`] that ends the lane.
     fn take_step(&mut self, group: &mut G, step: LaneStep, stopping: bool) -> Result<(), Fault> {
+        let neighbour = match step {
+            LaneStep::Uncommitted(_) => "kafka",
+            _ => lock(&self.engine).work.neighbour(),
+        };
         match step {
             LaneStep::Continue => Ok(()),
             LaneStep::Stall { at, offset, why } => {
@@ -223,20 +235,20 @@ where
                 Ok(())
             }
             LaneStep::TryAgain(fault) => {
-                self.show_trouble(&fault);
+                self.show_trouble(neighbour, &fault);
                 if stopping {
                     return self.end_unfinished(fault);
                 }
                 self.block(group);
                 Ok(())
             }
-            LaneStep::GiveUp(fault) if fault.retry == Retry::Never => {
+            LaneStep::GiveUp(fault) | LaneStep::Uncommitted(fault) if fault.retry == Retry::Never => {
                 // Nothing of the open batch is to be written on the way out.
                 lock(&self.engine).forget_all();
                 Err(fault)
             }
-            LaneStep::GiveUp(fault) => {
-                self.show_trouble(&fault);
+            LaneStep::GiveUp(fault) | LaneStep::Uncommitted(fault) => {
+                self.show_trouble(neighbour, &fault);
                 let again = lock(&self.engine).give_up(fault.retry)?;
                 if stopping {
                     return self.end_unfinished(fault);
@@ -261,9 +273,8 @@ where
     }
 
     /// Shows trouble with a batch in the log and on the status page.
-    fn show_trouble(&self, fault: &Fault) {
+    fn show_trouble(&self, neighbour: &str, fault: &Fault) {
         tracing::warn!(%fault, attempt = self.attempt, "the batch is not closed; its records are handled again");
-        let neighbour = lock(&self.engine).work.neighbour();
         self.status.neighbour(neighbour, Err(fault.to_string()));
     }
 
@@ -303,7 +314,12 @@ where
     /// Joins the group again after a pause. The transactional id is taken first: that settles a transaction whose end is
     /// not known, so that the group's positions tell which it was.
     fn join_anew(&mut self) -> Result<G, Fault> {
-        lock(&self.engine).forget_all();
+        // A fault that came up while the group was left, and that no retry mends, ends the lane.
+        if let LaneStep::GiveUp(fault) = lock(&self.engine).forget_all()
+            && fault.retry == Retry::Never
+        {
+            return Err(fault);
+        }
         self.blocked = None;
 
         let until = Instant::now() + self.next_pause();

@@ -32,7 +32,7 @@ use sluice_core::{
 use sluice_kafka::{CommitPositions, GroupEvents, GroupMetadata, PartitionStart};
 
 use super::judge::{RecordJudge, RecordVerdict, SchemaSource, judge_record};
-use super::limits::TooManyDeadLetters;
+use super::limits::{ThresholdBreach, TooManyDeadLetters};
 use super::outbox::DeadLetterOutbox;
 use super::partitions::LaneAssignment;
 use super::ports::{KafkaTransactions, LaneGroup, LaneTransactions};
@@ -200,8 +200,8 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
 
     /// Takes one record into the open batch, or notes why not. Breaks off when the loop has something to do.
     pub(super) fn take(&mut self, record: &RecordRef<'_>) -> ControlFlow<()> {
-        // Trouble that the loop has not seen yet: nothing more is taken in.
-        if matches!(self.step, LaneStep::GiveUp(_)) {
+        // Trouble that the loop has not seen yet, or a group that is about to be left: nothing more is taken in.
+        if self.rejoin || matches!(self.step, LaneStep::GiveUp(_)) {
             return ControlFlow::Break(());
         }
 
@@ -250,7 +250,9 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         batch.durable = false;
 
         // The batch's age is looked at between fetches.
-        let full = self.config.pace.is_due(Duration::ZERO, batch.bytes, batch.records);
+        // A store keeps records in another form than they came in: it is asked after each `LOOK_BYTES`.
+        let full =
+            W::WRITES_INTO_TRANSACTION && self.config.pace.is_due(Duration::ZERO, batch.bytes, batch.records);
         if full || batch.unlooked >= W::LOOK_BYTES {
             ControlFlow::Break(())
         } else {
@@ -288,9 +290,21 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
 
     /// Writes a record as it came to its dead-letter topic: into the open transaction, or kept for the next one.
     fn refuse(&mut self, index: usize, record: &RecordRef<'_>, reason: &OutcomeReason) -> Result<(), Fault> {
+        let tripped = self.partitions.at(index).gauge.refused(record.offset, &self.config.limits);
+        self.write_letter(index, record, reason, tripped)
+    }
+
+    /// Writes the letter unless `tripped` says that there are too many.
+    fn write_letter(
+        &mut self,
+        index: usize,
+        record: &RecordRef<'_>,
+        reason: &OutcomeReason,
+        tripped: Option<ThresholdBreach>,
+    ) -> Result<(), Fault> {
         // Too many letters stop the lane before the next one is written.
         let partition = self.partitions.at(index);
-        if let Some(tripped) = partition.gauge.refused(record.offset, &self.config.limits) {
+        if let Some(tripped) = tripped {
             let (at, class, path) = (partition.at.clone(), reason.class, reason.path.clone());
             return Err(TooManyDeadLetters { at, tripped, class, path }.into());
         }
@@ -383,16 +397,21 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
     /// As [`LaneWork::make_durable`].
     pub(super) fn make_durable(&mut self) -> Result<(), Fault> {
         let Some(batch) = &mut self.batch else { return Ok(()) };
-        if batch.durable {
+        // A transaction is its own durable place, and a batch without records has nothing to write.
+        if batch.durable || batch.records == 0 || W::WRITES_INTO_TRANSACTION {
+            batch.durable = true;
             return Ok(());
         }
         let report = self.work.make_durable()?;
-        batch.durable = true;
         self.status.neighbour(self.work.neighbour(), Ok(()));
 
-        // Rows that only the flush refused were counted as written when they were appended.
+        // Rows that only the flush refused were counted as written when they were appended. A batch whose refusals are
+        // too many is never committed: it is not durable before all of them are letters.
         for row in report.refused {
             self.refuse_row(&row)?;
+        }
+        if let Some(batch) = &mut self.batch {
+            batch.durable = true;
         }
         Ok(())
     }
@@ -416,9 +435,10 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
                 format!("the store refused a row of {}, which is not the lane's", row.at),
             ));
         };
-        let counts = &mut self.partitions.at(index).counts;
-        counts.written = counts.written.saturating_sub(1);
-        self.refuse(index, &record, &row.reason)
+        let partition = self.partitions.at(index);
+        partition.counts.written = partition.counts.written.saturating_sub(1);
+        let tripped = partition.gauge.refused_late(row.offset, &self.config.limits);
+        self.write_letter(index, &record, &row.reason, tripped)
     }
 
     /// Makes a durable batch visible and its offsets proven, in one transaction; by `deadline`, if there is one.
@@ -489,23 +509,24 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
     /// # Errors
     /// Of the abort or of the store, if nothing can mend it: the lane's end.
     pub(super) fn give_up(&mut self, retry: Retry) -> Result<Vec<(TopicPartition, NextOffset)>, Fault> {
-        self.rejoin |= std::mem::take(&mut self.in_doubt) && retry == Retry::Later;
+        let all = self.partitions.all();
+        self.give_up_with(retry, &all)
+    }
 
-        // The transaction first: nothing of the batch may become visible any more.
-        let ended = match std::mem::take(&mut self.transaction_open) {
-            true => self.transactions.give_up(retry),
-            false => Ok(()),
-        };
-        self.batch = None;
-        self.outbox.clear();
-        let mut again = self.partitions.give_up();
-        ended?;
+    /// Gives the open batch up; `staying` are the partitions that are read again by this lane.
+    fn give_up_with(
+        &mut self,
+        retry: Retry,
+        staying: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, NextOffset)>, Fault> {
+        let mut again = self.drop_batch(retry)?;
+        again.retain(|(at, _)| staying.contains(at));
 
-        // A store forgets what it holds in memory, and says where it stands: it may be further on than the group, and
-        // adds nothing twice.
-        for at in self.partitions.all() {
-            self.work.forget(&at);
-            match self.work.resume(&at) {
+        // A store forgets its rows in memory and returns its position: it may be further on than the group, and adds
+        // nothing twice.
+        for at in staying {
+            self.work.forget(at);
+            match self.work.resume(at) {
                 Ok(_) => {}
                 Err(fault) if fault.retry == Retry::Never => return Err(fault),
                 Err(fault) => {
@@ -519,17 +540,28 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         Ok(again)
     }
 
-    /// Gives the open batch up where nothing is read again.
-    fn abandon(&mut self) {
-        if let Err(fault) = self.give_up(Retry::Rewind) {
-            tracing::warn!(%fault, "the open transaction is left to its time-out");
-        }
+    /// Drops the open batch: its transaction, its letters and its counts. Returns the first records of its partitions.
+    fn drop_batch(&mut self, retry: Retry) -> Result<Vec<(TopicPartition, NextOffset)>, Fault> {
+        self.rejoin |= std::mem::take(&mut self.in_doubt) && retry == Retry::Later;
+
+        // The transaction first: nothing of the batch may become visible any more.
+        let ended = match std::mem::take(&mut self.transaction_open) {
+            true => self.transactions.give_up(retry),
+            false => Ok(()),
+        };
+        self.batch = None;
+        self.outbox.clear();
+        let again = self.partitions.give_up();
+        ended.map(|()| again)
     }
 
-    /// Lets go of everything: the group was left, or is about to be, with nothing further written.
-    pub(super) fn forget_all(&mut self) {
-        if self.batch.is_some() {
-            self.abandon();
+    /// Lets go of everything: the group was left, or is about to be, with nothing further written. Returns the step
+    /// that was still to be taken.
+    pub(super) fn forget_all(&mut self) -> LaneStep {
+        if self.batch.is_some()
+            && let Err(fault) = self.drop_batch(Retry::Rewind)
+        {
+            tracing::warn!(%fault, "the open transaction is left to its time-out");
         }
         for at in self.partitions.all() {
             self.work.forget(&at);
@@ -537,7 +569,7 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
             self.status.released(&at);
         }
         self.rejoin = false;
-        self.step = LaneStep::Continue;
+        std::mem::replace(&mut self.step, LaneStep::Continue)
     }
 
     /// Returns whether the group has to be left and joined again. Asked once.
@@ -621,20 +653,21 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         leaving: &[TopicPartition],
     ) -> Vec<(TopicPartition, NextOffset)> {
         tracing::warn!(%fault, "what is in flight is given up; the partitions' next owner reads it again");
-        if !self.transaction_open {
-            return vec![];
-        }
-        match self.give_up(fault.retry) {
-            Ok(mut again) => {
-                again.retain(|(at, _)| !leaving.contains(at));
-                again
-            }
-            Err(fault) => {
-                // The loop sees it after the callback; until then nothing is taken in.
-                self.step = LaneStep::GiveUp(fault);
-                vec![]
+        let retry = fault.retry;
+        let mut again = vec![];
+        if self.transaction_open {
+            let mut staying = self.partitions.all();
+            staying.retain(|at| !leaving.contains(at));
+            match self.give_up_with(retry, &staying) {
+                Ok(from) => again = from,
+                Err(fault) => self.step = LaneStep::GiveUp(fault),
             }
         }
+        // A fault that no retry mends ends the lane; the loop sees it after the callback.
+        if retry == Retry::Never {
+            self.step = LaneStep::GiveUp(fault);
+        }
+        again
     }
 
     /// The group could not be asked where it stands: it is joined again.

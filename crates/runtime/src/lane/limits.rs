@@ -104,6 +104,16 @@ impl DeadLetterGauge {
         Some(ThresholdBreach { letters, of, streak: tally.streak, first, last: at })
     }
 
+    /// Counts a record that was counted as good and is to become a dead letter after all. Returns the breach of the
+    /// thresholds, if it is one. The streak stays as it is, because such records do not come in order.
+    pub fn refused_late(&mut self, at: Offset, limits: &DeadLetterThresholds) -> Option<ThresholdBreach> {
+        let streak = std::mem::take(&mut self.open.streak);
+        self.open.seen = self.open.seen.saturating_sub(1);
+        let breach = self.refused(at, limits);
+        self.open.streak = streak;
+        breach
+    }
+
     /// Makes the open count the proven one: the open batch is committed.
     pub fn settle(&mut self) {
         self.proven.clone_from(&self.open);

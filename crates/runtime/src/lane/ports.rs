@@ -144,7 +144,12 @@ impl LaneTransactions for KafkaTransactions {
 
     fn begin(&mut self) -> Result<(), Fault> {
         self.prepare()?;
-        self.producer()?.begin()
+        let begun = self.producer()?.begin();
+        // A producer that cannot begin is in doubt itself: the next attempt builds another one.
+        if begun.as_ref().is_err_and(|fault| fault.retry == Retry::Later) {
+            self.producer = None;
+        }
+        begun
     }
 
     #[inline]

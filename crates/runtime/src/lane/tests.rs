@@ -636,18 +636,28 @@ fn a_revocation_at_any_point_loses_and_doubles_nothing() {
 #[test]
 fn a_revocation_meets_trouble_at_any_call() {
     for call in ["begin", "send", "flush_by", "send_offsets", "commit", "abort", "flush"] {
-        for plan in plans(call, 4).filter(|plan| plan.retry != Retry::Never) {
+        for plan in plans(call, 4) {
             for poll in [2, 3, 5] {
                 if call == "flush" && plan.lands {
                     continue;
                 }
                 let group = || GroupPlan { revoke: Some((poll, false)), stop: None };
                 let transforms = world(Some(plan));
-                run(&transforms, transform(&transforms), group()).unwrap();
-                assert_once(&transforms, false, true, &format!("{plan:?} and revoked at {poll}"));
+                let ended = run(&transforms, transform(&transforms), group());
+                assert_eq!(
+                    ended.is_err(),
+                    ends(&transforms, plan),
+                    "{plan:?} and revoked at {poll}: {ended:?}"
+                );
+                assert_once(&transforms, false, ended.is_ok(), &format!("{plan:?} and revoked at {poll}"));
                 let stores = world(Some(plan));
-                run(&stores, StoreWork::new(Box::new(RowStore(Arc::clone(&stores)))), group()).unwrap();
-                assert_once(&stores, true, true, &format!("store: {plan:?} and revoked at {poll}"));
+                let ended = run(&stores, StoreWork::new(Box::new(RowStore(Arc::clone(&stores)))), group());
+                assert_eq!(
+                    ended.is_err(),
+                    ends(&stores, plan),
+                    "store: {plan:?} and revoked at {poll}: {ended:?}"
+                );
+                assert_once(&stores, true, ended.is_ok(), &format!("store: {plan:?} and revoked at {poll}"));
             }
         }
     }

@@ -194,3 +194,40 @@ fn a_position_that_is_gone_from_the_log_stops_the_worker() {
     assert!(fault.to_string().contains("nothing was skipped"), "{fault}");
     assert!(state.lock().unwrap().seen.is_empty(), "read on elsewhere");
 }
+
+#[test]
+fn the_end_of_a_hold_does_not_resume_a_partition_that_stands_still() {
+    let stack = broker();
+    create(&stack, "paused-and-held", 2);
+    feed(&stack, "paused-and-held", 2, 0, 4_000);
+    let (mut group, state) = join(&stack, "paused-and-held", "paused-and-held");
+    read(&mut group, &state, 1, || true);
+    let still = TopicPartition::new("paused-and-held", 0);
+
+    // As a lane does: the partition is paused and sought to the record that cannot be handled now.
+    group.pause(&still, true);
+    group.seek(&still, PartitionStart::At(NextOffset::new(0).unwrap()));
+    let other_seen = state.lock().unwrap().seen.iter().filter(|(partition, _)| *partition == 1).count();
+    state.lock().unwrap().seen.clear();
+
+    // A hold comes and goes; only the other partition is read on.
+    group.hold(true);
+    group.serve(TICK).unwrap();
+    group.hold(false);
+    read(&mut group, &state, 2_000 - other_seen, || false);
+    assert!(state.lock().unwrap().seen.iter().all(|(partition, _)| *partition == 1), "it was read meanwhile");
+
+    // A partition that may go on while everything is held waits for the end of the hold.
+    state.lock().unwrap().seen.clear();
+    group.hold(true);
+    group.pause(&still, false);
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        assert!(!matches!(group.serve(TICK).unwrap(), PollOutcome::Records(_)));
+    }
+    assert!(state.lock().unwrap().seen.is_empty());
+    group.hold(false);
+    read(&mut group, &state, 2_000, || false);
+    let seen = by_partition(&state.lock().unwrap().seen);
+    assert_eq!(seen[&0], (0..2_000).collect::<Vec<_>>());
+}
