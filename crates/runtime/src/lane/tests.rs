@@ -203,7 +203,7 @@ struct FakeGroup<W: LaneWork> {
 struct GroupPlan {
     /// The poll before which the partition is revoked and assigned again; lost or not.
     revoke: Option<(usize, bool)>,
-    /// The poll at which the worker is told to stop. Otherwise it is told so at the end of the log.
+    /// The poll at which the worker has to stop. Without one it stops at the end of the log.
     stop: Option<usize>,
 }
 

@@ -215,6 +215,15 @@ fn the_end_of_a_hold_does_not_resume_a_partition_that_stands_still() {
     group.serve(TICK).unwrap();
     group.hold(false);
     read(&mut group, &state, 2_000 - other_seen, || false);
+    // The brokers have had time to answer: a partition that was resumed would be lent by now.
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        let polled = group.poll_batch(TICK, |state, record| {
+            state.seen.push((record.partition, record.offset.raw()));
+            ControlFlow::Continue(())
+        });
+        polled.unwrap();
+    }
     assert!(state.lock().unwrap().seen.iter().all(|(partition, _)| *partition == 1), "it was read meanwhile");
 
     // A partition that may go on while everything is held waits for the end of the hold.
