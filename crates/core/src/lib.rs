@@ -24,7 +24,7 @@ mod store;
 // has no I/O.
 pub use acl::{ANY, AclOperation, AclResource, AclRule};
 pub use backoff::Backoff;
-pub use fault::{BoxError, Domain, Fault, Retry};
+pub use fault::{BoxError, Domain, Fault, Retry, full_text};
 pub use offset::{NextOffset, Offset};
 pub use outcome::{Outcome, OutcomeReason, ReasonClass, RecordPart};
 pub use outputs::{OutRecord, OutputDraft, Outputs, Route};
