@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod check;
+mod line;
+mod natural;
 mod secret;
 mod size;
 
@@ -18,15 +20,38 @@ use serde::de::DeserializeOwned;
 pub use secret::SecretReference;
 pub use size::MemorySize;
 
-/// One mistake in a configuration.
+/// One mistake in a configuration or in a contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Path of the setting, for example `kafka.brokers`, or the file for a mistake of the file as a whole.
+    /// The file with the mistake and the line in it, if they are known.
+    pub place: Option<FilePlace>,
+    /// Path of the setting, for example `kafka.brokers`, an option of the command line, or the file for a
+    /// mistake of the file as a whole.
     pub path: String,
     /// The mistake. Never quotes a value, which may be a secret.
     pub message: String,
     /// The way to mend it, if there is one to name.
     pub hint: Option<String>,
+    /// The part of the input that has the mistake.
+    pub origin: MistakeOrigin,
+}
+
+/// A file and a line in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The file, as the caller named it.
+    pub file: String,
+    /// The line, from 1. `None` if the mistake concerns the file as a whole.
+    pub line: Option<u32>,
+}
+
+/// The part of the input that has a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MistakeOrigin {
+    /// A configuration file, an option, a secret, or a file that one of them names.
+    Setting,
+    /// A contract or a view: it can be read, and it is refused.
+    Contract,
 }
 
 /// All mistakes of a configuration at once.
@@ -43,27 +68,73 @@ impl ConfigErrors {
 
     /// Adds a mistake. `path` and `message` are as in [`ConfigError`].
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>, hint: Option<String>) {
-        self.0.push(ConfigError { path: path.into(), message: message.into(), hint });
+        self.0.push(ConfigError {
+            place: None,
+            path: path.into(),
+            message: message.into(),
+            hint,
+            origin: MistakeOrigin::Setting,
+        });
     }
 
     /// Returns `value` if the list is empty, and the list as an error otherwise.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
+
+    /// Adds file and line to the mistakes whose settings the file has. The file is read again; one that cannot be
+    /// read adds nothing.
+    #[must_use]
+    pub fn in_file(self, file: &Path) -> Self {
+        match std::fs::read_to_string(file) {
+            Ok(text) => self.in_text(&text, &file.display().to_string()),
+            Err(_) => self,
+        }
+    }
+
+    /// Adds the name and line of a YAML text to the mistakes whose settings the text has.
+    fn in_text(mut self, text: &str, name: &str) -> Self {
+        let lines = line::SettingLines::read(text);
+        for error in self.0.iter_mut().filter(|error| error.place.is_none()) {
+            let line = lines.as_ref().and_then(|lines| lines.find(&error.path));
+            if line.is_some() {
+                error.place = Some(FilePlace { file: name.to_owned(), line });
+            }
+        }
+        self
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `file:line: path: message (hint)`, as compilers write it: editors jump to the place.
+        if let Some(FilePlace { file, line }) = &self.place {
+            f.write_str(file)?;
+            if let Some(line) = line {
+                write!(f, ":{line}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        writeln!(f, "{count} mistake{} in the configuration:", if count == 1 { "" } else { "s" })?;
-
-        // One line per mistake, and the hint below it.
+        // One mistake is one line. Several have a headline.
+        if let [error] = &self.0[..] {
+            return error.fmt(f);
+        }
+        write!(f, "{} mistakes:", self.0.len())?;
         for error in &self.0 {
-            write!(f, "  {}: {}", error.path, error.message)?;
-            if let Some(hint) = &error.hint {
-                write!(f, "\n      hint: {hint}")?;
-            }
-            writeln!(f)?;
+            write!(f, "\n  {error}")?;
         }
         Ok(())
     }
@@ -78,11 +149,11 @@ impl std::error::Error for ConfigErrors {}
 /// types.
 pub fn load<Raw: DeserializeOwned + JsonSchema>(path: &Path) -> Result<Raw, ConfigErrors> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        ConfigErrors::one(
-            path.display().to_string(),
-            format!("cannot be read: {error}"),
-            Some("give a file with -c".into()),
-        )
+        let hint = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "let this user read it".into(),
+            _ => "give a YAML file with -c".into(),
+        };
+        ConfigErrors::one(path.display().to_string(), format!("cannot be read: {error}"), Some(hint))
     })?;
     parse(&text, &path.display().to_string())
 }
@@ -92,12 +163,24 @@ pub fn load<Raw: DeserializeOwned + JsonSchema>(path: &Path) -> Result<Raw, Conf
 /// # Errors
 /// As [`load`], but for the unreadable file.
 pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Result<Raw, ConfigErrors> {
-    // The schema check and serde both read a JSON value.
-    let value: serde_json::Value = serde_saphyr::from_str(text)
-        .map_err(|error| ConfigErrors::one(name, format!("not YAML: {error}"), None))?;
+    // The schema check and serde both read a JSON value. The snippet of the parser's message would quote the file.
+    let mut value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
+        let line = error.location().and_then(|at| u32::try_from(at.line()).ok());
+        let mut errors = ConfigErrors::one("", format!("not YAML: {}", error.without_snippet()), None);
+        for error in &mut errors.0 {
+            error.place = Some(FilePlace { file: name.to_owned(), line });
+            error.hint =
+                Some("mend the file at this line; indent with blanks, and quote texts with `: `".into());
+        }
+        errors
+    })?;
+
+    // Spellings such as `10s` become the form that the schema has.
+    let schema = check::schema_of::<Raw>().to_value();
+    natural::read_spellings(&mut value, &schema);
 
     // The schema finds every mistake at once; serde would stop at the first one.
-    check::against_schema::<Raw>(&value, name)?;
+    check::against_schema(&value, &schema, name).map_err(|errors| errors.in_text(text, name))?;
 
     // A mistake here is one that the schema cannot express, for example in a custom deserialiser.
     serde_json::from_value(value).map_err(|error| ConfigErrors::one(name, error.to_string(), None))
@@ -105,7 +188,9 @@ pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Resu
 
 /// Returns the JSON schema of a worker's configuration, for editors and for the chart.
 pub fn schema<Raw: JsonSchema>() -> serde_json::Value {
-    check::schema_of::<Raw>().to_value()
+    let mut schema = check::schema_of::<Raw>().to_value();
+    natural::allow_spellings(&mut schema);
+    schema
 }
 
 #[cfg(test)]

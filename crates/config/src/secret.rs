@@ -35,7 +35,10 @@ impl SecretReference {
             Self::File(file) => std::fs::read_to_string(file)
                 // Most editors end a file with a line break, which is not part of the secret.
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|error| ConfigErrors::one(path, format!("{file} cannot be read: {error}"), None)),
+                .map_err(|error| {
+                    let hint = "give the path of a file that this user can read".to_owned();
+                    ConfigErrors::one(path, format!("{file} cannot be read: {error}"), Some(hint))
+                }),
         }
     }
 }

@@ -21,9 +21,12 @@ use crate::status::WorkerStatus;
 pub async fn serve(section: &AdminSection, status: WorkerStatus) -> Result<SocketAddr, Fault> {
     // The address is bound before the worker starts: a port that is taken ends the worker at once. With port
     // 0 the kernel chooses the port, so the bound address is read back.
-    let doing = || format!("listening for the admin pages on {}", section.listen);
-    let listener = TcpListener::bind(&section.listen).await.map_err(|error| Fault::user(doing(), error))?;
-    let address = listener.local_addr().map_err(|error| Fault::user(doing(), error))?;
+    let refused = |error| {
+        Fault::user(format!("listening for the admin pages on {}", section.listen), error)
+            .with_hint("set admin.listen to another port: host:port, and port 0 for a free one")
+    };
+    let listener = TcpListener::bind(&section.listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
 
     // `/healthz` answers as long as the process runs: a neighbour that is away is no reason for a restart.
     let app = Router::new()

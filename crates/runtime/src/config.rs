@@ -5,7 +5,9 @@ mod sections;
 
 pub use limits::{DeadLetterLimits, LimitsSection};
 pub use sections::{AdminSection, RegistrySection};
-pub use sluice_config::{ConfigError, ConfigErrors, MemorySize, SecretReference, load, parse, schema};
+pub use sluice_config::{
+    ConfigError, ConfigErrors, FilePlace, MemorySize, MistakeOrigin, SecretReference, load, parse, schema,
+};
 pub use sluice_kafka::KafkaSection;
 
 /// Returns the name of a process whose configuration names no instance: host name and process id, for example

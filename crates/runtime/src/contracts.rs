@@ -9,7 +9,7 @@ use base64::Engine as _;
 use sluice_contract::{ContractFiles, ContractSet, FindingList, KeyRing};
 use zeroize::Zeroizing;
 
-use crate::config::{ConfigErrors, SecretReference};
+use crate::config::{ConfigError, ConfigErrors, FilePlace, MistakeOrigin, SecretReference};
 
 pub use watch::{ContractUse, ContractWatcher, reads};
 
@@ -81,21 +81,22 @@ fn read_contract_files(folder: &Path) -> Result<ContractFiles, String> {
     Ok(files)
 }
 
-/// Parses the contracts and turns findings into mistakes of configuration.
+/// Parses the contracts.
 fn parse(files: &ContractFiles) -> Result<ContractSet, ConfigErrors> {
     ContractSet::parse(files).map_err(|findings| errors(&findings))
 }
 
-/// Returns findings as mistakes of configuration.
+/// Returns findings as mistakes of contracts.
 pub fn errors(findings: &FindingList) -> ConfigErrors {
-    let mut errors = ConfigErrors::default();
-    for finding in &findings.0 {
-        // Written as compilers do, `file:line path`, so that editors can jump to it.
-        let line = finding.line.map_or_else(String::new, |line| format!(":{line}"));
-        let path = if finding.path.is_empty() { String::new() } else { format!(" {}", finding.path) };
-        errors.add(format!("{}{line}{path}", finding.file), finding.message.clone(), finding.hint.clone());
-    }
-    errors
+    let mistakes = findings.0.iter().map(|finding| ConfigError {
+        place: (!finding.file.is_empty())
+            .then(|| FilePlace { file: finding.file.clone(), line: finding.line }),
+        path: finding.path.clone(),
+        message: finding.message.clone(),
+        hint: finding.hint.clone(),
+        origin: MistakeOrigin::Contract,
+    });
+    ConfigErrors(mistakes.collect())
 }
 
 /// Adds the files of `folder` whose extension is one of `kinds` to `files`, and those of its folders down to

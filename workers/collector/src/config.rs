@@ -89,6 +89,7 @@ impl CollectorConfig {
     /// Every mistake at once.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         Self::check(sluice_runtime::config::load::<RawCollectorConfig>(path)?)
+            .map_err(|errors| errors.in_file(path))
     }
 
     /// Checks an operator's file and reads the secrets that it refers to.

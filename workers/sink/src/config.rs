@@ -287,7 +287,10 @@ impl StoreConfig {
         let location: Location = text.parse().map_err(|error: LocationError| error.to_string())?;
         match location.local_folder() {
             Some(folder) => Ok(folder.to_owned()),
-            None => Err(format!("not built yet: the store {} in {location}", self.kind())),
+            None => Err(format!(
+                "not built yet: the store {} in {location}; it takes a folder of this machine or file://…",
+                self.kind()
+            )),
         }
     }
 
