@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
-use sluice_core::Fault;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use sluice_core::{BoxError, Domain, Fault, Retry};
 
 use super::native::SaslTokenClient;
 use super::{is_denied, settings};
@@ -22,7 +22,57 @@ const STEP: Duration = Duration::from_millis(500);
 /// Keeps the error that librdkafka reports. The call that fails because of it reports a time-out only.
 #[derive(Default)]
 struct KnockContext {
-    reported: Mutex<Option<(KafkaError, String)>>,
+    reported: Mutex<Option<(KnockRefusal, String)>>,
+}
+
+/// The reason why no broker answers. A later one in this list explains more: brokers that are down are often the
+/// consequence of another reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum KnockRefusal {
+    /// The connection is refused or gets no answer.
+    Away,
+    /// The host of a broker has no address.
+    UnknownHost,
+    /// The answer is not one of a Kafka broker.
+    NoBroker,
+    /// The certificate is not trusted, or the broker does not speak TLS.
+    Certificate,
+    /// The broker refuses the credentials.
+    Credentials,
+}
+
+impl KnockRefusal {
+    /// Returns the reason that an error of librdkafka stands for.
+    fn of(code: Option<RDKafkaErrorCode>) -> Self {
+        match code {
+            Some(code) if is_denied(code) => Self::Credentials,
+            Some(RDKafkaErrorCode::SSL) => Self::Certificate,
+            Some(RDKafkaErrorCode::BadMessage) => Self::NoBroker,
+            Some(RDKafkaErrorCode::Resolve) => Self::UnknownHost,
+            Some(_) | None => Self::Away,
+        }
+    }
+
+    /// Returns the fault with the action that mends it.
+    fn fault(self, why: impl Into<BoxError>) -> Fault {
+        let doing = "asking Kafka for its brokers";
+        // A worker waits for a name or a certificate: either may come while it does.
+        let (domain, retry, hint) = match self {
+            Self::Away => (Domain::External, Retry::Later, "start Kafka, or check kafka.brokers"),
+            Self::UnknownHost => (Domain::User, Retry::Later, "check the host in kafka.brokers"),
+            Self::NoBroker => {
+                (Domain::User, Retry::Later, "check the port in kafka.brokers: expected a Kafka broker there")
+            }
+            Self::Certificate => (
+                Domain::User,
+                Retry::Later,
+                "check security.protocol in kafka.properties, and ssl.ca.location: the authority that has signed the \
+                 brokers' certificate",
+            ),
+            Self::Credentials => (Domain::User, Retry::Never, "check kafka.properties and kafka.secrets"),
+        };
+        Fault::new(domain, retry, doing, why).with_hint(hint)
+    }
 }
 
 impl ClientContext for KnockContext {
@@ -31,27 +81,43 @@ impl ClientContext for KnockContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        // Denied access explains more than brokers that are down, which is often its consequence.
-        if reported.as_ref().is_none_or(|(before, _)| !denied(before)) {
-            *reported = Some((error, reason.to_owned()));
+        // That all brokers are down says less than the error of each of them.
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            return;
         }
+        let refusal = KnockRefusal::of(code);
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.as_ref().is_none_or(|(before, _)| *before <= refusal) {
+            *reported = Some((refusal, plain_reason(reason)));
+        }
+    }
+}
+
+/// Returns librdkafka's reason without its own details: `ssl://host:9093/bootstrap: Connect failed (after 1ms in
+/// state CONNECT)` becomes `host:9093: Connect failed`.
+fn plain_reason(reason: &str) -> String {
+    let reason = reason.split(" (after ").next().unwrap_or(reason);
+    let Some((broker, why)) = reason.split_once(": ") else { return reason.to_owned() };
+
+    // The broker is in front. Most messages name its address again.
+    let address = broker.rsplit("://").next().and_then(|rest| rest.split('/').next()).unwrap_or(broker);
+    let port = address.rsplit(':').next().unwrap_or(address);
+    if why.contains(address) || why.contains(&format!(":{port} ")) {
+        why.to_owned()
+    } else {
+        format!("{address}: {why}")
     }
 }
 
 impl ConsumerContext for KnockContext {}
 
-/// Tells whether the broker denied access.
-fn denied(error: &KafkaError) -> bool {
-    error.rdkafka_error_code().is_some_and(is_denied)
-}
-
 /// Returns the number of brokers that answer. Blocks for some seconds if none does.
 ///
 /// # Errors
-/// A [`Fault`] of the operator if a property or a credential is wrong, of the neighbour if no broker answers.
+/// A [`Fault`] of the operator if a property, a credential, a certificate or a host is wrong, of the neighbour if no
+/// broker answers.
 pub fn knock(kafka: &KafkaSection) -> Result<usize, Fault> {
-    let doing = "asking Kafka for its brokers";
     let consumer: BaseConsumer<KnockContext> = settings::plain(kafka)?
         .create_with_context(KnockContext::default())
         .map_err(|error| settings::refused("building a Kafka client", error))?;
@@ -60,24 +126,40 @@ pub fn knock(kafka: &KafkaSection) -> Result<usize, Fault> {
     // Wrong credentials end the loop at once. Anything else may pass until the deadline.
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let error = match consumer.fetch_metadata(None, STEP) {
-            Ok(metadata) => return Ok(metadata.brokers().len()),
-            Err(error) => error,
-        };
+        if let Ok(metadata) = consumer.fetch_metadata(None, STEP) {
+            return Ok(metadata.brokers().len());
+        }
 
         // Serves the errors that have come up meanwhile.
         while consumer.poll(Duration::ZERO).is_some() {}
         let reported = consumer.context().reported.lock().unwrap_or_else(PoisonError::into_inner).clone();
-
         match reported {
-            Some((error, reason)) if denied(&error) => {
-                let why = format!("{reason}: check kafka.properties and kafka.secrets");
-                return Err(Fault::user(doing, why));
-            }
+            Some((KnockRefusal::Credentials, reason)) => return Err(KnockRefusal::Credentials.fault(reason)),
             // librdkafka's own reason is better than the time-out of the call.
-            Some((_, reason)) if Instant::now() > deadline => return Err(Fault::outage(doing, reason)),
-            None if Instant::now() > deadline => return Err(Fault::outage(doing, error)),
+            Some((refusal, reason)) if Instant::now() > deadline => return Err(refusal.fault(reason)),
+            None if Instant::now() > deadline => {
+                let why = format!("{}: no answer within {PATIENCE:?}", kafka.brokers);
+                return Err(KnockRefusal::Away.fault(why));
+            }
             Some(_) | None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_names_the_address_once() {
+        let refused = "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in \
+                       state CONNECT)";
+        assert_eq!(plain_reason(refused), "Connect to ipv4#127.0.0.1:9 failed: Connection refused");
+        let hung_up =
+            "ssl://kafka:9093/bootstrap: Disconnected while requesting ApiVersion (after 1ms in state X)";
+        assert_eq!(plain_reason(hung_up), "kafka:9093: Disconnected while requesting ApiVersion");
+        let unknown =
+            "nohost:9092/bootstrap: Failed to resolve 'nohost:9092': Name or service not known (after 3ms)";
+        assert_eq!(plain_reason(unknown), "Failed to resolve 'nohost:9092': Name or service not known");
     }
 }

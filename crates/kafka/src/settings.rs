@@ -272,6 +272,7 @@ fn default(config: &mut ClientConfig, kafka: &KafkaSection, name: &str, value: &
 /// Turns a client that could not be built into a fault of the operator: a property is wrong.
 pub(super) fn refused(doing: &str, error: impl Into<BoxError>) -> Fault {
     Fault::user(doing.to_owned(), error)
+        .with_hint("check kafka.properties: names and values are librdkafka's own")
 }
 
 #[cfg(test)]

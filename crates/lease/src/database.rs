@@ -2,7 +2,7 @@
 
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Encode, Executor, MySql, Postgres, Row as _, Type};
+use sqlx::{AssertSqlSafe, Connection as _, Encode, Executor, MySql, Postgres, Row as _, Type};
 
 use crate::{LeaseError, SqlDialect};
 
@@ -43,14 +43,14 @@ impl SqlDatabase {
     /// Opens a pool of at most `connections`. The first connection is made now.
     ///
     /// # Errors
-    /// [`LeaseError::Scheme`] for an unknown scheme, and the driver's error if the server cannot be reached
-    /// within 10 s.
+    /// [`LeaseError::Scheme`] for an unknown scheme, and [`LeaseError::Connection`] if no connection can be made.
     pub(crate) async fn connect(url: &str, connections: u32) -> Result<Self, LeaseError> {
-        let doing = LeaseError::while_doing("connecting to the database");
         let patience = std::time::Duration::from_secs(10);
         let dialect = SqlDialect::of(url)?;
+        let failed = |source| LeaseError::Connection { address: address_of(url), source };
 
-        // Every connection of the pool begins with the session's settings.
+        // A first connection by itself: a pool would try a refused one again until its patience ends, and then
+        // report the time-out alone. Every connection of the pool begins with the session's settings.
         match dialect {
             SqlDialect::MySql => {
                 let pool = MySqlPoolOptions::new().max_connections(connections).acquire_timeout(patience);
@@ -64,7 +64,8 @@ impl SqlDatabase {
                 });
                 // sqlx knows one scheme for both servers.
                 let url = url.replacen("mariadb://", "mysql://", 1);
-                pool.connect(&url).await.map(Self::MySql).map_err(doing)
+                try_connection::<MySql>(&url, patience).await.map_err(failed)?;
+                pool.connect(&url).await.map(Self::MySql).map_err(failed)
             }
             SqlDialect::Postgres => {
                 let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(patience);
@@ -76,7 +77,8 @@ impl SqlDatabase {
                         Ok(())
                     })
                 });
-                pool.connect(url).await.map(Self::Postgres).map_err(doing)
+                try_connection::<Postgres>(url, patience).await.map_err(failed)?;
+                pool.connect(url).await.map(Self::Postgres).map_err(failed)
             }
         }
     }
@@ -271,6 +273,22 @@ impl From<Option<&str>> for SqlValue {
     }
 }
 
+/// Makes one connection and closes it.
+async fn try_connection<DB: sqlx::Database>(
+    url: &str,
+    patience: std::time::Duration,
+) -> Result<(), sqlx::Error> {
+    let made = tokio::time::timeout(patience, DB::Connection::connect(url)).await;
+    made.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await
+}
+
+/// Returns host, port and database of a URL, without user, password and parameters.
+fn address_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let behind_login = rest.rsplit_once('@').map_or(rest, |(_, address)| address);
+    behind_login.split('?').next().unwrap_or_default().to_owned()
+}
+
 /// Makes a driver's query of a statement and its values.
 fn bound<DB>(statement: &SqlStatement) -> sqlx::query::Query<'_, DB, DB::Arguments>
 where
@@ -292,4 +310,15 @@ where
 /// Wraps a driver's rows.
 fn wrap<R>(rows: Result<Vec<R>, sqlx::Error>, row: fn(R) -> SqlRow) -> Result<Vec<SqlRow>, sqlx::Error> {
     rows.map(|rows| rows.into_iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_neither_user_nor_password() {
+        assert_eq!(address_of("postgres://u:p@ss@db:5432/app?sslmode=require"), "db:5432/app");
+        assert_eq!(address_of("mysql://db/app"), "db/app");
+    }
 }

@@ -1,6 +1,6 @@
 //! The errors of the claims database, and which of them pass by themselves.
 
-use sluice_core::Fault;
+use sluice_core::{Domain, Fault, Retry};
 
 /// An error of the claims database. A lost claim is not an error; it is the answer
 /// [`crate::FenceAnswer::Lost`].
@@ -11,6 +11,14 @@ pub enum LeaseError {
     Database {
         /// The action that failed, for example `claiming ids`.
         doing: &'static str,
+        /// The driver's error.
+        source: sqlx::Error,
+    },
+    /// No connection could be made.
+    #[error("connecting to the database at {address}: {source}")]
+    Connection {
+        /// Host, port and database of the URL, without user and password.
+        address: String,
         /// The driver's error.
         source: sqlx::Error,
     },
@@ -48,7 +56,7 @@ impl LeaseError {
     /// Returns whether the same call may succeed after a pause.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Database { source, .. } => match source {
+            Self::Database { source, .. } | Self::Connection { source, .. } => match source {
                 // The connection failed, or none was free.
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
@@ -76,11 +84,44 @@ impl LeaseError {
 impl From<LeaseError> for Fault {
     fn from(error: LeaseError) -> Self {
         let doing = "claims database";
-        // Trouble that does not pass needs the operator.
-        match error.retryable() {
+        let hint = error.connection_hint();
+
+        // Trouble that does not pass needs the operator. A host's name and a certificate are the operator's to mend
+        // too, but a worker waits for them: either may come while it does.
+        let fault = match error.retryable() {
+            true if error.is_misaddressed() => Self::new(Domain::User, Retry::Later, doing, error),
             true => Self::outage(doing, error),
             false => Self::user(doing, error),
+        };
+        match hint {
+            Some(hint) => fault.with_hint(hint),
+            None => fault,
         }
+    }
+}
+
+impl LeaseError {
+    /// Tells whether the host has no address, or whether TLS fails.
+    fn is_misaddressed(&self) -> bool {
+        match self {
+            // The system's resolver has no error kind of its own.
+            Self::Connection { source: sqlx::Error::Io(error), .. } => {
+                error.to_string().contains("lookup address")
+            }
+            Self::Connection { source: sqlx::Error::Tls(_), .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the action that mends a connection.
+    fn connection_hint(&self) -> Option<&'static str> {
+        let Self::Connection { source, .. } = self else { return None };
+        Some(match source {
+            sqlx::Error::Io(_) if self.is_misaddressed() => "check the host in database.url",
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => "start the database, or check database.url",
+            sqlx::Error::Tls(_) => "check the TLS parameters in database.url, and the server's certificate",
+            _ => "check user, password and database in database.url",
+        })
     }
 }
 

@@ -283,6 +283,8 @@ async fn registry(job: &CollectorJob) -> Result<String, Fault> {
 
 /// Checks that every topic exists, those for dead letters too.
 fn kafka(job: &CollectorJob) -> Result<String, Fault> {
+    // Kafka says here why it does not answer. The next call would report a time-out.
+    sluice_kafka::knock(&job.config.kafka)?;
     let admin = KafkaAdmin::new(&job.config.kafka)?;
     let names =
         |target: &crate::job::EndpointTarget| [target.topics.records.clone(), target.topics.letters.clone()];
