@@ -77,7 +77,7 @@ def main():
             name = f"plan.{args.contracts}"
             proof, _ = timed(args.sluice, "plan", "--proof", "-c", config, codes=[0])
             figure(f"{name}.proof", proof)
-            empty, text = timed(args.sluice, "plan", "--output", "json", "-c", config, codes=[1])
+            empty, text = timed(args.sluice, "plan", "--output", "json", "-c", config, codes=[2])
             assert len(json.loads(text)["changes"]) == 1 + args.contracts * 8, "topics, levels and schemas of each, and receipts"
             figure(f"{name}.empty_world", empty)
             if args.applied:

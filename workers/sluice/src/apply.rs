@@ -16,7 +16,7 @@ use sluice_govern::{LeakProof, SqlViewSet};
 use sluice_runtime::config::{self, KafkaSection, RegistrySection};
 
 use crate::access::RawAccess;
-use crate::cli::{CommandFormat, PlanArgs, PlanCommand};
+use crate::cli::{CommandFormat, PlanArgs, PlanCommand, read_local_folder};
 use crate::exit::{CommandFinding, CommandResult};
 
 /// The raw form of the file for `plan`, `apply` and `verify`.
@@ -60,7 +60,7 @@ pub(crate) struct FleetContext {
     pub(crate) lake: Option<PathBuf>,
 }
 
-/// Prints the plan. Exit code 1 if there is a change or a refusal.
+/// Prints the plan. Exit code 1 if there is a refusal, 2 if there are changes alone.
 pub(crate) fn plan(command: &PlanCommand) -> CommandResult {
     if command.proof || command.proof_html.is_some() {
         return crate::proof::proof(command);
@@ -70,7 +70,11 @@ pub(crate) fn plan(command: &PlanCommand) -> CommandResult {
     runtime()?.block_on(async {
         let FleetInspection { plan, contracts, tables, .. } = look(args).await?;
         show(&plan, &contracts, &tables, args.output)?;
-        Ok(if plan.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
+        Ok(match (plan.refusals.is_empty(), plan.changes.is_empty()) {
+            (false, _) => CommandFinding::Something,
+            (true, false) => CommandFinding::Changes,
+            (true, true) => CommandFinding::Nothing,
+        })
     })
 }
 
@@ -142,12 +146,18 @@ pub(crate) async fn fleet(config: &Path) -> anyhow::Result<FleetContext> {
     // Mistakes of every part are collected before any server is asked.
     let raw: RawApplyConfig = config::load(config)?;
     let mut errors = sluice_kafka::check_properties(&raw.kafka).err().unwrap_or_default();
+    let lake = raw.lake.clone().map(read_local_folder).transpose();
+    if let Err(message) = &lake {
+        errors.add("lake", message, Some("give the folder of the sink's store `delta`".to_owned()));
+    }
     let principals = raw.access.check().map_err(|mut found| errors.0.append(&mut found.0)).ok();
     let found = crate::contract::load_with_views(&raw.schemas)
         .map_err(|mut found| errors.0.append(&mut found.0))
         .ok();
-    let (Some(principals), Some((contracts, views))) = (principals, found) else { return Err(errors.into()) };
-    errors.or(())?;
+    let (Some(principals), Some((contracts, views))) = (principals, found) else {
+        return Err(errors.in_file(config).into());
+    };
+    errors.or(()).map_err(|errors| errors.in_file(config))?;
 
     // `replication` has a default that fits the cluster: one copy per broker, at most three.
     let brokers = sluice_kafka::knock(&raw.kafka)?;
@@ -156,7 +166,8 @@ pub(crate) async fn fleet(config: &Path) -> anyhow::Result<FleetContext> {
     servers.ping().await?;
 
     let desired = DesiredState::with(&contracts, &crate::workers::access(), &principals);
-    let RawApplyConfig { kafka, registry, lake, .. } = raw;
+    let RawApplyConfig { kafka, registry, .. } = raw;
+    let lake = lake.unwrap_or_default();
     Ok(FleetContext { servers, contracts, views, desired, kafka, registry, lake })
 }
 

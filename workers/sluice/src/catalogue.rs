@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::cli::local_folder;
 use crate::exit::{CommandFinding, CommandResult};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Open index.html in a browser, or serve the folder. The pages need no network.")]
 pub(crate) struct CatalogueArgs {
     /// Folder of the contracts.
-    #[arg(long, value_name = "DIR", default_value = "schemas")]
+    #[arg(long, value_name = "DIR", default_value = "schemas", value_parser = local_folder())]
     schemas: PathBuf,
     /// Folder of the site. It is created if it does not exist, and pages of the same name are overwritten.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = local_folder())]
     out: PathBuf,
 }
 

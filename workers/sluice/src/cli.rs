@@ -1,23 +1,29 @@
 //! The command line. Doc comments of arguments and commands are the texts of `--help`.
 
-use std::io;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-use crate::exit::{CommandFinding, CommandResult};
+use sluice_location::{Location, LocationError};
+
+use crate::examples;
+use crate::exit::{CommandFinding, CommandResult, EXIT_CODES};
+use crate::output::StandardOutput;
 use crate::run::{APPLY_FILE, RunOnceArgs, WorkerCommand};
 use crate::workers;
+
+/// The first commands of a new user.
+const START_HERE: &str = "Start here:
+  sluice apply -c apply.yaml            create topics and schemas from the contracts
+  sluice run masker -c masker.yaml      run a worker, each as a process of its own
+  sluice sql --lake lake 'select …'     ask the warehouse";
 
 /// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Start here:\n  sluice apply -c apply.yaml            create topics and schemas from the contracts\n  \
-    sluice run masker -c masker.yaml      run a worker, each as a process of its own\n  \
-    sluice sql --lake lake 'select …'     ask the warehouse\n\n\
-    Exit codes: 0 done, 1 found something, 64 bad configuration, 70 internal, 75 try again."
+    after_help = format!("{START_HERE}\n\n{EXIT_CODES}")
 )]
 pub(crate) struct CommandLine {
     #[command(subcommand)]
@@ -114,11 +120,11 @@ pub(crate) enum CollectorCommand {
         #[arg(long, default_value_t = 3)]
         records: usize,
         /// Keep the API's answers in this folder. They are as confidential as the raw topic.
-        #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+        #[arg(long, value_name = "DIR", conflicts_with = "replay", value_parser = local_folder())]
         record: Option<PathBuf>,
         // clap refuses both: an answer from the tape would be recorded as the API's.
         /// Take the answers from this folder, without a request to the API.
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = local_folder())]
         replay: Option<PathBuf>,
     },
     /// The worker itself, as `sluice run collector`.
@@ -202,7 +208,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) leaks: bool,
     /// Folder of the Delta tables. The leak scan then looks at their newest rows too.
-    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE")]
+    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE", value_parser = local_folder())]
     pub(crate) lake: Option<PathBuf>,
     // The samples are held in memory, which the upper limit bounds.
     /// Number of the newest records of each partition that the leak scan looks at.
@@ -368,7 +374,7 @@ pub(crate) struct ReplayArgs {
     // Kafka finds the offset of a time only in its own log. Therefore times cannot name archived records.
     /// Folder of a sink's archive. Offsets that the topic no longer has are read from there. For the
     /// normaliser only: the archive keeps no keys, and the masker needs them.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "until"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["since", "until"], value_parser = local_folder())]
     pub(crate) from_archive: Option<PathBuf>,
     /// Write the outputs. Without it only their numbers are printed.
     #[arg(long)]
@@ -385,10 +391,10 @@ pub(crate) struct SqlArgs {
     pub(crate) sql: String,
     // The environment spares the option in a shell that asks many queries.
     /// Folder of the Delta tables.
-    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE")]
+    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE", value_parser = local_folder())]
     pub(crate) lake: PathBuf,
     /// Folder of the contracts. A query can also name their views (<domain>/views/<name>.sql).
-    #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas")]
+    #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas", value_parser = local_folder())]
     pub(crate) schemas: PathBuf,
     /// The form of the answer.
     #[arg(long, value_enum, default_value = "table")]
@@ -439,16 +445,46 @@ pub(crate) enum WireCommand {
 pub(crate) struct UpArgs {
     /// Folder in which the servers' data stays. Without it the data is in a temporary folder and is removed
     /// at the end.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = local_folder())]
     pub(crate) dir: Option<PathBuf>,
     /// Number of Kafka nodes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub(crate) kafka: u8,
 }
 
+/// Returns the reader of a folder of this machine. A bucket never becomes a folder of that name.
+pub(crate) fn local_folder() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| read_local_folder(PathBuf::from(text)))
+}
+
+/// Checks that a path is a folder of this machine.
+///
+/// # Errors
+/// Fails with the expectation.
+pub(crate) fn read_local_folder(path: PathBuf) -> Result<PathBuf, String> {
+    // A path that is not UTF-8 cannot be a URL.
+    let Some(text) = path.to_str() else { return Ok(path) };
+    let location: Location = text.parse().map_err(|error: LocationError| error.to_string())?;
+    match location.local_folder() {
+        Some(folder) => Ok(folder.to_owned()),
+        None => Err("expected a folder of this machine: buckets are not built yet here".to_owned()),
+    }
+}
+
+impl CommandLine {
+    /// Reads the arguments of this process.
+    ///
+    /// # Errors
+    /// Fails with the mistake, or with the text that `--help` or `--version` asks for.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let matches = examples::with_examples(Self::command()).try_get_matches()?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
 /// Prints the completions of a shell on standard output.
 pub(crate) fn completions(shell: clap_complete::Shell) -> CommandResult {
-    clap_complete::generate(shell, &mut CommandLine::command(), "sluice", &mut io::stdout());
+    clap_complete::generate(shell, &mut CommandLine::command(), "sluice", &mut StandardOutput);
     Ok(CommandFinding::Nothing)
 }
 

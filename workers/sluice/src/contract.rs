@@ -68,8 +68,6 @@ enum ContractCommand {
 /// The options of `new`: a subject or samples.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("source").required(true).args(["subject", "samples"])))]
-#[command(after_help = "  sluice contract new --topic club.member.v1 --samples members.jsonl --key id\n  \
-    sluice contract new --topic club.member.v1 --subject club.member.v1-value -c apply.yaml")]
 struct ContractNewArgs {
     /// The raw topic, <domain>.<name>.v1.
     #[arg(long)]

@@ -71,14 +71,17 @@ fn sources(kafka: &KafkaSection, contracts: &ContractSet, only: Option<&str>) ->
 /// Reads the file of `apply`, and the contracts that it names.
 fn load(file: &std::path::Path) -> anyhow::Result<(KafkaSection, ContractSet)> {
     let raw: RawApplyConfig = config::load(file)?;
-    sluice_kafka::check_properties(&raw.kafka)?;
-    Ok((raw.kafka, contracts::load(&raw.schemas)?))
+    sluice_kafka::check_properties(&raw.kafka).map_err(|errors| errors.in_file(file))?;
+    let contracts = contracts::load(&raw.schemas).map_err(|errors| errors.in_file(file))?;
+    Ok((raw.kafka, contracts))
 }
 
 /// Counts letters. Exit code 1 while one is unresolved.
 fn ls(args: &LetterListArgs) -> CommandResult {
     // The letters, and the receipts, which the board needs for the state of each letter.
+    // Kafka says first why it does not answer: the other calls would report a time-out.
     let (kafka, contracts) = load(&args.config)?;
+    sluice_kafka::knock(&kafka)?;
     let books = ReceiptBooks::open(&kafka)?;
     let mut board = DeadLetterBoard::default();
     for source in sources(&kafka, &contracts, args.choice.topic.as_deref())? {
@@ -188,6 +191,7 @@ fn show(args: &LetterShowArgs) -> CommandResult {
     }
 
     // The state of each letter: unresolved, or its fate in a replay.
+    sluice_kafka::knock(&kafka)?;
     let mut board = DeadLetterBoard::default();
     let books = ReceiptBooks::open(&kafka)?;
     board.read(&kafka, &args.topic)?;
@@ -250,6 +254,7 @@ fn replay(args: &ReplayLettersArgs) -> CommandResult {
     };
 
     // The replay reports its progress after each letter. The number of letters is not known before it.
+    sluice_kafka::knock(&work.config.kafka)?;
     let runtime = apply::runtime()?;
     let registry = work.registry(&runtime)?;
     let bar = bar(0);

@@ -1,6 +1,10 @@
 //! `sluice`: one binary for the whole fleet. It parses the command line, wires the parts and starts them. The
 //! parts themselves are in the other crates.
 
+// First: its macros are for all modules below.
+#[macro_use]
+mod output;
+
 mod access;
 mod apply;
 mod catalogue;
@@ -8,6 +12,7 @@ mod cli;
 mod collector;
 mod contract;
 mod dead_letters;
+mod examples;
 mod exit;
 mod proof;
 mod replay;
@@ -20,15 +25,19 @@ mod wire;
 mod workers;
 mod world;
 
-use clap::Parser as _;
 use cli::{CommandLine, SluiceCommand};
 
 fn main() -> std::process::ExitCode {
-    // A mistake in the arguments ends here, with the usage and clap's exit code.
-    let cli = CommandLine::parse();
+    // A mistake in the arguments ends here, with the usage and the exit code of all mistakes of the caller.
+    let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let format = exit::asked_format(&args);
+    let cli = match CommandLine::read() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error, format),
+    };
 
     // Every command returns its result, and `exit` alone chooses the exit code.
-    exit::code(match cli.command {
+    let ended = match cli.command {
         SluiceCommand::Run { worker } => run::run(&worker),
         SluiceCommand::Plan(command) => apply::plan(&command),
         SluiceCommand::Apply(command) => apply::apply(&command),
@@ -43,5 +52,6 @@ fn main() -> std::process::ExitCode {
         SluiceCommand::Up(command) => up::up(&command),
         SluiceCommand::ConfigSchema { worker } => run::schema(&worker),
         SluiceCommand::Completions { shell } => cli::completions(shell),
-    })
+    };
+    exit::code(ended, format)
 }

@@ -38,7 +38,8 @@ impl OfflineWorker {
         Ok(match worker {
             // The masker needs the keys as well as the contracts: a pseudonym must be the live worker's.
             ReplayWorker::Masker => {
-                let config = sluice_masker::MaskerConfig::check(config::load(file)?)?;
+                let config = sluice_masker::MaskerConfig::check(config::load(file)?)
+                    .map_err(|errors| errors.in_file(file))?;
                 let masker = MaskerProcessor::new(&config.folder.contracts, &config.keys)
                     .map_err(|error| Fault::user("preparing the masks", error))?;
                 let raw = config.raw;
@@ -59,7 +60,8 @@ impl OfflineWorker {
 
             // The normaliser needs the contracts alone.
             ReplayWorker::Normaliser => {
-                let config = sluice_normaliser::NormaliserConfig::check(config::load(file)?)?;
+                let config = sluice_normaliser::NormaliserConfig::check(config::load(file)?)
+                    .map_err(|errors| errors.in_file(file))?;
                 let normaliser = NormaliserProcessor::new(&config.folder.contracts)
                     .map_err(|error| Fault::user("preparing the facts", error))?;
                 let raw = config.raw;
@@ -108,6 +110,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> CommandResult {
         None => None,
     };
     let mut archive = archive.as_mut().map(|archive| archive as &mut dyn RecordArchive);
+
+    // Kafka says here why it does not answer. The calls that follow would report a time-out.
+    sluice_kafka::knock(&work.config.kafka)?;
 
     // The open ranges are shown before the work begins, which can take long.
     let ranges = ranges(args, &work.config)?;

@@ -92,7 +92,7 @@ pub(crate) fn run(command: &WorkerCommand) -> CommandResult {
     match (command.worker.run)(&command.config, command.options) {
         Ok(()) => Ok(CommandFinding::Nothing),
         // The exit code depends on the type of the error itself.
-        Err(WorkerError::Config(errors)) => Err(errors.into()),
+        Err(WorkerError::Config(errors)) => Err(errors.in_file(&command.config).into()),
         Err(WorkerError::Fault(fault)) => Err(fault.into()),
     }
 }

@@ -7,6 +7,7 @@ use sluice_warehouse::{self, QueryError, QueryFormat, WarehouseView};
 
 use crate::cli::{SqlArgs, SqlOutput};
 use crate::exit::{CommandFinding, CommandResult};
+use crate::output::StandardOutput;
 
 /// Answers the query and prints the answer on standard output.
 pub(crate) fn sql(args: &SqlArgs) -> CommandResult {
@@ -33,7 +34,7 @@ pub(crate) fn sql(args: &SqlArgs) -> CommandResult {
         SqlOutput::Json => QueryFormat::Json,
         SqlOutput::Csv => QueryFormat::Csv,
     };
-    sluice_warehouse::print(&asked?, format, &mut std::io::stdout().lock()).context("printing the answer")?;
+    sluice_warehouse::print(&asked?, format, &mut StandardOutput).context("printing the answer")?;
     Ok(CommandFinding::Nothing)
 }
 

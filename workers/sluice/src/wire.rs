@@ -12,6 +12,7 @@ use sluice_wire::console::{self, PathOperations, WireAnswer};
 
 use crate::cli::{WireArgs, WireCommand};
 use crate::exit::{CommandFinding, CommandResult};
+use crate::output::{self, StandardOutput};
 
 /// Runs one of the three commands.
 pub(crate) fn wire(args: &WireArgs) -> CommandResult {
@@ -35,8 +36,9 @@ pub(crate) fn wire(args: &WireArgs) -> CommandResult {
                 sluice_contract::operation(operation, leaf, &ring)
             };
             let operations = operations(policy, &resolve)?;
-            let text = console::explain(&read(schema)?, &operations)
-                .map_err(|why| ConfigErrors::one(shown(schema), why, None))?;
+            let text = console::explain(&read(schema)?, &operations).map_err(|why| {
+                ConfigErrors::one(shown(schema), why, Some("mend the schema or the policy".to_owned()))
+            })?;
             println!("{text}");
             Ok(CommandFinding::Nothing)
         }
@@ -47,7 +49,7 @@ pub(crate) fn wire(args: &WireArgs) -> CommandResult {
 fn lines(answer: impl Fn(&str) -> WireAnswer) -> CommandResult {
     // A broken line is an answer and not an error: the lines after it are answered too.
     let mut found = CommandFinding::Nothing;
-    let mut out = std::io::stdout().lock();
+    let mut out = StandardOutput;
     for line in std::io::stdin().lock().lines() {
         let line = line.context("reading standard input")?;
         if line.trim().is_empty() {
@@ -58,18 +60,26 @@ fn lines(answer: impl Fn(&str) -> WireAnswer) -> CommandResult {
         if !answer.valid {
             found = CommandFinding::Something;
         }
+        // Standard input may have no end, and the reader of the answers has gone.
+        if output::is_closed() {
+            break;
+        }
     }
     Ok(found)
 }
 
+/// The form of a policy.
+const POLICY: &str = "a policy is an object: {\"path\": {\"op\": \"keep\"}}";
+
 /// Reads a policy: the masking operation of each path.
 fn operations<'r>(policy: &Path, resolve: console::ActionResolver<'r>) -> anyhow::Result<PathOperations<'r>> {
-    let json: Value = serde_json::from_str(&read(policy)?)
-        .map_err(|error| ConfigErrors::one(shown(policy), error.to_string(), None))?;
+    let json: Value = serde_json::from_str(&read(policy)?).map_err(|error| {
+        ConfigErrors::one(shown(policy), format!("expected JSON: {error}"), Some(POLICY.into()))
+    })?;
     // All mistakes of the policy at once.
     let operations = PathOperations::read(&json, resolve).map_err(|errors| {
         let mut all = ConfigErrors::default();
-        errors.into_iter().for_each(|error| all.add(shown(policy), error, None));
+        errors.into_iter().for_each(|error| all.add(shown(policy), error, Some(POLICY.to_owned())));
         all
     })?;
     Ok(operations)
@@ -85,7 +95,9 @@ fn ring(keys: &[String]) -> anyhow::Result<KeyRing> {
         });
         // The argument has the name of a file, never the key itself: a message may quote it.
         let Some((name, epoch, file)) = parsed else {
-            return Err(ConfigErrors::one("--key", format!("`{key}`: expected NAME:EPOCH=FILE"), None).into());
+            let hint = "for example --key pseudonym:1=pseudonym.key".to_owned();
+            let message = format!("`{key}`: expected NAME:EPOCH=FILE");
+            return Err(ConfigErrors::one("--key", message, Some(hint)).into());
         };
         section.entry(name).or_default().insert(epoch, SecretReference::File(file));
     }
@@ -94,8 +106,7 @@ fn ring(keys: &[String]) -> anyhow::Result<KeyRing> {
 
 /// Reads a file. A missing one is a mistake of the caller: exit code 64.
 fn read(path: &Path) -> anyhow::Result<String> {
-    Ok(std::fs::read_to_string(path)
-        .map_err(|error| ConfigErrors::one(shown(path), format!("cannot be read: {error}"), None))?)
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// Returns a path as text for a message.

@@ -77,16 +77,13 @@ pub(super) fn new(args: &ContractNewArgs) -> CommandResult {
 
 /// Reads a file of samples. `-` is standard input.
 fn lines(file: &Path) -> anyhow::Result<String> {
-    let unreadable = |error: std::io::Error| {
-        ConfigErrors::one(file.display().to_string(), format!("cannot be read: {error}"), None)
-    };
     // Samples can come from another program, for example from a database's export.
     if file == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+        std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
         return Ok(text);
     }
-    Ok(std::fs::read_to_string(file).map_err(unreadable)?)
+    std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
 }
 
 /// Reads the newest schema of a subject from the registry.

@@ -33,7 +33,8 @@ pub(super) fn test(args: &ContractTestArgs) -> CommandResult {
     let contracts = contracts::load(&args.schemas)?;
     let mut unknown = ConfigErrors::default();
     for id in args.ids.iter().filter(|id| !contracts.iter().any(|contract| contract.id == **id)) {
-        unknown.add(id.clone(), "no contract has this id", None);
+        let known: Vec<&str> = contracts.iter().map(|contract| contract.id.as_str()).collect();
+        unknown.add(id.clone(), "no contract has this id", Some(format!("contracts: {}", known.join(", "))));
     }
     unknown.or(())?;
 
@@ -147,8 +148,10 @@ fn expected(file: &Path) -> anyhow::Result<Option<Value>> {
     }
     // A broken expectation is a mistake of the file and not a wrong sample.
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let value = serde_json::from_str(&text)
-        .map_err(|error| ConfigErrors::one(shown(file), format!("not JSON: {error}"), None))?;
+    let value = serde_json::from_str(&text).map_err(|error| {
+        let hint = "`--accept` writes it where there is none".to_owned();
+        ConfigErrors::one(shown(file), format!("expected JSON: {error}"), Some(hint))
+    })?;
     Ok(Some(value))
 }
 
