@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use crate::html::HtmlText;
 use crate::proof::LeakProof;
 use crate::views::SqlViewSet;
+use sluice_contract::WorkerAccess;
 use sluice_contract::contract::{Contract, TopicRetention, sql_name};
 use sluice_contract::contracts::ContractSet;
 
@@ -31,11 +32,12 @@ pub struct CataloguePage {
     pub html: String,
 }
 
-/// Returns the whole site. The same contracts and views give the same site, byte for byte.
-pub fn site(contracts: &ContractSet, views: &SqlViewSet) -> Vec<CataloguePage> {
+/// Returns the whole site. `workers` are the fleet's workers; a topic's page names those that write and read its
+/// topics. The same contracts, views and workers give the same site, byte for byte.
+pub fn site(contracts: &ContractSet, views: &SqlViewSet, workers: &[WorkerAccess]) -> Vec<CataloguePage> {
     let proof = LeakProof::of(contracts, views);
     let mut pages = vec![index(contracts, views, &proof)];
-    pages.extend(contracts.iter().map(|contract| topic::page(contract, views, contracts)));
+    pages.extend(contracts.iter().map(|contract| topic::page(contract, views, contracts, workers)));
     pages.extend(views.iter().map(|view| view::page(view, contracts)));
     pages.push(CataloguePage { name: "proof.html".to_owned(), html: proof.html() });
     pages

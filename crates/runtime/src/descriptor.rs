@@ -1,15 +1,17 @@
-//! The descriptor of a worker: its name, its configuration, its use of Kafka, its neighbours and its start.
+//! The descriptor of a worker: its name, its configuration, its use of Kafka, its neighbours, its start and its
+//! replay.
 //!
-//! Each worker's crate has one, and the binary has one list of them. Commands, `--help`, permissions and the
-//! chart's check are derived from the list. The Kafka resources are a part of their own, [`WorkerAccess`],
+//! Each worker's crate has one, and the binary has one list of them. Commands, `--help`, permissions, the
+//! catalogue, `replay` and the chart's check are derived from the list. The Kafka resources are a part of their own, [`WorkerAccess`],
 //! which the plan takes without the worker's code.
 
 use std::path::Path;
 
 use sluice_contract::WorkerAccess;
-use sluice_core::Fault;
+use sluice_core::{Fault, Processor};
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, RegistrySection};
+use crate::replay::ReplayConfig;
 
 /// A worker as the binary knows it.
 #[derive(Debug)]
@@ -27,6 +29,30 @@ pub struct WorkerDescriptor {
     /// Reads the configuration file at the path and runs the worker to its end. Blocks, and must not be called
     /// inside a tokio runtime.
     pub run: fn(&Path, WorkerRunOptions) -> Result<(), WorkerError>,
+    /// How single records are handled again outside of a lane, if the worker can do that. Set exactly if
+    /// [`WorkerAccess::replays`] is.
+    pub replay: Option<ReplaySupport>,
+}
+
+/// A worker's part in `sluice replay` and `sluice dead-letters replay`.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplaySupport {
+    /// Reads the live worker's configuration file. Nothing is started.
+    pub load: fn(&Path) -> Result<OfflineWorker, WorkerError>,
+    /// The reason why the worker cannot handle records of an archive, if it cannot.
+    pub archive_refusal: Option<&'static str>,
+}
+
+/// A worker's code and settings, without its lanes.
+pub struct OfflineWorker {
+    /// The live worker's settings.
+    pub config: ReplayConfig,
+    /// The worker's transform.
+    pub processor: Box<dyn Processor>,
+    /// The topics that the worker reads.
+    pub topics: Vec<String>,
+    /// The live worker's registry.
+    pub registry: RegistrySection,
 }
 
 /// The options of a run that are on the command line and not in the configuration.

@@ -31,6 +31,7 @@ pub static DESCRIPTOR: WorkerDescriptor = WorkerDescriptor {
     once: true,
     config_schema: config::schema::<RawCollectorConfig>,
     run: run_process,
+    replay: None,
 };
 
 /// Runs the job at `file` and prints its summary.

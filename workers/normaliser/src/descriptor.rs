@@ -3,12 +3,17 @@
 use std::path::Path;
 
 use sluice_contract::{Contract, WorkerAccess};
+use sluice_core::Fault;
 use sluice_core::names::{NamePattern, transactional_id};
 use sluice_runtime::config;
-use sluice_runtime::descriptor::{WorkerDescriptor, WorkerError, WorkerRunOptions};
+use sluice_runtime::descriptor::{
+    OfflineWorker, ReplaySupport, WorkerDescriptor, WorkerError, WorkerRunOptions,
+};
 use sluice_runtime::process::{self, TokioThreads};
+use sluice_runtime::replay::ReplayConfig;
 
 use crate::config::{NormaliserConfig, RawNormaliserConfig};
+use crate::process::NormaliserProcessor;
 
 /// The normaliser's use of Kafka. Each lane has a transactional id of its own, `<group>-normaliser-<lane>`.
 pub const ACCESS: WorkerAccess = WorkerAccess {
@@ -29,6 +34,7 @@ pub static DESCRIPTOR: WorkerDescriptor = WorkerDescriptor {
     once: false,
     config_schema: config::schema::<RawNormaliserConfig>,
     run,
+    replay: Some(ReplaySupport { load: load_offline, archive_refusal: None }),
 };
 
 /// Returns the masked topic of a contract with facts. A contract without facts does not concern the
@@ -50,4 +56,26 @@ fn run(file: &Path, _: WorkerRunOptions) -> Result<(), WorkerError> {
         crate::run(config, status, stop)
     })?;
     Ok(())
+}
+
+/// Prepares the normaliser for a replay with the live worker's configuration at `file`.
+fn load_offline(file: &Path) -> Result<OfflineWorker, WorkerError> {
+    let config = NormaliserConfig::check(config::load(file)?)?;
+    let normaliser = NormaliserProcessor::new(&config.folder.contracts)
+        .map_err(|error| Fault::user("preparing the facts", error))?;
+
+    let raw = config.raw;
+    Ok(OfflineWorker {
+        topics: normaliser.topics(),
+        processor: Box::new(normaliser),
+        registry: raw.registry,
+        config: ReplayConfig {
+            worker: ACCESS.name,
+            kafka: raw.kafka,
+            group: raw.group,
+            instance: config.instance,
+            memory: raw.memory.bytes(),
+            limits: raw.limits.dead_letters.into(),
+        },
+    })
 }

@@ -31,6 +31,7 @@ pub static DESCRIPTOR: WorkerDescriptor = WorkerDescriptor {
     once: false,
     config_schema: config::schema::<SinkConfig>,
     run: run_process,
+    replay: None,
 };
 
 /// Returns the masked topic, and the facts topic if the contract has one.

@@ -26,7 +26,7 @@ pub(crate) fn catalogue(args: &CatalogueArgs) -> CommandResult {
     std::fs::create_dir_all(&args.out).with_context(|| format!("making {}", args.out.display()))?;
 
     // The pages are made in memory. Files of other names stay: they may be the user's.
-    let pages = sluice_govern::site(&contracts, &views);
+    let pages = sluice_govern::site(&contracts, &views, &crate::workers::access());
     for page in &pages {
         let path = args.out.join(&page.name);
         std::fs::write(&path, &page.html).with_context(|| format!("writing {}", path.display()))?;

@@ -311,19 +311,11 @@ pub(crate) struct LetterShowArgs {
     pub(crate) value: bool,
 }
 
-/// Workers whose code can be run on single records.
-// Only transforms: a sink knows from its store which records it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReplayWorker {
-    Masker,
-    Normaliser,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct ReplayLettersArgs {
     /// The worker whose letters are replayed.
-    #[arg(long, value_enum)]
-    pub(crate) worker: ReplayWorker,
+    #[arg(long, value_parser = PossibleValuesParser::new(workers::replay_names()))]
+    pub(crate) worker: String,
     /// The live worker's configuration.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
@@ -347,8 +339,8 @@ pub(crate) struct ReplayLettersArgs {
 )]
 pub(crate) struct ReplayArgs {
     /// The worker whose code handles the records.
-    #[arg(long, value_enum)]
-    pub(crate) worker: ReplayWorker,
+    #[arg(long, value_parser = PossibleValuesParser::new(workers::replay_names()))]
+    pub(crate) worker: String,
     /// The live worker's configuration.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,

@@ -18,7 +18,7 @@ use crate::cli::{
     CommandFormat, LetterListArgs, LetterShowArgs, LettersChoice, LettersCommand, ReplayLettersArgs,
 };
 use crate::exit::{CommandFinding, CommandResult};
-use crate::replay::{OfflineWorker, bar};
+use crate::replay::{bar, load_offline, open_registry};
 use crate::table::TextTable;
 
 /// Runs one of the three commands.
@@ -242,7 +242,7 @@ fn show(args: &LetterShowArgs) -> CommandResult {
 /// letter is refused again.
 fn replay(args: &ReplayLettersArgs) -> CommandResult {
     // The worker's code and topics, from the live worker's configuration.
-    let work = OfflineWorker::load(args.worker, &args.config)?;
+    let (work, _) = load_offline(&args.worker, &args.config)?;
     let sources: Vec<String> = match &args.choice.topic {
         Some(topic) if !work.topics.contains(topic) => {
             let hint = format!("the {} reads: {}", work.config.worker, work.topics.join(", "));
@@ -256,7 +256,7 @@ fn replay(args: &ReplayLettersArgs) -> CommandResult {
     // The replay reports its progress after each letter. The number of letters is not known before it.
     sluice_kafka::knock(&work.config.kafka)?;
     let runtime = apply::runtime()?;
-    let registry = work.registry(&runtime)?;
+    let registry = open_registry(&work, &runtime)?;
     let bar = bar(0);
     let report = |done: &LetterReplaySummary| {
         bar.set_length(done.chosen);

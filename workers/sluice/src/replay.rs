@@ -7,100 +7,50 @@ use chrono::DateTime;
 use indicatif::ProgressBar;
 use sluice_archive::ArchiveReader;
 use sluice_core::RecordArchive;
-use sluice_core::{Fault, Processor, TopicPartition};
-use sluice_masker::MaskerProcessor;
-use sluice_normaliser::NormaliserProcessor;
-use sluice_runtime::config::{self, ConfigErrors, RegistrySection};
+use sluice_core::TopicPartition;
+use sluice_runtime::config::ConfigErrors;
+use sluice_runtime::descriptor::{OfflineWorker, ReplaySupport};
 use sluice_runtime::registry::{BlockingRegistry, SchemaRegistry};
 use sluice_runtime::replay::{self, RangeReplaySummary, ReplayConfig, ReplayPlan, ReplayRange};
 
 use crate::apply;
-use crate::cli::{CommandFormat, ReplayArgs, ReplayWorker};
+use crate::cli::{CommandFormat, ReplayArgs};
 use crate::exit::{CommandFinding, CommandResult};
+use crate::workers;
 
-/// A worker's code and settings, without its lanes.
-pub(crate) struct OfflineWorker {
-    /// Its settings.
-    pub(crate) config: ReplayConfig,
-    /// Its transform.
-    pub(crate) processor: Box<dyn Processor>,
-    /// The topics that it reads.
-    pub(crate) topics: Vec<String>,
-    registry: RegistrySection,
+/// Prepares the code of the worker `name` with the live worker's configuration at `file`: the same contracts,
+/// keys and group.
+///
+/// # Errors
+/// Fails if the configuration or a contract is wrong.
+pub(crate) fn load_offline(name: &str, file: &Path) -> anyhow::Result<(OfflineWorker, ReplaySupport)> {
+    // clap takes only names of workers that can replay.
+    let support = workers::find(name)
+        .and_then(|worker| worker.replay)
+        .with_context(|| format!("the worker {name} has no replay"))?;
+    Ok((crate::run::command_error((support.load)(file), file)?, support))
 }
 
-impl OfflineWorker {
-    /// Reads the live worker's configuration: the same contracts, keys and group.
-    ///
-    /// # Errors
-    /// Fails if the configuration or a contract is wrong.
-    pub(crate) fn load(worker: ReplayWorker, file: &Path) -> anyhow::Result<Self> {
-        Ok(match worker {
-            // The masker needs the keys as well as the contracts: a pseudonym must be the live worker's.
-            ReplayWorker::Masker => {
-                let config = sluice_masker::MaskerConfig::check(config::load(file)?)
-                    .map_err(|errors| errors.in_file(file))?;
-                let masker = MaskerProcessor::new(&config.folder.contracts, &config.keys)
-                    .map_err(|error| Fault::user("preparing the masks", error))?;
-                let raw = config.raw;
-                Self {
-                    topics: masker.topics(),
-                    processor: Box::new(masker),
-                    registry: raw.registry,
-                    config: ReplayConfig {
-                        worker: "masker",
-                        kafka: raw.kafka,
-                        group: raw.group,
-                        instance: config.instance,
-                        memory: raw.memory.bytes(),
-                        limits: raw.limits.dead_letters.into(),
-                    },
-                }
-            }
-
-            // The normaliser needs the contracts alone.
-            ReplayWorker::Normaliser => {
-                let config = sluice_normaliser::NormaliserConfig::check(config::load(file)?)
-                    .map_err(|errors| errors.in_file(file))?;
-                let normaliser = NormaliserProcessor::new(&config.folder.contracts)
-                    .map_err(|error| Fault::user("preparing the facts", error))?;
-                let raw = config.raw;
-                Self {
-                    topics: normaliser.topics(),
-                    processor: Box::new(normaliser),
-                    registry: raw.registry,
-                    config: ReplayConfig {
-                        worker: "normaliser",
-                        kafka: raw.kafka,
-                        group: raw.group,
-                        instance: config.instance,
-                        memory: raw.memory.bytes(),
-                        limits: raw.limits.dead_letters.into(),
-                    },
-                }
-            }
-        })
-    }
-
-    /// Returns the registry for use on this thread. The runtime must outlive it.
-    pub(crate) fn registry(&self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<BlockingRegistry> {
-        Ok(BlockingRegistry::new(SchemaRegistry::new(&self.registry)?, runtime.handle().clone()))
-    }
+/// Returns the worker's registry for use on this thread. The runtime must outlive it.
+pub(crate) fn open_registry(
+    work: &OfflineWorker,
+    runtime: &tokio::runtime::Runtime,
+) -> anyhow::Result<BlockingRegistry> {
+    Ok(BlockingRegistry::new(SchemaRegistry::new(&work.registry)?, runtime.handle().clone()))
 }
 
 /// Handles the open ranges of a topic again, and writes the results with `--yes`.
 pub(crate) fn replay(args: &ReplayArgs) -> CommandResult {
     // The worker must read the topic, and the archive must have what the worker needs.
-    let work = OfflineWorker::load(args.worker, &args.config)?;
+    let (work, support) = load_offline(&args.worker, &args.config)?;
     if !work.topics.contains(&args.topic) {
         let hint = format!("the {} reads: {}", work.config.worker, work.topics.join(", "));
         let message = format!("expected a topic that the {} reads", work.config.worker);
         return Err(ConfigErrors::one("--topic", message, Some(hint)).into());
     }
-    if args.from_archive.is_some() && matches!(args.worker, ReplayWorker::Masker) {
-        let hint = Some("the masker reads from its topic alone; mind the topic's retention".to_owned());
-        let why = "expected the normaliser: the archive keeps no keys, and masked records would lose theirs";
-        return Err(ConfigErrors::one("--from-archive", why, hint).into());
+    if let (Some(_), Some(refusal)) = (&args.from_archive, support.archive_refusal) {
+        let message = format!("expected a worker that can read from an archive: {refusal}");
+        return Err(ConfigErrors::one("--from-archive", message, None).into());
     }
 
     // The archive, for the offsets that the topic does not have any more.
@@ -123,7 +73,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> CommandResult {
     }
 
     // The work. Offsets can be gaps, and then the bar does not reach its end.
-    let registry = work.registry(&runtime)?;
+    let registry = open_registry(&work, &runtime)?;
     debug_assert!(total >= 0, "an open range ends after its beginning");
     let bar = bar(u64::try_from(total).unwrap_or_default());
     let report = |done: &RangeReplaySummary| bar.set_position(done.records);

@@ -1,6 +1,6 @@
 //! `sluice run <worker>` and `sluice config-schema <worker>`: both are derived from the list of descriptors.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
@@ -89,12 +89,17 @@ impl Subcommand for WorkerCommand {
 /// Runs a worker to its end.
 pub(crate) fn run(command: &WorkerCommand) -> CommandResult {
     telemetry::init();
-    match (command.worker.run)(&command.config, command.options) {
-        Ok(()) => Ok(CommandFinding::Nothing),
-        // The exit code depends on the type of the error itself.
-        Err(WorkerError::Config(errors)) => Err(errors.in_file(&command.config).into()),
-        Err(WorkerError::Fault(fault)) => Err(fault.into()),
-    }
+    command_error((command.worker.run)(&command.config, command.options), &command.config)?;
+    Ok(CommandFinding::Nothing)
+}
+
+/// Unpacks the error of a worker with the configuration at `file`: the exit code depends on the type of the error
+/// inside.
+pub(crate) fn command_error<T>(ended: Result<T, WorkerError>, file: &Path) -> anyhow::Result<T> {
+    ended.map_err(|error| match error {
+        WorkerError::Config(errors) => errors.in_file(file).into(),
+        WorkerError::Fault(fault) => fault.into(),
+    })
 }
 
 /// Prints the JSON schema of a worker's configuration, or of the file of `apply`.

@@ -16,6 +16,12 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     WORKERS.iter().map(|worker| worker.access.name)
 }
 
+/// Returns the names of the workers that handle single records again. A sink is not among them: it knows from
+/// its store which records it has.
+pub(crate) fn replay_names() -> impl Iterator<Item = &'static str> {
+    WORKERS.iter().filter(|worker| worker.replay.is_some()).map(|worker| worker.access.name)
+}
+
 /// Returns the worker of a name.
 pub(crate) fn find(name: &str) -> Option<&'static WorkerDescriptor> {
     WORKERS.iter().copied().find(|worker| worker.access.name == name)
@@ -54,6 +60,13 @@ mod tests {
     #[test]
     fn the_tests_of_the_plan_use_the_access_of_the_real_workers() {
         assert_eq!(desired(&access()).acls, desired(&plan_workers::WORKERS).acls);
+    }
+
+    #[test]
+    fn a_worker_replays_exactly_if_its_permissions_allow_it() {
+        for worker in WORKERS {
+            assert_eq!(worker.replay.is_some(), worker.access.replays, "{}", worker.access.name);
+        }
     }
 
     /// Each row is a principal with all its permissions on one contract's topics, on groups and on ids.

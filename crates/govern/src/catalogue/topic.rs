@@ -10,13 +10,19 @@ use sqlparser::keywords::{
 
 use crate::html::HtmlText;
 use crate::views::{SqlView, SqlViewSet, column_of};
+use sluice_contract::WorkerAccess;
 use sluice_contract::avsc;
 use sluice_contract::contract::{Contract, ContractField, ContractRole, RoleView, WarehouseMode, sql_name};
 use sluice_contract::contracts::ContractSet;
 use sluice_contract::masking::MaskOperation;
 
 /// Returns the page of a contract's topic.
-pub(super) fn page(contract: &Contract, views: &SqlViewSet, contracts: &ContractSet) -> CataloguePage {
+pub(super) fn page(
+    contract: &Contract,
+    views: &SqlViewSet,
+    contracts: &ContractSet,
+    workers: &[WorkerAccess],
+) -> CataloguePage {
     let mut body = String::from("<nav><a href=\"index.html\">Catalogue</a></nav>\n");
     // Writing to a String does not fail.
     let _ = writeln!(
@@ -31,6 +37,7 @@ pub(super) fn page(contract: &Contract, views: &SqlViewSet, contracts: &Contract
     }
     fields("Fields", &contract.value, &contract.fields, &mut body);
     lineage(contract, views, contracts, &mut body);
+    worker_table(contract, workers, &mut body);
     query(contract, &mut body);
     CataloguePage { name: topic_page(contract), html: frame::framed(&contract.raw_topic, &body, "") }
 }
@@ -195,6 +202,30 @@ fn lineage(contract: &Contract, views: &SqlViewSet, contracts: &ContractSet, bod
     if !others.is_empty() {
         let _ = writeln!(body, "<p>Pseudonyms are shared with {}.</p>", others.join(", "));
     }
+}
+
+/// Writes a table of the workers that concern the contract, with the topics that each reads and writes.
+fn worker_table(contract: &Contract, workers: &[WorkerAccess], body: &mut String) {
+    let codes = |topics: Vec<String>| {
+        let codes = topics.iter().map(|topic| format!("<code>{}</code>", HtmlText(topic)));
+        codes.collect::<Vec<_>>().join(", ")
+    };
+
+    body.push_str("<h2>Workers</h2>\n<table><thead><tr><th>worker</th><th>reads</th><th>writes</th></tr></thead><tbody>");
+    for worker in workers {
+        let (reads, writes) = ((worker.reads)(contract), (worker.writes)(contract));
+        if reads.is_empty() && writes.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            body,
+            "<tr><td>{}</td><td data-of=\"reads\">{}</td><td data-of=\"writes\">{}</td></tr>",
+            HtmlText(worker.name),
+            codes(reads),
+            codes(writes)
+        );
+    }
+    body.push_str("</tbody></table>\n");
 }
 
 /// Writes the views that read a table, and under each the views that read it.

@@ -8,7 +8,10 @@ use sluice_govern::{CataloguePage, SqlViewSet, site};
 fn pages(files: &[(String, String)]) -> BTreeMap<String, String> {
     let contracts = ContractSet::parse(files).unwrap_or_else(|findings| panic!("{findings}"));
     let views = SqlViewSet::parse(files, &contracts).unwrap_or_else(|findings| panic!("{findings}"));
-    site(&contracts, &views).into_iter().map(|CataloguePage { name, html }| (name, html)).collect()
+    site(&contracts, &views, &crate::workers::WORKERS)
+        .into_iter()
+        .map(|CataloguePage { name, html }| (name, html))
+        .collect()
 }
 
 /// A tag: its name, its attributes, and whether it closes.
