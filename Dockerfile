@@ -5,6 +5,8 @@
 # The image's own toolchain: rust-toolchain.toml is left out of the context.
 FROM rust:1.95-bookworm AS build
 # librdkafka is compiled by its own configure (no cmake) and links the system's OpenSSL.
+# The base image fixes Debian's release, whose packages get security fixes only: no versions of their own here.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libssl-dev pkg-config \
  && rm -rf /var/lib/apt/lists/*
@@ -13,6 +15,7 @@ COPY . .
 RUN cargo build --release --locked -p sluice
 
 FROM debian:bookworm-slim
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libssl3 \
  && rm -rf /var/lib/apt/lists/* \

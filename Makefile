@@ -18,7 +18,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean test test-rust test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector bench-start fault-collector
+.PHONY: help setup build demo demo-clean tools test test-rust test-readme test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector bench-start fault-collector
 
 help: ## print this list
 	@echo "Sluicegate. make <target>:"; echo
@@ -39,14 +39,18 @@ demo-clean: ## remove the demo's files
 	@if [ -f $(DEMO_DIR)/servers/stack.id ]; then rm -rf "/var/tmp/sluicegate-$$(cat $(DEMO_DIR)/servers/stack.id)"; fi
 	rm -rf $(DEMO_DIR)
 
-test: setup ## run all checks: format, tests on real servers, the demo on one month, readers that are not ours
+test: setup ## run all checks: format, tests on real servers, the README's commands, the demo on one month, readers that are not ours
 	cargo fmt --all --check
 	$(MAKE) --no-print-directory test-rust
+	$(MAKE) --no-print-directory test-readme
 	$(MAKE) --no-print-directory test-demo
 	@echo "make: all tests passed"
 
 test-rust: build ## run all tests of all crates, on real servers
 	cargo test --locked $(CARGO_FLAGS) --workspace
+
+test-readme: build ## walk the README from `git clone` to the masked table, with its own commands
+	python3 tests/readme/walk.py README.md $(CARGO_TARGET_DIR)
 
 test-demo: build ## run the demo on one month: workers are killed on the way, a second run, both databases, checks in Python
 	$(MAKE) --no-print-directory demo-clean DEMO_DIR=$(TEST_DIR)/mariadb
@@ -78,20 +82,24 @@ bench-start: build ## measure the time from a worker's start to its first record
 	cargo build --locked $(BINARIES) -p sluice-fault
 	$(BIN)/sluice-fault start
 
-# If a tool is not installed, the output names the checks that were left out. `cargo deny check advisories` needs the
-# database of advisories, which has to be fetched: where it cannot be reached, the other three checks still run.
-lint: setup ## run clippy (warnings are errors), measure the prose of the sources, check licences, advisories, unused dependencies
+# The checkers that setup/tools.sh brings, before any that are installed otherwise.
+WITH_TOOLS := PATH="$(SLUICE_CACHE)/tools:$$PATH"
+
+tools: ## bring the programs that `make lint` and `make helm` check with
+	@setup/tools.sh
+
+# From seconds to minutes. `cargo deny check advisories` needs the database of advisories, which has to be fetched: where
+# it cannot be reached, the other three checks still run. Two versions of a small crate are no finding (deny.toml).
+lint: setup tools ## format, prose, licences, advisories, unused dependencies, Dockerfile and compose file, clippy (warnings are errors)
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
 	python3 setup/house_counts.py --self-test
 	python3 setup/house_counts.py
-	@if command -v cargo-deny >/dev/null; then \
-	   cargo deny check bans licenses sources || exit 1; \
-	   if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories || exit 1; \
-	   else echo "make: the database of advisories cannot be reached: advisories not checked"; fi; \
-	 else echo "make: cargo-deny is not installed (cargo install --locked cargo-deny): bans, licences, sources and advisories not checked"; fi
-	@if command -v cargo-machete >/dev/null; then cargo machete; \
-	 else echo "make: cargo-machete is not installed (cargo install --locked cargo-machete): unused dependencies not checked"; fi
+	$(WITH_TOOLS) cargo deny --all-features check --allow duplicate bans licenses sources
+	@if $(WITH_TOOLS) cargo deny fetch db >/dev/null 2>&1; then $(WITH_TOOLS) cargo deny check advisories; \
+	 else echo "make: NOT CHECKED: advisories: their database cannot be reached from here"; fi
+	$(WITH_TOOLS) cargo machete
+	$(WITH_TOOLS) setup/check_images.sh
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := validate patch frame json
@@ -103,7 +111,7 @@ fuzz: ## fuzz the readers of foreign bytes, FUZZ_SECONDS=60 each (needs a nightl
 	  CARGO_TARGET_DIR=$(SLUICE_CACHE)/fuzz-target cargo +nightly fuzz run $$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -max_len=4096 -print_final_stats=1 || exit 1; done
 
-helm: ## lint the chart, render it, check the manifests and the workers' files against their schemas
+helm: build tools ## lint the chart, render it, check the manifests and the workers' files against their schemas
 	helm/test.sh
 
 bench-wire: ## measure how fast wire programs validate and patch Avro, beside other implementations

@@ -3,7 +3,7 @@
 # against Kubernetes' own schemas; every worker's file fits the schema that `sluice config-schema` prints and is accepted
 # by the binary, and every key of that schema can be written; alerts fire when they should; wrong values are refused.
 #
-#   helm/test.sh              needs helm and kubernetes-validate; says what is missing, exit 1
+#   helm/test.sh              needs what setup/tools.sh brings; says what is missing, exit 1
 #   SLUICE_BIN=path           the binary whose schemas are used (default: the last build)
 #   KUBERNETES_VERSIONS="…"   the versions to validate against (default: the three newest that the package has)
 #
@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 CHART=sluicegate
 CACHE=${SLUICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluicegate}
-PATH=$PATH:$(go env GOPATH 2>/dev/null || echo "$HOME/go")/bin:$CACHE/prometheus/usr/bin
+PATH=$CACHE/tools:$PATH
 export PYTHONDONTWRITEBYTECODE=1
 
 say() { printf 'helm: %s\n' "$*"; }
@@ -20,16 +20,10 @@ fail() { say "$*" >&2; exit 1; }
 
 # ---- tools -------------------------------------------------------------------------------------------
 
-missing=()
-command -v helm >/dev/null || missing+=("helm: go install helm.sh/helm/v3/cmd/helm@v3.22.0")
-VALIDATE=$(command -v kubernetes-validate || true)
-[ -n "$VALIDATE" ] || { [ -x "$CACHE/helm-venv/bin/kubernetes-validate" ] && VALIDATE=$CACHE/helm-venv/bin/kubernetes-validate; } ||
-  missing+=("kubernetes-validate: python3 -m venv $CACHE/helm-venv && $CACHE/helm-venv/bin/pip install kubernetes-validate")
-if [ ${#missing[@]} != 0 ]; then
-  say "missing tools; the chart was not checked. Get them with:" >&2
-  printf 'helm:   %s\n' "${missing[@]}" >&2
-  exit 1
-fi
+for tool in helm kubernetes-validate; do
+  command -v $tool >/dev/null || fail "$tool is missing; the chart was not checked. setup/tools.sh brings it"
+done
+VALIDATE=$(command -v kubernetes-validate)
 PYTHON=$(dirname "$(readlink -f "$VALIDATE")")/python # its own: it has a YAML reader and jsonschema
 [ -x "$PYTHON" ] || PYTHON=python3
 SLUICE=${SLUICE_BIN:-${CARGO_TARGET_DIR:-$CACHE/target}/debug/sluice}
@@ -91,7 +85,7 @@ if command -v promtool >/dev/null; then
   promtool test rules "$OUT/rules/alerts.yaml" >"$OUT/promtool" 2>&1 || { cat "$OUT/promtool" >&2; exit 1; }
   say "promtool: rules are valid, and fire when they should"
 else
-  say "NOT CHECKED: the alerts' expressions: no promtool (apt-get download prometheus && dpkg -x prometheus_*.deb $CACHE/prometheus)"
+  say "NOT CHECKED: the alerts' expressions: no promtool (setup/tools.sh brings it where there is Debian's package)"
 fi
 
 # ---- wrong values ------------------------------------------------------------------------------------

@@ -9,26 +9,8 @@
 # Everything else lands in one folder of the user: ${SLUICE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/sluicegate}.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-# shellcheck source=versions.env
-. ./versions.env
-CACHE=${SLUICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sluicegate}
-CHECK_ONLY=false
-[ "${1:-}" = --check ] && CHECK_ONLY=true
-
-say() { printf 'setup: %s\n' "$*"; }
-die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
-
-# A download may fail in passing: three tries, the last one with its own words on the terminal.
-persist() { # what command…
-  local what=$1 log tries=3; shift
-  log=$(mktemp)
-  for try in $(seq $tries); do
-    if "$@" >"$log" 2>&1; then rm -f "$log"; return 0; fi
-    [ "$try" = $tries ] || { say "$what failed, trying again"; sleep $((try * 2)); }
-  done
-  tail -n 30 "$log" >&2; rm -f "$log"
-  die "$what failed $tries times; its last words are above"
-}
+# shellcheck source=cache.sh
+. ./cache.sh
 
 # ---- Rust ----------------------------------------------------------------------------------------
 RUST_PROBLEM=
@@ -118,16 +100,6 @@ install_packages() {
 }
 
 # ---- things in the cache folder --------------------------------------------------------------------
-# Each is made under a temporary name and moved into place when whole, so that a run cut short leaves
-# nothing half-made behind.
-fresh() { rm -rf "$1.part"; mkdir -p "$1.part"; }
-place() { rm -rf "$1"; mv "$1.part" "$1"; }
-absent() { # path what
-  [ -e "$1" ] && return 1
-  $CHECK_ONLY && { say "missing: $2 ($1)"; INCOMPLETE=true; return 1; }
-  say "fetching $2"
-}
-INCOMPLETE=false
 sum_is() { [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$2" ] || die "$(basename "$1") does not have the pinned sha256 $2: not used"; }
 maven() { mvn -q -B -ntp "$@"; }
 
@@ -180,10 +152,7 @@ get_data() {
 check_rust
 install_packages
 [ -z "$RUST_PROBLEM" ] || die "without cargo nothing can be built; the rest is set up once it is there"
-mkdir -p "$CACHE"
-# One at a time: two `make`s started together must not fetch into the same folder.
-exec 9>"$CACHE/.setup.lock"
-command -v flock >/dev/null && flock 9
+lock_cache
 get_kafka
 get_registry
 get_python
