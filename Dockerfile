@@ -12,7 +12,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
-RUN cargo build --release --locked -p sluice
+RUN cargo build --release --locked -p sluice -p sluice-demo
 
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008
@@ -21,8 +21,10 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 65532 sluice \
  && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin sluice
-COPY --from=build /build/target/release/sluice /usr/local/bin/sluice
+COPY --from=build /build/target/release/sluice /build/target/release/sluice-demo /usr/local/bin/
 COPY schemas /usr/share/sluicegate/schemas
+# One month of flights: what `sluice-demo` fills the demo's table with and serves.
+COPY tests/data/flights.csv.gz tests/data/planes.csv.gz /usr/share/sluicegate/demo/
 USER 65532:65532
 # `sluice` is process 1 and takes SIGTERM itself: no init in between, and the default instance name
 # (host name and process id) stays the same over restarts of a pod.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod collector;
+mod compose;
 mod configuration;
 mod delivery;
 mod foreign;

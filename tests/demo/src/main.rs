@@ -1,10 +1,12 @@
-//! `sluice-demo`: the external API of the demo, and the demo's whole run on this machine.
+//! `sluice-demo`: the external API and the ids of the demo, and the demo's whole run on this machine.
 //!
-//! `make demo` builds it and runs `sluice-demo run`; see `sluice-demo run --help`.
+//! `make demo` builds it and runs `sluice-demo run`; see `sluice-demo run --help`. `docker-compose.yml` runs
+//! `sluice-demo ids` and `sluice-demo api` in containers of their own.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod api;
 mod data;
+mod ids;
 mod run;
 mod table;
 mod truth;
@@ -20,6 +22,8 @@ use clap::Parser;
 enum DemoCommand {
     /// Serve the demo's external API: aircraft and their flights, page by page, with seeded faults
     Api(api::DemoApiOptions),
+    /// Put the tail numbers of the data into the table that the collector works through
+    Ids(ids::DemoIdsOptions),
     /// Start servers and workers, follow the records to the end, check that everything adds up
     Run(run::DemoRunOptions),
 }
@@ -37,10 +41,13 @@ fn main() -> ExitCode {
 
 fn carry_out(command: DemoCommand) -> Result<bool> {
     match command {
-        DemoCommand::Api(options) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.context("starting tokio")?.block_on(api::serve(options)).map(|()| true)
-        }
+        DemoCommand::Api(options) => tokio_runtime()?.block_on(api::serve(options)).map(|()| true),
+        DemoCommand::Ids(options) => tokio_runtime()?.block_on(ids::fill(&options)).map(|()| true),
         DemoCommand::Run(options) => run::run(&options),
     }
+}
+
+fn tokio_runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("starting tokio")
 }

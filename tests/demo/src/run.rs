@@ -4,7 +4,6 @@ mod archive;
 mod checks;
 mod configs;
 mod fleet;
-mod ids;
 mod lake;
 mod layout;
 mod leak;
@@ -23,6 +22,7 @@ use serde_json::{Value, json};
 use sluice_stack::{ServerStack, StackInstallation, StackStartStep};
 
 use crate::data::DemoDataSet;
+use crate::ids;
 use crate::truth::DemoTruth;
 use configs::{DemoAddresses, DemoFleetMember};
 use fleet::DemoFleet;

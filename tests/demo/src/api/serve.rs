@@ -20,6 +20,9 @@ use super::faults::{DemoApiFault, fault};
 use super::page::{DemoPage, DemoPageSource};
 use crate::data::DemoDataSet;
 
+/// The variable of the token, where there is no file.
+const TOKEN: &str = "SLUICE_API_TOKEN";
+
 /// Options of `sluice-demo api`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoApiOptions {
@@ -32,9 +35,12 @@ pub(crate) struct DemoApiOptions {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
-    /// File with the bearer token that every request must carry
+    /// Also allow an address that is not of the loopback: for a container, whose network is its own
     #[arg(long)]
-    pub(crate) token: PathBuf,
+    pub(crate) any_interface: bool,
+    /// File with the bearer token that every request must carry; without it $SLUICE_API_TOKEN is the token
+    #[arg(long)]
+    pub(crate) token: Option<PathBuf>,
     /// Decides which requests meet faults and which pages hold broken records
     #[arg(long, default_value_t = 2013)]
     pub(crate) seed: u64,
@@ -54,15 +60,16 @@ struct DemoApi {
 
 /// Serves until the process ends.
 pub(crate) async fn serve(options: DemoApiOptions) -> Result<()> {
-    if !options.listen.ip().is_loopback() {
-        bail!("the demo's API listens on the loopback interface only");
+    if !options.any_interface && !options.listen.ip().is_loopback() {
+        bail!("the demo's API listens on the loopback interface only; --any-interface allows others");
     }
-    let token = std::fs::read_to_string(&options.token)
-        .with_context(|| format!("reading {}", options.token.display()))?
-        .trim()
-        .to_owned();
+    let token = match &options.token {
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?,
+        None => std::env::var(TOKEN).with_context(|| format!("no --token, and reading ${TOKEN}"))?,
+    };
+    let token = token.trim().to_owned();
     if token.is_empty() {
-        bail!("{} is empty: it holds the token that requests must carry", options.token.display());
+        bail!("the token that requests must carry is empty: give it in the file of --token or in ${TOKEN}");
     }
     let data = DemoDataSet::load(&options.data, options.months)?;
     let api = Arc::new(DemoApi {

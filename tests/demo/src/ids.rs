@@ -1,10 +1,37 @@
 //! The table of tail numbers that the collector works through.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use sqlx::Connection;
 
+use crate::data::DemoDataSet;
+
 /// Number of rows in one INSERT.
 const AT_ONCE: usize = 500;
+
+/// Options of `sluice-demo ids`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoIdsOptions {
+    /// Folder with flights.csv[.gz] and planes.csv[.gz]
+    #[arg(long)]
+    data: PathBuf,
+    /// Only the first months of the year
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u8).range(1..=12))]
+    months: u8,
+    /// `mysql://` or `postgres://` URL of the database; it has a password and is given by the environment
+    #[arg(long, env = "SLUICE_DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+}
+
+/// Fills the table from the data. A second call changes nothing.
+pub(crate) async fn fill(options: &DemoIdsOptions) -> Result<()> {
+    let data = DemoDataSet::load(&options.data, options.months)?;
+    let tails: Vec<&str> = data.by_tail.keys().map(String::as_str).collect();
+    let rows = load(&options.database_url, &tails).await?;
+    println!("{rows} tail numbers in the table tail_numbers");
+    Ok(())
+}
 
 /// Puts `ids` into `tail_numbers`. Existing rows stay. Returns the number of rows in the table.
 pub(crate) async fn load(url: &str, ids: &[&str]) -> Result<i64> {
