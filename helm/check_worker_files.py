@@ -4,6 +4,8 @@
   check SCHEMAS RENDERED...     every worker file in RENDERED (manifests of `helm template`) fits its schema
   covered SCHEMAS RENDERED...   every key of every schema, and every form of it, is in at least one worker file
   accepted SCHEMAS SLUICE CONTRACTS RENDERED...   each worker starts with its file: what a schema cannot say is right too
+  agreed SCHEMAS SLUICE CONTRACTS RENDERED...   a mistake in a file is refused by the binary if and only if the values' schema
+                                refuses it: an unknown key in each section, a wrong type of each value
 
 SCHEMAS holds <worker>.json as `sluice config-schema <worker>` prints it. Exit 1 with every mistake.
 """
@@ -11,6 +13,7 @@ SCHEMAS holds <worker>.json as `sluice config-schema <worker>` prints it. Exit 1
 import base64
 import concurrent.futures
 import contextlib
+import copy
 import itertools
 import json
 import os
@@ -261,8 +264,9 @@ def start_with(sluice: str, worker: str, file: dict, folder: pathlib.Path) -> st
         process.wait()
 
 
-def accept(sluice: str, contracts: str, path: str, worker: str, file: dict) -> str | None:
-    """Starts one worker with secrets that are there and neighbours that are not."""
+def accept(sluice: str, contracts: str, path: str, worker: str, file: dict, mistake: tuple | None = None) -> str | None:
+    """Starts one worker with secrets that are there and neighbours that are not. Makes the mistake last."""
+    file = copy.deepcopy(file)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         secrets_into(file, folder)
@@ -273,6 +277,8 @@ def accept(sluice: str, contracts: str, path: str, worker: str, file: dict) -> s
         for store in file.get("stores", []):
             [section] = store.values()
             section["path"] = name + section["path"]
+        if mistake:
+            file = with_mistake(file, *mistake)
         return start_with(sluice, worker, file, folder)
 
 
@@ -289,6 +295,70 @@ def accepted(sluice: str, contracts: str, paths: list[str]) -> int:
     return 1 if refused or not whys else 0
 
 
+# ---- mistakes -------------------------------------------------------------------------------------------
+
+# What no schema can say: the names of librdkafka's properties, and that the body of a request has the id somewhere.
+FREE = re.compile(r"kafka\.properties|endpoints\.\d+\.body\b")
+VALUES = json.loads((pathlib.Path(__file__).parent / "sluicegate" / "values.schema.json").read_text())
+
+
+def places_of(value, at: tuple = ()):
+    """The paths of a file's maps and of its other values: (path, is a map)."""
+    if isinstance(value, dict):
+        yield at, True
+        for key, part in value.items():
+            yield from places_of(part, (*at, key))
+    elif isinstance(value, list):
+        for n, part in enumerate(value):
+            yield from places_of(part, (*at, n))
+    else:
+        yield at, False
+
+
+def with_mistake(file: dict, path: tuple, is_map: bool) -> dict:
+    """The file with an unknown key in a map, or a map in place of another value."""
+    wrong = copy.deepcopy(file)
+    at = wrong
+    for key in path if is_map else path[:-1]:
+        at = at[key]
+    if is_map:
+        at["colour"] = "red"
+    else:
+        at[path[-1]] = {"colour": "red"}
+    return wrong
+
+
+def accepted_by_schema(worker: str, file: dict) -> bool:
+    """Whether the values' schema accepts the file as the worker's `config`."""
+    values = {FRAME["workers"][worker]["defaults"]: {"config": file}}
+    return jsonschema.Draft7Validator(VALUES).is_valid(values)
+
+
+def agreed(sluice: str, contracts: str, paths: list[str]) -> int:
+    """Binary and schema agree about every mistake in the largest file of each worker."""
+    largest: dict = {}
+    for path in paths:
+        for _, _, worker, file in worker_files([path]):
+            if len(str(file)) > len(str(largest.get(worker, (path, ""))[1])):
+                largest[worker] = (path, file)
+    tries = [
+        (path, worker, file, mistake)
+        for worker, (path, file) in largest.items()
+        for mistake in places_of(without_written(copy.deepcopy(file)))
+    ]
+    schema = [accepted_by_schema(worker, with_mistake(without_written(copy.deepcopy(file)), *mistake)) for _, worker, file, mistake in tries]
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        binary = [why is None for why in pool.map(lambda one: accept(sluice, contracts, *one), tries)]
+    differ = 0
+    for (_, worker, _, (place, _)), by_schema, by_binary in zip(tries, schema, binary):
+        if by_schema != by_binary and not (by_schema and FREE.match(".".join(map(str, place)))):
+            differ += 1
+            which = ("the values' schema accepts it, the binary does not", "the binary accepts it, the values' schema does not")[by_binary]
+            print(f"helm: {worker}: a mistake at {'.'.join(map(str, place)) or 'the top'}: {which}", file=sys.stderr)
+    print(f"helm: {len(tries)} mistakes in workers' files, {schema.count(False)} refused by the values' schema, {differ} not by both")
+    return 1 if differ or all(schema) else 0
+
+
 def main() -> int:
     command, folder, *rest = sys.argv[1:]
     schemas = read_schemas(folder)
@@ -302,6 +372,8 @@ def main() -> int:
             return covered(schemas, rest)
         case "accepted":
             return accepted(rest[0], rest[1], rest[2:])
+        case "agreed":
+            return agreed(rest[0], rest[1], rest[2:])
     sys.exit(__doc__)
 
 

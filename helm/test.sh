@@ -70,6 +70,7 @@ if [ -x "$SLUICE" ]; then
   examples=()
   for values in examples/*.yaml; do examples+=("$OUT/$(basename "$values" .yaml).rendered.yaml"); done
   "$PYTHON" check_worker_files.py accepted "$OUT/schemas" "$SLUICE" ../schemas "${examples[@]}"
+  "$PYTHON" check_worker_files.py agreed "$OUT/schemas" "$SLUICE" ../schemas "${examples[@]}"
   "$PYTHON" check_worker_files.py values "$OUT/schemas" "$OUT/every"
   for values in "$OUT"/every/*.yaml; do render "$values" "$(basename "$values" .yaml)"; done
   "$PYTHON" check_worker_files.py check "$OUT/schemas" "$OUT"/*.rendered.yaml
@@ -141,6 +142,13 @@ say "$refusals wrong values are refused, each with its message"
 
 # ---- what is rendered --------------------------------------------------------------------------------
 
+"$PYTHON" check_objects.py "$OUT"/*.rendered.yaml
+# Each of these would be a mistake.
+for change in 's/values: \[1, 64\]/values: [1]/' 's/^  *serviceAccountName: .*/&-other/' 's/SLUICE_RACK/OTHER/' 's/kind: NetworkPolicy/kind: Other/' \
+  's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/' 's/topologyKey: kubernetes.io\/hostname/topologyKey: other/'; do
+  sed "$change" "$OUT/minimal.rendered.yaml" >"$OUT/changed.yaml"
+  if "$PYTHON" check_objects.py "$OUT/changed.yaml" >/dev/null 2>&1; then fail "not seen by check_objects.py: $change"; fi
+done
 has() { grep -q -- "$1" "$OUT/$2.rendered.yaml" || fail "$2: no '$1'"; }
 lacks() { if grep -q -- "$1" "$OUT/$2.rendered.yaml"; then fail "$2: should not have '$1'"; fi; }
 lacks 'automountServiceAccountToken: true' minimal
