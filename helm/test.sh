@@ -144,7 +144,7 @@ say "$refusals wrong values are refused, each with its message"
 
 "$PYTHON" check_objects.py "$OUT"/*.rendered.yaml
 # Each of these would be a mistake.
-for change in 's/values: \[1, 64\]/values: [1]/' 's/^  *serviceAccountName: .*/&-other/' 's/SLUICE_RACK/OTHER/' 's/kind: NetworkPolicy/kind: Other/' \
+for change in 's/values: \[1, 64\]/values: [1]/' 's/^  *serviceAccountName: .*/&-other/' 's/name: SLUICE_RACK/name: OTHER/' 's/kind: NetworkPolicy/kind: Other/' \
   's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/' 's/topologyKey: kubernetes.io\/hostname/topologyKey: other/'; do
   sed "$change" "$OUT/minimal.rendered.yaml" >"$OUT/changed.yaml"
   if "$PYTHON" check_objects.py "$OUT/changed.yaml" >/dev/null 2>&1; then fail "not seen by check_objects.py: $change"; fi
