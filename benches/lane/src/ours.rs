@@ -90,7 +90,7 @@ impl Processor for BenchCopyProcessor {
 /// The lane as masker and normaliser run it, at its default pace.
 pub fn lane(job: &LaneBenchJob) -> LaneBenchResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
-    let registry = SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None })
+    let registry = SchemaRegistry::new(&RegistrySection::open("http://127.0.0.1:9"))
         .expect("a client");
     let registry = BlockingRegistry::new(registry, runtime.handle().clone());
     let (processor, last) = BenchCopyProcessor::new(job);

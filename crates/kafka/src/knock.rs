@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sluice_core::{BoxError, Domain, Fault, Retry};
 
 use super::native::SaslTokenClient;
-use super::{is_denied, settings};
+use super::{certificate, is_denied, settings};
 use crate::KafkaSection;
 
 /// The time within which brokers have to answer.
@@ -37,15 +37,19 @@ enum KnockRefusal {
     NoBroker,
     /// The certificate is not trusted, or the broker does not speak TLS.
     Certificate,
+    /// The broker does not trust the client's certificate, or wants one.
+    ClientCertificate,
     /// The broker refuses the credentials.
     Credentials,
 }
 
 impl KnockRefusal {
     /// Returns the reason that an error of librdkafka stands for.
-    fn of(code: Option<RDKafkaErrorCode>) -> Self {
+    fn of(code: Option<RDKafkaErrorCode>, reason: &str) -> Self {
         match code {
             Some(code) if is_denied(code) => Self::Credentials,
+            // The broker's answer to a certificate comes as an alert of TLS, on any kind of error.
+            Some(_) if reason.contains("alert") && names_certificate(reason) => Self::ClientCertificate,
             Some(RDKafkaErrorCode::SSL) => Self::Certificate,
             Some(RDKafkaErrorCode::BadMessage) => Self::NoBroker,
             Some(RDKafkaErrorCode::Resolve) => Self::UnknownHost,
@@ -69,6 +73,12 @@ impl KnockRefusal {
                 "check security.protocol in kafka.properties, and ssl.ca.location: the authority that has signed the \
                  brokers' certificate",
             ),
+            Self::ClientCertificate => (
+                Domain::User,
+                Retry::Later,
+                "check that ssl.certificate and ssl.key are set, that the certificate has not expired, and that an \
+                 authority has signed it that the brokers trust",
+            ),
             Self::Credentials => (Domain::User, Retry::Never, "check kafka.properties and kafka.secrets"),
         };
         Fault::new(domain, retry, doing, why).with_hint(hint)
@@ -86,7 +96,7 @@ impl ClientContext for KnockContext {
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
-        let refusal = KnockRefusal::of(code);
+        let refusal = KnockRefusal::of(code, reason);
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.as_ref().is_none_or(|(before, _)| *before <= refusal) {
             *reported = Some((refusal, plain_reason(reason)));
@@ -108,6 +118,11 @@ fn plain_reason(reason: &str) -> String {
     } else {
         format!("{address}: {why}")
     }
+}
+
+/// Tells whether an alert is about a certificate. An authority that is not known is one of its mistakes.
+fn names_certificate(alert: &str) -> bool {
+    alert.contains("certificate") || alert.contains("unknown ca")
 }
 
 impl ConsumerContext for KnockContext {}
@@ -136,6 +151,9 @@ pub fn knock(kafka: &KafkaSection) -> Result<usize, Fault> {
         match reported {
             Some((KnockRefusal::Credentials, reason)) => return Err(KnockRefusal::Credentials.fault(reason)),
             // librdkafka's own reason is better than the time-out of the call.
+            Some((KnockRefusal::Certificate, reason)) if Instant::now() > deadline => {
+                return Err(distrust(kafka, reason));
+            }
             Some((refusal, reason)) if Instant::now() > deadline => return Err(refusal.fault(reason)),
             None if Instant::now() > deadline => {
                 let why = format!("{}: no answer within {PATIENCE:?}", kafka.brokers);
@@ -143,6 +161,23 @@ pub fn knock(kafka: &KafkaSection) -> Result<usize, Fault> {
             }
             Some(_) | None => {}
         }
+    }
+}
+
+/// Returns the fault of a broker whose certificate is not trusted, with the mistake of the certificate if a
+/// second look shows it.
+fn distrust(kafka: &KafkaSection, reason: String) -> Fault {
+    // librdkafka writes the address in front of its reason.
+    let broker = reason.split(": ").next().filter(|first| first.contains(':'));
+    let broker = broker.unwrap_or_else(|| kafka.brokers.split(',').next().unwrap_or_default()).to_owned();
+    match certificate::look(kafka, &broker) {
+        Some(mistake) => {
+            let hint = mistake.hint("ssl.ca.location or ssl.ca.pem");
+            KnockRefusal::Certificate
+                .fault(format!("the certificate of {broker} is refused: {mistake}"))
+                .with_hint(hint)
+        }
+        None => KnockRefusal::Certificate.fault(reason),
     }
 }
 

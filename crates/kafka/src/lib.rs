@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod admin;
+mod certificate;
 mod consumer;
 mod knock;
 mod native;
@@ -26,6 +27,7 @@ mod statistics;
 mod token;
 mod waiting;
 
+pub use certificate::CertificateMistake;
 pub use consumer::{ConsumerGroup, GroupEvents, PartitionStart, PollOutcome};
 pub use knock::knock;
 pub use native::{GroupMetadata, limit_arenas};

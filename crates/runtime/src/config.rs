@@ -4,11 +4,21 @@ mod limits;
 mod sections;
 
 pub use limits::{DeadLetterLimits, LimitsSection};
-pub use sections::{AdminSection, RegistrySection};
+pub use sections::{AdminSection, BasicLogin, RegistrySection};
 pub use sluice_config::{
     ConfigError, ConfigErrors, FilePlace, MemorySize, MistakeOrigin, SecretReference, load, parse, schema,
 };
 pub use sluice_kafka::KafkaSection;
+
+/// Checks the sections of Kafka and the registry beyond their form. No server is asked.
+///
+/// # Errors
+/// All mistakes of both sections at once.
+pub fn check_neighbours(kafka: &KafkaSection, registry: &RegistrySection) -> Result<(), ConfigErrors> {
+    let mut errors = sluice_kafka::check_properties(kafka).err().unwrap_or_default();
+    errors.0.append(&mut registry.check().err().unwrap_or_default().0);
+    errors.or(())
+}
 
 /// Returns the name of a process whose configuration names no instance: host name and process id, for example
 /// `masker-0-17`.

@@ -1,21 +1,26 @@
-//! The schema registry: Confluent's API, over `schema_registry_converter`.
+//! The schema registry: Confluent's API.
 //!
 //! An answer and an outage are different things. Only the registry's own error codes 40401 to 40403 ("not
-//! found") mean that a schema does not exist. Everything else is an outage and is retried, also a 500 or a
-//! 404 from a proxy.
+//! found") mean that a schema does not exist. Refused credentials and an untrusted certificate are the
+//! operator's to mend ([`RegistryError`]). Everything else is an outage and is retried, also a 500 or a 404
+//! from a proxy.
+
+mod error;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use schema_registry_converter::async_impl::schema_registry::{
-    SrSettings, is_compatible_schema, perform_sr_call, post_schema,
-};
-use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SrCall, SuppliedSchema};
-use sluice_core::{BoxError, Fault, SchemaId, SchemaLookup};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use sluice_core::{Fault, SchemaId, SchemaLookup};
 use tokio::runtime::Handle;
+use zeroize::Zeroizing;
 
 use crate::config::RegistrySection;
+
+pub use error::RegistryError;
 
 /// Time limit of one call. A lane waits that long at most before it reports an outage.
 const CALL: Duration = Duration::from_secs(5);
@@ -23,217 +28,217 @@ const CALL: Duration = Duration::from_secs(5);
 /// "40402 – Version not found", "40403 – Schema not found".
 const NOT_FOUND: std::ops::RangeInclusive<u32> = 40401..=40403;
 
-/// Largest answer with a schema that is read, in bytes.
-const LARGEST_SCHEMA: usize = 4 << 20;
+/// Largest answer that is read, in bytes. A lane's memory has a limit.
+const LARGEST_ANSWER: usize = 4 << 20;
 
-/// The answer to a request for a schema id: a schema, or the registry's error code.
-#[derive(serde::Deserialize)]
-struct SchemaIdAnswer {
-    schema: Option<String>,
-    error_code: Option<u32>,
+/// Media type of the API's requests.
+const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+/// The registry's answer: its status, and its body up to [`LARGEST_ANSWER`].
+struct RegistryAnswer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+/// The body of an error.
+#[derive(Default, Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    error_code: u32,
+}
+
+/// An answer that holds a schema.
+#[derive(Deserialize)]
+struct SchemaBody {
+    schema: String,
+}
+
+/// An answer that holds a schema's id.
+#[derive(Deserialize)]
+struct SchemaIdBody {
+    id: u32,
+}
+
+/// The credentials of every call.
+enum RegistryLogin {
+    None,
+    Bearer(Zeroizing<String>),
+    Basic(String, Zeroizing<String>),
 }
 
 /// A client of the schema registry; cheap to clone.
 #[derive(Clone)]
 pub struct SchemaRegistry {
-    settings: Arc<SrSettings>,
-    /// For the calls that `schema_registry_converter` lacks, or makes without a limit of size.
     http: reqwest::Client,
     /// Base URL without a slash at its end.
-    url: String,
-    token: Option<String>,
+    url: Arc<str>,
+    login: Arc<RegistryLogin>,
 }
 
 impl SchemaRegistry {
     /// Creates a client for the registry. It makes no call yet.
     ///
     /// # Errors
-    /// A [`Fault`] of the user if the URL or the token reference is wrong.
+    /// A [`Fault`] of the user if the section is wrong, or if a secret cannot be read.
     pub fn new(section: &RegistrySection) -> Result<Self, Fault> {
         let doing = "configuring the registry client";
+        section.check().map_err(|errors| Fault::user(doing, errors))?;
         let url = section.url.trim_end_matches('/').to_owned();
-        let token = section
-            .token
-            .as_ref()
-            .map(|token| token.reveal("registry.token"))
-            .transpose()
-            .map_err(|e| Fault::user(doing, e))?;
 
-        // Two clients with the same URL, token and time limit.
-        let mut builder = SrSettings::new_builder(url.clone());
-        builder.set_timeout(CALL);
-        if let Some(token) = &token {
-            builder.set_token_authorization(token);
+        // Secrets are read once: a wrong reference is reported at the start.
+        let login = match (&section.basic, &section.token) {
+            (Some(basic), _) => {
+                let password = basic.password.reveal("registry.basic.password");
+                let password = password.map_err(|errors| Fault::user(doing, errors))?;
+                RegistryLogin::Basic(basic.user.clone(), Zeroizing::new(password))
+            }
+            (None, Some(token)) => {
+                let token = token.reveal("registry.token").map_err(|errors| Fault::user(doing, errors))?;
+                RegistryLogin::Bearer(Zeroizing::new(token))
+            }
+            (None, None) => RegistryLogin::None,
+        };
+
+        // An authority of the section's own is trusted beside the usual ones.
+        let mut http = reqwest::Client::builder().timeout(CALL);
+        if let Some(ca) = &section.ca {
+            let pem = ca.reveal("registry.ca").map_err(|errors| Fault::user(doing, errors))?;
+            http = http.tls_certs_merge(certificates(&pem).map_err(|errors| Fault::user(doing, errors))?);
         }
-        let settings = builder.build().map_err(|error| Fault::user(doing, error))?;
-        let http =
-            reqwest::Client::builder().timeout(CALL).build().map_err(|error| Fault::user(doing, error))?;
-        Ok(Self { settings: Arc::new(settings), http, url, token })
+        let http = http.build().map_err(|error| Fault::user(doing, error))?;
+        Ok(Self { http, url: url.into(), login: Arc::new(login) })
     }
 
     /// Returns the schema with this id, deleted versions included. `None` if the registry has none.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// A [`Fault`] for an outage or refused credentials.
     pub async fn schema(&self, id: SchemaId) -> Result<Option<String>, Fault> {
-        let outage = |error: BoxError| Fault::outage(format!("asking the registry for schema {id}"), error);
         // Records may still carry the id of a schema that was deleted in the meantime.
-        let mut request = self.http.get(format!("{}/schemas/ids/{}?deleted=true", self.url, id.0));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-
-        // The converter would read an answer of any size, and a lane's memory has a limit.
-        let mut answer = request.send().await.map_err(|error| outage(error.without_url().into()))?;
-        let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|error| outage(error.without_url().into()))? {
-            if body.len() + part.len() > LARGEST_SCHEMA {
-                return Err(outage("the answer is too large; expected at most 4 MiB for a schema".into()));
-            }
-            body.extend_from_slice(&part);
-        }
-
-        // A page of a proxy is no answer of a registry: the id may exist.
-        let status = answer.status();
-        let body: SchemaIdAnswer = serde_json::from_slice(&body)
-            .map_err(|_| outage(format!("{status}; expected a schema registry's answer").into()))?;
-        match body {
-            SchemaIdAnswer { schema: Some(schema), .. } if status.is_success() => Ok(Some(schema)),
-            // The one way to learn that an id does not exist.
-            SchemaIdAnswer { error_code: Some(code), .. } if NOT_FOUND.contains(&code) => Ok(None),
-            // Code 0 is shown for an answer without a code.
-            SchemaIdAnswer { error_code, .. } => {
-                let code = error_code.unwrap_or_default();
-                Err(outage(format!("{status}, error code {code}; expected a schema").into()))
-            }
-        }
+        let request = self.request(Method::GET, &format!("/schemas/ids/{}?deleted=true", id.0));
+        let found: Result<Option<SchemaBody>, _> = self.find(request).await;
+        found
+            .map(|found| found.map(|body| body.schema))
+            .map_err(|error| error.fault(format!("asking the registry for schema {id}")))
     }
 
     /// Returns the id of exactly this schema under `subject`. `None` if it is not registered there.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// As [`Self::schema`].
     pub async fn id_of(&self, subject: &str, schema: &str) -> Result<Option<SchemaId>, Fault> {
         // A POST to the subject asks for a schema; only a POST to its versions would register it.
-        let body = serde_json::json!({"schemaType": "AVRO", "schema": schema}).to_string();
-        match perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await {
-            Ok(found) => Ok(found.id.map(SchemaId)),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => {
-                Err(Fault::outage(format!("asking the registry for the id of a schema of {subject}"), error))
-            }
-        }
+        let request = self.supply(&format!("/subjects/{subject}"), schema);
+        let found: Result<Option<SchemaIdBody>, _> = self.find(request).await;
+        found
+            .map(|found| found.map(|body| SchemaId(body.id)))
+            .map_err(|error| error.fault(format!("asking the registry for the id of a schema of {subject}")))
     }
 
     /// Returns the newest schema of a subject. `None` if the subject does not exist.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// As [`Self::schema`].
     pub async fn latest(&self, subject: &str) -> Result<Option<String>, Fault> {
-        match perform_sr_call(&self.settings, SrCall::GetLatest(subject)).await {
-            Ok(found) => Ok(found.schema),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => {
-                Err(Fault::outage(format!("asking the registry for the newest schema of {subject}"), error))
-            }
-        }
+        let request = self.request(Method::GET, &format!("/subjects/{subject}/versions/latest"));
+        let found: Result<Option<SchemaBody>, _> = self.find(request).await;
+        found
+            .map(|found| found.map(|body| body.schema))
+            .map_err(|error| error.fault(format!("asking the registry for the newest schema of {subject}")))
     }
 
     /// Tells whether the registry has no subject at all. The list itself is of no use: some registries cut it
     /// off after some thousand subjects.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// As [`Self::schema`].
     pub async fn is_empty(&self) -> Result<bool, Fault> {
         let doing = "asking the registry whether it has subjects";
-        let subjects: Vec<String> =
-            self.json("/subjects").await.map_err(|error| Fault::outage(doing, error))?;
-        Ok(subjects.is_empty())
+        // The list is as long as the registry is large: a list beyond the limit has subjects.
+        match self.expect::<Vec<String>>(self.request(Method::GET, "/subjects")).await {
+            Ok(subjects) => Ok(subjects.is_empty()),
+            Err(RegistryError::TooLarge) => Ok(false),
+            Err(error) => Err(error.fault(doing)),
+        }
     }
 
     /// Returns the numbers of a subject's versions, ascending. It is empty if the subject does not exist.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// As [`Self::schema`].
     pub async fn versions(&self, subject: &str) -> Result<Vec<u32>, Fault> {
-        match self.json::<Vec<u32>>(&format!("/subjects/{subject}/versions")).await {
-            Ok(mut versions) => {
-                // The API promises no order.
-                versions.sort_unstable();
-                Ok(versions)
-            }
-            // A missing subject has no versions. Only operators' commands ask here, so a status of 404 is
-            // enough.
-            Err(error) if error.status() == Some(reqwest::StatusCode::NOT_FOUND) => Ok(Vec::new()),
-            Err(error) => {
-                Err(Fault::outage(format!("asking the registry for the versions of {subject}"), error))
-            }
-        }
+        let request = self.request(Method::GET, &format!("/subjects/{subject}/versions"));
+        let found: Result<Option<Vec<u32>>, _> = self.find_by_status(request).await;
+        let mut versions = found
+            .map_err(|error| error.fault(format!("asking the registry for the versions of {subject}")))?
+            .unwrap_or_default();
+        // The API promises no order.
+        versions.sort_unstable();
+        Ok(versions)
     }
 
     /// Returns the schema of one version. `None` if there is no such version.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// As [`Self::schema`].
     pub async fn version(&self, subject: &str, number: u32) -> Result<Option<String>, Fault> {
-        match perform_sr_call(&self.settings, SrCall::GetBySubjectAndVersion(subject, number)).await {
-            Ok(found) => Ok(found.schema),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => {
-                Err(Fault::outage(format!("asking the registry for version {number} of {subject}"), error))
-            }
-        }
+        let request = self.request(Method::GET, &format!("/subjects/{subject}/versions/{number}"));
+        let found: Result<Option<SchemaBody>, _> = self.find(request).await;
+        found
+            .map(|found| found.map(|body| body.schema))
+            .map_err(|error| error.fault(format!("asking the registry for version {number} of {subject}")))
     }
 
     /// Registers a schema and returns its id. A schema that is registered already keeps its id.
     ///
     /// # Errors
-    /// A [`Fault`] of the user if the registry refuses the schema as incompatible, otherwise one of an
+    /// A [`Fault`] of the user if the registry refuses the schema or the credentials, otherwise one of an
     /// outage.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, Fault> {
         // Compatibility is asked for first, so that a refusal is a fault of the user and not an outage. A new
         // subject has no earlier version.
+        let doing = || format!("registering a schema for {subject}");
         if self.latest(subject).await?.is_some() && !self.accepts(subject, schema).await? {
-            let why = "the registry refuses the schema as incompatible with an earlier version";
-            return Err(Fault::user(format!("registering a schema for {subject}"), why));
+            return Err(RegistryError::Incompatible.fault(doing()));
         }
 
-        // A refusal for another reason, for example invalid Avro, is the user's too.
-        post_schema(&self.settings, subject.to_owned(), supplied(schema))
-            .await
-            .map(|registered| SchemaId(registered.id))
-            .map_err(|error| {
-                let doing = format!("registering a schema for {subject}");
-                if is_refused(&error) { Fault::user(doing, error) } else { Fault::outage(doing, error) }
-            })
+        let request = self.supply(&format!("/subjects/{subject}/versions"), schema);
+        let registered: Result<SchemaIdBody, _> = self.expect(request).await;
+        registered.map(|body| SchemaId(body.id)).map_err(|error| error.fault(doing()))
     }
 
     /// Tells whether the registry would accept this schema as the next version of a subject that has a
     /// version.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// As [`Self::schema`].
     pub async fn accepts(&self, subject: &str, schema: &str) -> Result<bool, Fault> {
-        is_compatible_schema(&self.settings, subject.to_owned(), supplied(schema)).await.map_err(|error| {
-            Fault::outage(format!("asking the registry whether a schema fits {subject}"), error)
-        })
+        #[derive(Deserialize)]
+        struct CompatibilityBody {
+            is_compatible: bool,
+        }
+        let request = self.supply(&format!("/compatibility/subjects/{subject}/versions/latest"), schema);
+        let answered: Result<CompatibilityBody, _> = self.expect(request).await;
+        answered
+            .map(|body| body.is_compatible)
+            .map_err(|error| error.fault(format!("asking the registry whether a schema fits {subject}")))
     }
 
     /// Returns the subject's own compatibility level. `None` if it follows the registry's level.
     ///
     /// # Errors
-    /// A [`Fault`] for an outage.
+    /// As [`Self::schema`].
     pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, Fault> {
-        let doing = || format!("asking the registry for the compatibility level of {subject}");
-        let outage = |error: reqwest::Error| Fault::outage(doing(), error.without_url());
-        let answer = self.call(reqwest::Method::GET, subject).send().await.map_err(outage)?;
-        // 404 means that the subject has no level of its own.
-        if answer.status() == reqwest::StatusCode::NOT_FOUND {
-            return Ok(None);
+        #[derive(Deserialize)]
+        struct LevelBody {
+            #[serde(rename = "compatibilityLevel")]
+            level: Option<String>,
         }
-        let body: serde_json::Value =
-            answer.error_for_status().map_err(outage)?.json().await.map_err(outage)?;
-        Ok(body.get("compatibilityLevel").and_then(|level| level.as_str()).map(str::to_owned))
+        let request = self.request(Method::GET, &format!("/config/{subject}"));
+        let found: Result<Option<LevelBody>, _> = self.find_by_status(request).await;
+        found.map(|found| found.and_then(|body| body.level)).map_err(|error| {
+            error.fault(format!("asking the registry for the compatibility level of {subject}"))
+        })
     }
 
     /// Sets the subject's compatibility level, for example `FULL_TRANSITIVE`.
@@ -241,18 +246,14 @@ impl SchemaRegistry {
     /// # Errors
     /// A [`Fault`] for an outage or a refusal.
     pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), Fault> {
-        let doing = || format!("setting the compatibility level of {subject}");
-        let outage = |error: reqwest::Error| Fault::outage(doing(), error.without_url());
-        let body = serde_json::json!({"compatibility": level});
+        let request = self.request(Method::PUT, &format!("/config/{subject}"));
+        let request = with_body(request, &json!({"compatibility": level}));
         // The answer only repeats the level, so its status is enough.
-        self.call(reqwest::Method::PUT, subject)
-            .json(&body)
-            .send()
-            .await
-            .map_err(outage)?
-            .error_for_status()
-            .map_err(outage)?;
-        Ok(())
+        let answered = self.send(request).await.and_then(|answer| match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(unexpected(&answer)),
+        });
+        answered.map_err(|error| error.fault(format!("setting the compatibility level of {subject}")))
     }
 
     /// Checks that the registry answers.
@@ -260,71 +261,136 @@ impl SchemaRegistry {
     /// # Errors
     /// A [`Fault`] if it does not.
     pub async fn ping(&self) -> Result<(), Fault> {
-        let outage = |error: reqwest::Error| {
-            Fault::outage("asking the registry for its subjects", error.without_url())
+        let answered = match self.send(self.request(Method::GET, "/subjects")).await {
+            Ok(answer) if answer.status.is_success() => Ok(()),
+            // A list beyond the limit is an answer: a registry may have thousands of subjects.
+            Err(RegistryError::TooLarge) => Ok(()),
+            // Every registry has this resource, so the path in front of it is wrong.
+            Ok(answer) if answer.status == StatusCode::NOT_FOUND => {
+                Err(RegistryError::WrongPath { url: self.shown_url() })
+            }
+            Ok(answer) => Err(unexpected(&answer)),
+            Err(error) => Err(error),
         };
-        // The answer's body is not read: a registry may have thousands of subjects.
-        let mut request = self.http.get(format!("{}/subjects", self.url));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        request.send().await.map_err(outage)?.error_for_status().map_err(outage)?;
-        Ok(())
+        answered.map_err(|error| error.fault("asking the registry for its subjects"))
     }
 
-    /// Starts a request about the subject's configuration.
-    fn call(&self, method: reqwest::Method, subject: &str) -> reqwest::RequestBuilder {
-        self.request(method, &format!("/config/{subject}"))
-    }
-
-    /// Starts a request with the token, if there is one.
-    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+    /// Starts a request with the credentials, if there are any.
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+        match &*self.login {
+            RegistryLogin::None => request,
+            RegistryLogin::Bearer(token) => request.bearer_auth(token.as_str()),
+            RegistryLogin::Basic(user, password) => request.basic_auth(user, Some(password.as_str())),
         }
     }
 
-    /// Gets `path` and parses the answer.
-    ///
-    /// # Errors
-    /// Fails with the call's error, without the URL: it may hold a password.
-    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, reqwest::Error> {
-        let answer = self.request(reqwest::Method::GET, path).send().await;
-        let answer =
-            answer.and_then(reqwest::Response::error_for_status).map_err(reqwest::Error::without_url)?;
-        answer.json().await.map_err(reqwest::Error::without_url)
+    /// Starts a request that supplies an Avro schema.
+    fn supply(&self, path: &str, schema: &str) -> RequestBuilder {
+        with_body(self.request(Method::POST, path), &json!({"schemaType": "AVRO", "schema": schema}))
     }
-}
 
-/// Wraps an Avro schema for the converter.
-fn supplied(schema: &str) -> SuppliedSchema {
-    SuppliedSchema::new(None, SchemaType::Avro, schema.to_owned())
-}
-
-/// Tells whether the registry has answered that subject, version or schema does not exist.
-fn is_not_found(error: &SRCError) -> bool {
-    error_code_of(error).is_some_and(|code| NOT_FOUND.contains(&code))
-}
-
-/// Tells whether the registry has refused the schema itself. Its codes are 409 for an incompatible schema and
-/// 422xx, for example 42201, for an invalid one.
-fn is_refused(error: &SRCError) -> bool {
-    error_code_of(error).is_some_and(|code| code == 409 || code == 422 || (42_200..42_300).contains(&code))
-}
-
-/// Returns the registry's own code for an error, if there is one.
-fn error_code_of(error: &SRCError) -> Option<u32> {
-    // The converter wraps the answer, so its code is somewhere in the chain of sources.
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(raw) = inner.downcast_ref::<RawError>() {
-            return Some(raw.error_code);
+    /// Sends a request and parses the answer. `None` if the registry's own code says that subject, version or
+    /// schema does not exist.
+    async fn find<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Option<T>, RegistryError> {
+        let answer = self.send(request).await?;
+        match answer.status.is_success() {
+            true => parse(&answer).map(Some),
+            // The one way to learn that something does not exist.
+            false if NOT_FOUND.contains(&error_code(&answer)) => Ok(None),
+            false => Err(unexpected(&answer)),
         }
-        source = inner.source();
     }
-    None
+
+    /// Sends a request and parses the answer. `None` for status 404, whatever code it has. Only operators'
+    /// commands ask in this way.
+    async fn find_by_status<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<Option<T>, RegistryError> {
+        let answer = self.send(request).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => parse(&answer).map(Some),
+            _ => Err(unexpected(&answer)),
+        }
+    }
+
+    /// Sends a request whose answer is expected to be a success, and parses it.
+    async fn expect<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, RegistryError> {
+        let answer = self.send(request).await?;
+        if answer.status.is_success() { parse(&answer) } else { Err(unexpected(&answer)) }
+    }
+
+    /// Sends a request and reads its answer, up to the limit.
+    async fn send(&self, request: RequestBuilder) -> Result<RegistryAnswer, RegistryError> {
+        let failed = |error: reqwest::Error| RegistryError::of(error, self.shown_url());
+        let mut answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(RegistryError::Credentials { url: self.shown_url(), status: status.as_u16() });
+        }
+
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(failed)? {
+            if body.len() + part.len() > LARGEST_ANSWER {
+                return Err(RegistryError::TooLarge);
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(RegistryAnswer { status, body })
+    }
+
+    /// Returns the URL for messages: it may hold a password.
+    fn shown_url(&self) -> String {
+        let Ok(mut url) = reqwest::Url::parse(&self.url) else { return "registry.url".to_owned() };
+        // Both fail only for a URL that cannot have them.
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
+        url.to_string()
+    }
+}
+
+/// Reads certificates in PEM.
+///
+/// # Errors
+/// Fails if there is none, or if one is broken.
+fn certificates(pem: &str) -> Result<Vec<reqwest::Certificate>, crate::config::ConfigErrors> {
+    let wrong = |why: String| crate::config::ConfigErrors::one("registry.ca", why, None);
+    let found = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+        .map_err(|error| wrong(format!("expected PEM certificates: {error}")))?;
+    if found.is_empty() {
+        return Err(wrong("expected at least one PEM certificate".to_owned()));
+    }
+    Ok(found)
+}
+
+/// Adds a JSON body to a request.
+fn with_body(request: RequestBuilder, body: &serde_json::Value) -> RequestBuilder {
+    request.header(reqwest::header::CONTENT_TYPE, MEDIA_TYPE).body(body.to_string())
+}
+
+/// Parses a successful answer.
+fn parse<T: DeserializeOwned>(answer: &RegistryAnswer) -> Result<T, RegistryError> {
+    // A page of a proxy is no answer of a registry.
+    serde_json::from_slice(&answer.body)
+        .map_err(|_| RegistryError::NotARegistry { status: answer.status.as_u16() })
+}
+
+/// Returns the registry's own code of an error, 0 without one.
+fn error_code(answer: &RegistryAnswer) -> u32 {
+    serde_json::from_slice::<ErrorBody>(&answer.body).unwrap_or_default().error_code
+}
+
+/// Turns an answer that is no success into an error.
+fn unexpected(answer: &RegistryAnswer) -> RegistryError {
+    let (status, code) = (answer.status.as_u16(), error_code(answer));
+    match code {
+        // 409 for an incompatible schema and 422xx, for example 42201, for an invalid one.
+        409 => RegistryError::Incompatible,
+        422 | 42_200..42_300 => RegistryError::SchemaRefused { code },
+        _ => RegistryError::Unexpected { status, code },
+    }
 }
 
 /// The registry for a lane: its calls block. They must not be made on a thread of tokio.

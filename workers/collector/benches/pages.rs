@@ -132,7 +132,7 @@ impl CollectorPageBench {
         }
         let contracts = sluice_runtime::contracts::load(Path::new(&schemas())).unwrap();
         let contract = contracts.iter().find(|contract| contract.raw_topic == TOPIC).unwrap();
-        let registry = RegistrySection { url: self.stack.registry_url().to_owned(), token: None };
+        let registry = RegistrySection::open(self.stack.registry_url().to_owned());
         let registry = SchemaRegistry::new(&registry).unwrap();
         registry.register(&sluice_contract::value_subject(TOPIC), contract.value.json()).await.unwrap();
     }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use sluice_core::Backoff;
 use sluice_lease::{ClaimSource, SqlDialect};
-use sluice_runtime::config::{AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection};
+use sluice_runtime::config::{
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, check_neighbours,
+};
 
 pub use raw::{
     RawApi, RawAuth, RawBasicAuth, RawCollectorConfig, RawCollectorLimits, RawDatabase, RawEndpoint,
@@ -104,7 +106,7 @@ impl CollectorConfig {
         if let Some(instance) = &raw.instance {
             check_name("instance", instance, &mut errors);
         }
-        merge(sluice_kafka::check_properties(&raw.kafka), &mut errors);
+        merge(check_neighbours(&raw.kafka, &raw.registry), &mut errors);
         let database = check_database(&raw.database, &mut errors);
         let api = api::check(&raw.api, &mut errors);
         let endpoints = endpoint::check(&raw.endpoints, raw.api.max_record.bytes(), &mut errors);

@@ -104,8 +104,7 @@ impl CollectorTestBench {
     async fn topics_and_schemas(&self) {
         let admin = KafkaAdmin::new(&self.kafka()).unwrap();
         let registry =
-            SchemaRegistry::new(&RegistrySection { url: self.stack.registry_url().to_owned(), token: None })
-                .unwrap();
+            SchemaRegistry::new(&RegistrySection::open(self.stack.registry_url().to_owned())).unwrap();
         for (topic, name) in [(FLIGHTS, "flight"), (AIRCRAFT, "aircraft")] {
             let topic = self.topic(topic);
             for topic in [topic.clone(), format!("{topic}.dead-letter")] {

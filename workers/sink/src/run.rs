@@ -28,7 +28,7 @@ impl ContractUse for SinkContractUse {
 /// # Errors
 /// All mistakes of configuration and contracts at once.
 pub(crate) fn check_topics(config: &SinkConfig) -> Result<LandingTopics, ConfigErrors> {
-    let mut errors = sluice_kafka::check_properties(&config.kafka).err().unwrap_or_default();
+    let mut errors = config::check_neighbours(&config.kafka, &config.registry).err().unwrap_or_default();
     errors.0.extend(config.validate().err().unwrap_or_default().0);
     if !config.topics.is_empty() {
         return errors.or(LandingTopics::Topics(config.topics.clone()));

@@ -71,7 +71,7 @@ fn sources(kafka: &KafkaSection, contracts: &ContractSet, only: Option<&str>) ->
 /// Reads the file of `apply`, and the contracts that it names.
 fn load(file: &std::path::Path) -> anyhow::Result<(KafkaSection, ContractSet)> {
     let raw: RawApplyConfig = config::load(file)?;
-    sluice_kafka::check_properties(&raw.kafka).map_err(|errors| errors.in_file(file))?;
+    config::check_neighbours(&raw.kafka, &raw.registry).map_err(|errors| errors.in_file(file))?;
     let contracts = contracts::load(&raw.schemas).map_err(|errors| errors.in_file(file))?;
     Ok((raw.kafka, contracts))
 }

@@ -81,8 +81,7 @@ impl SeamFleet {
     }
 
     fn lane(&self, instance: &str) -> SeamLane {
-        let registry =
-            SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).unwrap();
+        let registry = SchemaRegistry::new(&RegistrySection::open("http://127.0.0.1:9")).unwrap();
         let registry = BlockingRegistry::new(registry, self.runtime.handle().clone());
         let (status, stop) = (WorkerStatus::new("test", &[]), CancellationToken::new());
         let config = LaneConfig {

@@ -92,8 +92,7 @@ fn a_store_that_is_down_or_slow_is_not_fed_and_misses_nothing() {
     create(&stack, "stalled", 2);
     let told = Arc::new(ShelfControls::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    let registry =
-        SchemaRegistry::new(&RegistrySection { url: "http://127.0.0.1:9".into(), token: None }).unwrap();
+    let registry = SchemaRegistry::new(&RegistrySection::open("http://127.0.0.1:9")).unwrap();
     let registry = BlockingRegistry::new(registry, runtime.handle().clone());
     let (status, stop) = (WorkerStatus::new("test", &[]), CancellationToken::new());
     let config = LaneConfig {

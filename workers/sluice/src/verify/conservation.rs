@@ -14,7 +14,7 @@ use crate::table::TextTable;
 /// Checks the receipts of all groups, or of those that are named. Exit code 1 if conservation does not hold.
 pub(crate) fn verify(args: &VerifyArgs) -> CommandResult {
     let raw: RawApplyConfig = config::load(&args.config)?;
-    sluice_kafka::check_properties(&raw.kafka).map_err(|errors| errors.in_file(&args.config))?;
+    config::check_neighbours(&raw.kafka, &raw.registry).map_err(|errors| errors.in_file(&args.config))?;
     sluice_kafka::knock(&raw.kafka)?;
     // The receipts' topic is small: it has one record for each run of offsets.
     let (mut report, books) = conservation::verify(&raw.kafka, &args.group)?;
