@@ -18,7 +18,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean tools test test-rust test-readme test-demo fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector bench-start fault-collector
+.PHONY: help setup build demo demo-clean tools test test-rust test-readme test-demo test-aws fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector bench-start fault-collector
 
 help: ## print this list
 	@echo "Sluicegate. make <target>:"; echo
@@ -61,6 +61,9 @@ test-demo: build ## run the demo on one month: workers are killed on the way, a 
 	$(PYTHON) tests/truth/truth.py $(TEST_DIR)/mariadb tests/data
 	$(BIN)/sluice-demo run $(MONTH) --dir $(TEST_DIR)/postgres --database postgres
 	$(PYTHON) tests/truth/truth.py $(TEST_DIR)/postgres tests/data
+
+test-aws: setup ## test the log-in to Amazon MSK: tokens beside those of AWS's own signer, and a broker that checks them
+	cargo test --locked -p sluice-kafka --features aws
 
 # ROW picks tests by name, SEED repeats a run's choices.
 ROWS := cargo test --locked -p sluice-fault -p sluice-tests --test rows -- --include-ignored --nocapture

@@ -36,8 +36,10 @@ const OURS: &[(&str, &str)] = &[
 ];
 
 /// Properties whose values are secrets. They must not be written in the open.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 7] = [
     "sasl.password",
+    "sasl.oauthbearer.token",
+    "ssl.key.pem",
     "ssl.key.password",
     "ssl.keystore.password",
     "sasl.oauthbearer.client.secret",
@@ -92,7 +94,7 @@ fn base(kafka: &KafkaSection) -> Result<ClientConfig, Fault> {
 
     // The properties of the token endpoint are ours: a librdkafka without curl does not know them.
     for (name, value) in kafka.properties.iter().filter(|(name, _)| !token::is_ours(name)) {
-        config.set(name, value);
+        config.set(name, token::translated(name, value));
     }
     for (name, secret) in kafka.secrets.iter().filter(|(name, _)| !token::is_ours(name)) {
         let value = secret

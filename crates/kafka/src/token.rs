@@ -1,16 +1,24 @@
-//! Access tokens for SASL/OAUTHBEARER from an OpenID provider (OAuth 2.0 client credentials, RFC 6749 section
-//! 4.4).
+//! Access tokens for SASL/OAUTHBEARER, by three ways.
 //!
-//! The properties are librdkafka's own (`sasl.oauthbearer.token.endpoint.url`, `.client.id`,
-//! `.client.secret`, `.scope`; `https.ca.location`). The bundled librdkafka is built without curl and cannot
-//! ask by itself. Therefore these properties are taken out of its configuration, and this module asks.
+//! | way | properties |
+//! |---|---|
+//! | an OpenID provider ([`endpoint`]) | librdkafka's own: `sasl.oauthbearer.token.endpoint.url`, `.client.id`, `.client.secret`, `.scope`; `https.ca.location` |
+//! | a file that an agent renews ([`file`]) | under `kafka.secrets`: `sasl.oauthbearer.token: {file: path}` |
+//! | an identity of AWS, for Amazon MSK (`aws`) | `sasl.mechanism: AWS_MSK_IAM` and `aws.region`, with the feature `aws` |
+//!
+//! The bundled librdkafka is built without curl and cannot ask by itself. Therefore these properties are taken
+//! out of its configuration, and this module asks.
+
+#[cfg(feature = "aws")]
+mod aws;
+mod endpoint;
+mod file;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use sluice_config::ConfigErrors;
+use sluice_config::{ConfigErrors, SecretReference};
 
 use crate::KafkaSection;
 
@@ -20,27 +28,35 @@ const ID: &str = "sasl.oauthbearer.client.id";
 const SECRET: &str = "sasl.oauthbearer.client.secret";
 const SCOPE: &str = "sasl.oauthbearer.scope";
 const CA: &str = "https.ca.location";
-/// The longest wait for one answer of the endpoint.
-const CALL: Duration = Duration::from_secs(10);
-/// The first pause between two tries while the endpoint is away or refuses. Each further failure doubles the
-/// pause.
+/// The token itself, by reference.
+const TOKEN: &str = "sasl.oauthbearer.token";
+/// Region of an Amazon MSK cluster.
+const REGION: &str = "aws.region";
+/// The mechanism of Amazon MSK as Java's clients name it. On the wire it is OAUTHBEARER.
+const MSK: &str = "AWS_MSK_IAM";
+/// librdkafka's name of the mechanism.
+const BEARER: &str = "OAUTHBEARER";
+
+/// The first pause between two tries while a token cannot be had. Each further failure doubles the pause.
 const PAUSE: Duration = Duration::from_secs(2);
 /// An upper limit for that pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A token's life in seconds if the endpoint does not give it (RFC 6749 leaves it open).
+/// A token's life in seconds if nothing gives it (RFC 6749 leaves it open).
 const LIFE: u64 = 300;
 
 /// The source of a client's access tokens.
 pub(super) struct SaslTokenSource {
-    url: String,
-    id: String,
-    secret: Zeroizing<String>,
-    scope: Option<String>,
-    ca: Option<Vec<u8>>,
-    /// Runtime and HTTP client, built at the first request and kept.
-    asking: Option<(tokio::runtime::Runtime, reqwest::Client)>,
+    kind: SaslTokenKind,
     /// Requests that failed in a row, counted up to 4.
     failures: u32,
+}
+
+/// The ways to a token.
+enum SaslTokenKind {
+    Endpoint(endpoint::TokenEndpoint),
+    File(file::TokenFile),
+    #[cfg(feature = "aws")]
+    Aws(aws::AwsTokenSigner),
 }
 
 /// An access token as librdkafka takes it.
@@ -53,33 +69,52 @@ pub(super) struct SaslToken {
     pub who: String,
 }
 
-/// The answer of the endpoint.
+/// The answer of a source.
 pub(super) enum SaslTokenAnswer {
     /// A new token.
     Token(SaslToken),
     /// The credentials are wrong: no retry mends it.
     Refused(String),
-    /// The endpoint did not answer, or its answer is an error that may pass.
+    /// The source did not answer, or its answer is an error that may pass.
     Outage(String),
 }
 
-/// Tells whether this property is for this module. A librdkafka without curl does not know these properties.
+/// Tells whether this property is for this module. librdkafka does not know these properties.
 pub(super) fn is_ours(name: &str) -> bool {
-    [METHOD, URL, ID, SECRET, SCOPE, CA].contains(&name)
+    [METHOD, URL, ID, SECRET, SCOPE, CA, TOKEN, REGION].contains(&name)
+}
+
+/// Returns librdkafka's value of a property: its name of a mechanism.
+pub(super) fn translated<'a>(name: &str, value: &'a str) -> &'a str {
+    if is_mechanism(name) && value.eq_ignore_ascii_case(MSK) { BEARER } else { value }
+}
+
+/// Tells whether the property names the mechanism. librdkafka knows it under two names.
+fn is_mechanism(name: &str) -> bool {
+    ["sasl.mechanism", "sasl.mechanisms"].contains(&name)
+}
+
+/// Returns the mechanism that the section names.
+fn mechanism(kafka: &KafkaSection) -> Option<&str> {
+    kafka.properties.iter().find(|(name, _)| is_mechanism(name)).map(|(_, value)| value.as_str())
+}
+
+/// Tells whether the section asks for a log-in to Amazon MSK.
+fn by_msk(kafka: &KafkaSection) -> bool {
+    mechanism(kafka).is_some_and(|mechanism| mechanism.eq_ignore_ascii_case(MSK))
 }
 
 /// Checks the rules that the form alone cannot express, without revealing the secret.
 pub(super) fn check(kafka: &KafkaSection, errors: &mut ConfigErrors) {
     let given = |name: &str| kafka.properties.contains_key(name) || kafka.secrets.contains_key(name);
+    let by_token = mechanism(kafka).is_some_and(|mechanism| mechanism == BEARER);
 
-    // librdkafka knows the mechanism under two names.
-    let mechanism = kafka.properties.get("sasl.mechanism").or(kafka.properties.get("sasl.mechanisms"));
-    let by_token = mechanism.is_some_and(|mechanism| mechanism == "OAUTHBEARER");
-
-    // The unsecured token of librdkafka is for tests and needs no endpoint.
-    if by_token && !given(URL) && !given("enable.sasl.oauthbearer.unsecure.jwt") {
-        let hint = format!("set {URL}, {ID} and, under kafka.secrets, {SECRET}");
-        errors.add("kafka.properties", "OAUTHBEARER needs a token endpoint", Some(hint));
+    // The unsecured token of librdkafka is for tests and needs no source.
+    if by_token && !given(URL) && !given(TOKEN) && !given("enable.sasl.oauthbearer.unsecure.jwt") {
+        let hint = format!(
+            "under kafka.secrets set {TOKEN}: {{file: path}}, or set {URL}, {ID} and, under kafka.secrets, {SECRET}"
+        );
+        errors.add("kafka.properties", "OAUTHBEARER needs a source of tokens", Some(hint));
     }
 
     // An endpoint is of no use without the credentials for it.
@@ -88,6 +123,59 @@ pub(super) fn check(kafka: &KafkaSection, errors: &mut ConfigErrors) {
             errors.add(format!("kafka.properties.{name}"), "is missing", Some(format!("{URL} needs it")));
         }
     }
+
+    // A token ends, and only a file can hold the next one.
+    if let Some(reference) = kafka.secrets.get(TOKEN) {
+        let path = format!("kafka.secrets.{TOKEN}");
+        if matches!(reference, SecretReference::Env(_)) {
+            let hint = "a token ends, and an environment variable cannot be renewed".to_owned();
+            errors.add(path.clone(), "expected {file: path}", Some(hint));
+        }
+        if !by_token {
+            errors.add(path.clone(), "is of no use without sasl.mechanism: OAUTHBEARER", None);
+        }
+        if given(URL) {
+            errors.add(path, format!("and {URL} are given; expected one of them"), None);
+        }
+    }
+
+    check_msk(kafka, errors);
+}
+
+/// Checks the rules of a log-in to Amazon MSK.
+fn check_msk(kafka: &KafkaSection, errors: &mut ConfigErrors) {
+    let region = format!("kafka.properties.{REGION}");
+    match (by_msk(kafka), cfg!(feature = "aws")) {
+        (true, false) => {
+            let hint = "use a binary that is built with `--features aws`".to_owned();
+            errors.add(
+                "kafka.properties.sasl.mechanism",
+                "this build cannot log in to Amazon MSK",
+                Some(hint),
+            );
+        }
+        (true, true) if region_of(kafka).is_none() => {
+            let hint = "kafka.brokers does not name it; for example eu-west-1".to_owned();
+            errors.add(region, "is missing", Some(hint));
+        }
+        (false, _) if kafka.properties.contains_key(REGION) => {
+            errors.add(region, format!("is of no use without sasl.mechanism: {MSK}"), None);
+        }
+        (true, true) | (false, _) => {}
+    }
+}
+
+/// Returns the region of an MSK cluster: the property, or else the part of a broker's name, for example
+/// `b-1.shop.abcdef.c2.kafka.eu-west-1.amazonaws.com`.
+fn region_of(kafka: &KafkaSection) -> Option<&str> {
+    let named = || {
+        let host = kafka.brokers.split([',', ':']).next()?.trim();
+        let (before, _) = host.split_once(".amazonaws.com")?;
+        let (rest, region) = before.rsplit_once('.')?;
+        // `kafka` for provisioned clusters, `kafka-serverless` for the others.
+        rest.rsplit('.').next().is_some_and(|service| service.starts_with("kafka")).then_some(region)
+    };
+    kafka.properties.get(REGION).map(String::as_str).or_else(named)
 }
 
 impl SaslTokenSource {
@@ -96,33 +184,29 @@ impl SaslTokenSource {
     /// # Errors
     /// A secret or a file that cannot be read.
     pub(super) fn of(kafka: &KafkaSection) -> Result<Option<Self>, ConfigErrors> {
-        // A value may be a secret by reference or, for all but the secret, a plain property.
-        let value = |name: &str| match kafka.secrets.get(name) {
-            Some(secret) => secret.reveal(&format!("kafka.secrets.{name}")).map(Some),
-            None => Ok(kafka.properties.get(name).cloned()),
-        };
-
-        let (Some(url), Some(id), Some(secret)) = (value(URL)?, value(ID)?, value(SECRET)?) else {
-            return Ok(None);
-        };
-
-        // The authority's certificate is read once; a wrong path is reported at the start.
-        let ca = kafka.properties.get(CA).map(std::fs::read).transpose().map_err(|error| {
-            ConfigErrors::one(format!("kafka.properties.{CA}"), format!("cannot be read: {error}"), None)
-        })?;
-
-        let secret = Zeroizing::new(secret);
-        Ok(Some(Self { url, id, secret, scope: value(SCOPE)?, ca, asking: None, failures: 0 }))
+        let endpoint = endpoint::TokenEndpoint::of(kafka)?.map(SaslTokenKind::Endpoint);
+        let file = file::TokenFile::of(kafka)?.map(SaslTokenKind::File);
+        let kind = endpoint.or(file);
+        #[cfg(feature = "aws")]
+        let kind = kind.or_else(|| aws::AwsTokenSigner::of(kafka).map(SaslTokenKind::Aws));
+        Ok(kind.map(|kind| Self { kind, failures: 0 }))
     }
 
     /// Asks once, and returns the answer with the time to wait before the next request. Blocks.
     pub(super) fn ask(&mut self) -> (SaslTokenAnswer, Duration) {
-        let answer = self.answer().unwrap_or_else(|answer| answer);
+        let answer = match &mut self.kind {
+            SaslTokenKind::Endpoint(endpoint) => endpoint.ask(),
+            SaslTokenKind::File(file) => file.read(now_ms()),
+            #[cfg(feature = "aws")]
+            SaslTokenKind::Aws(signer) => signer.ask(),
+        };
+
         let next = match &answer {
             SaslTokenAnswer::Token(token) => {
                 self.failures = 0;
                 let left = u64::try_from(token.ends_ms.saturating_sub(now_ms())).unwrap_or(0);
-                // Like librdkafka itself: renewed after four fifths of its life.
+                // Like librdkafka itself: renewed after four fifths of its life. A file that still holds the
+                // same token then is read again after four fifths of the rest, and so on.
                 Duration::from_millis(left / 5 * 4).max(Duration::from_secs(1))
             }
             // 2 s, 4 s, 8 s, and from then on 16 s. A refusal may end when the operator mends the account.
@@ -133,98 +217,6 @@ impl SaslTokenSource {
         };
         (answer, next)
     }
-
-    /// Sends one request and reads its answer. Both sides of the result are answers, which lets `?` end the
-    /// function early.
-    fn answer(&mut self) -> Result<SaslTokenAnswer, SaslTokenAnswer> {
-        #[derive(Deserialize)]
-        struct SaslTokenBody {
-            access_token: String,
-            expires_in: Option<u64>,
-        }
-
-        // The client is taken out for the request and put back after it: `block_on` needs it while `self` is
-        // lent.
-        let (runtime, http) = match self.asking.take() {
-            Some(asking) => asking,
-            None => self.client()?,
-        };
-
-        let request = http
-            .post(&self.url)
-            .basic_auth(&self.id, Some(self.secret.as_str()))
-            .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form(self.scope.as_deref()));
-
-        // The life counts from before the request: a slow answer must not make the token seem younger.
-        let asked = now_ms();
-
-        let answered = runtime.block_on(async {
-            let outage = |error: reqwest::Error| {
-                // The URL is named in the text below.
-                let error = error.without_url();
-                let cause =
-                    std::error::Error::source(&error).map_or_else(String::new, |why| format!(": {why}"));
-                SaslTokenAnswer::Outage(format!("the token endpoint {}: {error}{cause}", self.url))
-            };
-
-            let answer = request.send().await.map_err(outage)?;
-            let status = answer.status();
-            match status.as_u16() {
-                // RFC 6749 section 5.2 gives 400 for an invalid grant, scope or client.
-                400 | 401 | 403 => Err(SaslTokenAnswer::Refused(format!(
-                    "the token endpoint {} answers {status} to client {}: check the client id and the secret",
-                    self.url, self.id
-                ))),
-                // Everything else, for example 503, may pass.
-                _ if !status.is_success() => Err(SaslTokenAnswer::Outage(format!(
-                    "the token endpoint {} answers {status}, expected 200",
-                    self.url
-                ))),
-                _ => answer.json::<SaslTokenBody>().await.map_err(outage),
-            }
-        });
-        self.asking = Some((runtime, http));
-        let body = answered?;
-
-        // From seconds to milliseconds. An answer with an absurd life does not overflow.
-        let life = i64::try_from(body.expires_in.unwrap_or(LIFE).saturating_mul(1_000)).unwrap_or(i64::MAX);
-        let (value, who) = (Zeroizing::new(body.access_token), self.id.clone());
-        Ok(SaslTokenAnswer::Token(SaslToken { value, ends_ms: asked.saturating_add(life), who }))
-    }
-
-    /// Builds the runtime and the HTTP client for the endpoint.
-    fn client(&self) -> Result<(tokio::runtime::Runtime, reqwest::Client), SaslTokenAnswer> {
-        let outage = |error: &dyn std::fmt::Display| {
-            SaslTokenAnswer::Outage(format!("building the client for the token endpoint: {error}"))
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let mut http = reqwest::Client::builder().timeout(CALL);
-        if let Some(ca) = &self.ca {
-            let ca = reqwest::Certificate::from_pem(ca).map_err(|error| {
-                SaslTokenAnswer::Refused(format!("{CA}: expected a PEM certificate: {error}"))
-            })?;
-            http = http.tls_certs_merge([ca]);
-        }
-        Ok((runtime.map_err(|error| outage(&error))?, http.build().map_err(|error| outage(&error))?))
-    }
-}
-
-/// Returns the body in the form `application/x-www-form-urlencoded`: letters, digits and `*-._` as they are,
-/// a space as `+`.
-fn form(scope: Option<&str>) -> String {
-    let mut body = "grant_type=client_credentials".to_owned();
-    if let Some(scope) = scope {
-        body.push_str("&scope=");
-        for byte in scope.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => body.push(byte.into()),
-                b' ' => body.push('+'),
-                other => body.push_str(&format!("%{other:02X}")),
-            }
-        }
-    }
-    body
 }
 
 /// Returns the time in milliseconds since the epoch.
@@ -236,7 +228,6 @@ fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice_config::SecretReference;
     use std::collections::BTreeMap;
 
     fn section(properties: &[(&str, &str)], secrets: &[&str]) -> KafkaSection {
@@ -257,14 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_encoded() {
-        assert_eq!(form(None), "grant_type=client_credentials");
-        assert_eq!(form(Some("a b/é")), "grant_type=client_credentials&scope=a+b%2F%C3%A9");
-    }
-
-    #[test]
     fn what_is_missing_is_named() {
-        let oauth = ("sasl.mechanism", "OAUTHBEARER");
+        let oauth = ("sasl.mechanism", BEARER);
         assert_eq!(mistakes(&section(&[oauth], &[])), ["kafka.properties"]);
         assert_eq!(
             mistakes(&section(&[oauth, (URL, "http://t")], &[SECRET])),
@@ -275,19 +260,33 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_is_away_is_an_outage_and_asked_again_later_each_time() {
-        let mut source = SaslTokenSource {
-            url: "http://127.0.0.1:9/token".into(),
-            id: "masker".into(),
-            secret: Zeroizing::new("hunter2".into()),
-            scope: None,
-            ca: None,
-            asking: None,
-            failures: 0,
-        };
-        let (first, pause) = source.ask();
-        let SaslTokenAnswer::Outage(why) = first else { panic!("nobody listens there") };
-        assert!(why.contains("127.0.0.1:9") && !why.contains("hunter2"), "{why}");
-        assert!(source.ask().1 > pause);
+    fn a_token_by_reference_is_in_a_file_and_the_only_source() {
+        let (oauth, path) = (("sasl.mechanism", BEARER), format!("kafka.secrets.{TOKEN}"));
+        assert!(mistakes(&section(&[oauth], &[TOKEN])).is_empty());
+        assert_eq!(mistakes(&section(&[], &[TOKEN])), [path.clone()]);
+        let both = section(&[oauth, (URL, "http://t"), (ID, "masker")], &[SECRET, TOKEN]);
+        assert_eq!(mistakes(&both), [path.clone()]);
+        let mut by_env = section(&[oauth], &[]);
+        by_env.secrets.insert(TOKEN.to_owned(), SecretReference::Env("TOKEN".into()));
+        assert_eq!(mistakes(&by_env), [path]);
+    }
+
+    #[test]
+    fn the_region_of_a_cluster_is_read_from_its_brokers() {
+        let mut kafka = section(&[("sasl.mechanism", MSK)], &[]);
+        assert_eq!(region_of(&kafka), None);
+        for brokers in [
+            "b-1.shop.abcdef.c2.kafka.eu-west-1.amazonaws.com:9098,b-2:9098",
+            "boot-x.c1.kafka-serverless.eu-west-1.amazonaws.com:9098",
+            "b-1.shop.kafka.eu-west-1.amazonaws.com.cn:9098",
+        ] {
+            kafka.brokers = brokers.to_owned();
+            assert_eq!(region_of(&kafka), Some("eu-west-1"), "{brokers}");
+        }
+        kafka.properties.insert(REGION.to_owned(), "us-east-1".to_owned());
+        assert_eq!(region_of(&kafka), Some("us-east-1"));
+        assert_eq!(mistakes(&kafka).is_empty(), cfg!(feature = "aws"));
+        assert_eq!(translated("sasl.mechanism", MSK), BEARER);
+        assert_eq!(translated("sasl.username", MSK), MSK);
     }
 }
