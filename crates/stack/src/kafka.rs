@@ -106,7 +106,9 @@ pub(crate) fn plan(
         }
 
         let flags = guard.map(|guard| guard.server_flags().to_vec()).unwrap_or_default();
-        let program = KafkaNodeProgram { java: java.clone(), flags, class_path: class_path.clone() };
+        let own = guard.and_then(BrokerGuard::class_path).map(|folder| format!("{}:", folder.display()));
+        let class_path = own.unwrap_or_default() + &class_path;
+        let program = KafkaNodeProgram { java: java.clone(), flags, class_path };
         plans.push(node_plan(node, nodes, clients[node], program, settings, logs));
     }
 

@@ -33,6 +33,6 @@ mod server;
 mod stack;
 
 pub use error::StackError;
-pub use guard::BrokerGuard;
+pub use guard::{BrokerGuard, TokenHandler};
 pub use installation::StackInstallation;
 pub use stack::{ServerStack, StackBuilder, StackProgress, StackStartStep};

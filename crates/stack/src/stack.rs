@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::guard::BrokerGuard;
+use crate::guard::{BrokerGuard, TokenHandler};
 use crate::mariadb::hex;
 use crate::server::{StackServer, StackServerPlan, kept, port_was_taken, random};
 use crate::{StackError, StackInstallation, kafka, mariadb, postgres, registry};
@@ -41,6 +41,7 @@ pub struct StackBuilder<'a> {
     kafka: usize,
     fronts: Vec<u16>,
     users: Option<Vec<String>>,
+    handler: Option<TokenHandler>,
     registry: bool,
     mariadb: bool,
     postgres: bool,
@@ -106,6 +107,13 @@ impl<'a> StackBuilder<'a> {
         self
     }
 
+    /// Lets a class of the test check the tokens of one listener of a guarded Kafka; see
+    /// [`BrokerGuard::handled`].
+    pub fn token_handler(mut self, handler: TokenHandler) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+
     /// Adds the schema registry.
     pub fn registry(mut self) -> Self {
         self.registry = true;
@@ -146,7 +154,7 @@ impl<'a> StackBuilder<'a> {
         let guard = self
             .users
             .as_ref()
-            .map(|users| BrokerGuard::new(&root.join("kafka/guard"), users))
+            .map(|users| BrokerGuard::new(&root.join("kafka/guard"), users, self.handler.clone()))
             .transpose()?;
         let guarded = guard.as_ref();
 
@@ -286,6 +294,7 @@ impl ServerStack {
             kafka: 0,
             fronts: Vec::new(),
             users: None,
+            handler: None,
             registry: false,
             mariadb: false,
             postgres: false,
