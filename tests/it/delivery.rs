@@ -24,7 +24,7 @@ fn feed(contract: &TestContract, from: i64, count: i64) {
 }
 
 /// The number in a masked event (`id` text, then `n`), read by hand.
-fn number(record: &ConsumedRecord) -> i64 {
+pub(crate) fn number(record: &ConsumedRecord) -> i64 {
     let value = record.value.as_ref().unwrap();
     let (length, at) = zigzag(value, 5);
     zigzag(value, at + length as usize).0

@@ -10,6 +10,7 @@ mod former;
 mod hidden;
 mod house;
 mod outage;
+mod parts;
 mod rebuilt;
 mod receipts;
 mod unusual;

@@ -36,14 +36,19 @@ impl TestContract {
     /// Writes the contract's files only.
     pub fn written(name: &str, servers: TestServers) -> Self {
         let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
-        let folder = dir.path().join("schemas/it").join(name);
-        std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{error}"));
         let contract = Self { dir, name: name.to_owned(), servers };
-        contract.write(&format!("schemas/it/{name}/value.avsc"), SCHEMA);
-        contract.write(&format!("schemas/it/{name}/contract.odcs.yaml"), &odcs(name));
+        contract.write_also(name);
         contract.write("key", &format!("{}\n", base64_of_32_bytes()));
         contract.write("apply.yaml", &contract.common());
         contract
+    }
+
+    /// Writes another contract into the same folder. Its topics are `it.<name>.v1` and `it.<name>.masked.v1`.
+    pub fn write_also(&self, name: &str) {
+        let folder = self.file("schemas/it").join(name);
+        std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{error}"));
+        self.write(&format!("schemas/it/{name}/value.avsc"), SCHEMA);
+        self.write(&format!("schemas/it/{name}/contract.odcs.yaml"), &odcs(name));
     }
 
     /// Returns the path of a file in the contract's folder.

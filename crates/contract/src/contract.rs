@@ -217,6 +217,15 @@ pub fn sql_name(topic: &str) -> String {
 }
 
 impl Contract {
+    /// Returns the last two names of the contract's folder, `<domain>/<topic folder>`.
+    pub fn folder_name(&self) -> String {
+        let mut names = self.folder.rsplit('/').take(2);
+        match (names.next(), names.next()) {
+            (Some(topic), Some(domain)) => format!("{domain}/{topic}"),
+            (topic, _) => topic.unwrap_or_default().to_owned(),
+        }
+    }
+
     /// Returns the leaf at a path with its policy.
     pub fn field(&self, path: &str) -> Option<&ContractField> {
         self.fields.iter().find(|field| field.leaf.path == path)

@@ -11,6 +11,7 @@ use crate::key::{self, KeySchema, RecordKey};
 use crate::odcs;
 use crate::policy::ShapePolicy;
 use crate::references;
+use crate::selection::ContractSelection;
 use crate::settings;
 use crate::yaml::{self, YamlNode};
 
@@ -97,6 +98,12 @@ impl ContractSet {
         findings.sort();
         findings.dedup();
         Err(FindingList(findings))
+    }
+
+    /// Returns the selected contracts alone. The fact's schema stays.
+    pub fn select(&self, selection: &ContractSelection) -> Self {
+        let selected = self.contracts.iter().filter(|contract| selection.covers(contract));
+        Self { contracts: selected.cloned().collect(), fact: self.fact.clone() }
     }
 
     /// Returns every contract, in the order of the folders.

@@ -74,6 +74,7 @@ mod odcs;
 mod policy;
 mod references;
 mod section;
+mod selection;
 mod settings;
 mod yaml;
 
@@ -93,3 +94,4 @@ pub use masking::{
     PseudonymRule, RedactConstant,
 };
 pub use policy::{ContractPolicy, KeyMask, operation};
+pub use selection::{ContractSelection, SelectionMistake};

@@ -111,6 +111,22 @@ pub fn transactional_id(group: &str, worker: &str, instance: &str) -> String {
     format!("{group}-{worker}-{instance}")
 }
 
+/// Returns the instance of a process that serves the contracts of these patterns only, sorted. Two processes of one
+/// group that serve different contracts may have the same name by mistake or by habit. The checksum of the patterns
+/// (FNV-1a, 64 bit) keeps their transactional ids apart, or they would fence each other for ever.
+pub fn selecting_instance(instance: &str, patterns: &[String]) -> String {
+    if patterns.is_empty() {
+        return instance.to_owned();
+    }
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let sum = patterns
+        .join(",")
+        .bytes()
+        .fold(OFFSET_BASIS, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(PRIME));
+    format!("{instance}-{sum:016x}")
+}
+
 /// Returns the transactional id that all replays of one worker share, so that a second replay fences the first.
 pub fn replay_transactional_id(group: &str, worker: &str) -> String {
     format!("{group}-{worker}-replay")
@@ -128,6 +144,18 @@ mod tests {
     /// From BigQuery's documentation of column names, compared without case.
     const REFUSED: [&str; 6] =
         ["_PARTITION", "_TABLE_", "_FILE_", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER"];
+
+    #[test]
+    fn instances_with_different_contracts_have_different_names() {
+        let named = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            selecting_instance("one", &patterns)
+        };
+        assert_eq!(named(&[]), "one");
+        assert_ne!(named(&["shop/*"]), named(&["club/*"]));
+        // The name must not change with a release: a restart would not fence the process before it.
+        assert_eq!(named(&["a"]), "one-af63dc4c8601ec8c");
+    }
 
     #[test]
     fn no_lineage_column_begins_as_bigquery_refuses() {

@@ -19,7 +19,7 @@ mod desired;
 mod diff;
 mod place;
 
-pub use acl::{APPLY, AclPrincipals, MemberSeat, VERIFY};
+pub use acl::{APPLY, AclPrincipals, MemberSeat, SeatShare, VERIFY};
 pub use batch::together;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use sluice_contract::{ContractFiles, ContractSet, FindingList, KeyRing};
+use sluice_contract::{
+    ContractFiles, ContractSelection, ContractSet, FindingList, KeyRing, SelectionMistake,
+};
 use zeroize::Zeroizing;
 
 use crate::config::{ConfigError, ConfigErrors, FilePlace, MistakeOrigin, SecretReference};
@@ -66,6 +68,19 @@ pub fn open_with_view_files(path: &Path) -> Result<ContractFolderSnapshot, Confi
     read_folder(path, path, DEPTH, &["sql"], &mut snapshot.files)
         .map_err(|(path, message)| ConfigErrors::one("schemas", format!("{path}: {message}"), None))?;
     Ok(snapshot)
+}
+
+/// Returns the selection of a worker's setting `contracts`.
+///
+/// # Errors
+/// Fails with every pattern that selects no contract.
+pub fn selection(patterns: &[String], contracts: &ContractSet) -> Result<ContractSelection, ConfigErrors> {
+    let selection = ContractSelection::new(patterns.iter().map(String::as_str));
+    let mut errors = ConfigErrors::default();
+    for SelectionMistake { index, message, hint } in selection.check(contracts) {
+        errors.add(format!("contracts[{index}]"), message, Some(hint));
+    }
+    errors.or(selection)
 }
 
 /// Returns the folder's contract files, sorted.

@@ -137,7 +137,7 @@ pub async fn transform<P: Processor + 'static>(
     }
 
     // A change in the folder gives every lane a new processor and new topics.
-    let watch = ContractWatcher::new(&folder, lanes.kafka, registry, status.clone());
+    let watch = ContractWatcher::new(&folder, lanes.kafka, registry, status.clone(), &*worker);
     let serving = Arc::clone(&worker);
     tokio::spawn(watch.follow(worker, stop.clone(), move |contracts| {
         let topics = contracts::reads(&*serving, contracts)?;
@@ -207,7 +207,7 @@ pub async fn stores(
 
     // A store has no processor: a change of the contracts changes its topics only.
     if let LandingTopics::Contracts(folder, worker) = landing {
-        let watch = ContractWatcher::new(&folder, lanes.kafka, registry, status.clone());
+        let watch = ContractWatcher::new(&folder, lanes.kafka, registry, status.clone(), &*worker);
         let serving = Arc::clone(&worker);
         tokio::spawn(watch.follow(worker, stop.clone(), move |contracts| {
             let topics = contracts::reads(&*serving, contracts)?;

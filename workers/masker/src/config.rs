@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sluice_contract::KeyRing;
+use sluice_contract::{ContractSelection, KeyRing};
+use sluice_core::names::selecting_instance;
 use sluice_runtime::config::{
-    AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection,
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection, check_neighbours,
 };
 use sluice_runtime::contracts::{self, ContractFolderSnapshot, KeysSection};
 use sluice_runtime::lane::LanePace;
@@ -22,6 +23,10 @@ pub struct RawMaskerConfig {
     pub registry: RegistrySection,
     /// Folder of the contracts, `schemas/<domain>/<topic>/`.
     pub schemas: PathBuf,
+    /// Contracts to serve, each `<domain>/<topic folder>`, for example `shop/order` or `shop/*`. Left out or empty: all of
+    /// them. Workers of one group with different contracts share the group: a contract that moves goes on where it was.
+    #[serde(default)]
+    pub contracts: Vec<String>,
     /// Masking keys: `{name: {epoch: {file: path}}}`, base64 of at least 32 bytes.
     pub keys: KeysSection,
     /// Admin pages.
@@ -75,6 +80,8 @@ pub struct MaskerConfig {
     pub folder: ContractFolderSnapshot,
     /// The masking keys of the file.
     pub keys: KeyRing,
+    /// The contracts of the folder that are served.
+    pub selection: ContractSelection,
     /// This process's name, unique in the group.
     pub instance: String,
     /// The time of commits.
@@ -90,13 +97,18 @@ impl MaskerConfig {
         // Each part is read although another one has failed, so that one start shows all mistakes.
         let mut errors = ConfigErrors::default();
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
-        sluice_kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
+        check_neighbours(&raw.kafka, &raw.registry).unwrap_or_else(&mut note);
         let keys = contracts::keys(&raw.keys).map_err(&mut note).ok();
         let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
         let (Some(keys), Some(folder)) = (keys, opened) else { return Err(errors) };
 
-        // Every key that a contract names must be in the ring. A missing one would stop the worker at a record.
-        for contract in folder.contracts.iter() {
+        // Every key that a served contract names must be in the ring. A missing one would stop the worker at a record.
+        let selection =
+            contracts::selection(&raw.contracts, &folder.contracts).unwrap_or_else(|mut found| {
+                errors.0.append(&mut found.0);
+                ContractSelection::default()
+            });
+        for contract in folder.contracts.iter().filter(|contract| selection.covers(contract)) {
             if let Err(error) = contract.policy(&keys) {
                 errors.add(
                     format!("{} (keys)", contract.folder),
@@ -108,8 +120,9 @@ impl MaskerConfig {
 
         // Defaults that depend on the machine.
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
+        let instance = selecting_instance(&instance, &selection.patterns());
         let pace =
             LanePace { interval: std::time::Duration::from_millis(raw.commit_ms), ..LanePace::default() };
-        errors.or(Self { raw, folder, keys, instance, pace })
+        errors.or(Self { raw, folder, keys, selection, instance, pace })
     }
 }

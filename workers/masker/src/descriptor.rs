@@ -66,7 +66,7 @@ fn run(file: &Path, _: WorkerRunOptions) -> Result<(), WorkerError> {
 fn load_offline(file: &Path) -> Result<OfflineWorker, WorkerError> {
     let config = MaskerConfig::check(config::load(file)?)?;
     // A pseudonym must be the live worker's, so the keys are read too.
-    let masker = MaskerProcessor::new(&config.folder.contracts, &config.keys)
+    let masker = MaskerProcessor::new(&config.folder.contracts.select(&config.selection), &config.keys)
         .map_err(|error| Fault::user("preparing the masks", error))?;
 
     let raw = config.raw;

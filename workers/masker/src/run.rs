@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_contract::{Contract, KeyRing};
+use sluice_contract::{Contract, ContractSelection, KeyRing};
 use sluice_core::Fault;
 use sluice_runtime::contracts::ContractUse;
 use sluice_runtime::fleet::{self, SharedLaneConfig};
@@ -13,12 +13,15 @@ use crate::config::MaskerConfig;
 use crate::descriptor::{self, ACCESS};
 use crate::process::MaskerProcessor;
 
-/// Masks every contract that its keys are enough for.
-struct MaskerContractUse(KeyRing);
+/// Masks every selected contract that its keys are enough for.
+struct MaskerContractUse {
+    keys: KeyRing,
+    selection: ContractSelection,
+}
 
 impl ContractUse for MaskerContractUse {
     fn reads(&self, contract: &Contract) -> Vec<String> {
-        descriptor::reads(contract)
+        if self.selection.covers(contract) { descriptor::reads(contract) } else { vec![] }
     }
 
     fn writes(&self, contract: &Contract) -> Vec<String> {
@@ -26,7 +29,11 @@ impl ContractUse for MaskerContractUse {
     }
 
     fn accept(&self, contract: &Contract) -> Result<(), String> {
-        let ready = contract.policy(&self.0).and_then(|_| contract.key_policy(&self.0));
+        // The keys of other workers' contracts are not here.
+        if !self.selection.covers(contract) {
+            return Ok(());
+        }
+        let ready = contract.policy(&self.keys).and_then(|_| contract.key_policy(&self.keys));
         ready.map(drop).map_err(|error| error.to_string())
     }
 }
@@ -36,7 +43,7 @@ impl ContractUse for MaskerContractUse {
 /// # Errors
 /// A [`Fault`] that no retry can mend.
 pub async fn run(config: MaskerConfig, status: WorkerStatus, stop: CancellationToken) -> Result<(), Fault> {
-    let MaskerConfig { raw, folder, keys, instance, pace } = config;
+    let MaskerConfig { raw, folder, keys, selection, instance, pace } = config;
     let lanes = SharedLaneConfig {
         worker: ACCESS.name,
         kafka: raw.kafka,
@@ -48,9 +55,10 @@ pub async fn run(config: MaskerConfig, status: WorkerStatus, stop: CancellationT
         pace,
         limits: raw.limits,
     };
-    let worker = Arc::new(MaskerContractUse(keys.clone()));
+    let worker = Arc::new(MaskerContractUse { keys: keys.clone(), selection: selection.clone() });
     fleet::transform(lanes, folder, worker, &status, &stop, move |contracts| {
-        MaskerProcessor::new(contracts, &keys).map_err(|error| Fault::user("preparing the masks", error))
+        MaskerProcessor::new(&contracts.select(&selection), &keys)
+            .map_err(|error| Fault::user("preparing the masks", error))
     })
     .await
 }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sluice_contract::ContractSelection;
+use sluice_core::names::selecting_instance;
 use sluice_runtime::config::{
-    AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection,
+    AdminSection, ConfigErrors, KafkaSection, LimitsSection, MemorySize, RegistrySection, check_neighbours,
 };
 use sluice_runtime::contracts::{self, ContractFolderSnapshot};
 use sluice_runtime::lane::LanePace;
@@ -21,6 +23,10 @@ pub struct RawNormaliserConfig {
     pub registry: RegistrySection,
     /// Folder of the contracts, `schemas/<domain>/<topic>/`.
     pub schemas: PathBuf,
+    /// Contracts to serve, each `<domain>/<topic folder>`, for example `shop/order` or `shop/*`. Left out or empty: all of
+    /// them. Workers of one group with different contracts share the group: a contract that moves goes on where it was.
+    #[serde(default)]
+    pub contracts: Vec<String>,
     /// Admin pages.
     #[serde(default)]
     pub admin: AdminSection,
@@ -70,6 +76,8 @@ pub struct NormaliserConfig {
     pub raw: RawNormaliserConfig,
     /// The contracts of the file's folder.
     pub folder: ContractFolderSnapshot,
+    /// The contracts of the folder that are served.
+    pub selection: ContractSelection,
     /// This process's name, unique in the group.
     pub instance: String,
     /// The time of commits.
@@ -85,14 +93,24 @@ impl NormaliserConfig {
         // Each part is read although another one has failed, so that one start shows all mistakes.
         let mut errors = ConfigErrors::default();
         let mut note = |mut found: ConfigErrors| errors.0.append(&mut found.0);
-        sluice_kafka::check_properties(&raw.kafka).unwrap_or_else(&mut note);
+        check_neighbours(&raw.kafka, &raw.registry).unwrap_or_else(&mut note);
         let opened = contracts::open(&raw.schemas).map_err(&mut note).ok();
         let Some(folder) = opened else { return Err(errors) };
 
         // A normaliser without facts would run for ever and read nothing.
-        if !folder.contracts.iter().any(|contract| contract.facts.is_some()) {
+        let selection =
+            contracts::selection(&raw.contracts, &folder.contracts).unwrap_or_else(|mut found| {
+                errors.0.append(&mut found.0);
+                ContractSelection::default()
+            });
+        let asks = folder
+            .contracts
+            .iter()
+            .filter(|contract| selection.covers(contract))
+            .any(|contract| contract.facts.is_some());
+        if !asks {
             errors.add(
-                "schemas",
+                if raw.contracts.is_empty() { "schemas" } else { "contracts" },
                 "no contract asks for facts",
                 Some("add the custom property `facts` to a contract".into()),
             );
@@ -100,8 +118,9 @@ impl NormaliserConfig {
 
         // Defaults that depend on the machine.
         let instance = raw.instance.clone().unwrap_or_else(sluice_runtime::config::default_instance);
+        let instance = selecting_instance(&instance, &selection.patterns());
         let pace =
             LanePace { interval: std::time::Duration::from_millis(raw.commit_ms), ..LanePace::default() };
-        errors.or(Self { raw, folder, instance, pace })
+        errors.or(Self { raw, folder, selection, instance, pace })
     }
 }

@@ -61,7 +61,7 @@ fn run(file: &Path, _: WorkerRunOptions) -> Result<(), WorkerError> {
 /// Prepares the normaliser for a replay with the live worker's configuration at `file`.
 fn load_offline(file: &Path) -> Result<OfflineWorker, WorkerError> {
     let config = NormaliserConfig::check(config::load(file)?)?;
-    let normaliser = NormaliserProcessor::new(&config.folder.contracts)
+    let normaliser = NormaliserProcessor::new(&config.folder.contracts.select(&config.selection))
         .map_err(|error| Fault::user("preparing the facts", error))?;
 
     let raw = config.raw;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_contract::Contract;
+use sluice_contract::{Contract, ContractSelection};
 use sluice_core::Fault;
 use sluice_runtime::contracts::ContractUse;
 use sluice_runtime::fleet::{self, SharedLaneConfig};
@@ -13,12 +13,12 @@ use crate::config::NormaliserConfig;
 use crate::descriptor::{self, ACCESS};
 use crate::process::NormaliserProcessor;
 
-/// Takes facts for every contract that asks for them.
-struct NormaliserContractUse;
+/// Takes facts for every selected contract that asks for them.
+struct NormaliserContractUse(ContractSelection);
 
 impl ContractUse for NormaliserContractUse {
     fn reads(&self, contract: &Contract) -> Vec<String> {
-        descriptor::reads(contract)
+        if self.0.covers(contract) { descriptor::reads(contract) } else { vec![] }
     }
 
     fn writes(&self, contract: &Contract) -> Vec<String> {
@@ -35,7 +35,7 @@ pub async fn run(
     status: WorkerStatus,
     stop: CancellationToken,
 ) -> Result<(), Fault> {
-    let NormaliserConfig { raw, folder, instance, pace } = config;
+    let NormaliserConfig { raw, folder, selection, instance, pace } = config;
     let lanes = SharedLaneConfig {
         worker: ACCESS.name,
         kafka: raw.kafka,
@@ -47,8 +47,10 @@ pub async fn run(
         pace,
         limits: raw.limits,
     };
-    fleet::transform(lanes, folder, Arc::new(NormaliserContractUse), &status, &stop, |contracts| {
-        NormaliserProcessor::new(contracts).map_err(|error| Fault::user("preparing the facts", error))
+    let worker = Arc::new(NormaliserContractUse(selection.clone()));
+    fleet::transform(lanes, folder, worker, &status, &stop, move |contracts| {
+        NormaliserProcessor::new(&contracts.select(&selection))
+            .map_err(|error| Fault::user("preparing the facts", error))
     })
     .await
 }

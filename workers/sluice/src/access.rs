@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use sluice_govern::plan::{APPLY, AclPrincipals, MemberSeat, VERIFY};
+use sluice_contract::{ContractSelection, ContractSet};
+use sluice_govern::plan::{APPLY, AclPrincipals, MemberSeat, SeatShare, VERIFY};
 use sluice_runtime::config::ConfigErrors;
+use sluice_runtime::contracts;
 
 use crate::workers;
 
@@ -32,14 +34,30 @@ struct RawSeat {
     /// The worker's `group`.
     #[serde(default)]
     group: Option<String>,
+    /// Principals of workers that serve a part of the contracts (`contracts` of the masker or the normaliser). With
+    /// entries here, only `principals` that are written out have the permissions on all contracts.
+    #[serde(default)]
+    parts: Vec<RawSeatShare>,
+}
+
+/// The principals of workers that serve a part of the contracts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawSeatShare {
+    /// The worker's `contracts`, for example `shop/*`.
+    #[schemars(length(min = 1))]
+    contracts: Vec<String>,
+    /// Kafka principals, for example `User:masker-shop`.
+    #[schemars(length(min = 1))]
+    principals: Vec<String>,
 }
 
 impl RawAccess {
     /// Checks the section and fills in the defaults.
     ///
     /// # Errors
-    /// Fails with every name that is not a principal.
-    pub(crate) fn check(&self) -> Result<AclPrincipals, ConfigErrors> {
+    /// Fails with every name that is not a principal, and every pattern that is no contract's.
+    pub(crate) fn check(&self, contracts: &ContractSet) -> Result<AclPrincipals, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let mut principals = AclPrincipals::default();
 
@@ -61,10 +79,53 @@ impl RawAccess {
             if let Some(group) = &raw.group {
                 seat.group.clone_from(group);
             }
+            raw.check_shares(name, contracts, &mut seat, &mut errors);
             principals.members.insert(name.clone(), seat);
         }
         errors.or(principals)
     }
+}
+
+impl RawSeat {
+    /// Adds the principals that serve a part of the contracts to the seat of the worker `name`.
+    fn check_shares(
+        &self,
+        name: &str,
+        contracts: &ContractSet,
+        seat: &mut MemberSeat,
+        errors: &mut ConfigErrors,
+    ) {
+        let path = format!("access.workers.{name}.parts");
+        if self.parts.is_empty() {
+            return;
+        }
+        if !selects(name) {
+            let able: Vec<&str> = workers::names().filter(|name| selects(name)).collect();
+            let hint = format!("{} can", able.join(" and "));
+            errors.add(path.clone(), "cannot serve a part of the contracts", Some(hint));
+        }
+
+        // The usual principal would have the permissions on all contracts.
+        if self.principals.is_none() {
+            seat.principals.clear();
+        }
+        for (index, share) in self.parts.iter().enumerate() {
+            named(&format!("{path}[{index}].principals"), &share.principals, errors);
+            let selected = contracts::selection(&share.contracts, contracts);
+            let selection = selected.unwrap_or_else(|found| {
+                for mistake in found.0 {
+                    errors.add(format!("{path}[{index}].{}", mistake.path), mistake.message, mistake.hint);
+                }
+                ContractSelection::default()
+            });
+            seat.shares.push(SeatShare { principals: share.principals.clone(), contracts: selection });
+        }
+    }
+}
+
+/// Tells whether a worker's file has the setting `contracts`.
+fn selects(name: &str) -> bool {
+    workers::find(name).is_some_and(|worker| (worker.config_schema)()["properties"]["contracts"].is_object())
 }
 
 /// Returns the schema of the seats: a key for each worker, and for the two commands that have permissions of
@@ -95,6 +156,36 @@ mod tests {
 
     use super::*;
 
+    fn demo_contracts() -> ContractSet {
+        let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
+        contracts::load(&schemas).unwrap()
+    }
+
+    #[test]
+    fn a_part_of_the_contracts_has_principals_of_its_own() {
+        let raw: RawAccess = serde_json::from_str(
+            r#"{"workers": {"masker": {"parts": [{"contracts": ["aviation/*"], "principals": ["User:masker-air"]}]}}}"#,
+        )
+        .unwrap();
+        let principals = raw.check(&demo_contracts()).unwrap();
+        let seat = &principals.members["masker"];
+        assert!(seat.principals.is_empty(), "the usual principal would read every raw topic");
+        assert_eq!(seat.shares[0].principals, ["User:masker-air"]);
+    }
+
+    #[test]
+    fn a_part_that_is_none_is_named_with_a_hint() {
+        let raw: RawAccess = serde_json::from_str(
+            r#"{"workers": {"masker": {"parts": [{"contracts": ["aviaton/*"], "principals": ["User:m"]}]},
+                            "sink": {"parts": [{"contracts": ["aviation/*"], "principals": ["User:s"]}]}}}"#,
+        )
+        .unwrap();
+        let errors = raw.check(&demo_contracts()).unwrap_err();
+        let paths: Vec<_> = errors.0.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(paths, ["access.workers.masker.parts[0].contracts[0]", "access.workers.sink.parts"]);
+        assert_eq!(errors.0[0].hint.as_deref(), Some("did you mean `aviation/*`?"));
+    }
+
     #[test]
     fn seats_are_taken_by_name_and_nobody_is_everybody() {
         let raw: RawAccess = serde_json::from_str(
@@ -102,10 +193,12 @@ mod tests {
                 "workers": {"masker": {"group": "hide"}, "verify": {"principals": ["User:v"]}}}"#,
         )
         .unwrap();
-        let paths: Vec<_> = raw.check().unwrap_err().0.into_iter().map(|error| error.path).collect();
+        let contracts = demo_contracts();
+        let paths: Vec<_> =
+            raw.check(&contracts).unwrap_err().0.into_iter().map(|error| error.path).collect();
         assert_eq!(paths, ["access.roles.analysts[1]", "access.roles.analysts[2]"]);
         let raw = RawAccess { roles: BTreeMap::new(), ..raw };
-        let principals = raw.check().unwrap();
+        let principals = raw.check(&contracts).unwrap();
         let seat = &principals.members["masker"];
         assert_eq!((seat.group.as_str(), &seat.principals[..]), ("hide", &["User:masker".to_owned()][..]));
         assert_eq!(principals.members["verify"].principals, ["User:v"]);

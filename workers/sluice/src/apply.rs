@@ -145,18 +145,19 @@ struct FleetInspection {
 pub(crate) async fn fleet(config: &Path) -> anyhow::Result<FleetContext> {
     // Mistakes of every part are collected before any server is asked.
     let raw: RawApplyConfig = config::load(config)?;
-    let mut errors = sluice_kafka::check_properties(&raw.kafka).err().unwrap_or_default();
+    let mut errors = config::check_neighbours(&raw.kafka, &raw.registry).err().unwrap_or_default();
     let lake = raw.lake.clone().map(read_local_folder).transpose();
     if let Err(message) = &lake {
         errors.add("lake", message, Some("give the folder of the sink's store `delta`".to_owned()));
     }
-    let principals = raw.access.check().map_err(|mut found| errors.0.append(&mut found.0)).ok();
     let found = crate::contract::load_with_views(&raw.schemas)
         .map_err(|mut found| errors.0.append(&mut found.0))
         .ok();
-    let (Some(principals), Some((contracts, views))) = (principals, found) else {
-        return Err(errors.in_file(config).into());
-    };
+    let Some((contracts, views)) = found else { return Err(errors.in_file(config).into()) };
+
+    // Principals may be those of a part of the contracts, so the contracts come first.
+    let principals = raw.access.check(&contracts).map_err(|mut found| errors.0.append(&mut found.0)).ok();
+    let Some(principals) = principals else { return Err(errors.in_file(config).into()) };
     errors.or(()).map_err(|errors| errors.in_file(config))?;
 
     // `replication` has a default that fits the cluster: one copy per broker, at most three.

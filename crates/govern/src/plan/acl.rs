@@ -15,9 +15,9 @@ use sluice_core::names::{NamePattern, READER_GROUP, RECEIPTS, replay_transaction
 use sluice_core::{ANY, AclOperation, AclResource, AclRule};
 
 use super::{DesiredState, DesiredTopic, TopicAccess, WorldState};
-use sluice_contract::WorkerAccess;
 use sluice_contract::contract::{Contract, RoleView, dead_letter_topic};
 use sluice_contract::contracts::ContractSet;
+use sluice_contract::{ContractSelection, WorkerAccess};
 
 /// Kafka's name of the cluster as a resource.
 const CLUSTER: &str = "kafka-cluster";
@@ -30,10 +30,21 @@ pub const VERIFY: &str = "verify";
 /// The principals of a worker or command, and the group that it reads by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSeat {
-    /// `User:name`, one or more.
+    /// `User:name`, one or more; none if every principal serves a part of the contracts.
     pub principals: Vec<String>,
     /// Its `group`: the consumer group, and the prefix of its transactional ids.
     pub group: String,
+    /// Workers of the group that serve a part of the contracts.
+    pub shares: Vec<SeatShare>,
+}
+
+/// The principals of workers that serve a part of the contracts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatShare {
+    /// `User:name`, one or more.
+    pub principals: Vec<String>,
+    /// The contracts that they serve.
+    pub contracts: ContractSelection,
 }
 
 /// Principals of roles, workers and commands. The principal of one that is missing here is `User:<its name>`.
@@ -49,7 +60,7 @@ impl MemberSeat {
     /// Returns the seat of a worker or command that the operator has not configured: `User:<name>`, group
     /// `<name>`.
     pub fn usual(name: &str) -> Self {
-        Self { principals: vec![format!("User:{name}")], group: name.to_owned() }
+        Self { principals: vec![format!("User:{name}")], group: name.to_owned(), shares: vec![] }
     }
 }
 
@@ -162,10 +173,14 @@ pub(super) fn of(
 
     // The workers.
     for worker in workers {
-        let MemberSeat { principals, group } = principals.seat(worker.name);
+        let MemberSeat { principals, group, shares } = principals.seat(worker.name);
         let mut grants = GrantBuilder { all: &mut all, principals };
         contracts.iter().for_each(|contract| contract_topics(worker, contract, &mut grants));
         worker_seat(worker, &group, &mut grants);
+        for share in shares {
+            let mut grants = GrantBuilder { all: &mut all, principals: share.principals };
+            seat_share(worker, &group, &share.contracts, contracts, &mut grants);
+        }
     }
 
     // The commands. The check of conservation compares receipts with the positions of the workers' groups.
@@ -190,6 +205,29 @@ fn contract_topics(worker: &WorkerAccess, contract: &Contract, grants: &mut Gran
     }
     for topic in worker.letter_sources(contract) {
         grants.topic(&dead_letter_topic(&topic), &[Write]);
+    }
+}
+
+/// Grants the permissions of a worker that serves a part of the contracts.
+fn seat_share(
+    worker: &WorkerAccess,
+    group: &str,
+    part: &ContractSelection,
+    contracts: &ContractSet,
+    grants: &mut GrantBuilder<'_>,
+) {
+    worker_seat(worker, group, grants);
+    for contract in contracts.iter() {
+        if part.covers(contract) {
+            contract_topics(worker, contract, grants);
+            continue;
+        }
+
+        // A member leads the group and assigns the partitions of all members. It must see the topics of the others,
+        // or they get none; it cannot read them.
+        for topic in (worker.reads)(contract) {
+            grants.topic(&topic, &[AclOperation::Describe]);
+        }
     }
 }
 

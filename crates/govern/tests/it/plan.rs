@@ -203,7 +203,7 @@ fn raw_topics_are_read_by_raw_roles_and_the_masker_alone() {
 fn principals_and_groups_are_whom_the_operator_names() {
     let mut principals = AclPrincipals::default();
     principals.roles.insert("analysts".into(), vec!["User:ann".into(), "User:bob".into()]);
-    let seat = MemberSeat { principals: vec!["User:m".into()], group: "hide".into() };
+    let seat = MemberSeat { principals: vec!["User:m".into()], group: "hide".into(), shares: vec![] };
     principals.members.insert("masker".into(), seat);
     let desired = DesiredState::with(files::contracts(), &WORKERS, &principals);
     let who = |who: &str| desired.acls.iter().filter(|acl| acl.principal == who).count();

@@ -94,6 +94,7 @@ impl ContractWatcher {
         kafka: KafkaSection,
         registry: SchemaRegistry,
         status: WorkerStatus,
+        worker: &dyn ContractUse,
     ) -> Self {
         // The worker serves these files already, so they count as dealt with.
         let (serving, seen) = (folder.files.clone(), (folder.files.clone(), true));
@@ -108,7 +109,7 @@ impl ContractWatcher {
             registry,
             status,
         };
-        watch.show_contracts(&folder.contracts);
+        watch.show_contracts(&folder.contracts, worker);
         watch
     }
 
@@ -137,7 +138,7 @@ impl ContractWatcher {
                         "the contracts have changed; the worker serves the new ones"
                     );
                     self.serving = adopted.files;
-                    self.show_contracts(&adopted.contracts);
+                    self.show_contracts(&adopted.contracts, &*worker);
                 }
                 Err(fault) => {
                     tracing::error!(
@@ -278,8 +279,9 @@ impl ContractWatcher {
     }
 
     /// Shows the ids of the served contracts at `/status`.
-    fn show_contracts(&self, contracts: &ContractSet) {
-        let ids: Vec<&str> = contracts.iter().map(|contract| contract.id.as_str()).collect();
+    fn show_contracts(&self, contracts: &ContractSet, worker: &dyn ContractUse) {
+        let served = contracts.iter().filter(|contract| !worker.reads(contract).is_empty());
+        let ids: Vec<&str> = served.map(|contract| contract.id.as_str()).collect();
         self.status.note("contracts", json!(ids));
     }
 }
