@@ -14,6 +14,7 @@ import base64
 import concurrent.futures
 import contextlib
 import copy
+import functools
 import itertools
 import json
 import os
@@ -201,7 +202,7 @@ def covered(schemas: dict, paths: list[str]) -> int:
 # ---- by the binary itself -------------------------------------------------------------------------------
 
 # Neighbours that refuse at once: the worker gets as far as it can without any.
-AWAY = {"kafka": "127.0.0.1:1", "registry": "http://127.0.0.1:1"}
+AWAY = {"kafka": "127.0.0.1:1", "registry": "127.0.0.1:1"}
 # Seconds to be up, or to end.
 PATIENCE = 30
 # Seconds that a worker stays up whose file is right.
@@ -212,13 +213,30 @@ AT_ONCE = 6
 NEIGHBOUR_AWAY = 75
 
 
+@functools.cache
+def certificate() -> dict:
+    """A certificate that signs itself, and its key, by the ending of a file's name."""
+    with tempfile.TemporaryDirectory() as name:
+        key, crt = pathlib.Path(name, "key"), pathlib.Path(name, "crt")
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost"]
+        subprocess.run([*make, "-keyout", key, "-out", crt], check=True, capture_output=True)
+        return {".key": key.read_text(), ".crt": crt.read_text()}
+
+
+def secret_text(name: str) -> str:
+    """What a secret of this name may hold: a certificate, its key, a database's URL, or 32 bytes in base64."""
+    if name.endswith((".crt", ".key")):
+        return certificate()[name[-4:]]
+    return "postgres://u:p@127.0.0.1:1/d" if name.endswith("-url") else base64.b64encode(os.urandom(32)).decode()
+
+
 def secrets_into(value, folder: pathlib.Path) -> None:
-    """Points each {file: path} to a file that is there: a database's URL, or 32 bytes in base64."""
+    """Points each {file: path} to a file that is there."""
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
         secrets_into(part, folder)
     if isinstance(value, dict) and list(value) == ["file"]:
         file = folder / value["file"].strip("/").replace("/", "-")
-        file.write_text("postgres://u:p@127.0.0.1:1/d" if file.name.endswith("-url") else base64.b64encode(os.urandom(32)).decode())
+        file.write_text(secret_text(file.name))
         value["file"] = str(file)
 
 
@@ -271,7 +289,8 @@ def accept(sluice: str, contracts: str, path: str, worker: str, file: dict, mist
         folder = pathlib.Path(name)
         secrets_into(file, folder)
         file["schemas"] = str(contracts_of(pathlib.Path(path), folder) or contracts)
-        file["kafka"]["brokers"], file["registry"]["url"] = AWAY["kafka"], AWAY["registry"]
+        scheme = file["registry"]["url"].split(":")[0]
+        file["kafka"]["brokers"], file["registry"]["url"] = AWAY["kafka"], f"{scheme}://{AWAY['registry']}"
         # A CA file that a property names is not there, and nobody is asked for a certificate.
         file["kafka"].get("properties", {}).pop("ssl.ca.location", None)
         for store in file.get("stores", []):
