@@ -13,7 +13,7 @@ use sluice_tests::clients::{TestRecordSender, schema_of};
 use sluice_tests::{TestServers, binary};
 use tempfile::TempDir;
 
-const USERS: [&str; 13] = [
+const USERS: [&str; 15] = [
     "collector",
     "masker",
     "normaliser",
@@ -27,6 +27,8 @@ const USERS: [&str; 13] = [
     "needs-masker",
     "needs-normaliser",
     "needs-sink",
+    "masker-left",
+    "masker-right",
 ];
 
 const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"sec","fields":[
@@ -76,18 +78,26 @@ pub(crate) static SHARED: RwLock<()> = RwLock::new(());
 pub(crate) struct SecurityFleet {
     dir: TempDir,
     pub(crate) name: String,
+    /// The section `registry`.
+    pub(crate) registry: String,
 }
 
 impl SecurityFleet {
     pub(crate) fn written(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let fleet = Self { dir, name: name.to_owned() };
+        let fleet =
+            Self { dir, name: name.to_owned(), registry: format!("{{url: \"{}\"}}", stack().registry_url()) };
         let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../schemas/sluice/fact/value.avsc");
         fleet.write("schemas/sluice/fact/value.avsc", &std::fs::read_to_string(repository).unwrap());
-        fleet.write(&format!("schemas/sec/{name}/value.avsc"), SCHEMA);
-        fleet.write(&format!("schemas/sec/{name}/contract.odcs.yaml"), &odcs(name));
+        fleet.write_also(name);
         fleet.write("key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
         fleet
+    }
+
+    /// Writes another contract into the same folder.
+    pub(crate) fn write_also(&self, name: &str) {
+        self.write(&format!("schemas/sec/{name}/value.avsc"), SCHEMA);
+        self.write(&format!("schemas/sec/{name}/contract.odcs.yaml"), &odcs(name));
     }
 
     /// Written, and applied by a super user.
@@ -123,11 +133,7 @@ impl SecurityFleet {
 
     pub(crate) fn common(&self, kafka: &str) -> String {
         let schemas = self.file("schemas");
-        format!(
-            "{kafka}\nregistry: {{url: \"{}\"}}\nschemas: {}\n",
-            stack().registry_url(),
-            schemas.display()
-        )
+        format!("{kafka}\nregistry: {}\nschemas: {}\n", self.registry, schemas.display())
     }
 
     /// The file for `plan`, `apply` and `verify`: each worker's group is this test's own.
@@ -202,7 +208,9 @@ impl SecurityFleet {
         for worker in workers {
             let group = self.group(worker.name);
             let who = vec![format!("User:{}", worker.name), format!("User:needs-{}", worker.name)];
-            principals.members.insert(worker.name.to_owned(), MemberSeat { group, principals: who });
+            principals
+                .members
+                .insert(worker.name.to_owned(), MemberSeat { group, principals: who, shares: vec![] });
         }
         let desired = DesiredState::with(&contracts, &workers, &principals);
         desired.acls.into_iter().filter(|acl| acl.principal == format!("User:{principal}")).collect()

@@ -18,7 +18,7 @@ use crate::fleet::{SecurityFleet, guard, scram, servers};
 const WAIT: Duration = Duration::from_secs(90);
 
 /// A masker that logs in so masks what is there and ends in good order.
-fn masks(fleet: &SecurityFleet, kafka: &str) {
+pub(crate) fn masks(fleet: &SecurityFleet, kafka: &str) {
     fleet.feed(0, 200);
     let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", kafka));
     eventually("every record masked", WAIT, || {
@@ -31,7 +31,7 @@ fn masks(fleet: &SecurityFleet, kafka: &str) {
 }
 
 /// A masker that logs in so stops, says why in plain words, and has moved nothing.
-fn is_refused(fleet: &SecurityFleet, kafka: &str, says: &str) {
+pub(crate) fn is_refused(fleet: &SecurityFleet, kafka: &str, says: &str) {
     fleet.feed(0, 10);
     let mut masker = TestWorkerProcess::start("masker", &fleet.worker("masker", kafka));
     let status = masker.ended(Duration::from_secs(60));
