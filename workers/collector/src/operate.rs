@@ -169,6 +169,10 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
         let first = PagePosition::first(&job.config.endpoints[nth].name);
         match walk.only(nth, first).await {
             Ok(()) => {}
+            // An API that answers nothing at all is a neighbour that is away.
+            Err(PageWalkHalt::Refused(PageRefusal::Later { reason, .. })) if found.pages.is_empty() => {
+                return Err(unanswered(reason));
+            }
             Err(PageWalkHalt::Refused(PageRefusal::Dead(why) | PageRefusal::Later { reason: why, .. })) => {
                 found.stopped = Some(format!("{}: {why}", job.config.endpoints[nth].name));
                 break;
@@ -353,6 +357,20 @@ fn decoded(schema: &apache_avro::Schema, mut datum: &[u8]) -> Result<serde_json:
         .and_then(|reader| reader.read_value(&mut datum))
         .map_err(|error| Fault::bug("reading back an encoded record", error))?;
     serde_json::Value::try_from(value).map_err(|error| Fault::bug("showing a record", error))
+}
+
+/// Returns the fault of an API that did not answer.
+fn unanswered(reason: String) -> Fault {
+    let doing = "asking the API";
+    // The operator mends a host's name and a certificate. The resolver's error has no kind of its own.
+    if reason.contains("lookup address") {
+        return Fault::user(doing, reason).with_hint("check the host in api.base_url");
+    }
+    if reason.contains("certificate") {
+        return Fault::user(doing, reason)
+            .with_hint("check api.base_url, and who has signed the API's certificate");
+    }
+    Fault::outage(doing, reason).with_hint("try again once it answers, or check api.base_url")
 }
 
 /// Turns a refusal into the fault that a command reports.

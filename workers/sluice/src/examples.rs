@@ -126,6 +126,7 @@ fn with_output(command: Command) -> Command {
     // The value is read before the command line is parsed, because mistakes in it are printed in this form too.
     let output = Arg::new("output")
         .long("output")
+        .value_name("FORM")
         .value_parser(["text", "json"])
         .default_value("text")
         .help("The form of an error");

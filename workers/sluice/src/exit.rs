@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use serde::Serialize;
 use sluice_core::{Domain, Fault, full_text};
 use sluice_runtime::config::{ConfigErrors, MistakeOrigin};
@@ -17,7 +18,7 @@ use crate::output;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes of every command:
   0   done, and nothing to look at
-  1   refused, or something was found: a contract that `plan` refuses, a leak, a difference, a wrong SQL text
+  1   refused, or something was found: a refused contract, a leak, a difference, a wrong query
   2   `plan` only: there are changes and no refusal
   64  the command line, a configuration, a file, credentials or an address must be mended
   70  a bug of Sluicegate
@@ -117,15 +118,22 @@ pub(crate) fn usage(error: &clap::Error, format: CommandFormat) -> ExitCode {
         return ExitCode::from(ExitReason::Usage.code());
     }
 
-    // The first paragraph is the message. A line `tip:` and the usage are the way to mend it.
+    // The first paragraph is the message. A tip and the usage are the way to mend it. Where a command is missing, the
+    // text is the help, and its commands are the way.
     let text = text.to_string();
-    let mut paragraphs = text.split("\n\n").map(one_line);
-    let message = paragraphs.next().unwrap_or_default();
-    let hint = paragraphs.next().unwrap_or_default();
+    let paragraphs: Vec<String> = text.split("\n\n").map(one_line).collect();
+    let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let message = match paragraphs.first() {
+        Some(first) if !missing => first.clone(),
+        Some(_) | None => "expected a command".to_owned(),
+    };
+    let way = |part: &&String| ["tip:", "Usage:", "Commands:"].iter().any(|begin| part.starts_with(begin));
+    let hint = paragraphs.iter().filter(way).map(|part| part.trim_start_matches("tip: ")).collect::<Vec<_>>();
+    let hint = if hint.is_empty() { "`--help` shows the usage".to_owned() } else { hint.join("; ") };
     let diagnostic = ErrorDiagnostic {
         path: Some("command line".to_owned()),
         message: message.trim_start_matches("error: ").to_owned(),
-        hint: Some(hint.trim_start_matches("tip: ").to_owned()),
+        hint: Some(hint),
         ..ErrorDiagnostic::default()
     };
     let reason = ExitReason::Usage;
@@ -141,7 +149,10 @@ pub(crate) fn asked_format<S: AsRef<str>>(args: &[S]) -> CommandFormat {
 
 /// Prints a report: as one line of JSON on standard output, or as text on standard error.
 fn print_report(report: &ErrorReport, format: CommandFormat) -> ExitCode {
-    let json = (format == CommandFormat::Json).then(|| serde_json::to_string(report).ok()).flatten();
+    // Standard output may have failed before, and then standard error is the only way left.
+    let json = (format == CommandFormat::Json && !output::is_closed())
+        .then(|| serde_json::to_string(report).ok())
+        .flatten();
     if let Some(json) = json {
         println!("{json}");
         let _ = output::finish();
@@ -180,9 +191,15 @@ fn report_of(error: &anyhow::Error) -> ErrorReport {
     // Mistakes in configuration and contracts come all at once.
     let errors = match find::<ConfigErrors>(error) {
         Some(mistakes) => mistakes.0.iter().map(ErrorDiagnostic::of_mistake).collect(),
-        None => vec![ErrorDiagnostic { message: full_text(error.as_ref()), hint, ..Default::default() }],
+        None => vec![ErrorDiagnostic { message: message_of(error), hint, ..Default::default() }],
     };
     ErrorReport { exit_code: reason.code(), reason, errors }
+}
+
+/// Returns the text of an error with all its causes.
+fn message_of(error: &anyhow::Error) -> String {
+    // The text of a query's error is whole. Its causes have the same in other words.
+    find::<QueryError>(error).map_or_else(|| full_text(error.as_ref()), |query| one_line(&query.to_string()))
 }
 
 impl ErrorDiagnostic {

@@ -98,17 +98,29 @@ impl ApiAnswer {
     }
 }
 
-/// Describes a connection that failed. The URL is left out because it holds the id.
+/// Describes a connection that failed. Of the URL only the host is named, because the path holds the id.
 pub(super) fn away(error: &reqwest::Error) -> AnswerTrouble {
     let what = match () {
         // All three timeouts look alike here: connect_timeout_seconds, timeout_seconds,
         // longest_answer_seconds.
-        () if error.is_timeout() => "the answer did not come within the timeouts of `api`",
-        () if error.is_connect() => "no connection to the API",
-        () if error.is_decode() => "the body cannot be decompressed",
-        () => "the answer broke off",
+        () if error.is_timeout() => "the answer did not come within the timeouts of `api`".to_owned(),
+        () if error.is_connect() => {
+            let host = error.url().and_then(reqwest::Url::host_str).unwrap_or("the API");
+            format!("no connection to {host}: {}", last_cause(error))
+        }
+        () if error.is_decode() => "the body cannot be decompressed".to_owned(),
+        () => "the answer broke off".to_owned(),
     };
-    AnswerTrouble::Passing { what: what.to_owned(), asked: None, outage: true }
+    AnswerTrouble::Passing { what, asked: None, outage: true }
+}
+
+/// Returns the cause at the end of an error's chain, for example that a connection was refused.
+fn last_cause(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
 }
 
 /// The trouble with one answer. Its text is for an operator and holds no values of records.
