@@ -15,3 +15,4 @@ mod rebuilt;
 mod receipts;
 mod unusual;
 mod wire;
+mod wrong;
