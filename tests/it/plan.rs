@@ -135,8 +135,10 @@ fn a_draft_is_neither_applied_nor_served_until_it_is_active() {
 
     // The masker says that it does not serve the draft.
     let mut masker = TestWorkerProcess::start("masker", &contract.masker("masker"));
-    eventually("a ready masker", WAIT, || (masker.page("/readyz").0 == 200).then_some(()));
-    let status: serde_json::Value = serde_json::from_str(&masker.page("/status").1).unwrap();
+    let status = eventually("the contracts that the masker serves", WAIT, || {
+        let status: serde_json::Value = serde_json::from_str(&masker.page("/status").1).ok()?;
+        status["notes"]["contracts_draft"].is_array().then_some(status)
+    });
     assert_eq!(status["notes"]["contracts"], serde_json::json!(["plan-live"]), "{status}");
     assert_eq!(status["notes"]["contracts_draft"], serde_json::json!(["plan-draft"]), "{status}");
     assert!(masker.log().contains("a contract is a draft"), "{}", masker.log());

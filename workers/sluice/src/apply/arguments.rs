@@ -35,10 +35,11 @@ pub(crate) struct PlanCommand {
     pub(crate) plan: PlanArgs,
     /// Show the leak proof instead: every way of every tagged or restricted leaf. It needs the contracts
     /// alone and no server. Exit code 1 if a way has no masking step.
-    #[arg(long)]
+    // The proof is about all contracts: a way can lead through the views of several.
+    #[arg(long, conflicts_with = "only")]
     pub(crate) proof: bool,
     /// Write the proof as one HTML page with the graph. The page needs no other file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
     pub(crate) proof_html: Option<PathBuf>,
 }
 
