@@ -217,7 +217,7 @@ fn seat_share(
     grants: &mut GrantBuilder<'_>,
 ) {
     worker_seat(worker, group, grants);
-    for contract in contracts.iter() {
+    for contract in contracts.served() {
         if part.covers(contract) {
             contract_topics(worker, contract, grants);
             continue;
