@@ -11,6 +11,7 @@ mod hidden;
 mod house;
 mod outage;
 mod parts;
+mod plan;
 mod rebuilt;
 mod receipts;
 mod unusual;

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use sluice_location::{Location, LocationError};
 
+use crate::apply::{ApplyCommand, PlanCommand};
 use crate::examples;
 use crate::exit::{CommandFinding, CommandResult, EXIT_CODES};
 use crate::output::StandardOutput;
@@ -42,7 +43,7 @@ pub(crate) enum SluiceCommand {
     /// Show the changes that `apply` would make, and those that it refuses.
     Plan(PlanCommand),
     /// Create topics, permissions and schemas from the contracts. It is safe to repeat, also after a failure.
-    Apply(PlanArgs),
+    Apply(ApplyCommand),
     /// Compare the world with the contracts: drift, and a leak scan over samples of open topics. With
     /// --conservation: check that every record was written, dead-lettered or skipped.
     Verify(VerifyArgs),
@@ -179,20 +180,6 @@ pub(crate) struct JobArgs {
     pub(crate) output: CommandFormat,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
-    /// Kafka, registry and contracts, YAML: `{kafka: {brokers: …}, registry: {url: …}, schemas: schemas}`.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
-    /// Print JSON instead of text.
-    #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: CommandFormat,
-    /// Also make changes that take something away: a shorter retention, another cleanup, the removal of
-    /// permissions that no contract or worker asks for.
-    #[arg(long)]
-    pub(crate) allow: bool,
-}
-
 // Drift and leaks compare with the contracts, conservation with the receipts. The two kinds exclude each
 // other.
 #[derive(Debug, Args)]
@@ -228,19 +215,6 @@ pub(crate) struct VerifyArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: CommandFormat,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlanCommand {
-    #[command(flatten)]
-    pub(crate) plan: PlanArgs,
-    /// Show the leak proof instead: every way of every tagged or restricted leaf. It needs the contracts
-    /// alone and no server. Exit code 1 if a way has no masking step.
-    #[arg(long)]
-    pub(crate) proof: bool,
-    /// Write the proof as one HTML page with the graph. The page needs no other file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) proof_html: Option<PathBuf>,
 }
 
 /// The form of a command's output. JSON is stable for programs; the text is for reading.

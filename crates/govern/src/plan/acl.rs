@@ -147,7 +147,7 @@ pub(super) fn of(
     let mut all = BTreeSet::new();
 
     // The roles of each contract.
-    for contract in contracts.iter() {
+    for contract in contracts.served() {
         for role in &contract.roles {
             let mut grants = GrantBuilder { all: &mut all, principals: principals.of_role(&role.name) };
             if role.writes {
@@ -175,7 +175,7 @@ pub(super) fn of(
     for worker in workers {
         let MemberSeat { principals, group, shares } = principals.seat(worker.name);
         let mut grants = GrantBuilder { all: &mut all, principals };
-        contracts.iter().for_each(|contract| contract_topics(worker, contract, &mut grants));
+        contracts.served().for_each(|contract| contract_topics(worker, contract, &mut grants));
         worker_seat(worker, &group, &mut grants);
         for share in shares {
             let mut grants = GrantBuilder { all: &mut all, principals: share.principals };
@@ -217,7 +217,7 @@ fn seat_share(
     grants: &mut GrantBuilder<'_>,
 ) {
     worker_seat(worker, group, grants);
-    for contract in contracts.iter() {
+    for contract in contracts.served() {
         if part.covers(contract) {
             contract_topics(worker, contract, grants);
             continue;
