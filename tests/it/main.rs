@@ -12,5 +12,6 @@ mod house;
 mod outage;
 mod rebuilt;
 mod receipts;
+mod sql;
 mod unusual;
 mod wire;

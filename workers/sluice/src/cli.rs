@@ -56,8 +56,8 @@ pub(crate) enum SluiceCommand {
     /// Work with a collector job: check its file, try one id, run it, look at its ids, make dead ids due
     /// again.
     Collector(CollectorCommandArgs),
-    /// Ask the warehouse: SQL over the lake's Delta tables.
-    Sql(SqlArgs),
+    /// Ask the warehouse: SQL over the lake's Delta tables. Without a statement a prompt opens.
+    Sql(crate::sql::SqlArgs),
     /// Work with single records: check, patch, explain.
     Wire(WireArgs),
     /// Draft a contract, or try its samples.
@@ -374,30 +374,6 @@ pub(crate) struct ReplayArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: CommandFormat,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SqlArgs {
-    /// The SELECT. Tables are named after their topics: aviation.flight.masked.v1 is
-    /// aviation_flight_masked_v1. Views are named after their files.
-    pub(crate) sql: String,
-    // The environment spares the option in a shell that asks many queries.
-    /// Folder of the Delta tables.
-    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE", value_parser = local_folder())]
-    pub(crate) lake: PathBuf,
-    /// Folder of the contracts. A query can also name their views (<domain>/views/<name>.sql).
-    #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas", value_parser = local_folder())]
-    pub(crate) schemas: PathBuf,
-    /// The form of the answer.
-    #[arg(long, value_enum, default_value = "table")]
-    pub(crate) output: SqlOutput,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SqlOutput {
-    Table,
-    Json,
-    Csv,
 }
 
 #[derive(Debug, Args)]

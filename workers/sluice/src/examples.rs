@@ -49,7 +49,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("collector migrate", "  sluice collector migrate -c job.yaml --print"),
     (
         "sql",
-        "  sluice sql --lake lake 'SELECT count(*) FROM club_member_masked_v1'\n  \
+        "  sluice sql --lake lake                       a prompt; a statement ends at its semicolon\n  \
+           sluice sql --lake lake < statements.sql\n  \
+           sluice sql --lake lake --output parquet --to m.parquet 'SELECT * FROM club_member_masked_v1'\n  \
+           sluice sql --lake lake 'SELECT count(*) FROM club_member_masked_v1'\n  \
            sluice sql --lake lake --output csv 'SELECT id, visits FROM club_member_masked_v1' > visits.csv",
     ),
     ("wire", "  sluice wire check < records.jsonl"),
