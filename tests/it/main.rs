@@ -9,6 +9,7 @@ mod foreign;
 mod former;
 mod hidden;
 mod house;
+mod look;
 mod outage;
 mod rebuilt;
 mod receipts;

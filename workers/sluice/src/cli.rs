@@ -17,6 +17,7 @@ use crate::workers;
 const START_HERE: &str = "Start here:
   sluice apply -c apply.yaml            create topics and schemas from the contracts
   sluice run masker -c masker.yaml      run a worker, each as a process of its own
+  sluice tail <topic> -c apply.yaml     look at records
   sluice sql --lake lake 'select …'     ask the warehouse";
 
 /// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
@@ -56,6 +57,12 @@ pub(crate) enum SluiceCommand {
     /// Work with a collector job: check its file, try one id, run it, look at its ids, make dead ids due
     /// again.
     Collector(CollectorCommandArgs),
+    /// List the topics of the contracts, as Kafka has them.
+    Topics(crate::look::TopicsArgs),
+    /// Show the newest records of a topic, or those since a time, decoded.
+    Tail(crate::look::TailArgs),
+    /// Show the newest record of a key, or all of them.
+    Get(crate::look::GetArgs),
     /// Ask the warehouse: SQL over the lake's Delta tables. Without a statement a prompt opens.
     Sql(crate::sql::SqlArgs),
     /// Work with single records: check, patch, explain.
@@ -72,6 +79,8 @@ pub(crate) enum SluiceCommand {
         #[arg(value_parser = PossibleValuesParser::new(workers::names().chain([APPLY_FILE])))]
         worker: String,
     },
+    /// Print the version, the commit, the features, and the version of librdkafka.
+    Version(crate::version::VersionArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
