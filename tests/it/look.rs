@@ -254,7 +254,7 @@ fn a_tail_follows_and_ends_quietly_when_its_reader_has_gone() {
         value.pop();
         value
     };
-    (0..20_000).for_each(|n| sender.send(Some(b"k"), Some(&masked(n))));
+    (0..5_000).for_each(|n| sender.send(Some(b"k"), Some(&masked(n))));
     sender.flush();
 
     let start = |more: &[&str]| {
@@ -274,10 +274,10 @@ fn a_tail_follows_and_ends_quietly_when_its_reader_has_gone() {
     assert!(first.contains(r#" k {"id":"k","n":0}"#), "{first}");
 
     // A record that comes later is shown, and it is the last one of `-n`.
-    let mut child = start(&["--from", "start", "--follow", "-n", "20001"]);
+    let mut child = start(&["--from", "start", "--follow", "-n", "5001"]);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         line.clear();
         out.read_line(&mut line).unwrap();
     }

@@ -62,6 +62,10 @@ pub fn write_parquet(batches: &[RecordBatch], out: impl Write + Send) -> io::Res
     let mut texts = BTreeSet::new();
     for batch in batches {
         texts.extend((0..batch.num_columns()).filter(|column| {
+            // Parquet's writer panics on a union, also inside another type.
+            if format!("{:?}", batch.column(*column).data_type()).contains("Union(") {
+                return true;
+            }
             let alone = batch.project(&[*column]);
             alone.and_then(|alone| parquet_bytes(&alone, Vec::new())).is_err()
         }));
