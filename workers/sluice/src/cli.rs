@@ -18,6 +18,7 @@ use crate::workers;
 const START_HERE: &str = "Start here:
   sluice apply -c apply.yaml            create topics and schemas from the contracts
   sluice run masker -c masker.yaml      run a worker, each as a process of its own
+  sluice tail <topic> -c apply.yaml     look at records
   sluice sql --lake lake 'select …'     ask the warehouse";
 
 /// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
@@ -57,8 +58,14 @@ pub(crate) enum SluiceCommand {
     /// Work with a collector job: check its file, try one id, run it, look at its ids, make dead ids due
     /// again.
     Collector(CollectorCommandArgs),
-    /// Ask the warehouse: SQL over the lake's Delta tables.
-    Sql(SqlArgs),
+    /// List the topics of the contracts, as Kafka has them.
+    Topics(crate::look::TopicsArgs),
+    /// Show the newest records of a topic, or those since a time, decoded.
+    Tail(crate::look::TailArgs),
+    /// Show the newest record of a key, or all of them.
+    Get(crate::look::GetArgs),
+    /// Ask the warehouse: SQL over the lake's Delta tables. Without a statement a prompt opens.
+    Sql(crate::sql::SqlArgs),
     /// Work with single records: check, patch, explain.
     Wire(WireArgs),
     /// Draft a contract, or try its samples.
@@ -73,6 +80,8 @@ pub(crate) enum SluiceCommand {
         #[arg(value_parser = PossibleValuesParser::new(workers::names().chain([APPLY_FILE])))]
         worker: String,
     },
+    /// Print the version, the commit, the features, and the version of librdkafka.
+    Version(crate::version::VersionArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -348,30 +357,6 @@ pub(crate) struct ReplayArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: CommandFormat,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SqlArgs {
-    /// The SELECT. Tables are named after their topics: aviation.flight.masked.v1 is
-    /// aviation_flight_masked_v1. Views are named after their files.
-    pub(crate) sql: String,
-    // The environment spares the option in a shell that asks many queries.
-    /// Folder of the Delta tables.
-    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE", value_parser = local_folder())]
-    pub(crate) lake: PathBuf,
-    /// Folder of the contracts. A query can also name their views (<domain>/views/<name>.sql).
-    #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas", value_parser = local_folder())]
-    pub(crate) schemas: PathBuf,
-    /// The form of the answer.
-    #[arg(long, value_enum, default_value = "table")]
-    pub(crate) output: SqlOutput,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SqlOutput {
-    Table,
-    Json,
-    Csv,
 }
 
 #[derive(Debug, Args)]

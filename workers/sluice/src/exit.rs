@@ -9,7 +9,7 @@ use sluice_core::{Domain, Fault, full_text};
 use sluice_runtime::config::{ConfigErrors, MistakeOrigin};
 use sluice_runtime::lane::limits::TooManyDeadLetters;
 use sluice_stack::StackError;
-use sluice_warehouse::QueryError;
+use sluice_warehouse::{QueryError, SqlMistake};
 
 use crate::cli::CommandFormat;
 use crate::output;
@@ -73,6 +73,9 @@ struct ErrorDiagnostic {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// All of it as text, for a mistake that is shown below its place in a statement.
+    #[serde(skip)]
+    picture: Option<String>,
 }
 
 impl ExitReason {
@@ -101,6 +104,11 @@ pub(crate) fn code(ended: CommandResult, format: CommandFormat) -> ExitCode {
         Ok(CommandFinding::Changes) => ExitCode::from(2),
         Err(error) => print_report(&report_of(&error), format),
     }
+}
+
+/// Prints an error of a command that goes on, as text.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    print_report(&report_of(error), CommandFormat::Text);
 }
 
 /// Prints a mistake in the command line, or the text that `--help` and `--version` ask for.
@@ -173,6 +181,9 @@ fn print_report(report: &ErrorReport, format: CommandFormat) -> ExitCode {
 impl ErrorDiagnostic {
     /// Returns `file:line: path: message (hint)`, as compilers write it.
     fn text(&self) -> String {
+        if let Some(picture) = &self.picture {
+            return picture.clone();
+        }
         let file = match (&self.file, self.line) {
             (Some(file), Some(line)) => format!("{file}:{line}: "),
             (Some(file), None) => format!("{file}: "),
@@ -188,9 +199,12 @@ impl ErrorDiagnostic {
 fn report_of(error: &anyhow::Error) -> ErrorReport {
     let (reason, hint) = reason_of(error);
 
-    // Mistakes in configuration and contracts come all at once.
+    // Mistakes in configuration and contracts come all at once. One in a statement has a place in it.
+    let statement =
+        find::<QueryError>(error).and_then(QueryError::mistake).map(ErrorDiagnostic::of_statement);
     let errors = match find::<ConfigErrors>(error) {
         Some(mistakes) => mistakes.0.iter().map(ErrorDiagnostic::of_mistake).collect(),
+        None if reason == ExitReason::Refused && statement.is_some() => statement.into_iter().collect(),
         None => vec![ErrorDiagnostic { message: message_of(error), hint, ..Default::default() }],
     };
     ErrorReport { exit_code: reason.code(), reason, errors }
@@ -211,6 +225,20 @@ impl ErrorDiagnostic {
             path: Some(mistake.path.clone()).filter(|path| !path.is_empty()),
             message: mistake.message.clone(),
             hint: mistake.hint.clone(),
+            picture: None,
+        }
+    }
+}
+
+impl ErrorDiagnostic {
+    /// Returns the diagnostic of a mistake in a statement.
+    fn of_statement(mistake: &SqlMistake) -> Self {
+        Self {
+            path: mistake.place.map(|(line, column)| format!("line {line}, column {column}")),
+            message: mistake.message.clone(),
+            hint: mistake.hint.clone(),
+            picture: Some(mistake.to_string()),
+            ..Self::default()
         }
     }
 }
@@ -236,10 +264,11 @@ fn reason_of(error: &anyhow::Error) -> (ExitReason, Option<String>) {
             QueryError::NoLake { .. } | QueryError::Table { .. } => {
                 (ExitReason::Usage, hint("give --lake the folder of the Delta tables"))
             }
-            QueryError::NoTable { .. }
-            | QueryError::Circle { .. }
-            | QueryError::Ambiguous { .. }
-            | QueryError::Sql { .. } => (ExitReason::Refused, None),
+            QueryError::NoTable(_) | QueryError::Circle { .. } | QueryError::Ambiguous { .. } => {
+                (ExitReason::Refused, None)
+            }
+            QueryError::Sql { .. } if query.is_mistake() => (ExitReason::Refused, None),
+            QueryError::Sql { .. } => (ExitReason::Bug, hint(REPORT_IT)),
         };
     }
 
