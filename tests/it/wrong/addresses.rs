@@ -94,7 +94,7 @@ pub(super) fn registry(contract: &TestContract) -> Vec<WrongUsage> {
         ("unknown", "http://no.such.host.invalid".to_owned(), 64, "no.such.host.invalid", "registry.url"),
         ("401", answers("401 Unauthorized", "application/json", "{}"), 64, "401", "registry.token"),
         ("403", answers("403 Forbidden", "application/json", "{}"), 64, "403", "registry.token"),
-        ("a wrong path", answers("404 Not Found", "text/html", PAGE), 64, "404", "check registry.url"),
+        ("a wrong path", answers("404 Not Found", "text/html", PAGE), 64, "404", "registry.url"),
         ("a page", answers("200 OK", "text/html", PAGE), 64, "200", "check registry.url"),
         (
             "trouble of its own",
