@@ -18,7 +18,7 @@ MONTH := --data tests/data
 PYTHON := $(SLUICE_CACHE)/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-clean tools test test-rust test-readme test-demo test-aws fault chaos lint fuzz helm bench-wire bench-lane bench-plan bench-claims bench-collector bench-start fault-collector
+.PHONY: help setup build demo demo-clean tools test test-rust test-readme test-demo test-aws fault chaos lint fuzz fuzz-gate helm bench-wire bench-lane bench-plan bench-claims bench-collector bench-start fault-collector
 
 help: ## print this list
 	@echo "Sluicegate. make <target>:"; echo
@@ -113,6 +113,9 @@ fuzz: ## fuzz the readers of foreign bytes, FUZZ_SECONDS=60 each (needs a nightl
 	cd fuzz && for target in $(FUZZ_TARGETS); do \
 	  CARGO_TARGET_DIR=$(SLUICE_CACHE)/fuzz-target cargo +nightly fuzz run $$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -max_len=4096 -print_final_stats=1 || exit 1; done
+
+fuzz-gate: ## random contracts through the gate, CONTRACTS=200000 from SEED=1 on, decided by a model
+	CONTRACTS=$(or $(CONTRACTS),200000) SEED=$(or $(SEED),1) cargo test --locked $(CARGO_FLAGS) -p sluice-govern -p sluice-tests --test it -- --nocapture no_leaf_below_a_label
 
 helm: build tools ## lint the chart, render it, check the manifests and the workers' files against their schemas
 	helm/test.sh

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The key of a field's tags in a schema, as Confluent's tools write it.
+/// The key of the tags in a schema, as Confluent's tools write it: on a field, on a definition, or on a type.
 const TAGS: &str = "confluent:tags";
 
 /// One path of a schema.
@@ -13,10 +13,23 @@ const TAGS: &str = "confluent:tags";
 pub struct AvroPathInfo {
     /// Leaf or container.
     pub kind: AvroPathKind,
-    /// Tags of the field, sorted, each once.
+    /// Tags that the schema gives this path itself, on the field or on its type; sorted, each once. Those of
+    /// the containers above it are not among them.
     pub tags: Vec<String>,
     /// True if a union with null holds it.
     pub nullable: bool,
+}
+
+/// Every path of a schema.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AvroPathMap {
+    /// By path; that of the whole value is empty.
+    pub entries: BTreeMap<String, AvroPathInfo>,
+    /// Fields that hold a record which they are a part of: the record's path and the field's. The leaves of
+    /// the record are in the field, too.
+    pub returns: Vec<(String, String)>,
+    /// Paths that two nodes share: branches of one union with the same name.
+    pub shared: Vec<String>,
 }
 
 /// Returns the documentation (`doc`) of each path that has one.
@@ -28,7 +41,8 @@ pub fn docs(schema: &Value) -> BTreeMap<String, String> {
 /// part of. Such data is legal, but cannot become columns. `None` if there is no such field, or if the text
 /// is no JSON.
 pub fn recursion(schema: &str) -> Option<String> {
-    AvroPathWalk::of(&serde_json::from_str(schema).ok()?).back
+    let walk = serde_json::from_str(schema).map(|schema| AvroPathWalk::of(&schema).map).ok()?;
+    walk.returns.into_iter().next().map(|(_, field)| field)
 }
 
 /// The kind of node at a path.
@@ -47,8 +61,8 @@ pub enum AvroPathKind {
 }
 
 /// Returns every path of a schema. The schema must have been parsed as Avro before.
-pub fn paths(schema: &Value) -> BTreeMap<String, AvroPathInfo> {
-    AvroPathWalk::of(schema).entries
+pub fn paths(schema: &Value) -> AvroPathMap {
+    AvroPathWalk::of(schema).map
 }
 
 /// Returns the most likely line of a field's definition, from 1: the first line with `"name"` and the field's
@@ -61,17 +75,21 @@ pub fn line_of(text: &str, path: &str) -> Option<u32> {
     u32::try_from(at + 1).ok()
 }
 
+/// Returns the first line of a text that holds a piece, from 1.
+pub(crate) fn line_with(text: &str, piece: &str) -> Option<u32> {
+    let at = text.lines().position(|line| line.contains(piece))?;
+    u32::try_from(at + 1).ok()
+}
+
 /// One visit of a schema, which collects all paths.
 #[derive(Default)]
 struct AvroPathWalk<'s> {
     /// Definitions met so far, by full name.
     named: BTreeMap<String, &'s Value>,
-    /// Full names of the records around the current node. A name among them is a recursion.
-    open: Vec<String>,
-    entries: BTreeMap<String, AvroPathInfo>,
+    /// Full names and paths of the records around the current node. A name among them is a recursion.
+    open: Vec<(String, String)>,
+    map: AvroPathMap,
     docs: BTreeMap<String, String>,
-    /// The first path that leads back into a record above it.
-    back: Option<String>,
 }
 
 impl<'s> AvroPathWalk<'s> {
@@ -82,26 +100,29 @@ impl<'s> AvroPathWalk<'s> {
         walk
     }
 
-    /// Visits one node, which has the tags of the field that holds it.
+    /// Visits one node. `tags` are those of the field that holds it and of the types around it.
     fn node(&mut self, node: &'s Value, path: &str, namespace: &str, tags: Vec<String>, nullable: bool) {
         match node {
             // A primitive type, or the name of a type that was defined before.
             Value::String(name) => match self.definition(name, namespace) {
-                Some((full, definition)) if !self.open.contains(&full) => {
-                    self.node(definition, path, namespace_of(&full), tags, nullable);
-                }
                 // The record is open: to follow the name again would never end.
-                Some(_) => {
-                    self.back.get_or_insert_with(|| path.to_owned());
+                Some((full, _)) if self.open.iter().any(|(open, _)| *open == full) => {
+                    let above = self.open.iter().find(|(open, _)| *open == full);
+                    let above = above.map(|(_, path)| path.clone()).unwrap_or_default();
+                    self.map.returns.push((above, path.to_owned()));
                     self.enter(path, AvroPathKind::Record, tags, nullable);
+                }
+                Some((full, definition)) => {
+                    self.node(definition, path, namespace_of(&full), tags, nullable);
                 }
                 None => self.enter(path, AvroPathKind::Leaf, tags, nullable || name == "null"),
             },
 
             Value::Array(branches) => self.union(branches, path, namespace, tags),
 
-            // A definition.
+            // A definition, or a type with attributes. Its own tags join those of the field.
             Value::Object(object) => {
+                let tags = joined(tags, tags_of(node));
                 let word = object.get("type").and_then(Value::as_str);
                 match word {
                     Some("record" | "error") => self.record(node, path, namespace, tags, nullable),
@@ -138,7 +159,7 @@ impl<'s> AvroPathWalk<'s> {
         let full = self.name(node, namespace);
         self.enter(path, AvroPathKind::Record, tags, nullable);
         let namespace = namespace_of(&full).to_owned();
-        self.open.push(full);
+        self.open.push((full, path.to_owned()));
 
         // The fields of the value itself have no prefix.
         for field in node.get("fields").and_then(Value::as_array).into_iter().flatten() {
@@ -148,7 +169,7 @@ impl<'s> AvroPathWalk<'s> {
                 self.docs.insert(path.clone(), doc.to_owned());
             }
             if let Some(inner) = field.get("type") {
-                self.node(inner, &path, &namespace, tags_of(field), false);
+                self.node(inner, &path, &namespace, joined(tags_of(field), Vec::new()), false);
             }
         }
 
@@ -184,7 +205,10 @@ impl<'s> AvroPathWalk<'s> {
 
     /// Notes a path.
     fn enter(&mut self, path: &str, kind: AvroPathKind, tags: Vec<String>, nullable: bool) {
-        self.entries.insert(path.to_owned(), AvroPathInfo { kind, tags, nullable });
+        let info = AvroPathInfo { kind, tags, nullable };
+        if self.map.entries.insert(path.to_owned(), info).is_some() {
+            self.map.shared.push(path.to_owned());
+        }
     }
 
     /// Notes a definition and returns its full name. Source: the Avro specification, section "Names".
@@ -225,15 +249,15 @@ fn branch_name(branch: &Value) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// Returns the tags of a field, sorted, each once.
-fn tags_of(field: &Value) -> Vec<String> {
-    let mut tags: Vec<String> = field
-        .get(TAGS)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|tag| tag.as_str().map(str::to_owned))
-        .collect();
+/// Returns the tags of a field or type, in any order.
+fn tags_of(node: &Value) -> Vec<String> {
+    let tags = node.get(TAGS).and_then(Value::as_array).into_iter().flatten();
+    tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
+}
+
+/// Returns the tags of both lists, sorted, each once.
+fn joined(mut tags: Vec<String>, others: Vec<String>) -> Vec<String> {
+    tags.extend(others);
     tags.sort();
     tags.dedup();
     tags
@@ -256,7 +280,9 @@ mod tests {
             {"name": "either", "type": ["null", "int", "Place"]},
             {"name": "next", "type": ["null", "A"]},
         ]});
-        let paths = paths(&schema);
+        let map = paths(&schema);
+        assert_eq!((&map.returns[..], &map.shared[..]), (&[(String::new(), "next".to_owned())][..], &[][..]));
+        let paths = map.entries;
         let tags = |path: &str| paths[path].tags.clone();
         assert_eq!(tags("who"), ["CONTACT", "PII"]);
         assert!(paths["who"].nullable);
@@ -268,5 +294,28 @@ mod tests {
         assert!(!paths.contains_key("next.who"));
         assert_eq!(recursion(&schema.to_string()), Some("next".to_owned()));
         assert_eq!(recursion(r#"{"type": "string"}"#), None);
+    }
+
+    #[test]
+    fn tags_on_types_and_definitions_are_those_of_the_path() {
+        let schema = json!({"type": "record", "name": "A", "confluent:tags": ["ALL"], "fields": [
+            {"name": "mail", "type": {"type": "string", "confluent:tags": ["PII"]}},
+            {"name": "mails", "type": {"type": "array", "items": {"type": "string", "confluent:tags": ["PII"]}}},
+            {"name": "kind", "type": ["null", {"type": "enum", "name": "K", "symbols": ["X"], "confluent:tags": ["Q"]}],
+             "confluent:tags": ["PII"]},
+            {"name": "again", "type": "K"},
+        ]});
+        let paths = paths(&schema).entries;
+        let tags = |path: &str| paths[path].tags.join(",");
+        assert_eq!([tags(""), tags("mail"), tags("mails"), tags("mails[]")], ["ALL", "PII", "", "PII"]);
+        assert_eq!([tags("kind"), tags("again")], ["PII,Q", "Q"]);
+    }
+
+    #[test]
+    fn branches_of_one_name_share_a_path() {
+        let person =
+            |namespace: &str| json!({"type": "fixed", "name": "P", "namespace": namespace, "size": 1});
+        let schema = json!({"type": "record", "name": "A", "fields": [{"name": "who", "type": [person("a"), person("b")]}]});
+        assert_eq!(paths(&schema).shared, ["who<P>"]);
     }
 }

@@ -7,10 +7,11 @@ use std::fmt;
 use serde::Serialize;
 use sluice_wire::{DatumSchema, LeafInfo};
 
+use crate::classification::DataClassification;
 use crate::contracts::CONTRACT_FILE;
 use crate::coverage::ancestors;
 use crate::key::RecordKey;
-use crate::masking::MaskOperation;
+use crate::masking::{DateStep, MaskOperation};
 
 /// The status of a contract that is still being written.
 const DRAFT: &str = "draft";
@@ -53,7 +54,16 @@ pub struct Contract {
     /// Path of the leaf that identifies the person whose data a record is.
     pub subject_key: Option<String>,
     /// Headers that go on to masked topics; all other headers stay behind.
-    pub headers: Vec<String>,
+    pub headers: Vec<ContractHeader>,
+    /// Path of the leaf with the time at which the thing happened that a record is about: the setting
+    /// `eventTime`, else the field of the table's partitions, else the time of the facts.
+    pub event_time: Option<String>,
+    /// The time of masked records, by which they are kept.
+    pub record_time: RecordTime,
+    /// The contract takes over topics that exist already.
+    pub is_adopted: bool,
+    /// The only location into which sinks may land the raw topic and its dead letters.
+    pub raw_location: Option<String>,
     /// Every leaf of the value, in schema order, with its policy.
     pub fields: Vec<ContractField>,
     /// The facts that the normaliser takes from the masked records.
@@ -77,10 +87,43 @@ pub struct ContractField {
     pub leaf: LeafInfo,
     /// The masking operation.
     pub op: MaskOperation,
-    /// `public`, `internal`, `confidential`, `restricted` or another word that the organisation uses.
-    pub classification: String,
-    /// Tags, sorted. The `.avsc` and the contract have the same ones.
+    /// The strictest classification of the leaf and of everything above it.
+    pub classification: DataClassification,
+    /// Tags of the leaf and of everything above it, from the `.avsc` and from the contract; sorted.
     pub tags: Vec<String>,
+}
+
+impl ContractField {
+    /// Returns true if the leaf must be masked before it reaches an open place: it is tagged or restricted.
+    pub fn is_sensitive(&self) -> bool {
+        !self.tags.is_empty() || self.classification == DataClassification::Restricted
+    }
+}
+
+/// A header that goes on to masked topics, and its policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContractHeader {
+    /// Name of the header, compared with case.
+    pub name: String,
+    /// The header's classification.
+    pub classification: DataClassification,
+    /// Tags of the header.
+    pub tags: Vec<String>,
+    /// The masking operation on the header's text: any but drop.
+    pub op: MaskOperation,
+}
+
+/// The time of masked records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordTime {
+    /// That of the raw record.
+    Own,
+    /// The time of masking, rounded down to the step of the masked event time, if it has one that is shorter
+    /// than the retention.
+    Masking {
+        /// The step.
+        step: Option<DateStep>,
+    },
 }
 
 /// The team that answers for a contract.
@@ -254,6 +297,12 @@ impl Contract {
         ancestors(place).find_map(|place| self.lines.get(place)).copied().unwrap_or(1)
     }
 
+    /// Returns true if the file has this setting. Known are `schema.0.quality`, `slaProperties.latency` and the
+    /// settings that findings name.
+    pub fn has_setting(&self, place: &str) -> bool {
+        self.lines.contains_key(place)
+    }
+
     /// Returns the schema of the masked topic. It follows from the value schema and the policies alone.
     pub fn masked_schema(&self) -> &DatumSchema {
         &self.masked
@@ -268,6 +317,29 @@ impl Contract {
     /// Returns the dead-letter topic of the masked topic; open to analysts.
     pub fn masked_dead_letter(&self) -> String {
         dead_letter_topic(&self.masked_topic)
+    }
+}
+
+impl RecordTime {
+    /// Returns the time of a masked record in milliseconds since the epoch. `own` is the raw record's time,
+    /// `now` that of masking. `None` leaves it to the broker or the client.
+    pub fn stamp(self, own: Option<i64>, now: Option<i64>) -> Option<i64> {
+        match self {
+            Self::Own => own,
+            Self::Masking { step: None } => now,
+            // A time that cannot be rounded is not shown.
+            Self::Masking { step: Some(step) } => now.and_then(|now| step.floor_instant(now, 1000)),
+        }
+    }
+}
+
+impl fmt::Display for RecordTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("the raw record's time"),
+            Self::Masking { step: None } => f.write_str("the time of masking"),
+            Self::Masking { step: Some(step) } => write!(f, "the time of masking, down to {step}"),
+        }
     }
 }
 

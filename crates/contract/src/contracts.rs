@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use sluice_wire::{DatumPatch, DatumSchema, PatchError};
 
-use crate::contract::Contract;
+use crate::contract::{Contract, RecordTime};
 use crate::coverage::{self, RecordPart, SchemaSide};
 use crate::finding::{ContractFinding, FindingList, FindingReport, did_you_mean};
 use crate::key::{self, KeySchema, RecordKey};
+use crate::masking::MaskingFloors;
 use crate::odcs;
 use crate::policy::ShapePolicy;
 use crate::references;
 use crate::selection::ContractSelection;
-use crate::settings;
+use crate::settings::{self, KeySetting};
+use crate::tags;
 use crate::yaml::{self, YamlNode};
 
 /// Name of the file that makes a folder a contract.
@@ -24,6 +26,8 @@ pub const KEY_FILE: &str = "key.avsc";
 /// Folder of the fleet's own schemas, and the folder of the fact among them.
 const FLEET: &str = "sluice";
 const FACT: &str = "fact";
+/// Name of the file with a company's own floors, in the folder of the fleet's own schemas.
+pub const POLICY_FILE: &str = "policy.yaml";
 
 /// All contracts of a fleet, checked one by one and against each other.
 #[derive(Debug, Clone)]
@@ -44,15 +48,21 @@ impl ContractSet {
         // Sort the files into their folders.
         let mut findings = Vec::new();
         let mut folders: BTreeMap<&str, ContractFolder<'_>> = BTreeMap::new();
+        let mut floors = MaskingFloors::default();
         for (path, text) in files {
             // Some editors begin a file with a byte order mark.
             let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            if name == POLICY_FILE && last_two(folder).1 == FLEET {
+                floors = company_floors(path, text, &mut findings);
+                continue;
+            }
+
             let entry = folders.entry(folder).or_default();
-            match name {
-                CONTRACT_FILE => entry.contract = Some((path, text)),
-                VALUE_FILE => entry.value = Some((path, text)),
-                KEY_FILE => entry.key = Some((path, text)),
+            let former = match name {
+                CONTRACT_FILE => entry.contract.replace((path, text)),
+                VALUE_FILE => entry.value.replace((path, text)),
+                KEY_FILE => entry.key.replace((path, text)),
                 other => {
                     // A contract's file under a wrong name would be missing without any message.
                     let near = did_you_mean(other, [CONTRACT_FILE, VALUE_FILE, KEY_FILE]);
@@ -68,7 +78,15 @@ impl ContractSet {
                             hint,
                         );
                     }
+                    None
                 }
+            };
+
+            // In the root, `a__b__contract.odcs.yaml` means `a/b/contract.odcs.yaml`. Only one may be there.
+            if former.is_some() {
+                let message = "two files have this name: a file in the root with `__` for each `/`, and one in its folder";
+                let hint = Some("remove one of them".to_owned());
+                FindingReport::new(path, &mut findings).add(None, "", message, hint);
             }
         }
 
@@ -79,7 +97,7 @@ impl ContractSet {
             if files.contract.is_none() && last_two(folder) == (FLEET, FACT) {
                 fact = files.value.and_then(|(path, text)| schema(path, text, &mut findings));
             } else {
-                contracts.extend(read(folder, files, &mut findings));
+                contracts.extend(read(folder, files, &floors, &mut findings));
             }
         }
 
@@ -180,7 +198,12 @@ fn schema(file: &str, text: &str, findings: &mut Vec<ContractFinding>) -> Option
 }
 
 /// Reads the contract of one folder. `None` if there is any mistake; all mistakes become findings.
-fn read(folder: &str, files: &ContractFolder<'_>, findings: &mut Vec<ContractFinding>) -> Option<Contract> {
+fn read(
+    folder: &str,
+    files: &ContractFolder<'_>,
+    floors: &MaskingFloors,
+    findings: &mut Vec<ContractFinding>,
+) -> Option<Contract> {
     // Read the two schemas.
     let before = findings.len();
     let value =
@@ -212,7 +235,9 @@ fn read(folder: &str, files: &ContractFolder<'_>, findings: &mut Vec<ContractFin
         }
     };
     odcs::check(&document, &mut report);
-    let settings = settings::read(&document, &mut report);
+    let settings = settings::read(&document, floors, &mut report);
+    // Tags of the contract as a whole count for every leaf, if they mark personal data.
+    let tags = tags::personal(&document.texts_at("tags"));
 
     // The folder above the contract's own has the name of the domain. A folder without a parent has no such
     // name.
@@ -232,7 +257,14 @@ fn read(folder: &str, files: &ContractFolder<'_>, findings: &mut Vec<ContractFin
         Some(settings) => settings.object,
         None => document.get("schema")?.items().iter().find(|object| !settings::is_key(object))?,
     };
-    let side = SchemaSide { part: RecordPart::Value, file: value_file, text: value_text, schema: &value };
+    let side = SchemaSide {
+        part: RecordPart::Value,
+        file: value_file,
+        text: value_text,
+        schema: &value,
+        tags: tags.clone(),
+        floors,
+    };
     let covered = coverage::check(&side, object, &mut report);
     if let Some(settings) = &settings {
         references::within(&document, settings, &covered.fields, &mut report);
@@ -240,7 +272,7 @@ fn read(folder: &str, files: &ContractFolder<'_>, findings: &mut Vec<ContractFin
 
     // The same for the key, if it has a schema.
     let key_object = document.get("schema")?.items().iter().find(|object| settings::is_key(object));
-    let key = key::check(files.key, key_schema.as_ref(), key_object, file, findings);
+    let key = key::check(files.key, key_schema.as_ref(), key_object, file, (tags, floors), findings);
     let settings = settings?;
     if findings.len() > before {
         // The compiler of the walk would only report the same mistakes again, without a line.
@@ -255,20 +287,24 @@ fn read(folder: &str, files: &ContractFolder<'_>, findings: &mut Vec<ContractFin
             lines.extend(covered.lines.iter().map(|(path, line)| (key::place(path), *line)));
             RecordKey::Schema(Box::new(KeySchema { schema, fields: covered.fields, masked }))
         }
-        _ => {
-            // `settings` has no leaf only if the file has an object for the key, and that one needs a
-            // `key.avsc`.
-            debug_assert!(
-                settings.record_key.is_some(),
-                "an object for the key without a schema is a finding"
-            );
-            RecordKey::Leaf(settings.record_key?.to_owned())
-        }
+        _ => match settings.record_key {
+            KeySetting::Leaf(path) => RecordKey::Leaf(path.to_owned()),
+            KeySetting::Bare(key) => RecordKey::Bare(key),
+            KeySetting::Schema => {
+                debug_assert!(false, "an object for the key without a schema is a finding");
+                return None;
+            }
+        },
     };
     let masked = masked(&value, &covered, file, &lines, findings)?;
 
+    // The event time is named by itself, or by another setting that needs it.
+    let partition = settings.warehouse.partition.as_ref().map(|partition| partition.field.as_str());
+    let of_facts = settings.facts.as_ref().map(|facts| facts.time.as_str());
+    let event_time = settings.time.event_time.or(partition).or(of_facts).map(str::to_owned);
+
     // No guesses from here on: all that is missing is a default or was reported.
-    Some(Contract {
+    let mut contract = Contract {
         id: settings.id.to_owned(),
         version: settings.version.to_owned(),
         status: settings.status.to_owned(),
@@ -291,10 +327,28 @@ fn read(folder: &str, files: &ContractFolder<'_>, findings: &mut Vec<ContractFin
         facts: settings.facts,
         warehouse: settings.warehouse,
         roles: settings.roles,
+        event_time,
+        record_time: RecordTime::Own,
+        is_adopted: settings.is_adopted,
+        raw_location: settings.raw_location.map(str::to_owned),
         subtrees: covered.subtrees,
         masked,
         lines,
-    })
+    };
+    contract.record_time = settings::record_time(&contract, settings.time.keeps_own);
+    Some(contract)
+}
+
+/// Reads a company's floors. Mistakes are reported.
+fn company_floors(path: &str, text: &str, findings: &mut Vec<ContractFinding>) -> MaskingFloors {
+    let mut report = FindingReport::new(path, findings);
+    match yaml::read(text) {
+        Ok(document) => MaskingFloors::read(&document, &mut report),
+        Err((line, message)) => {
+            report.add(line, "", message, None);
+            MaskingFloors::default()
+        }
+    }
 }
 
 /// Returns the lines of the leaves, and of the settings that are compared with other contracts or with the
@@ -312,13 +366,21 @@ fn lines(document: &YamlNode, object: &YamlNode, covered: &coverage::LeafCoverag
     note("id", document.get("id"));
     note("status", document.get("status"));
     note("schema.0.physicalName", object.get("physicalName"));
-    for name in ["maskedTopic", "facts", "recordKey", "compatibility", "topic"] {
+    for name in
+        ["maskedTopic", "facts", "recordKey", "compatibility", "topic", "headers", "warehouse", "rawLocation"]
+    {
         note(&format!("customProperties.{name}"), odcs::custom(document, name));
     }
     let facts = odcs::custom(document, "facts").and_then(|facts| facts.get("topic"));
     note("customProperties.facts.topic", facts);
     let slas = document.get("slaProperties").map(YamlNode::items).unwrap_or_default();
-    note("slaProperties.retention", slas.iter().find(|sla| sla.text_at("property") == Some("retention")));
+    for name in ["retention", "latency"] {
+        let sla = slas.iter().find(|sla| sla.text_at("property") == Some(name));
+        note(&format!("slaProperties.{name}"), sla);
+    }
+    let of_properties = odcs::properties(object, &mut FindingReport::new("", &mut Vec::new()));
+    let quality = of_properties.iter().find_map(|property| property.node.get("quality"));
+    note("schema.0.quality", object.get("quality").or(quality));
     lines
 }
 

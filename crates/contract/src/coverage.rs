@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_wire::{DatumSchema, LeafInfo, LeafKind, LogicalType};
 
-use crate::avsc::{self, AvroPathInfo, AvroPathKind};
+use crate::avsc::{self, AvroPathInfo, AvroPathKind, AvroPathMap};
+use crate::classification::DataClassification;
 use crate::contract::ContractField;
 use crate::finding::{FindingReport, did_you_mean};
-use crate::masking::{self, MaskOperation};
+use crate::masking::{self, MaskOperation, MaskingFloors};
 use crate::odcs::{self, OdcsProperty};
+use crate::tags::{self, PathLabel};
 use crate::yaml::YamlNode;
 
 /// Custom properties of a property that the fleet knows.
 const KNOWN: [&str; 1] = ["masking"];
-/// Classifications for the hint; the contract may use other words.
-const CLASSIFICATIONS: [&str; 4] = ["public", "internal", "confidential", "restricted"];
 
 /// The policies of a value or key: by leaf and, where a whole record, array, map or union goes, by its path.
 pub struct LeafCoverage {
@@ -52,6 +52,10 @@ pub struct SchemaSide<'a> {
     pub(crate) file: &'a str,
     pub(crate) text: &'a str,
     pub(crate) schema: &'a DatumSchema,
+    /// Tags that the contract gives to everything in it.
+    pub(crate) tags: Vec<&'a str>,
+    /// The least that masks of tagged and restricted leaves hide.
+    pub(crate) floors: &'a MaskingFloors,
 }
 
 /// Compares a schema with a schema object of the contract. The coverage is complete only if nothing was
@@ -64,7 +68,9 @@ pub(crate) fn check(
     // The schema's side: its leaves, and the kind and tags of every path.
     let leaves = value.schema.leaves();
     let json = serde_json::from_str(value.text).unwrap_or_default();
-    let entries = avsc::paths(&json);
+    let map = avsc::paths(&json);
+    report_schema(value, &json, &map, report);
+    let entries = &map.entries;
 
     // Masked topics and tables hold records. A value of another type has no names to speak of.
     if value.part == RecordPart::Value
@@ -89,7 +95,10 @@ pub(crate) fn check(
     }
 
     // Each property against the schema, then each leaf against the properties.
-    let mut check = CoverageCheck { value, entries, ops: BTreeMap::new(), misread: BTreeSet::new(), report };
+    let labels = tags::inherit(&map, &own_labels(value, object, &declared, report));
+    let entries = map.entries;
+    let (ops, misread) = (BTreeMap::new(), BTreeSet::new());
+    let mut check = CoverageCheck { value, entries, labels, ops, misread, report };
     for (path, property) in &declared {
         check.property(path, property, &leaves);
     }
@@ -112,6 +121,76 @@ pub(crate) fn check(
     coverage
 }
 
+/// Reports the mistakes of the schema alone: tags that are not read, and paths that tables and SQL cannot tell
+/// apart.
+fn report_schema(
+    value: &SchemaSide<'_>,
+    json: &serde_json::Value,
+    map: &AvroPathMap,
+    report: &mut FindingReport<'_>,
+) {
+    let mut report = FindingReport::beside(value.file, report);
+    let hint = "write `\"confluent:tags\": [\"PII\"]` on the field, on its type or on the record".to_owned();
+    for message in tags::mistakes(json) {
+        // The mistake begins with the key, in backticks.
+        let key = message.split('`').nth(1).unwrap_or_default().to_owned();
+        let line = avsc::line_with(value.text, &format!("\"{key}\""));
+        report.add(line, "", message, Some(hint.clone()));
+    }
+
+    // Branches of a union go by their name without namespace.
+    for path in &map.shared {
+        let message =
+            "two branches of this union have the same name without namespace: they cannot be told apart";
+        let hint = Some("give one of the types another name".to_owned());
+        report.add(avsc::line_of(value.text, path), path.clone(), message, hint);
+    }
+
+    // SQL and tables do not tell names apart by case.
+    let mut by_lower: BTreeMap<String, &str> = BTreeMap::new();
+    for path in map.entries.keys() {
+        if let Some(other) = by_lower.insert(path.to_lowercase(), path)
+            // Fields below two such fields would only repeat it.
+            && ancestors(path).skip(1).zip(ancestors(other).skip(1)).all(|(one, other)| one == other)
+        {
+            let message =
+                format!("`{path}` and `{other}` differ by case only, and tables have one column for both");
+            let hint = Some("rename one of them".to_owned());
+            report.add(avsc::line_of(value.text, path), path.clone(), message, hint);
+        }
+    }
+}
+
+/// Returns the labels that the contract gives to each path by itself, and reports classifications that are not
+/// in the list.
+fn own_labels(
+    value: &SchemaSide<'_>,
+    object: &YamlNode,
+    declared: &BTreeMap<String, OdcsProperty<'_>>,
+    report: &mut FindingReport<'_>,
+) -> BTreeMap<String, PathLabel> {
+    // The object as a whole, which can also be the only property of a key that is no record.
+    let whole = object.texts_at("tags").into_iter().chain(value.tags.iter().copied());
+    let whole = PathLabel { tags: whole.map(str::to_owned).collect(), classification: None };
+    let mut labels = BTreeMap::from([(String::new(), whole)]);
+
+    for (path, property) in declared {
+        let label = labels.entry(path.clone()).or_default();
+        label.tags.extend(property.node.texts_at("tags").into_iter().map(str::to_owned));
+        let Some(node) = property.node.get("classification") else { continue };
+        let word = node.text().unwrap_or_default();
+        label.classification = DataClassification::named(word);
+        if label.classification.is_none() {
+            let words = DataClassification::ALL.map(DataClassification::as_str);
+            let hint = did_you_mean(word, words).unwrap_or_else(|| format!("one of {}", words.join(", ")));
+            report.add(node.line, path.clone(), format!("`{word}` is not a classification"), Some(hint));
+            // The leaf must not be reported as one without a classification, too.
+            label.classification = Some(DataClassification::Public);
+        }
+    }
+    labels
+}
+
 /// Returns the properties of a schema object by path, and reports those that are given twice.
 fn declared<'n>(object: &'n YamlNode, report: &mut FindingReport<'_>) -> BTreeMap<String, OdcsProperty<'n>> {
     let mut by_path = BTreeMap::new();
@@ -129,6 +208,8 @@ struct CoverageCheck<'a, 'r, 'f> {
     value: &'a SchemaSide<'a>,
     /// Every path of the schema.
     entries: BTreeMap<String, AvroPathInfo>,
+    /// The label of every path, with those of everything above it.
+    labels: BTreeMap<String, PathLabel>,
     /// Operations read so far, by path.
     ops: BTreeMap<String, MaskOperation>,
     /// Paths whose operation could not be read.
@@ -177,12 +258,14 @@ impl CoverageCheck<'_, '_, '_> {
         self.ops.insert(path.to_owned(), op);
     }
 
-    /// Compares the tags of a property with those of the schema. Both files must name the same ones.
+    /// Compares the tags of a property with those of the schema. One file is enough, but two that disagree are
+    /// a mistake.
     fn tags(&mut self, path: &str, node: &YamlNode, entry: &AvroPathInfo) {
         let mut tags = node.texts_at("tags");
         tags.sort_unstable();
         tags.dedup();
-        if tags != entry.tags {
+        let one_has_none = tags.is_empty() || entry.tags.is_empty();
+        if !one_has_none && tags != entry.tags {
             // The line in the schema helps to find the other side.
             let line =
                 avsc::line_of(self.value.text, path).map_or(String::new(), |line| format!(" line {line}"));
@@ -193,7 +276,12 @@ impl CoverageCheck<'_, '_, '_> {
                 self.value.file
             );
             let line = node.get("tags").unwrap_or(node).line;
-            self.report.add(line, path, message, Some("write the same tags in both".to_owned()));
+            self.report.add(
+                line,
+                path,
+                message,
+                Some("write them into one file, or the same into both".to_owned()),
+            );
         }
     }
 
@@ -278,36 +366,47 @@ impl CoverageCheck<'_, '_, '_> {
             return None;
         };
 
-        // The classification is needed by the catalogue and by the check of restricted leaves.
-        let classification = property.node.text_at("classification");
-        if classification.is_none() {
-            let hint = Some(format!("one of {}", CLASSIFICATIONS.join(", ")));
-            self.report.add(at, path, "no classification", hint);
+        // The leaf's label has all tags and the strictest classification of everything above it.
+        let label = self.labels.get(path).cloned().unwrap_or_default();
+        if label.classification.is_none() {
+            let words = DataClassification::ALL.map(DataClassification::as_str);
+            self.report.add(at, path, "no classification", Some(format!("one of {}", words.join(", "))));
         }
-        let tags = self.entries.get(path).map(|entry| entry.tags.clone()).unwrap_or_default();
+        let mut field = ContractField {
+            classification: label.classification.unwrap_or(DataClassification::Restricted),
+            tags: label.tags.into_iter().collect(),
+            leaf,
+            op,
+        };
 
         // An operation that could not be read is a placeholder: to check it would report mistakes that are
         // none.
         if !self.misread.contains(&property.path) {
-            self.fits(&leaf, &op, classification, &tags, at);
+            let shortest = property.node.get("logicalTypeOptions").and_then(|options| {
+                let least = options.get("minLength").and_then(crate::section::number)?;
+                (least >= 0.0).then_some(least as usize)
+            });
+            self.fits(&field, shortest, at);
         }
-        Some(ContractField { classification: classification.unwrap_or_default().to_owned(), leaf, op, tags })
+        let is_sensitive = field.is_sensitive();
+        if let MaskOperation::Partial(partial) = &mut field.op
+            && is_sensitive
+        {
+            partial.hidden_min = self.value.floors.hidden_characters;
+        }
+        Some(field)
     }
 
-    /// Checks that an operation fits a leaf, and that no tagged or restricted leaf is kept.
-    fn fits(
-        &mut self,
-        leaf: &LeafInfo,
-        op: &MaskOperation,
-        classification: Option<&str>,
-        tags: &[String],
-        line: u32,
-    ) {
+    /// Checks that an operation fits a leaf, and that it hides enough of a tagged or restricted one.
+    /// `shortest` is the least length of a text, if the contract gives one.
+    fn fits(&mut self, field: &ContractField, shortest: Option<usize>, line: u32) {
         // The type.
+        let ContractField { leaf, op, classification, tags } = field;
         let path = leaf.path.as_str();
         if let Err(why) = op.output(&leaf.leaf) {
             let hint = Some("drop and null fit every type".to_owned());
             self.report.add(line, path, format!("`{}` does not fit: {why}", op.name()), hint);
+            return;
         }
 
         // Keys of a map must stay distinct, or the map loses entries.
@@ -321,11 +420,18 @@ impl CoverageCheck<'_, '_, '_> {
         // A tag or the class restricted marks data that must not be open.
         if op.keeps() && !tags.is_empty() {
             let message = format!("tagged {} and kept as it is", tags.join(", "));
-            self.report.add(line, path, message, Some("mask it, or remove the tag in both files".to_owned()));
+            let hint = "mask it, or remove the tag from it and from everything above it".to_owned();
+            self.report.add(line, path, message, Some(hint));
         }
-        if op.keeps() && classification == Some("restricted") {
-            let hint = Some("mask it, or choose another classification".to_owned());
-            self.report.add(line, path, "classified restricted and kept as it is", hint);
+        if op.keeps() && *classification == DataClassification::Restricted {
+            let hint =
+                "mask it, or choose another classification for it and for everything above it".to_owned();
+            self.report.add(line, path, "classified restricted and kept as it is", Some(hint));
+        }
+        if let Some((message, hint)) =
+            self.value.floors.refuse(op, &leaf.leaf, field.is_sensitive(), shortest)
+        {
+            self.report.add(line, path, message, Some(hint));
         }
     }
 }

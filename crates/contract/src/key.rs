@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 
 use sluice_wire::DatumSchema;
 
+use crate::classification::DataClassification;
 use crate::contract::ContractField;
 use crate::contracts::KEY_FILE;
 use crate::coverage::{self, LeafCoverage, RecordPart, SchemaSide};
 use crate::finding::{ContractFinding, FindingReport};
-use crate::masking::MaskOperation;
+use crate::masking::{MaskOperation, MaskingFloors};
 use crate::yaml::YamlNode;
 
 /// The key of a topic's records.
@@ -22,8 +23,21 @@ use crate::yaml::YamlNode;
 pub enum RecordKey {
     /// The text of the value's leaf at this path, masked by that leaf's own policy.
     Leaf(String),
+    /// A key that is no leaf's text, or no key at all.
+    Bare(BareKey),
     /// A datum with a schema of its own, with the same framing as values.
     Schema(Box<KeySchema>),
+}
+
+/// A key of bytes that are no leaf's text and have no schema, and its policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BareKey {
+    /// The key's classification.
+    pub classification: DataClassification,
+    /// Tags of the key.
+    pub tags: Vec<String>,
+    /// Keep, hmac, or drop: then masked records have no key.
+    pub op: MaskOperation,
 }
 
 /// A key's schema and the policies of its leaves.
@@ -43,14 +57,22 @@ impl RecordKey {
     pub fn leaf(&self) -> Option<&str> {
         match self {
             Self::Leaf(path) => Some(path),
-            Self::Schema(_) => None,
+            Self::Bare(_) | Self::Schema(_) => None,
+        }
+    }
+
+    /// Returns the decision about a key that is no leaf's text.
+    pub fn bare(&self) -> Option<&BareKey> {
+        match self {
+            Self::Bare(key) => Some(key),
+            Self::Leaf(_) | Self::Schema(_) => None,
         }
     }
 
     /// Returns the key's own schema, or `None` if the key is the text of a leaf.
     pub fn schema(&self) -> Option<&KeySchema> {
         match self {
-            Self::Leaf(_) => None,
+            Self::Leaf(_) | Self::Bare(_) => None,
             Self::Schema(key) => Some(key),
         }
     }
@@ -58,6 +80,18 @@ impl RecordKey {
     /// Returns the leaves of a key with a schema of its own; empty otherwise.
     pub fn fields(&self) -> &[ContractField] {
         self.schema().map_or(&[], |key| &key.fields)
+    }
+}
+
+impl BareKey {
+    /// Returns the decision `recordKey: none`: masked records have no key.
+    pub(crate) const fn none() -> Self {
+        Self { classification: DataClassification::Public, tags: Vec::new(), op: MaskOperation::Drop }
+    }
+
+    /// Returns true if the key must be masked before it reaches an open place.
+    pub fn is_sensitive(&self) -> bool {
+        !self.tags.is_empty() || self.classification == DataClassification::Restricted
     }
 }
 
@@ -82,13 +116,15 @@ pub fn place(path: &str) -> String {
     }
 }
 
-/// Compares the key's schema with the schema object for the key. `None` if there is neither, or if one of
+/// Compares the key's schema with the schema object for the key. `limits` are the contract's own tags and the
+/// floors of masks. `None` if there is neither, or if one of
 /// them is missing or broken, which is then reported.
 pub(crate) fn check(
     file: Option<(&str, &str)>,
     schema: Option<&DatumSchema>,
     object: Option<&YamlNode>,
     contract_file: &str,
+    limits: (Vec<&str>, &MaskingFloors),
     findings: &mut Vec<ContractFinding>,
 ) -> Option<LeafCoverage> {
     // Both are there, or neither.
@@ -111,7 +147,8 @@ pub(crate) fn check(
     };
 
     // The comparison is that of the value.
-    let side = SchemaSide { part: RecordPart::Key, file: path, text, schema: schema? };
+    let (tags, floors) = limits;
+    let side = SchemaSide { part: RecordPart::Key, file: path, text, schema: schema?, tags, floors };
     let mut report = FindingReport::new(contract_file, findings);
     let covered = coverage::check(&side, object, &mut report);
 

@@ -13,9 +13,9 @@
 //! Pure: texts in, values out. The workers read the files, fetch the keys and carry out the plan.
 //!
 //! These mistakes are refused; none of them passes by default: a leaf of the value without a policy, a policy
-//! without a leaf, a tagged or restricted leaf that is kept, tags that differ between the two files, an
-//! operation that does not fit the type or is not built yet, a setting that names a path that does not exist,
-//! two contracts with one topic.
+//! without a leaf, a tagged or restricted leaf that is kept or hardly masked, tags that contradict each other or
+//! are not read, an operation that changes nothing, does not fit the type or is not built yet, a setting
+//! that names a path that does not exist, two contracts with one topic or one table, a topic of another system.
 
 //! # The contract file
 //! Open Data Contract Standard 3.1, checked against the standard's JSON schema. Besides the standard the
@@ -30,17 +30,21 @@
 //! | `roles[]`: `access` | `read`, the default; `write` for producers of the raw topic; `readWrite`; `operate` for users who look at dead letters and run replays |
 //! | `roles[].customProperties`: `view` | `raw` or `masked`; every role that reads has one |
 //! | `customProperties`: `maskedTopic` | the masked topic |
-//! | `recordKey` | the leaf whose text is the Kafka key; kept or hmac, never null; not beside a `key.avsc` |
+//! | `recordKey` | the leaf whose text is the Kafka key; kept or hmac, never null; not beside a `key.avsc`. `none`: records have no key. `{classification: …, masking: {op: drop, hmac or keep}}`: the key is no leaf's text |
 //! | `schema[]` with `physicalType: key` | a property per leaf of `key.avsc`, each kept or hmac; a key that is no record has the one property `key` |
 //! | `subjectKey` | the leaf that identifies the person whose data the record is |
 //! | `compatibility` | the registry's level; the default is `BACKWARD` |
-//! | `topic` | `{partitions: 4, cleanup: delete, config: {…}}`; `compact` if the warehouse upserts |
-//! | `headers` | `{allow: […]}`; every other header stays behind |
+//! | `topic` | `{partitions: 4, cleanup: delete, config: {…}, adopt: false}`; `compact` if the warehouse upserts; `adopt: true` takes over topics that exist |
+//! | `headers` | `{allow: [{name: …, classification: …, tags: […], masking: …}]}`; every other header stays behind; `traceparent` may be listed by its name alone |
+//! | `eventTime` | the leaf with the time of the event; the default is the partitions' field, then the facts' time |
+//! | `recordTime` | `own` or `masking`: the time of masked records; by default the time of masking if the event time is masked |
+//! | `rawLocation` | the only location into which sinks may land the raw topic and its dead letters |
 //! | `warehouse` | `{mode: append}` or `{mode: upsert, key: […]}`, `cluster`, `partition: {field, by, expireDays}` |
 //! | `facts` | `{topic, entityType, entity: […], time, attributes: […]}` |
 //!
-//! Each leaf has a property with `classification`, the same `tags` as `confluent:tags` in the `.avsc`, and a
-//! custom property `masking`. Properties nest as the value does: `properties` under `logicalType: object`,
+//! Each leaf has a property with a custom property `masking`, and a `classification`, its own or that of something
+//! above it: `public`, `internal`, `confidential`, `restricted`. Tags stand in `tags`, or as `confluent:tags` in the
+//! `.avsc`. Tags and the strictest classification reach every leaf below. Properties nest as the value does: `properties` under `logicalType: object`,
 //! `items` under `array`. A map has `physicalType: map` and the properties `key` and `value`. A union of
 //! several types has `physicalType: union` and one property per branch. One `masking` can drop or null a
 //! whole record, array, map or union.
@@ -50,13 +54,16 @@
 //! | `{op: keep}` | the raw value; refused for a leaf that is tagged or restricted |
 //! | `{op: drop}`, `{op: "null"}` | no field; null |
 //! | `{op: redact, with: REDACTED}` | a constant of the leaf's type |
-//! | `{op: partial, keepFirst: 4, keepLast: 0, length: 8, fill: "*"}` | the ends, always at that length; no character of a text that would be shown whole |
+//! | `{op: partial, keepFirst: 3, keepLast: 0, length: 8, fill: "*"}` | the ends, always at that length; no character of a text that would be shown whole, or by more than half if the leaf is tagged or restricted |
 //! | `{op: hmac, key: pseudonym, domain: account, epoch: 2}` | `2:` and 22 characters; the default is the latest epoch |
 //! | `{op: generalise, date: 30m}` | rounded down to `s m h d w mo q y`, for dates, times and timestamps |
 //! | `{op: generalise, number: 50}` | rounded down to a multiple |
 //! | `{op: generalise, number: [18, 65]}` | the bucket as text: `<18`, `18..65`, `>=65` |
 //! | `{op: generalise, geo: outward}` | a UK postcode's outward part |
 //! | `{op: generalise, geo: grid, degrees: 0.1}` | a coordinate, rounded down to the grid |
+//!
+//! An operation that changes nothing is refused. A tagged or restricted leaf has floors, see [`MaskingFloors`];
+//! `sluice/policy.yaml` in the folder of contracts raises them.
 //!
 //! `encrypt`, `fpe` and `scan` are designed, but not built. They are refused as not available yet.
 
@@ -65,6 +72,7 @@
 mod access;
 mod adopt;
 pub mod avsc;
+mod classification;
 pub mod contract;
 pub mod contracts;
 pub mod coverage;
@@ -77,22 +85,24 @@ mod references;
 mod section;
 mod selection;
 mod settings;
+mod tags;
 mod yaml;
 
 pub use access::WorkerAccess;
 pub use adopt::{ContractAdoption, ContractFiles, hold_back};
 pub use avsc::recursion;
+pub use classification::DataClassification;
 pub use contract::{
-    CleanupPolicy, CompatibilityLevel, Contract, ContractFacts, ContractField, ContractOwner, ContractRole,
-    PartitionInterval, RoleView, TablePartition, TopicRetention, WarehouseMode, WarehouseSettings,
-    dead_letter_topic, sql_name, value_subject,
+    CleanupPolicy, CompatibilityLevel, Contract, ContractFacts, ContractField, ContractHeader, ContractOwner,
+    ContractRole, PartitionInterval, RecordTime, RoleView, TablePartition, TopicRetention, WarehouseMode,
+    WarehouseSettings, dead_letter_topic, sql_name, value_subject,
 };
-pub use contracts::{CONTRACT_FILE, ContractSet, KEY_FILE, VALUE_FILE};
+pub use contracts::{CONTRACT_FILE, ContractSet, KEY_FILE, POLICY_FILE, VALUE_FILE};
 pub use finding::{ContractFinding, FindingList};
-pub use key::{KeySchema, RecordKey, key_subject};
+pub use key::{BareKey, KeySchema, RecordKey, key_subject};
 pub use masking::{
-    DateStep, GeneraliseRule, KEY_BYTES_MIN, KeyError, KeyRing, MaskOperation, MaskingError, PartialRule,
-    PseudonymRule, RedactConstant,
+    DateStep, GeneraliseRule, KEY_BYTES_MIN, KeyError, KeyRing, MaskOperation, MaskingError, MaskingFloors,
+    PartialRule, PseudonymRule, RedactConstant, TextMask,
 };
 pub use policy::{ContractPolicy, KeyMask, operation};
 pub use selection::{ContractSelection, SelectionMistake};

@@ -2,6 +2,7 @@
 //! datum.
 
 pub mod decimal;
+mod floor;
 mod generalise;
 mod hmac;
 mod keys;
@@ -10,6 +11,7 @@ mod postcode;
 mod read;
 mod redact;
 mod step;
+mod text;
 mod types;
 
 use std::borrow::Cow;
@@ -19,14 +21,16 @@ use std::sync::Arc;
 use serde_json::Value;
 use sluice_wire::{LeafAction, LeafFn, LeafType, LeafValue, LeafWriter};
 
+pub use floor::MaskingFloors;
 pub use generalise::GeneraliseRule;
-pub(crate) use hmac::PseudonymFn;
 pub use hmac::PseudonymRule;
+pub(crate) use hmac::{DecimalText, PseudonymFn};
 pub use keys::{KEY_BYTES_MIN, KeyError, KeyRing};
 pub use partial::PartialRule;
 pub(crate) use read::read;
 pub use redact::RedactConstant;
 pub use step::DateStep;
+pub use text::TextMask;
 
 /// The rule for one leaf.
 #[derive(Debug, Clone, PartialEq)]

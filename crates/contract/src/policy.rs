@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use sluice_core::{OutcomeReason, ReasonClass};
-use sluice_wire::{LeafAction, LeafInfo, LeafPolicy};
+use sluice_wire::{LeafAction, LeafInfo, LeafKind, LeafPolicy, LeafType, LeafValue, LogicalType};
 
 use crate::contract::{Contract, ContractField};
 use crate::contracts::KEY_FILE;
 use crate::finding::FindingReport;
-use crate::masking::{self, KeyRing, MaskOperation, MaskingError, PseudonymFn};
+use crate::masking::{self, DecimalText, KeyRing, MaskOperation, MaskingError, TextMask};
 use crate::yaml;
 
 /// The action for every leaf of one contract's value, or of its key. It covers exactly the leaves of the
@@ -23,10 +23,11 @@ pub struct ContractPolicy {
 /// Masks Kafka keys that are the text of a field. The key has the field's own policy, so that key and field
 /// stay equal.
 pub struct KeyMask {
-    /// Path of the field, for messages.
+    /// Path of the field.
     path: String,
-    /// `None` keeps the key.
-    pseudonym: Option<PseudonymFn>,
+    /// The field's type, of which the key is the text.
+    leaf: LeafType,
+    mask: TextMask,
 }
 
 impl Contract {
@@ -61,19 +62,40 @@ impl Contract {
         };
 
         // Its operation. A contract that was read without findings has no other one here.
-        let pseudonym = match self.field(&path).map(|field| &field.op) {
-            Some(MaskOperation::Keep) => None,
-            Some(MaskOperation::Hmac(pseudonym)) => {
-                let primed = PseudonymFn::new(pseudonym, keys)
-                    .map_err(|source| MaskingError::Key { path: path.clone(), source })?;
-                Some(primed)
+        match self.field(&path) {
+            Some(field) if matches!(field.op, MaskOperation::Keep | MaskOperation::Hmac(_)) => {
+                let mask = TextMask::new(&field.op, &path, keys)?;
+                Ok(KeyMask { leaf: field.leaf.leaf.clone(), path, mask })
             }
             _ => {
                 let why = "expected `keep` or `hmac` for the record key".to_owned();
-                return Err(MaskingError::Unsupported { path, why });
+                Err(MaskingError::Unsupported { path, why })
             }
-        };
-        Ok(KeyMask { path, pseudonym })
+        }
+    }
+
+    /// Returns the mask for a key that is no leaf's text; `None` if the contract has no such key, or if masked
+    /// records have no key.
+    ///
+    /// # Errors
+    /// [`MaskingError`]: a key is missing from the ring.
+    pub fn bare_key_mask(&self, keys: &KeyRing) -> Result<Option<TextMask>, MaskingError> {
+        match self.record_key.bare().filter(|key| !matches!(key.op, MaskOperation::Drop)) {
+            Some(key) => TextMask::new(&key.op, "(key)", keys).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the headers that go on, each with its mask.
+    ///
+    /// # Errors
+    /// [`MaskingError`]: a key is missing from the ring.
+    pub fn header_masks(&self, keys: &KeyRing) -> Result<Vec<(String, TextMask)>, MaskingError> {
+        let masks = self.headers.iter().map(|header| {
+            let place = format!("(header).{}", header.name);
+            Ok((header.name.clone(), TextMask::new(&header.op, &place, keys)?))
+        });
+        masks.collect()
     }
 }
 
@@ -90,25 +112,71 @@ fn actions(
 }
 
 impl KeyMask {
-    /// Appends the masked form of a key, which is the UTF-8 text of the record key's field. On error `out`
-    /// stays as it was.
+    /// Returns the path of the field whose text is the key.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Checks that a key is the text of the field in its own record. Nothing else may pass as a key: it would
+    /// not be covered by any policy.
     ///
     /// # Errors
-    /// An [`OutcomeReason`] of class masking if the key is not UTF-8.
-    pub fn apply(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), OutcomeReason> {
-        let refused = |why| OutcomeReason::new(ReasonClass::Masking, why).at(self.path.clone(), None);
-        // The field is a text. Other bytes cannot be its value, even if they would pass unmasked.
-        if std::str::from_utf8(key).is_err() {
-            return Err(refused("a key in UTF-8".into()));
-        }
-        match &self.pseudonym {
-            Some(pseudonym) => pseudonym.append(key, out).map_err(refused),
-            None => {
-                out.extend_from_slice(key);
-                Ok(())
-            }
+    /// An [`OutcomeReason`] of class masking.
+    pub fn check(&self, key: &[u8], field: LeafValue<'_>) -> Result<(), OutcomeReason> {
+        let is_same = match field {
+            LeafValue::String(text) => key == text.as_bytes(),
+            LeafValue::Int(number) => key == DecimalText::of(number.into()).as_bytes(),
+            LeafValue::Long(number) => key == DecimalText::of(number).as_bytes(),
+            // A null or a leaf of another type has no text that a key could be.
+            _ => false,
+        };
+        match is_same {
+            true => Ok(()),
+            false => Err(self.refused("a key that is the text of this field")),
         }
     }
+
+    /// Checks that the key of a tombstone can be the text of the field. There is no value to compare it with.
+    ///
+    /// # Errors
+    /// An [`OutcomeReason`] of class masking.
+    pub fn check_alone(&self, key: &[u8]) -> Result<(), OutcomeReason> {
+        let text = std::str::from_utf8(key).map_err(|_| self.refused("a key in UTF-8"))?;
+        // A number has one text only: `07` and `+7` are none.
+        let is_number = |number: Option<i64>| number.is_some_and(|n| DecimalText::of(n).as_bytes() == key);
+        let fits = match (self.leaf.kind, self.leaf.logical) {
+            (LeafKind::Int, _) => is_number(text.parse::<i32>().ok().map(i64::from)),
+            (LeafKind::Long, _) => is_number(text.parse::<i64>().ok()),
+            (LeafKind::String, Some(LogicalType::Uuid)) => is_uuid(text),
+            _ => true,
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(self.refused("a key that reads as this field")),
+        }
+    }
+
+    /// Appends the masked form of a key that was checked before. On error `out` stays as it was.
+    ///
+    /// # Errors
+    /// An [`OutcomeReason`] of class masking.
+    pub fn apply(&self, key: &[u8], out: &mut Vec<u8>) -> Result<(), OutcomeReason> {
+        self.mask.apply(key, out).map(drop).map_err(|why| self.refused(why))
+    }
+
+    /// Returns the reason of a dead letter at the field.
+    fn refused(&self, why: impl Into<std::borrow::Cow<'static, str>>) -> OutcomeReason {
+        OutcomeReason::new(ReasonClass::Masking, why).at(self.path.clone(), None)
+    }
+}
+
+/// Returns true for the text of a UUID (RFC 9562, section 4).
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 impl LeafPolicy for ContractPolicy {

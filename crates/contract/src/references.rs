@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use sluice_wire::{DatumSchema, LeafKind, LogicalType};
 
-use crate::contract::{Contract, ContractFacts, ContractField, WarehouseMode, dead_letter_topic};
+use crate::contract::{Contract, ContractFacts, ContractField, WarehouseMode, dead_letter_topic, sql_name};
 use crate::finding::{ContractFinding, FindingReport, did_you_mean};
 use crate::key;
-use crate::masking::MaskOperation;
+use crate::masking::{MaskOperation, PseudonymRule};
 use crate::odcs;
-use crate::settings::ContractSettings;
+use crate::settings::{ContractSettings, KeySetting};
 use crate::yaml::YamlNode;
 
 /// Checks every path that the settings name against the leaves.
@@ -22,8 +22,11 @@ pub(crate) fn within(
 ) {
     // The keys.
     let mut check = ReferenceCheck { document, fields, report };
-    if let Some(path) = settings.record_key {
+    if let KeySetting::Leaf(path) = settings.record_key {
         check.record_key(path);
+    }
+    if let Some(path) = settings.time.event_time {
+        check.instant("eventTime", "eventTime", path);
     }
     if let Some(path) = settings.subject_key {
         check.leaf("subjectKey", "subjectKey", path);
@@ -54,8 +57,8 @@ pub(crate) fn across(
 ) {
     // The names so far, each with the contract that has it.
     let mut ids: BTreeMap<&str, &Contract> = BTreeMap::new();
-    let mut topics: BTreeMap<String, &Contract> = BTreeMap::new();
-    let mut domains: BTreeMap<&str, (&str, &Contract)> = BTreeMap::new();
+    let mut topics: BTreeMap<String, (String, &Contract)> = BTreeMap::new();
+    let mut domains = PseudonymDomains::default();
     for contract in contracts {
         // The id.
         let file = contract.file();
@@ -80,12 +83,20 @@ pub(crate) fn across(
         ];
         for (place, topic) in own.into_iter().filter_map(|(place, topic)| topic.map(|topic| (place, topic))) {
             for topic in [topic.clone(), dead_letter_topic(topic)] {
-                if let Some(other) = topics.get(&topic) {
-                    let message = format!("the topic `{topic}` is used by {}, too", other.folder);
+                // Kafka's metrics do not tell `a.b` from `a_b`, and tables do not tell case or separators.
+                let table = sql_name(&topic);
+                if let Some((other, user)) = topics.get(&table) {
+                    let message = match *other == topic {
+                        true => format!("the topic `{topic}` is used by {}, too", user.folder),
+                        false => format!(
+                            "the topics `{topic}` and `{other}` (of {}) have one table name, `{table}`",
+                            user.folder
+                        ),
+                    };
                     let hint = Some("give each contract topics of its own".to_owned());
                     report.add(contract.line(place), place, message, hint);
                 }
-                topics.insert(topic, contract);
+                topics.insert(table, (topic, contract));
             }
         }
 
@@ -97,21 +108,71 @@ pub(crate) fn across(
             report.add(contract.line(place), place, message, hint);
         }
 
-        // The domains of pseudonyms. A domain exists for joins, which need one key for all of its leaves.
-        let of_value = contract.fields.iter().map(|field| (field.leaf.path.clone(), field));
-        let of_key = contract.record_key.fields().iter().map(|field| (key::place(&field.leaf.path), field));
-        for (place, field) in of_value.chain(of_key) {
-            let MaskOperation::Hmac(pseudonym) = &field.op else { continue };
-            let (key, other) = domains.entry(&pseudonym.domain).or_insert((&pseudonym.key, contract));
-            if *key != pseudonym.key {
-                let message = format!(
-                    "the domain `{}` has the key `{}` here and `{key}` in {}: joins would fail",
-                    pseudonym.domain, pseudonym.key, other.folder
-                );
-                let hint = Some("use one key for all leaves of a domain".to_owned());
-                report.add(contract.line(&place), place, message, hint);
+        // The domains of pseudonyms: of the value, of the key and of headers.
+        let of_value = contract.fields.iter().map(|field| (field.leaf.path.clone(), &field.op));
+        let of_key =
+            contract.record_key.fields().iter().map(|field| (key::place(&field.leaf.path), &field.op));
+        let of_bare =
+            contract.record_key.bare().map(|key| ("customProperties.recordKey".to_owned(), &key.op));
+        let headers = contract.headers.iter();
+        let of_headers =
+            headers.map(|header| (format!("customProperties.headers.allow.{}", header.name), &header.op));
+        for (place, op) in of_value.chain(of_key).chain(of_bare).chain(of_headers) {
+            if let MaskOperation::Hmac(pseudonym) = op {
+                domains.check(pseudonym, contract, place, &mut report);
             }
         }
+    }
+}
+
+/// The domains of pseudonyms so far, each with its first use. A domain exists for joins, which need one
+/// spelling, one key and one epoch for all of its leaves.
+#[derive(Default)]
+struct PseudonymDomains<'c> {
+    /// By the domain's name without case and separators.
+    first: BTreeMap<String, (&'c PseudonymRule, &'c Contract)>,
+}
+
+impl<'c> PseudonymDomains<'c> {
+    /// Compares one pseudonym with the first one of its domain.
+    fn check(
+        &mut self,
+        rule: &'c PseudonymRule,
+        contract: &'c Contract,
+        place: String,
+        report: &mut FindingReport<'_>,
+    ) {
+        let plain = |c: &char| c.is_alphanumeric();
+        let plain: String = rule.domain.chars().filter(plain).collect::<String>().to_lowercase();
+        let (first, other) = *self.first.entry(plain).or_insert((rule, contract));
+
+        // A name of separators alone has nothing to compare.
+        let epoch = |epoch: Option<u32>| epoch.map_or("the latest".to_owned(), |epoch| epoch.to_string());
+        let (message, hint) = if first.domain != rule.domain {
+            let message = format!(
+                "the domain `{}` differs from `{}` in {} by case, blanks or separators only: joins would fail",
+                rule.domain, first.domain, other.folder
+            );
+            (message, "use one spelling for a domain")
+        } else if first.key != rule.key {
+            let message = format!(
+                "the domain `{}` has the key `{}` here and `{}` in {}: joins would fail",
+                rule.domain, rule.key, first.key, other.folder
+            );
+            (message, "use one key for all leaves of a domain")
+        } else if first.epoch != rule.epoch {
+            let message = format!(
+                "the domain `{}` has the epoch {} here and {} in {}: joins would fail",
+                rule.domain,
+                epoch(rule.epoch),
+                epoch(first.epoch),
+                other.folder
+            );
+            (message, "use one epoch for all leaves of a domain")
+        } else {
+            return;
+        };
+        report.add(contract.line(&place), place, message, Some(hint.to_owned()));
     }
 }
 
@@ -187,21 +248,21 @@ impl<'a> ReferenceCheck<'a, '_, '_> {
         let Some(field) = before else { return };
 
         // Neither its type nor its masking may take the time away.
-        let instant = matches!(
-            field.leaf.leaf.logical,
-            Some(
-                LogicalType::Date
-                    | LogicalType::TimestampMillis
-                    | LogicalType::TimestampMicros
-                    | LogicalType::TimestampNanos
-                    | LogicalType::LocalTimestampMillis
-                    | LogicalType::LocalTimestampMicros
-                    | LogicalType::LocalTimestampNanos
-            )
-        );
         let stays = matches!(field.op, MaskOperation::Keep | MaskOperation::Generalise(_));
-        if !instant || (!stays && !matches!(field.op, MaskOperation::Drop | MaskOperation::Null)) {
+        let is_gone = matches!(field.op, MaskOperation::Drop | MaskOperation::Null);
+        if !is_instant(field) || (!stays && !is_gone) {
             self.refuse(property, place, format!("`{path}`: expected a date or a timestamp"), None);
+        }
+    }
+
+    /// Checks a leaf of raw records that holds a date or a timestamp, with any masking.
+    fn instant(&mut self, property: &str, place: &str, path: &str) {
+        let Some(field) = self.leaf(property, place, path) else { return };
+        if !is_instant(field) {
+            self.refuse(property, place, format!("`{path}`: expected a date or a timestamp"), None);
+        } else if repeated(path) {
+            let message = format!("`{path}` is inside an array, a map or a union");
+            self.refuse(property, place, message, None);
         }
     }
 
@@ -230,6 +291,22 @@ impl<'a> ReferenceCheck<'a, '_, '_> {
             self.column("facts", "facts.attributes", path);
         }
     }
+}
+
+/// Returns true if the leaf holds a date or a timestamp.
+fn is_instant(field: &ContractField) -> bool {
+    matches!(
+        field.leaf.leaf.logical,
+        Some(
+            LogicalType::Date
+                | LogicalType::TimestampMillis
+                | LogicalType::TimestampMicros
+                | LogicalType::TimestampNanos
+                | LogicalType::LocalTimestampMillis
+                | LogicalType::LocalTimestampMicros
+                | LogicalType::LocalTimestampNanos
+        )
+    )
 }
 
 /// Returns true if the path is inside an array, a map or a union, which may hold it several times or not at

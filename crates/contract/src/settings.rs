@@ -1,22 +1,42 @@
 //! The settings of a contract file, which are all its contents but the leaves: topic, retention, keys,
 //! headers, warehouse, facts, roles.
 
+mod event_time;
+mod headers;
+mod record_key;
 mod topic;
 
 use std::collections::BTreeMap;
 
+use sluice_core::names::MEMBERS;
+
 use crate::contract::{
-    CleanupPolicy, CompatibilityLevel, ContractFacts, ContractOwner, ContractRole, PartitionInterval,
-    RoleView, TablePartition, TopicRetention, WarehouseMode, WarehouseSettings,
+    CleanupPolicy, CompatibilityLevel, ContractFacts, ContractHeader, ContractOwner, ContractRole,
+    PartitionInterval, RoleView, TablePartition, TopicRetention, WarehouseMode, WarehouseSettings,
 };
 use crate::finding::{FindingReport, did_you_mean};
+use crate::masking::MaskingFloors;
 use crate::odcs;
 use crate::section::{ContractSection, SectionPlace};
 use crate::yaml::YamlNode;
 
 /// Custom properties of a contract that the fleet knows.
-const KNOWN: [&str; 8] =
-    ["compatibility", "maskedTopic", "subjectKey", "recordKey", "headers", "warehouse", "facts", "topic"];
+const KNOWN: [&str; 11] = [
+    "compatibility",
+    "maskedTopic",
+    "subjectKey",
+    "recordKey",
+    "headers",
+    "warehouse",
+    "facts",
+    "topic",
+    "eventTime",
+    "recordTime",
+    "rawLocation",
+];
+
+pub(crate) use event_time::{TimeSettings, record_time};
+pub(crate) use record_key::KeySetting;
 
 /// The settings of a contract file, checked one by one. References to leaves are not checked yet.
 pub(crate) struct ContractSettings<'n> {
@@ -33,10 +53,12 @@ pub(crate) struct ContractSettings<'n> {
     pub(crate) cleanup: CleanupPolicy,
     pub(crate) topic_config: BTreeMap<String, String>,
     pub(crate) compatibility: CompatibilityLevel,
-    /// `None` if the key has a schema of its own.
-    pub(crate) record_key: Option<&'n str>,
+    pub(crate) is_adopted: bool,
+    pub(crate) record_key: KeySetting<'n>,
+    pub(crate) time: TimeSettings<'n>,
     pub(crate) subject_key: Option<&'n str>,
-    pub(crate) headers: Vec<String>,
+    pub(crate) raw_location: Option<&'n str>,
+    pub(crate) headers: Vec<ContractHeader>,
     pub(crate) facts: Option<ContractFacts>,
     pub(crate) warehouse: WarehouseSettings,
     pub(crate) roles: Vec<ContractRole>,
@@ -47,6 +69,7 @@ pub(crate) struct ContractSettings<'n> {
 /// Reads all settings. Every mistake is reported. `None` if a setting is missing that has no default.
 pub(crate) fn read<'n>(
     document: &'n YamlNode,
+    floors: &MaskingFloors,
     report: &mut FindingReport<'_>,
 ) -> Option<ContractSettings<'n>> {
     // Names and topics.
@@ -60,12 +83,15 @@ pub(crate) fn read<'n>(
         masked_topic.filter(|topic| topic::legal(topic, line, "customProperties.maskedTopic", report));
 
     // The rest. The warehouse comes before the topic: its mode decides about the topic's default cleanup.
-    let record_key = record_key(document, report);
     let warehouse = warehouse(document, report);
     let of_topic = topic::settings(document, &warehouse, report);
+    let record_key = record_key::read(document, of_topic.cleanup, report);
+    let time = event_time::read(document, report);
     let retention = topic::retention(document, of_topic.cleanup, report);
     let compatibility = compatibility(document, report);
-    let headers = headers(document, report);
+    let headers = headers::read(document, floors, report);
+    let raw_location =
+        odcs::custom(document, "rawLocation").and_then(|_| text(document, "rawLocation", report));
     let facts = facts(document, report);
     let roles = roles(document, report);
 
@@ -85,7 +111,10 @@ pub(crate) fn read<'n>(
         cleanup: of_topic.cleanup,
         topic_config: of_topic.config,
         compatibility,
+        is_adopted: of_topic.is_adopted,
         record_key: record_key?,
+        time,
+        raw_location,
         subject_key: odcs::custom(document, "subjectKey").and_then(YamlNode::text),
         headers,
         facts,
@@ -157,21 +186,6 @@ fn object<'n>(document: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<
     first
 }
 
-/// Returns the leaf whose text is the key. `Some(None)` if the key has a schema of its own, `None` if the
-/// setting is missing, which is then reported.
-fn record_key<'n>(document: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<Option<&'n str>> {
-    let objects = document.get("schema").map(YamlNode::items).unwrap_or_default();
-    if !objects.iter().any(is_key) {
-        return text(document, "recordKey", report).map(Some);
-    }
-    if let Some(node) = odcs::custom(document, "recordKey") {
-        let message = "the key is given twice: as a leaf's text, and with a schema of its own";
-        let hint = "remove `recordKey`, or the object with `physicalType: key`".to_owned();
-        report.add(node.line, "customProperties.recordKey", message, Some(hint));
-    }
-    Some(None)
-}
-
 /// Returns the raw topic, which is the physical name of the value's object.
 fn raw_topic<'n>(object: &'n YamlNode, report: &mut FindingReport<'_>) -> Option<&'n str> {
     // The standard knows other kinds of objects, for example tables.
@@ -207,25 +221,6 @@ fn compatibility(document: &YamlNode, report: &mut FindingReport<'_>) -> Compati
         report.add(node.line, "customProperties.compatibility", message, Some(hint));
         CompatibilityLevel::Backward
     })
-}
-
-/// Returns the headers that go on to masked topics, each once, in the order of the file.
-fn headers(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<String> {
-    let Some(node) = odcs::custom(document, "headers") else { return Vec::new() };
-    let place = SectionPlace::Key("customProperties.headers".to_owned());
-    let Some(section) = ContractSection::open(node, place, &["allow"], report) else { return Vec::new() };
-    let mut allowed = Vec::new();
-    for (name, line) in section.texts("allow", report) {
-        // Headers of the fleet and of serializers (`__value_schema_id`) describe the raw record, not the
-        // masked one.
-        if name.starts_with("sluice.") || name.starts_with("__") {
-            let message = format!("the header `{name}` is the fleet's own and is never passed on");
-            section.refuse("allow", line, message, None, report);
-        } else if !allowed.iter().any(|earlier| earlier == name) {
-            allowed.push(name.to_owned());
-        }
-    }
-    allowed
 }
 
 /// Returns the warehouse's settings; the default is a table that records are appended to.
@@ -330,6 +325,13 @@ fn roles(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<ContractRol
         let Some(name) = node.text_at("role") else { continue };
         let path = format!("roles.{index}");
         odcs::check_custom(node, &["view"], &path, report);
+        if let Some(why) = unfit_role(name) {
+            let hint = Some(
+                "expected letters, digits, dots, underscores and hyphens, for example `analysts`".to_owned(),
+            );
+            report.add(node.line, path.clone(), format!("`{name}` is no name for a role: {why}"), hint);
+            continue;
+        }
 
         // The access. An unknown word must not give a permission.
         let (reads, writes, operates) = match node.text_at("access") {
@@ -360,6 +362,23 @@ fn roles(document: &YamlNode, report: &mut FindingReport<'_>) -> Vec<ContractRol
         roles.push(ContractRole { name: name.to_owned(), view, reads, writes, operates });
     }
     roles
+}
+
+/// Returns the reason why a role cannot have this name. Its Kafka principal is `User:<name>`.
+fn unfit_role(name: &str) -> Option<&'static str> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name == "*" {
+        return Some("`User:*` is everybody");
+    }
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(legal) || name.len() > 200
+    {
+        return Some("it has other characters than a name has");
+    }
+    if name.eq_ignore_ascii_case("anonymous") {
+        return Some("`User:ANONYMOUS` is everybody who does not log in");
+    }
+    let is_member = MEMBERS.iter().any(|member| member.eq_ignore_ascii_case(name));
+    is_member.then_some("it is the name of one of the fleet's workers or commands")
 }
 
 /// Returns the team that answers for the contract; empty if the file names none.

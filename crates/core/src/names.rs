@@ -10,6 +10,12 @@ pub const COLLECTOR_TOPICS: &str = "sluice.collector.";
 /// Ending of a dead-letter topic's name, behind the name of its source.
 pub const DEAD_LETTER_SUFFIX: &str = ".dead-letter";
 
+/// Prefix of every topic of the fleet's own. No contract may have such a topic.
+pub const FLEET_PREFIX: &str = "sluice.";
+/// Names of the fleet's workers and of its commands that have permissions of their own. No role may have one
+/// of these names: its principal, `User:<name>`, would be that of the worker.
+pub const MEMBERS: [&str; 7] = ["collector", "masker", "normaliser", "sink", "apply", "verify", "sluice"];
+
 /// Header of a masker's output: topic, partition and offset of the record that it was made of.
 pub const SOURCE_HEADER: &str = "sluice.source";
 /// Header of a collector's record in mode `idempotent`: job, id, run, page and hash.
@@ -86,6 +92,32 @@ impl NamePattern {
     }
 }
 
+/// Returns the owner of a topic that no contract may have, from its name alone; `None` if it can be a
+/// contract's.
+pub fn foreign_owner(topic: &str) -> Option<&'static str> {
+    // Kafka's own names begin with two underscores, those of the registry and of vendors with one. Names are
+    // compared as tables do: without case, and dots, hyphens and underscores are the same.
+    let plain: String =
+        topic.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| plain.ends_with(ending));
+    if plain.starts_with('_') {
+        return Some("Kafka, the registry or another system: it begins with an underscore");
+    }
+    if plain == "sluice" || plain.starts_with("sluice_") {
+        return Some("the fleet itself: its own topics begin with `sluice.`");
+    }
+    if ends(&["_dead_letter"]) {
+        return Some("the dead letters of another topic");
+    }
+    if ["connect_offsets", "connect_configs", "connect_status"].iter().any(|name| plain.starts_with(name)) {
+        return Some("Kafka Connect");
+    }
+    if ends(&["_changelog", "_repartition", "_internal"]) {
+        return Some("a stream processor or a mirror: they end their internal topics so");
+    }
+    None
+}
+
 /// Returns the dead-letter topic of a topic.
 pub fn dead_letter_topic(source: &str) -> String {
     format!("{source}{DEAD_LETTER_SUFFIX}")
@@ -155,6 +187,30 @@ mod tests {
         assert_ne!(named(&["shop/*"]), named(&["club/*"]));
         // The name must not change with a release: a restart would not fence the process before it.
         assert_eq!(named(&["a"]), "one-af63dc4c8601ec8c");
+    }
+
+    #[test]
+    fn topics_of_others_are_known_by_their_names() {
+        for topic in [
+            "__consumer_offsets",
+            "__transaction_state",
+            "_schemas",
+            "_confluent-metrics",
+            "sluice.receipts",
+            "Sluice.Collector.x.checkpoints",
+            "sluice-policy",
+            "other.v1.dead-letter",
+            "other.v1.Dead_Letter",
+            "connect-offsets",
+            "app-store-changelog",
+            "app-key-repartition",
+            "mm2-offset-syncs.b.internal",
+        ] {
+            assert!(foreign_owner(topic).is_some(), "{topic}");
+        }
+        for topic in ["aviation.flight.v1", "slice.v1", "sluices.v1", "dead-letters.v1", "internal.v1"] {
+            assert_eq!(foreign_owner(topic), None, "{topic}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub struct Outputs {
     bytes: Vec<u8>,
     entries: Vec<OutputSpan>,
     headers: Vec<HeaderSpan>,
+    now_ms: Option<i64>,
 }
 
 /// One output, lent for the call that hands it to the producer.
@@ -60,6 +61,17 @@ impl Outputs {
     /// Returns an empty arena.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the present time, in milliseconds since the epoch. A processor reads no clock: the lane hands the
+    /// time over with the outputs.
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        self.now_ms = Some(now_ms);
+    }
+
+    /// Returns the present time, if the lane has set it.
+    pub fn now_ms(&self) -> Option<i64> {
+        self.now_ms
     }
 
     /// Begins an output for `route`.

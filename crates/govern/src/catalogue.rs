@@ -88,7 +88,7 @@ fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> Cata
         words.extend(contract.facts.iter().map(|facts| facts.topic.clone()));
         for field in &contract.fields {
             words.push(field.leaf.path.clone());
-            words.push(field.classification.clone());
+            words.push(field.classification.to_string());
             words.extend(field.tags.iter().cloned());
         }
 

@@ -13,10 +13,12 @@ mod lineage;
 pub mod plan;
 pub mod proof;
 mod sample;
+mod sight;
 mod views;
 
 pub use catalogue::{CataloguePage, site};
 pub use draft::{ContractDrafter, DraftError, DraftFiles};
 pub use proof::{LeakProof, ProofLeak};
 pub use sample::{SampleError, try_sample};
+pub use sight::{UnknownRole, visible_topics};
 pub use views::{SqlView, SqlViewSet, VIEWS_FOLDER};

@@ -24,7 +24,7 @@ mod scope;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Query, Spanned, Statement, visit_relations};
+use sqlparser::ast::{ObjectName, Query, Spanned, Statement, visit_relations};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
 
@@ -104,7 +104,7 @@ pub(crate) fn of(query: &Query, tables: &LineageTables) -> Result<QueryLineage, 
 
     // The parser's own visit finds every relation of the text. An unresolved one would be a hole in the
     // proof.
-    let missed = visit_relations(query, |name| match resolver.seen.contains(&name.to_string()) {
+    let missed = visit_relations(query, |name| match resolver.seen.contains(&std::ptr::from_ref(name)) {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break((line_of(name), name.to_string())),
     });
@@ -121,8 +121,9 @@ struct LineageResolver<'t> {
     tables: &'t LineageTables,
     decides: BTreeSet<ColumnOrigin>,
     reads: BTreeSet<String>,
-    /// Names of the resolved relations, as written.
-    seen: BTreeSet<String>,
+    /// The resolved relations, each by its place in the parsed text: one name can mean a CTE at one place and
+    /// a table at another.
+    seen: BTreeSet<*const ObjectName>,
     /// Common table expressions that can be named here. The innermost is the last.
     ctes: Vec<(String, Vec<ScopeColumn>)>,
     /// Columns that can be named in expressions here. The innermost scope is the last.

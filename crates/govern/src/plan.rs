@@ -21,12 +21,14 @@ mod owner;
 mod place;
 mod sentence;
 mod summary;
+mod unread;
 
 pub use acl::{APPLY, AclPrincipals, MemberSeat, SeatShare, VERIFY};
 pub use batch::together;
 pub use owner::PlanOwnership;
 pub(crate) use sentence::time_text;
 pub use summary::{ChangeEffect, PlanSummary};
+pub use unread::{StoreAbilities, UnreadSetting, unread_settings};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -300,6 +302,20 @@ pub enum PlanRefusal {
         path: String,
         /// The reason.
         why: String,
+    },
+    /// The contract promises to replace or delete data, and nothing does.
+    Unkept {
+        /// The setting, with its file and line.
+        setting: UnreadSetting,
+    },
+    /// The engine would read a view in another way than the leak proof did.
+    View {
+        /// The view's file.
+        file: String,
+        /// The difference.
+        why: String,
+        /// The way to mend it.
+        hint: String,
     },
     /// A leaf would reach an open place without a masking step.
     Leak {

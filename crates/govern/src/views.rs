@@ -48,22 +48,37 @@ impl SqlViewSet {
     /// # Errors
     /// A finding for every view that is no SELECT or whose lineage is not known, with file, line and hint.
     pub fn parse(files: &[(String, String)], contracts: &ContractSet) -> Result<Self, FindingList> {
+        let (views, findings) = Self::parse_each(files, contracts);
+        if findings.is_empty() { Ok(views) } else { Err(FindingList(findings)) }
+    }
+
+    /// Reads the views among (path, text) pairs, and returns the sound ones, with a finding for each of the
+    /// others. A view that reads a refused one is left out too, without a finding of its own.
+    pub fn parse_each(files: &[(String, String)], contracts: &ContractSet) -> (Self, Vec<ContractFinding>) {
         let mut findings = Vec::new();
         let mut waiting = parse_views(files, &mut findings);
 
-        // A view must not hide a table.
+        // A view must not hide a table. Dead letters can have one, too.
         let mut tables = tables(contracts);
-        let is_free = |view: &ParsedView| !tables.find(&view.name).iter().any(|base| base.name == view.name);
+        let letters: BTreeSet<String> = contracts
+            .iter()
+            .flat_map(|contract| [contract.raw_dead_letter(), contract.masked_dead_letter()])
+            .map(|topic| sql_name(&topic))
+            .collect();
+        let is_free = |view: &ParsedView| {
+            !letters.contains(&view.name)
+                && !tables.find(&view.name).iter().any(|base| base.name == view.name)
+        };
         let (free, taken): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_free);
         waiting = free;
-        for view in &taken {
+        let mut refused: BTreeSet<String> = BTreeSet::new();
+        for view in taken {
             let message = format!("the name `{}` is taken by a table", view.name);
             report(&view.file, 1, message, "rename the file", &mut findings);
         }
 
         // A view is resolved once the views that it names are resolved, round by round.
         let mut views = Vec::new();
-        let mut refused: BTreeSet<String> = BTreeSet::new();
         while !waiting.is_empty() {
             let names: BTreeSet<String> = waiting.iter().map(|view| view.name.clone()).collect();
             let (ready, rest): (Vec<_>, Vec<_>) =
@@ -88,7 +103,10 @@ impl SqlViewSet {
                         refused.insert(view.name);
                     }
                     (None, Ok(lineage)) => {
-                        twice(&view, &lineage, &mut findings);
+                        if twice(&view, &lineage, &mut findings) {
+                            refused.insert(view.name);
+                            continue;
+                        }
                         tables.add(base(&view.name, &lineage), None);
                         views.push(view.known(lineage));
                     }
@@ -96,16 +114,41 @@ impl SqlViewSet {
             }
             waiting = rest;
         }
-        match findings.is_empty() {
-            true => {
-                views.sort_by(|one, other| one.name.cmp(&other.name));
-                Ok(Self { views })
-            }
-            false => {
-                findings.sort();
-                Err(FindingList(findings))
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        findings.sort();
+        (Self { views }, findings)
+    }
+
+    /// Returns the views without those of these names and those that read one of them.
+    pub fn without(mut self, names: &BTreeSet<String>) -> Self {
+        let mut gone = names.clone();
+        loop {
+            let before = gone.len();
+            let reads_gone = |view: &&SqlView| view.reads().any(|read| gone.contains(read));
+            let more: Vec<String> =
+                self.views.iter().filter(reads_gone).map(|view| view.name.clone()).collect();
+            gone.extend(more);
+            if gone.len() == before {
+                self.views.retain(|view| !gone.contains(&view.name));
+                return self;
             }
         }
+    }
+
+    /// Returns the SQL names of the tables that a view reads, itself or through other views.
+    pub fn base_tables(&self, view: &SqlView) -> BTreeSet<String> {
+        let mut tables = BTreeSet::new();
+        let mut open: Vec<&SqlView> = vec![view];
+        // Views do not read themselves, so that the search ends.
+        while let Some(view) = open.pop() {
+            for read in view.reads() {
+                match self.views.iter().find(|other| other.name == read) {
+                    Some(other) => open.push(other),
+                    None => drop(tables.insert(read.to_owned())),
+                }
+            }
+        }
+        tables
     }
 
     /// Returns every view, sorted by name.
@@ -217,15 +260,18 @@ fn parse_views(files: &[(String, String)], findings: &mut Vec<ContractFinding>) 
     waiting.into_values().collect()
 }
 
-/// Reports columns whose names differ at most in case, because SQL could not tell them apart.
-fn twice(view: &ParsedView, lineage: &QueryLineage, findings: &mut Vec<ContractFinding>) {
+/// Reports columns whose names differ at most in case, because SQL could not tell them apart. Returns true if
+/// there are some.
+fn twice(view: &ParsedView, lineage: &QueryLineage, findings: &mut Vec<ContractFinding>) -> bool {
     let mut seen = BTreeSet::new();
+    let before = findings.len();
     for (name, _) in &lineage.columns {
         if !seen.insert(name.to_lowercase()) {
             let message = format!("two columns of the view are called `{name}`");
             report(&view.file, 1, message, "give each a name of its own: … AS name", findings);
         }
     }
+    findings.len() > before
 }
 
 /// Returns the warehouse's tables: those of all masked and facts topics, and those of the raw topics. A view

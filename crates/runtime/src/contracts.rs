@@ -83,6 +83,18 @@ pub fn selection(patterns: &[String], contracts: &ContractSet) -> Result<Contrac
     errors.or(selection)
 }
 
+/// Reads the texts of the contracts and of the SQL views under `path`, sound or not.
+///
+/// # Errors
+/// Fails with the files that cannot be read.
+pub fn read_with_view_files(path: &Path) -> Result<ContractFiles, ConfigErrors> {
+    let mut files = vec![];
+    read_folder(path, path, DEPTH, &["avsc", "yaml", "sql"], &mut files)
+        .map_err(|(path, message)| ConfigErrors::one("schemas", format!("{path}: {message}"), None))?;
+    files.sort();
+    Ok(files)
+}
+
 /// Returns the folder's contract files, sorted.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ pub mod contracts;
 pub mod dead_letter;
 pub mod descriptor;
 pub mod fleet;
+pub mod key_files;
 pub mod lane;
 pub mod metrics;
 pub mod process;

@@ -10,6 +10,7 @@
 mod listing;
 mod mistake;
 mod print;
+mod scans;
 mod spelling;
 mod statements;
 
@@ -20,8 +21,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -33,6 +36,7 @@ use url::Url;
 
 pub use mistake::SqlMistake;
 pub use print::{QueryFormat, print, row_count, write_parquet};
+pub use scans::{TopicSchemas, hidden_views, scanned_tables};
 pub use statements::{SplitStatements, split_statements};
 
 /// Bytes that a query's operators may hold before they spill to disk.
@@ -54,6 +58,9 @@ pub enum QueryError {
     /// The query names a table or view that does not exist.
     #[error("{0}")]
     NoTable(SqlMistake),
+    /// The query names a table that is not shown to the user who asks.
+    #[error("{0}")]
+    Hidden(SqlMistake),
     /// A view that reads itself, directly or through other views.
     #[error("the view `{name}` reads itself: {}", way.join(" -> "))]
     Circle {
@@ -92,7 +99,7 @@ impl QueryError {
     /// Returns the mistake in the statement, if it has a place there.
     pub fn mistake(&self) -> Option<&SqlMistake> {
         match self {
-            Self::NoTable(mistake) | Self::Sql { mistake, .. } => Some(mistake),
+            Self::NoTable(mistake) | Self::Hidden(mistake) | Self::Sql { mistake, .. } => Some(mistake),
             _ => None,
         }
     }
@@ -100,7 +107,7 @@ impl QueryError {
     /// Tells whether the statement is wrong: its author can mend it. Other errors are about the lake, or bugs.
     pub fn is_mistake(&self) -> bool {
         match self {
-            Self::NoTable(_) | Self::Circle { .. } | Self::Ambiguous { .. } => true,
+            Self::NoTable(_) | Self::Hidden(_) | Self::Circle { .. } | Self::Ambiguous { .. } => true,
             Self::NoLake { .. } | Self::Table { .. } => false,
             Self::Sql { cause, .. } => matches!(
                 cause.find_root(),
@@ -174,19 +181,32 @@ pub async fn query_with_views(
     views: &[WarehouseView],
     sql: &str,
 ) -> Result<Vec<RecordBatch>, QueryError> {
-    ask(lake, views, sql).await.map(|answer| answer.batches)
+    ask(lake, views, &|_| true, sql).await.map(|answer| answer.batches)
 }
 
-/// Does the same as [`query_with_views`], and also answers `SHOW TABLES` and `DESCRIBE <table>`.
+/// Does the same as [`query_with_views`] over the tables of the topics that `is_visible` allows, also where a
+/// view reads them. Also answers `SHOW TABLES` and `DESCRIBE <table>`.
 ///
 /// # Errors
-/// Fails as [`query_with_views`] does.
-pub async fn ask(lake: &Path, views: &[WarehouseView], sql: &str) -> Result<QueryAnswer, QueryError> {
+/// Fails as [`query_with_views`] does, and with [`QueryError::Hidden`] if the query reads another table.
+pub async fn ask(
+    lake: &Path,
+    views: &[WarehouseView],
+    is_visible: &(dyn Fn(&str) -> bool + Sync),
+    sql: &str,
+) -> Result<QueryAnswer, QueryError> {
     // Each query has a session of its own, and sees the newest commits.
-    let tables = tables(lake)?;
+    let (tables, hidden) = tables(lake)?.into_iter().partition(|(_, topic)| is_visible(topic));
     let session = session().map_err(|source| sql_error(source, sql))?;
-    let mut asking =
-        WarehouseQuery { lake, tables, views, session, known: BTreeMap::new(), open: Vec::new() };
+    let mut asking = WarehouseQuery {
+        folder: TableFolder::Lake(lake),
+        tables,
+        hidden,
+        views,
+        session,
+        known: BTreeMap::new(),
+        open: Vec::new(),
+    };
 
     // Two statements are about the tables themselves.
     if let Some(listing) = listing::read(&asking.session, sql) {
@@ -206,10 +226,20 @@ pub async fn ask(lake: &Path, views: &[WarehouseView], sql: &str) -> Result<Quer
     Ok(QueryAnswer { batches, lists_tables: false })
 }
 
+/// The place where a query finds its tables.
+enum TableFolder<'a> {
+    /// Delta tables in this folder.
+    Lake(&'a Path),
+    /// Tables without rows, to plan a query that is not run.
+    Empty(&'a TopicSchemas),
+}
+
 /// The state of one query while it is planned.
 struct WarehouseQuery<'a> {
-    lake: &'a Path,
+    folder: TableFolder<'a>,
     tables: Vec<(String, String)>,
+    /// Tables that exist and are not shown.
+    hidden: Vec<(String, String)>,
     views: &'a [WarehouseView],
     session: SessionContext,
     /// Opened tables and views, by the text of the reference that means each.
@@ -306,12 +336,24 @@ impl WarehouseQuery<'_> {
     ) -> Result<Arc<dyn TableProvider>, QueryError> {
         // Tables go before views.
         let missing = match resolve(reference, &self.tables)? {
-            TableMeaning::Topic(topic) => {
-                let table = open(self.lake, topic).await?;
-                return table.table_provider().await.map_err(|source| sql_error(source, sql));
-            }
+            TableMeaning::Topic(topic) => match self.folder {
+                TableFolder::Lake(lake) => {
+                    let table = open(lake, topic).await?;
+                    return table.table_provider().await.map_err(|source| sql_error(source, sql));
+                }
+                TableFolder::Empty(schemas) => {
+                    debug_assert!(schemas.contains_key(topic), "the names are those of the schemas");
+                    let schema = schemas.get(topic).cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
+                    return Ok(Arc::new(EmptyTable::new(schema)));
+                }
+            },
             TableMeaning::Unclear(name) => name,
         };
+
+        // A table that is not shown must not become a view of the same name.
+        if !matches!(resolve(reference, &self.hidden), Ok(TableMeaning::Unclear(_))) {
+            return Err(QueryError::Hidden(SqlMistake::hidden_table(&missing, sql, &self.names())));
+        }
 
         // A view goes by the SQL-friendly form, as a table does.
         let wanted = sql_name(&missing);

@@ -23,6 +23,8 @@ pub struct SqlMistake {
     line: String,
     /// The way to mend it.
     pub hint: Option<String>,
+    /// The table or view that the mistake is about, as the statement names it.
+    pub name: Option<String>,
 }
 
 impl SqlMistake {
@@ -71,7 +73,15 @@ impl SqlMistake {
             Some(near) => format!("{near} {}", describe_tables(tables)),
             None => describe_tables(tables),
         };
-        Self::at(format!("there is no table or view `{name}`"), place, sql, Some(hint))
+        let mistake = Self::at(format!("there is no table or view `{name}`"), place, sql, Some(hint));
+        Self { name: Some(name.to_owned()), ..mistake }
+    }
+
+    /// Describes a table that is not shown to the user who asks.
+    pub(crate) fn hidden_table(name: &str, sql: &str, tables: &[String]) -> Self {
+        let message = format!("the table `{name}` is not shown: it is raw data, or no contract knows it");
+        let mistake = Self::at(message, find_word(sql, name), sql, Some(describe_tables(tables)));
+        Self { name: Some(name.to_owned()), ..mistake }
     }
 
     /// Describes a column that no table of the statement has.
@@ -98,7 +108,7 @@ impl SqlMistake {
     fn at(message: String, place: Option<(usize, usize)>, sql: &str, hint: Option<String>) -> Self {
         let line = place.and_then(|(line, _)| sql.lines().nth(line.checked_sub(1)?));
         let line = line.unwrap_or_default().replace('\t', " ");
-        Self { message, place: place.filter(|_| !line.is_empty()), line, hint }
+        Self { message, place: place.filter(|_| !line.is_empty()), line, hint, name: None }
     }
 }
 

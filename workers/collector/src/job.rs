@@ -157,8 +157,9 @@ fn contracts(config: &CollectorConfig) -> Result<Vec<EndpointContract>, ConfigEr
                     record_key: leaf.to_owned(),
                 }),
                 None => {
-                    let message = "expected a contract with `recordKey`, found one with key.avsc";
-                    let hint = "use `recordKey` instead of key.avsc: a collector writes a leaf's text as key"
+                    let message = "expected a contract whose `recordKey` is a leaf";
+                    let hint = "name a leaf instead of key.avsc, `none` or a decision: a collector writes a \
+                                leaf's text as key"
                         .to_owned();
                     errors.add(format!("endpoints[{nth}].topic"), message, Some(hint));
                 }

@@ -109,7 +109,7 @@ impl MaskerConfig {
                 ContractSelection::default()
             });
         for contract in folder.contracts.served().filter(|contract| selection.covers(contract)) {
-            if let Err(error) = contract.policy(&keys) {
+            if let Err(error) = contract.policy(&keys).and_then(|_| contract.header_masks(&keys)) {
                 errors.add(
                     format!("{} (keys)", contract.folder),
                     error.to_string(),

@@ -6,6 +6,7 @@ use sluice_contract::{Contract, ContractSelection, KeyRing};
 use sluice_core::Fault;
 use sluice_runtime::contracts::ContractUse;
 use sluice_runtime::fleet::{self, SharedLaneConfig};
+use sluice_runtime::key_files::KeyFileWatcher;
 use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +34,11 @@ impl ContractUse for MaskerContractUse {
         if !self.selection.covers(contract) {
             return Ok(());
         }
-        let ready = contract.policy(&self.keys).and_then(|_| contract.key_policy(&self.keys));
+        let ready = contract
+            .policy(&self.keys)
+            .and_then(|_| contract.key_policy(&self.keys))
+            .and_then(|_| contract.bare_key_mask(&self.keys))
+            .and_then(|_| contract.header_masks(&self.keys));
         ready.map(drop).map_err(|error| error.to_string())
     }
 }
@@ -44,6 +49,7 @@ impl ContractUse for MaskerContractUse {
 /// A [`Fault`] that no retry can mend.
 pub async fn run(config: MaskerConfig, status: WorkerStatus, stop: CancellationToken) -> Result<(), Fault> {
     let MaskerConfig { raw, folder, keys, selection, instance, pace } = config;
+    KeyFileWatcher::new(&raw.keys).start(status.clone(), stop.clone());
     let lanes = SharedLaneConfig {
         worker: ACCESS.name,
         kafka: raw.kafka,

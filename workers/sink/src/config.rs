@@ -279,7 +279,7 @@ impl StoreConfig {
     ///
     /// # Errors
     /// Fails with a message for the operator if `path` is not a location, or not a folder of this machine.
-    fn folder(&self) -> Result<PathBuf, String> {
+    pub(crate) fn folder(&self) -> Result<PathBuf, String> {
         let (Self::Archive(ArchiveSection { path, .. }) | Self::Delta(DeltaSection { path, .. })) = self;
 
         // A path that is not UTF-8 cannot be a URL.

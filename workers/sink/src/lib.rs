@@ -19,6 +19,7 @@
 
 pub mod config;
 mod descriptor;
+mod raw_data;
 mod run;
 
 pub use config::{SinkConfig, StoreConfig, stores};

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{SinkConfig, stores};
 use crate::descriptor::{self, ACCESS};
+use crate::raw_data;
 
 /// Lands the masked records and the facts of every contract.
 struct SinkContractUse;
@@ -30,11 +31,21 @@ impl ContractUse for SinkContractUse {
 pub(crate) fn check_topics(config: &SinkConfig) -> Result<LandingTopics, ConfigErrors> {
     let mut errors = config::check_neighbours(&config.kafka, &config.registry).err().unwrap_or_default();
     errors.0.extend(config.validate().err().unwrap_or_default().0);
-    if !config.topics.is_empty() {
+
+    // Topics by name may be there without contracts. Where there are some, they decide about raw data.
+    if !config.topics.is_empty() && !config.schemas.is_dir() {
+        errors.0.extend(raw_data::check(config, None).0);
         return errors.or(LandingTopics::Topics(config.topics.clone()));
     }
     match contracts::open(&config.schemas) {
-        Ok(folder) => errors.or(LandingTopics::Contracts(Box::new(folder), Arc::new(SinkContractUse))),
+        Ok(folder) => {
+            errors.0.extend(raw_data::check(config, Some(&folder.contracts)).0);
+            let landing = match config.topics.is_empty() {
+                true => LandingTopics::Contracts(Box::new(folder), Arc::new(SinkContractUse)),
+                false => LandingTopics::Topics(config.topics.clone()),
+            };
+            errors.or(landing)
+        }
         Err(found) => {
             errors.0.extend(found.0);
             Err(errors)

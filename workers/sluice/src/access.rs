@@ -142,9 +142,14 @@ fn named(path: &str, who: &[String], errors: &mut ConfigErrors) {
     for (index, principal) in who.iter().enumerate() {
         let named =
             principal.split_once(':').is_some_and(|(kind, name)| !kind.is_empty() && !name.is_empty());
-        // `User:*` is everyone in Kafka, and would open a raw topic.
-        if !named || principal.ends_with(":*") {
-            let hint = "write type and name, for example `User:analyst`; `*` is not allowed".to_owned();
+        // `User:*` is everyone in Kafka, and `User:ANONYMOUS` everyone who does not log in: both would open a raw
+        // topic.
+        let is_anybody = principal
+            .split_once(':')
+            .is_some_and(|(_, name)| name.trim() == "*" || name.trim().eq_ignore_ascii_case("anonymous"));
+        if !named || is_anybody {
+            let hint = "write type and name, for example `User:analyst`; `*` and `ANONYMOUS` are not allowed"
+                .to_owned();
             errors.add(format!("{path}[{index}]"), "expected the name of a principal", Some(hint));
         }
     }
@@ -189,14 +194,15 @@ mod tests {
     #[test]
     fn seats_are_taken_by_name_and_nobody_is_everybody() {
         let raw: RawAccess = serde_json::from_str(
-            r#"{"roles": {"analysts": ["User:ann", "bob", "User:*"]},
+            r#"{"roles": {"analysts": ["User:ann", "bob", "User:*", "User:ANONYMOUS"]},
                 "workers": {"masker": {"group": "hide"}, "verify": {"principals": ["User:v"]}}}"#,
         )
         .unwrap();
         let contracts = demo_contracts();
         let paths: Vec<_> =
             raw.check(&contracts).unwrap_err().0.into_iter().map(|error| error.path).collect();
-        assert_eq!(paths, ["access.roles.analysts[1]", "access.roles.analysts[2]"]);
+        let expected = [1, 2, 3].map(|at| format!("access.roles.analysts[{at}]"));
+        assert_eq!(paths, expected);
         let raw = RawAccess { roles: BTreeMap::new(), ..raw };
         let principals = raw.check(&contracts).unwrap();
         let seat = &principals.members["masker"];

@@ -48,7 +48,7 @@ pub(crate) struct RawApplyConfig {
     /// Folder of the sink's Delta tables. With it `plan` also shows the changes that the sink will make to
     /// them.
     #[serde(default)]
-    lake: Option<PathBuf>,
+    pub(crate) lake: Option<PathBuf>,
 }
 
 /// Prints the plan. Exit code 1 for a refusal, else 2 for a change, else 1 for a permission too many.

@@ -30,20 +30,24 @@ contract.odcs.yaml, besides the settings that the standard requires:
   roles[].customProperties: view           raw or masked
   customProperties:
     maskedTopic      the masked topic
-    recordKey        the leaf whose text is the Kafka key: keep or hmac, never null
+    recordKey        the leaf whose text is the Kafka key: keep or hmac, never null; none: records without a key;
+                     {classification: ..., masking: {op: hmac, drop or keep}}: a key that is no leaf's text
     subjectKey       the leaf that identifies the person or thing that the record is about
     compatibility    BACKWARD, FORWARD, FULL, each also _TRANSITIVE, or NONE
     topic            {partitions: 4, cleanup: delete, config: {...}}
-    headers          {allow: [traceparent]}; every other header is removed
-    warehouse        {mode: append} or {mode: upsert, key: [...]}; cluster, partition
+    headers          {allow: [traceparent, {name: tenant, classification: internal, masking: {op: keep}}]};
+                     every other header is removed
+    eventTime        the leaf with the time of the event; recordTime: own or masking
+    rawLocation      the only location into which sinks may land the raw topic
+    warehouse        {mode: append}; cluster, partition
     facts            {topic, entityType, entity: [...], time, attributes: [...]}
 
-Each leaf has a property with classification (public, internal, confidential, restricted), the same tags as the
-schema, and a custom property `masking`:
+Each leaf has a property with classification (public, internal, confidential, restricted) and a custom property
+`masking`. Tags, here or as \"confluent:tags\" in the schema, and classifications reach every leaf below them:
   {op: keep}                                              unchanged; refused for a tagged or restricted leaf
   {op: drop}, {op: \"null\"}                                the field is removed; the value is null
   {op: redact, with: REDACTED}                            a constant
-  {op: partial, keepFirst: 4, keepLast: 0, length: 8}     first and last characters, always at this length
+  {op: partial, keepFirst: 3, keepLast: 0, length: 8}     first and last characters, always at this length
   {op: hmac, key: pseudonym, domain: account}             a pseudonym, the same in every topic of the domain
   {op: generalise, date: 30m}                             rounded down; units: s m h d w mo q y
   {op: generalise, number: 50}, {…, number: [18, 65]}     rounded down to a multiple; a bucket

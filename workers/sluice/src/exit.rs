@@ -264,9 +264,10 @@ fn reason_of(error: &anyhow::Error) -> (ExitReason, Option<String>) {
             QueryError::NoLake { .. } | QueryError::Table { .. } => {
                 (ExitReason::Usage, hint("give --lake the folder of the Delta tables"))
             }
-            QueryError::NoTable(_) | QueryError::Circle { .. } | QueryError::Ambiguous { .. } => {
-                (ExitReason::Refused, None)
-            }
+            QueryError::NoTable(_)
+            | QueryError::Hidden(_)
+            | QueryError::Circle { .. }
+            | QueryError::Ambiguous { .. } => (ExitReason::Refused, None),
             QueryError::Sql { .. } if query.is_mistake() => (ExitReason::Refused, None),
             QueryError::Sql { .. } => (ExitReason::Bug, hint(REPORT_IT)),
         };

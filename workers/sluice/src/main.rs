@@ -14,6 +14,7 @@ mod contract;
 mod dead_letters;
 mod examples;
 mod exit;
+mod gate;
 mod look;
 mod proof;
 mod replay;

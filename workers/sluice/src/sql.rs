@@ -3,19 +3,23 @@
 mod history;
 mod prompt;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use sluice_govern::LeakProof;
+use sluice_contract::{ContractFiles, ContractSet, sql_name};
+use sluice_govern::{SqlView, SqlViewSet, visible_topics};
 use sluice_runtime::config::ConfigErrors;
+use sluice_runtime::contracts;
 use sluice_warehouse::{self, QueryAnswer, QueryError, QueryFormat, WarehouseView, split_statements};
 use tokio::runtime::Runtime;
 
 use crate::cli::local_folder;
 use crate::exit::{CommandFinding, CommandResult};
+use crate::gate;
 use crate::output::{self, StandardOutput};
 
 #[derive(Debug, Args)]
@@ -32,6 +36,12 @@ pub(crate) struct SqlArgs {
     /// Folder of the contracts. A query can also name their views (<domain>/views/<name>.sql).
     #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas", value_parser = local_folder())]
     schemas: PathBuf,
+    // A file system knows no roles: who can read the folder can read all of it.
+    /// Show what this role of the contracts may see: `view: raw` shows raw tables, too. Left out: only masked
+    /// and facts tables. On a lake of files this prevents mistakes, not intent: a user who can read the
+    /// folder can read all of it.
+    #[arg(long = "as", value_name = "ROLE")]
+    role: Option<String>,
     /// The form of the answer.
     #[arg(long, value_enum, default_value = "table")]
     output: SqlOutput,
@@ -57,7 +67,7 @@ pub(crate) fn sql(args: &SqlArgs) -> CommandResult {
         .enable_all()
         .build()
         .context("starting tokio")?;
-    let desk = QueryDesk { args, runtime };
+    let desk = QueryDesk { args, runtime, sight: sight(args)? };
 
     match &args.sql {
         Some(sql) => desk.answer(sql),
@@ -70,33 +80,33 @@ pub(crate) fn sql(args: &SqlArgs) -> CommandResult {
 struct QueryDesk<'a> {
     args: &'a SqlArgs,
     runtime: Runtime,
+    sight: SqlSight,
 }
 
 impl QueryDesk<'_> {
     /// Asks for the answer to one statement.
     ///
     /// # Errors
-    /// Fails with a [`QueryError`], or with the mistakes of the contracts if the statement needs a view.
+    /// Fails with a [`QueryError`], or with the reason why a view that the statement names was refused.
     fn ask(&self, sql: &str) -> anyhow::Result<QueryAnswer> {
-        // Contracts are read only if the query names something that is not a table. A broken contract does
-        // not keep anyone from a query over tables.
-        let asked = self.runtime.block_on(sluice_warehouse::ask(&self.args.lake, &[], sql));
-        match asked {
-            Err(QueryError::NoTable(_)) if self.args.schemas.is_dir() => {
-                let views = views(&self.args.schemas)?;
-                Ok(self.runtime.block_on(sluice_warehouse::ask(&self.args.lake, &views, sql))?)
-            }
-            Ok(QueryAnswer { lists_tables: true, .. }) if self.args.schemas.is_dir() => {
-                let views = views(&self.args.schemas).unwrap_or_else(|_| {
-                    eprintln!(
-                        "the views are not listed: the contracts have mistakes, which `sluice plan` shows"
-                    );
-                    vec![]
-                });
-                Ok(self.runtime.block_on(sluice_warehouse::ask(&self.args.lake, &views, sql))?)
-            }
-            asked => Ok(asked?),
+        let SqlSight { views, visible, refused } = &self.sight;
+        let is_visible =
+            |topic: &str| -> bool { visible.as_ref().is_none_or(|visible| visible.contains(topic)) };
+        let asked = self.runtime.block_on(sluice_warehouse::ask(&self.args.lake, views, &is_visible, sql));
+
+        // A view that was refused is not just unknown.
+        if let Err(QueryError::NoTable(mistake)) = &asked
+            && let Some(name) = &mistake.name
+            && let Some(why) = refused.get(&sql_name(name))
+        {
+            let hint = Some("mend the view; `sluice plan --proof` shows all mistakes".to_owned());
+            return Err(ConfigErrors::one(format!("view {name}"), why.clone(), hint).into());
         }
+        if matches!(&asked, Ok(answer) if answer.lists_tables) && !refused.is_empty() {
+            let names: Vec<&str> = refused.keys().map(String::as_str).collect();
+            eprintln!("not listed, because `sluice plan --proof` refuses them: {}", names.join(", "));
+        }
+        Ok(asked?)
     }
 
     /// Answers one statement on standard output, or in the file of `--to`.
@@ -166,19 +176,67 @@ fn width() -> Option<u16> {
     io::stdout().is_terminal().then(|| dialoguer::console::Term::stdout().size().1)
 }
 
-/// Reads the views of the contracts' folder.
+/// The part of a lake that is shown.
+struct SqlSight {
+    /// The sound views.
+    views: Vec<WarehouseView>,
+    /// Topics whose tables are shown; `None` shows all of them.
+    visible: Option<BTreeSet<String>>,
+    /// Names of refused views, each with the reason.
+    refused: BTreeMap<String, String>,
+}
+
+/// Returns the tables and views that the role may see. Contracts and views that are not sound are left out,
+/// and with them their tables: the others can still be asked.
 ///
 /// # Errors
-/// Fails if a contract or a view is broken, and if the leak proof finds a way without a masking step.
-fn views(schemas: &Path) -> Result<Vec<WarehouseView>, ConfigErrors> {
-    let (contracts, views) = crate::contract::load_with_views(schemas)?;
-    let mut errors = ConfigErrors::default();
-
-    // A view that leaks is not answered, even if this query does not read it.
-    for leak in LeakProof::of(&contracts, &views).leaks {
-        let way = format!("{}: expected a masking step on this way", leak.path.join(" -> "));
-        errors.add(format!("{}:{}", leak.file, leak.line), way, Some(leak.hint));
+/// Fails if the folder cannot be read, or if no contract has the role.
+fn sight(args: &SqlArgs) -> anyhow::Result<SqlSight> {
+    // Without contracts nothing says who may see which table.
+    if !args.schemas.is_dir() {
+        if let Some(role) = &args.role {
+            let message =
+                format!("no contracts at {}: the role is not known: `{role}`", args.schemas.display());
+            return Err(
+                ConfigErrors::one("--as", message, Some("name the folder with --schemas".into())).into()
+            );
+        }
+        let folder = args.schemas.display();
+        eprintln!(
+            "no contracts at {folder}: every table of the lake is shown (--schemas names their folder)"
+        );
+        return Ok(SqlSight { views: Vec::new(), visible: None, refused: BTreeMap::new() });
     }
-    let of = |view: &sluice_govern::SqlView| WarehouseView { name: view.name.clone(), sql: view.sql.clone() };
-    errors.or(views.iter().map(of).collect())
+
+    // The sound contracts, and what the role may see of them.
+    let files = contracts::read_with_view_files(&args.schemas)?;
+    let nobody = ContractFiles::new();
+    let Some(adopted) = ContractSet::adopt(&files, &nobody, &|_| Ok(())) else {
+        let (views, refused) = (Vec::new(), BTreeMap::new());
+        return Ok(SqlSight { views, visible: Some(BTreeSet::new()), refused });
+    };
+    let contracts = &adopted.contracts;
+    let visible = visible_topics(contracts, args.role.as_deref())
+        .map_err(|unknown| ConfigErrors::one("--as", unknown.to_string(), None))?;
+
+    // The sound views. One that leaks, or that the engine reads in another way, is refused alone.
+    let (views, findings) = SqlViewSet::parse_each(&files, contracts);
+    let mut refused: BTreeMap<String, String> = BTreeMap::new();
+    for finding in findings {
+        refused.entry(view_name(&finding.file)).or_insert_with(|| finding.to_string());
+    }
+    for refusal in gate::view_refusals(contracts, &views, Some(&args.lake))? {
+        if let Some((file, _)) = refusal.place(contracts) {
+            refused.entry(view_name(&file)).or_insert_with(|| refusal.to_string());
+        }
+    }
+    let views = views.without(&refused.keys().cloned().collect());
+    let of = |view: &SqlView| WarehouseView { name: view.name.clone(), sql: view.sql.clone() };
+    Ok(SqlSight { views: views.iter().map(of).collect(), visible: Some(visible), refused })
+}
+
+/// Returns the name of a view's file.
+fn view_name(file: &str) -> String {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name.strip_suffix(".sql").unwrap_or(name).to_owned()
 }

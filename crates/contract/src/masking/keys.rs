@@ -1,13 +1,20 @@
 //! Masking keys by name and epoch. The workers fetch them from files or a KMS; this crate never does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// Least number of bytes of a key: the size of a SHA-256 hash (RFC 2104, section 3).
 pub const KEY_BYTES_MIN: usize = 32;
+
+/// Least number of different bytes of a key. A random key of 32 bytes has about 30; one with fewer than 16 does
+/// not occur in the age of the universe.
+const DIFFERENT_BYTES_MIN: usize = 16;
+/// Bytes of a block of SHA-256. HMAC pads a key with zeros up to it, and hashes a longer one.
+const BLOCK_BYTES: usize = 64;
 
 /// The secret of one key. Its memory is wiped when the last ring that holds it is dropped.
 type KeySecret = Arc<Zeroizing<Vec<u8>>>;
@@ -38,6 +45,34 @@ pub enum KeyError {
         name: String,
         /// Its epoch.
         epoch: u32,
+    },
+    /// The key has too few different bytes: it is a pattern or a text, not a secret.
+    #[error(
+        "key `{name}` epoch {epoch} has {different} different bytes, expected at least {DIFFERENT_BYTES_MIN} \
+         of a random secret"
+    )]
+    Pattern {
+        /// Name of the key.
+        name: String,
+        /// Its epoch.
+        epoch: u32,
+        /// Number of its different bytes.
+        different: usize,
+    },
+    /// Another key or epoch has the same secret.
+    #[error(
+        "key `{name}` epoch {epoch} has the same secret as key `{other}` epoch {other_epoch}: an epoch or a name \
+         of its own needs a secret of its own"
+    )]
+    SameSecret {
+        /// Name of the key.
+        name: String,
+        /// Its epoch.
+        epoch: u32,
+        /// Name of the other key.
+        other: String,
+        /// Epoch of the other key.
+        other_epoch: u32,
     },
     /// The same name and epoch were given twice.
     #[error("key `{name}` epoch {epoch} is given twice")]
@@ -74,7 +109,8 @@ impl KeyRing {
     /// Adds a key.
     ///
     /// # Errors
-    /// The key is too short or a placeholder, or the ring has this name and epoch already.
+    /// The key is too short, a placeholder or a pattern, or the ring has this name and epoch or this secret
+    /// already.
     pub fn insert(&mut self, name: &str, epoch: u32, secret: Zeroizing<Vec<u8>>) -> Result<(), KeyError> {
         // Refuse weak keys: pseudonyms under a guessable key can be reversed by trying all values.
         let name = name.to_owned();
@@ -83,6 +119,23 @@ impl KeyRing {
         }
         if secret.iter().all(|byte| Some(byte) == secret.first()) {
             return Err(KeyError::Placeholder { name, epoch });
+        }
+
+        let different = secret.iter().collect::<BTreeSet<_>>().len();
+        if different < DIFFERENT_BYTES_MIN {
+            return Err(KeyError::Pattern { name, epoch, different });
+        }
+
+        // An epoch with the secret of another one changes nothing, and two names with one secret join what
+        // they should keep apart.
+        for (other, epochs) in &self.keys {
+            for (other_epoch, known) in epochs {
+                let is_itself = *other == name && *other_epoch == epoch;
+                if !is_itself && effective(known) == effective(&secret) {
+                    let (other, other_epoch) = (other.clone(), *other_epoch);
+                    return Err(KeyError::SameSecret { name, epoch, other, other_epoch });
+                }
+            }
         }
 
         // A second secret for one epoch would change pseudonyms that were published under it.
@@ -112,6 +165,18 @@ impl KeyRing {
             None => Err(KeyError::UnknownEpoch { name: name.to_owned(), epoch: epoch.unwrap_or_default() }),
         }
     }
+}
+
+/// Returns the bytes that HMAC makes of a key (RFC 2104, section 2): a long key is hashed, and zeros at the end
+/// do not count.
+fn effective(secret: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = match secret.len() > BLOCK_BYTES {
+        true => Zeroizing::new(Sha256::digest(secret).to_vec()),
+        false => Zeroizing::new(secret.to_vec()),
+    };
+    let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.truncate(length);
+    bytes
 }
 
 impl fmt::Debug for KeyRing {
@@ -158,6 +223,34 @@ mod tests {
         ));
         ring.insert("k", 1, secret(1, 32)).unwrap();
         assert!(matches!(ring.insert("k", 1, secret(9, 32)), Err(KeyError::Twice { .. })));
+    }
+
+    #[test]
+    fn a_pattern_is_not_a_secret() {
+        let mut ring = KeyRing::new();
+        let mut one = vec![0; 32];
+        one[31] = 1;
+        let text = b"passwordpasswordpasswordpassword".to_vec();
+        let words: Vec<u8> = (0..64).map(|i| i % 8).collect();
+        for weak in [one, text, words, [vec![0xff; 31], vec![0xfe]].concat()] {
+            let refused = ring.insert("k", 1, Zeroizing::new(weak));
+            assert!(matches!(refused, Err(KeyError::Pattern { .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn one_secret_has_one_name_and_one_epoch() {
+        let mut ring = KeyRing::new();
+        ring.insert("a", 1, secret(1, 32)).unwrap();
+        ring.insert("a", 2, secret(2, 80)).unwrap();
+        let padded = Zeroizing::new([&secret(1, 32)[..], &[0, 0]].concat());
+        let hashed = Zeroizing::new(Sha256::digest(&secret(2, 80)[..]).to_vec());
+        let cases = [("a", 3, secret(1, 32)), ("b", 1, secret(1, 32)), ("b", 1, padded), ("b", 1, hashed)];
+        for (name, epoch, same) in cases {
+            let refused = ring.insert(name, epoch, same);
+            assert!(matches!(refused, Err(KeyError::SameSecret { .. })), "{name} {epoch}: {refused:?}");
+        }
+        ring.insert("b", 1, secret(3, 32)).unwrap();
     }
 
     #[test]

@@ -16,17 +16,25 @@ pub struct PartialRule {
     pub length: usize,
     /// The character in place of all others.
     pub fill: char,
+    /// Number of characters that are hidden of every text, beside at least half of it. Above zero for a
+    /// tagged or restricted leaf, and zero for any other one.
+    pub hidden_min: usize,
 }
 
 impl PartialRule {
     /// Characters of filling if the contract gives no length.
     pub const FILLING: usize = 4;
 
-    /// Returns the pieces of the output, in order. A text that would be shown whole is not shown at all.
+    /// Returns the pieces of the output, in order. A text that would be shown whole, or of which too little
+    /// would be hidden, is not shown at all.
     fn pieces<'t>(self, text: &'t str, filling: &'t str) -> [&'t str; 3] {
         // A text with no character to hide.
         let shown = self.keep_first + self.keep_last;
-        if text.chars().nth(shown).is_none() {
+        let least = match self.hidden_min {
+            0 => shown + 1,
+            hidden => (shown + hidden).max(2 * shown),
+        };
+        if text.chars().nth(least - 1).is_none() {
             return ["", filling, ""];
         }
 
@@ -92,7 +100,7 @@ mod tests {
     use super::*;
 
     fn masked(keep_first: usize, keep_last: usize, length: usize, fill: char, text: &str) -> String {
-        let partial = PartialRule { keep_first, keep_last, length, fill };
+        let partial = PartialRule { keep_first, keep_last, length, fill, hidden_min: 0 };
         partial.pieces(text, &partial.filling()).concat()
     }
 
@@ -113,5 +121,17 @@ mod tests {
         assert_eq!(masked(1, 1, 5, '•', "Ärzte"), "Ä•••e");
         assert_eq!(masked(4, 0, 8, '*', "A320"), "********");
         assert_eq!(masked(2, 2, 6, '*', "abc"), "******");
+    }
+
+    #[test]
+    fn a_guarded_text_hides_half_of_it_and_the_least_number() {
+        let guarded = |keep_first: usize, text: &str| {
+            let partial = PartialRule { keep_first, keep_last: 0, length: 8, fill: '*', hidden_min: 4 };
+            partial.pieces(text, &partial.filling()).concat()
+        };
+        assert_eq!(guarded(3, "737-824"), "737*****");
+        assert_eq!(guarded(3, "A320-2"), "********");
+        assert_eq!(guarded(5, "123456789"), "********");
+        assert_eq!(guarded(5, "1234567890"), "12345***");
     }
 }

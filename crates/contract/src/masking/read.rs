@@ -127,7 +127,9 @@ fn partial(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Opt
         }
     };
 
-    Some(PartialRule { keep_first: keep_first.unwrap_or(0), keep_last: keep_last.unwrap_or(0), length, fill })
+    // The coverage raises the last one for a tagged or restricted leaf.
+    let (keep_first, keep_last) = (keep_first.unwrap_or(0), keep_last.unwrap_or(0));
+    Some(PartialRule { keep_first, keep_last, length, fill, hidden_min: 0 })
 }
 
 /// Reads key, domain and epoch of `hmac`.
@@ -148,6 +150,11 @@ fn hmac(section: &ContractSection<'_>, report: &mut FindingReport<'_>) -> Option
             None,
             report,
         );
+        return None;
+    }
+    if domain.trim() != domain {
+        let message = "a domain cannot begin or end with a blank";
+        section.refuse("domain", section.line(), message, None, report);
         return None;
     }
     Some(PseudonymRule { key: key.to_owned(), domain: domain.to_owned(), epoch })

@@ -60,6 +60,23 @@ impl DateStep {
         matches!(self, Self::Seconds(seconds) if DAY % seconds == 0)
     }
 
+    /// Returns the seconds of the shortest interval that the step makes. A month has at least 28 days.
+    pub fn least_seconds(self) -> i64 {
+        match self {
+            Self::Seconds(seconds) => seconds,
+            Self::Weeks(weeks) => weeks.saturating_mul(7 * DAY),
+            Self::Months(months) => months.saturating_mul(28 * DAY),
+        }
+    }
+
+    /// Returns the seconds of the longest interval that the step makes.
+    pub fn most_seconds(self) -> i64 {
+        match self {
+            Self::Seconds(_) | Self::Weeks(_) => self.least_seconds(),
+            Self::Months(months) => months.saturating_mul(31 * DAY),
+        }
+    }
+
     /// Rounds an instant down, counted from 1970 in `per_second` units per second. `None` if the result does
     /// not fit.
     pub fn floor_instant(self, instant: i64, per_second: i64) -> Option<i64> {

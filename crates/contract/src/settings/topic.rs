@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sluice_core::names::foreign_owner;
+
 use crate::contract::{CleanupPolicy, TopicRetention, WarehouseMode, WarehouseSettings};
 use crate::finding::{FindingReport, did_you_mean};
 use crate::odcs;
@@ -24,7 +26,15 @@ pub(super) fn legal(topic: &str, line: u32, path: &str, report: &mut FindingRepo
         let hint = Some("expected up to 237 of a-z, A-Z, 0-9, dot, underscore, hyphen".to_owned());
         report.add(line, path, message, hint);
     }
-    ok
+
+    // A topic of another system, or of the fleet itself, would be opened or filled with records.
+    let owner = foreign_owner(topic);
+    if let Some(owner) = owner.filter(|_| ok) {
+        let message = format!("`{topic}` is a topic of {owner}");
+        let hint = Some("give the contract a topic of its own, for example `<domain>.<name>.v1`".to_owned());
+        report.add(line, path, message, hint);
+    }
+    ok && owner.is_none()
 }
 
 /// Settings of the raw topic, which the masked topic shares.
@@ -32,6 +42,8 @@ pub(super) struct TopicSettings {
     pub(super) partitions: u32,
     pub(super) cleanup: CleanupPolicy,
     pub(super) config: BTreeMap<String, String>,
+    /// Topics that exist already are taken over.
+    pub(super) is_adopted: bool,
 }
 
 /// Reads the topic's settings. By default a topic that the warehouse upserts from is compacted, and any other
@@ -44,15 +56,14 @@ pub(super) fn settings(
     // The defaults: an upsert needs only the last record of each key.
     let upserts = matches!(warehouse.mode, WarehouseMode::Upsert(_));
     let cleanup = if upserts { CleanupPolicy::Compact } else { CleanupPolicy::Delete };
-    let mut settings = TopicSettings { partitions: PARTITIONS, cleanup, config: BTreeMap::new() };
+    let mut settings =
+        TopicSettings { partitions: PARTITIONS, cleanup, config: BTreeMap::new(), is_adopted: false };
 
     // The section.
     let Some(node) = odcs::custom(document, "topic") else { return settings };
     let place = SectionPlace::Key("customProperties.topic".to_owned());
-    let Some(section) = ContractSection::open(node, place, &["partitions", "cleanup", "config"], report)
-    else {
-        return settings;
-    };
+    let known = ["partitions", "cleanup", "config", "adopt"];
+    let Some(section) = ContractSection::open(node, place, &known, report) else { return settings };
 
     // The single settings.
     if let Some(partitions) = section.whole("partitions", 1, 10_000, report) {
@@ -69,6 +80,12 @@ pub(super) fn settings(
                 let message = "expected `delete`, `compact` or `compact,delete`";
                 section.refuse("cleanup", section.line(), message, hint, report);
             }
+        }
+    }
+    if let Some(node) = section.get("adopt") {
+        match node.content {
+            YamlContent::Boolean(adopts) => settings.is_adopted = adopts,
+            _ => section.refuse("adopt", node.line, "expected true or false", None, report),
         }
     }
     if let Some(config) = section.get("config") {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use sluice_contract::{
-    CleanupPolicy, CompatibilityLevel, Contract, ContractSet, MaskOperation, PartitionInterval, RoleView,
-    TopicRetention, WarehouseMode, dead_letter_topic,
+    CleanupPolicy, CompatibilityLevel, Contract, ContractSet, DataClassification, MaskOperation,
+    PartitionInterval, RoleView, TopicRetention, WarehouseMode, dead_letter_topic,
 };
 
 use crate::files;
@@ -44,7 +44,9 @@ fn flight() {
     assert_eq!(flight.cleanup, CleanupPolicy::Delete);
     assert_eq!(flight.compatibility, CompatibilityLevel::FullTransitive);
     assert_eq!(flight.record_key.leaf(), Some("tailnum"));
-    assert_eq!(flight.headers, ["traceparent"]);
+    let headers: Vec<(&str, &MaskOperation)> =
+        flight.headers.iter().map(|header| (header.name.as_str(), &header.op)).collect();
+    assert_eq!(headers, [("traceparent", &MaskOperation::Keep)]);
     assert_eq!(flight.fields.len(), 19);
     assert_eq!(masked_ops(flight), [("tailnum", "hmac: key pseudonym, domain tailnum".to_owned())]);
     let facts = flight.facts.as_ref().unwrap();
@@ -67,7 +69,7 @@ fn aircraft() {
     let aircraft = by_id(contracts, "aircraft");
     let expected = [
         ("tailnum", "hmac: key pseudonym, domain tailnum"),
-        ("model", "partial: first 4, last 0 of 8 characters"),
+        ("model", "partial: first 3, last 0 of 8 characters"),
         ("seats", "generalise: down to steps of 50"),
         ("speed", "drop"),
     ];
@@ -94,7 +96,7 @@ fn meter_reading() {
     let partition = reading.warehouse.partition.as_ref().unwrap();
     assert_eq!(
         (partition.field.as_str(), partition.by, partition.expire_days),
-        ("read_at", PartitionInterval::Day, Some(730))
+        ("read_at", PartitionInterval::Day, None)
     );
     assert_eq!(reading.warehouse.mode, WarehouseMode::Append);
     assert_eq!(reading.warehouse.cluster, ["mpan"]);
@@ -107,7 +109,7 @@ fn account_profile() {
     let profile = by_id(contracts, "account-profile");
     assert_eq!(profile.cleanup, CleanupPolicy::Compact);
     assert_eq!(profile.retention, TopicRetention::Forever);
-    assert_eq!(profile.warehouse.mode, WarehouseMode::Upsert(vec!["account_id".into()]));
+    assert_eq!(profile.warehouse.mode, WarehouseMode::Append);
     assert_eq!(profile.partitions, 4);
     let paths: Vec<&str> = profile.fields.iter().map(|field| field.leaf.path.as_str()).collect();
     let expected = [
@@ -132,7 +134,7 @@ fn account_profile() {
     assert_eq!(paths, expected);
     assert_eq!(profile.field("email").unwrap().op, MaskOperation::Null);
     assert_eq!(profile.field("email").unwrap().tags, ["PII"]);
-    assert_eq!(profile.field("email").unwrap().classification, "restricted");
+    assert_eq!(profile.field("email").unwrap().classification, DataClassification::Restricted);
     assert_golden(profile);
 }
 

@@ -10,6 +10,7 @@ use sqlparser::keywords::{
 
 use crate::html::HtmlText;
 use crate::views::{SqlView, SqlViewSet, column_of};
+use sluice_contract::RecordKey;
 use sluice_contract::WorkerAccess;
 use sluice_contract::avsc;
 use sluice_contract::contract::{Contract, ContractField, ContractRole, RoleView, WarehouseMode, sql_name};
@@ -80,10 +81,16 @@ fn overview(contract: &Contract, body: &mut String) {
     row("partitions", contract.partitions.to_string());
     row("kept", format!("{} ({})", kept(contract), contract.cleanup.as_str()));
     row("compatibility", contract.compatibility.to_string());
-    let key = contract.record_key.leaf().map_or_else(|| "a schema of its own, see below".to_owned(), code);
+    let key = match &contract.record_key {
+        RecordKey::Leaf(path) => code(path),
+        RecordKey::Schema(_) => "a schema of its own, see below".to_owned(),
+        RecordKey::Bare(key) => format!("no leaf of the value: {}", text(&key.op.to_string())),
+    };
     row("record key", key);
     row("data subject", contract.subject_key.as_deref().map(code).unwrap_or_default());
-    row("headers passed on", text(&contract.headers.join(", ")));
+    let headers = contract.headers.iter().map(|header| format!("{} ({})", header.name, header.op));
+    row("headers passed on", text(&headers.collect::<Vec<_>>().join(", ")));
+    row("time of masked records", text(&contract.record_time.to_string()));
     let mode = match &contract.warehouse.mode {
         WarehouseMode::Append => "append".to_owned(),
         // No store merges yet. The page names the present behaviour, so that readers do not count rows twice.
@@ -141,7 +148,7 @@ fn fields(heading: &str, schema: &DatumSchema, fields: &[ContractField], body: &
                 "confidential" => "confidential",
                 _ => "open",
             },
-            HtmlText(&field.classification),
+            HtmlText(field.classification.as_str()),
             HtmlText(&field.tags.join(", ")),
             HtmlText(&field.op.to_string())
         );

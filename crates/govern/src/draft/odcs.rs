@@ -62,7 +62,7 @@ pub(super) fn contract(
     );
 
     // A property for each field, at the indentation of `properties`.
-    let entries = avsc::paths(schema);
+    let entries = avsc::paths(schema).entries;
     let mut writing = OdcsDraftWriter { entries: &entries, leaves, notes, text: &mut text };
     let tops = writing.below("");
     for path in tops {

@@ -143,7 +143,7 @@ impl LineageResolver<'_> {
                     refused(line, format!("expected the name of a table, found `{name}`"), "name a table")
                 })?;
                 let columns = self.table(&parts, line)?;
-                self.seen.insert(name.to_string());
+                self.seen.insert(std::ptr::from_ref(name));
                 scope.relations.push(relation(columns, alias.as_ref(), parts)?);
                 Ok(())
             }
@@ -208,15 +208,13 @@ impl LineageResolver<'_> {
 
     /// Returns the columns of the CTE, table or view of that name.
     fn table(&mut self, parts: &[String], line: u32) -> Result<Vec<ScopeColumn>, LineageRefusal> {
-        // A CTE hides a table of its name.
-        if let [name] = parts
-            && let Some((_, columns)) = self.ctes.iter().rev().find(|(cte, _)| cte.eq_ignore_ascii_case(name))
-        {
+        // A CTE hides a table of its name. The engine compares the whole name, dots included, and with case.
+        let name = parts.join(".");
+        if let Some((_, columns)) = self.ctes.iter().rev().find(|(cte, _)| *cte == name) {
             return Ok(columns.clone());
         }
 
         // Else exactly one table or view must have the name.
-        let name = parts.join(".");
         let found = self.tables.find(&name);
         let [base] = found[..] else {
             let message = match found.is_empty() {

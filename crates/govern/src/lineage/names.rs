@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlparser::ast::ObjectName;
+use sqlparser::ast::{Ident, ObjectName};
 
 use sluice_contract::contract::sql_name;
 
@@ -58,7 +58,16 @@ impl LineageTables {
     }
 }
 
-/// Returns the parts of a name without their quotes; `None` if one of them is no plain name.
+/// Returns the parts of a name as the engine reads them; `None` if one of them is no plain name.
 pub(super) fn parts(name: &ObjectName) -> Option<Vec<String>> {
-    name.0.iter().map(|part| part.as_ident().map(|ident| ident.value.clone())).collect()
+    name.0.iter().map(|part| part.as_ident().map(normal)).collect()
+}
+
+/// Returns a name as the engine reads it: in lower case, unless it is quoted. Two names mean the same relation
+/// only if they are equal in this form (DataFusion, `normalize_ident`).
+pub(super) fn normal(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_ascii_lowercase(),
+    }
 }

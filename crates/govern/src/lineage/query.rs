@@ -37,7 +37,7 @@ impl LineageResolver<'_> {
             for cte in &with.cte_tables {
                 let columns = self.query(&cte.query)?;
                 let columns = renamed(columns, &cte.alias)?;
-                self.ctes.push((cte.alias.name.value.clone(), columns));
+                self.ctes.push((names::normal(&cte.alias.name), columns));
             }
         }
 

@@ -51,6 +51,9 @@ impl PlanOwnership {
             | PlanRefusal::OtherCleanup { topic, .. }
             | PlanRefusal::Table { topic, .. } => self.of_topic(topic),
             PlanRefusal::Incompatible { subject, .. } => self.of_subject(subject),
+            PlanRefusal::Unkept { setting } => vec![&setting.contract],
+            // A view reads tables of several contracts.
+            PlanRefusal::View { .. } => Vec::new(),
             // Without a contract the leak belongs to all of them, so that no choice hides it.
             PlanRefusal::Leak { leak } if leak.contract.is_empty() => Vec::new(),
             PlanRefusal::Leak { leak } => vec![&leak.contract],
@@ -88,7 +91,8 @@ impl ContractPlan {
         self.changes.retain(|change| ours(owners.of_change(change)));
         self.refusals.retain(|refusal| {
             let ids = owners.of_refusal(refusal);
-            (ids.is_empty() && matches!(refusal, PlanRefusal::Leak { .. })) || ours(ids)
+            (ids.is_empty() && matches!(refusal, PlanRefusal::Leak { .. } | PlanRefusal::View { .. }))
+                || ours(ids)
         });
         self.extra_acls.retain(|acl| ours(owners.of_acl(acl)));
         self.one_copy.retain(|topic| ours(owners.of_topic(topic)));

@@ -47,6 +47,8 @@ impl PlanRefusal {
             Self::Table { topic, path, .. } => {
                 of_topic(topic).map(|contract| (contract.file(), contract.line(path)))
             }
+            Self::View { file, .. } => Some((file.clone(), 1)),
+            Self::Unkept { setting } => Some((setting.file.clone(), setting.line)),
             Self::Leak { leak } => Some((leak.file.clone(), leak.line)),
         }
     }
@@ -66,6 +68,8 @@ impl PlanRefusal {
                     .to_owned(),
             },
             Self::Table { .. } => "keep the type, or make a new topic with the next version in its name".to_owned(),
+            Self::View { hint, .. } => hint.clone(),
+            Self::Unkept { setting } => setting.hint.clone(),
             Self::Leak { leak } => leak.hint.clone(),
         }
     }

@@ -73,6 +73,8 @@ impl fmt::Display for PlanRefusal {
 
             // Tables and views. The hint of a leak is printed by the caller, as for every refusal.
             Self::Table { topic, path, why } => write!(f, "table of {topic}: `{path}`: {why}"),
+            Self::View { why, .. } => f.write_str(why),
+            Self::Unkept { setting } => write!(f, "{}: {}", setting.setting, setting.why),
             Self::Leak { leak } => {
                 write!(f, "{}: no masking step on this way", leak.path.join(" -> "))
             }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{KEY, LeakProof, ProofEdge, ProofLeak, ProofNode, ProofPlace, ProofStep, ROWS};
 use crate::lineage::ColumnOrigin;
 use crate::views::{SqlView, SqlViewSet};
-use sluice_contract::contract::{Contract, ContractField, sql_name};
+use sluice_contract::DataClassification;
+use sluice_contract::contract::{Contract, ContractField, ContractHeader, sql_name};
 use sluice_contract::contracts::ContractSet;
 use sluice_contract::key;
 use sluice_contract::masking::MaskOperation;
@@ -27,12 +28,13 @@ pub(super) fn build(contracts: &ContractSet, views: &SqlViewSet) -> LeakProof {
     // The ways that the contracts make: from each sensitive leaf to topics, facts and tables.
     for contract in contracts.iter() {
         building.raw.insert(sql_name(&contract.raw_topic), contract);
-        for field in contract.fields.iter().filter(|field| is_sensitive(field)) {
+        for field in contract.fields.iter().filter(|field| field.is_sensitive()) {
             building.leaf(contract, field);
         }
-        for field in contract.record_key.fields().iter().filter(|field| is_sensitive(field)) {
+        for field in contract.record_key.fields().iter().filter(|field| field.is_sensitive()) {
             building.key_leaf(contract, field);
         }
+        building.beside(contract);
     }
 
     // The ways that the views make. A view comes after the views that it reads, because its edges begin at
@@ -54,11 +56,6 @@ pub(super) fn build(contracts: &ContractSet, views: &SqlViewSet) -> LeakProof {
         waiting = rest;
     }
     building.leaks(contracts, views)
-}
-
-/// Returns true if the field must be masked before it reaches an open location.
-fn is_sensitive(field: &ContractField) -> bool {
-    !field.tags.is_empty() || field.classification == "restricted"
 }
 
 /// Returns the step that a masking operation makes.
@@ -109,7 +106,7 @@ impl ProofBuilder<'_> {
         let number = self.node(ProofPlace::RawTopic, &contract.raw_topic, leaf);
         if let Some(node) = self.proof.nodes.get_mut(number) {
             node.tags.clone_from(&field.tags);
-            node.classification.clone_from(&field.classification);
+            node.classification = field.classification.to_string();
         }
         number
     }
@@ -180,6 +177,35 @@ impl ProofBuilder<'_> {
         self.edge(raw, Some(letters), ProofStep::AsIs);
         let masked = self.node(ProofPlace::MaskedTopic, &contract.masked_topic, &leaf);
         self.edge(raw, Some(masked), step(&field.op));
+    }
+
+    /// Adds the ways of a sensitive key that is no leaf's text, and of sensitive headers. No sink lands them.
+    fn beside(&mut self, contract: &Contract) {
+        let headers = contract.headers.iter().map(|header| {
+            let ContractHeader { name, classification, tags, op } = header;
+            (format!("(header).{name}"), classification, tags, op)
+        });
+        let key = contract.record_key.bare();
+        let key = key.map(|key| (KEY.to_owned(), &key.classification, &key.tags, &key.op));
+        for (leaf, classification, tags, op) in headers.chain(key) {
+            if tags.is_empty() && *classification != DataClassification::Restricted {
+                continue;
+            }
+            let raw = self.node(ProofPlace::RawTopic, &contract.raw_topic, &leaf);
+            if let Some(node) = self.proof.nodes.get_mut(raw) {
+                node.tags.clone_from(tags);
+                node.classification = classification.to_string();
+            }
+            let letters = self.node(ProofPlace::DeadLetter, &contract.raw_dead_letter(), &leaf);
+            self.edge(raw, Some(letters), ProofStep::AsIs);
+            match op {
+                MaskOperation::Drop => self.edge(raw, None, step(op)),
+                op => {
+                    let masked = self.node(ProofPlace::MaskedTopic, &contract.masked_topic, &leaf);
+                    self.edge(raw, Some(masked), step(op));
+                }
+            }
+        }
     }
 
     /// Adds the ways into one view. All nodes that it reads must be there.

@@ -5,8 +5,10 @@
 mod catalogue;
 #[path = "../../../contract/tests/it/files.rs"]
 mod files;
+mod gate;
 mod keyed;
 mod mutations;
+mod nested;
 mod plan;
 mod proof;
 mod refusals;

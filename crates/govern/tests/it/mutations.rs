@@ -115,8 +115,8 @@ fn of_leaves() {
             .refused("read_at", "no classification")
             .hint("restricted"),
         // Tags, either side.
-        change(METER_READING, "confidential, tags: [QUASI]", "confidential").refused("postcode", "tags differ").hint("both"),
-        change(METER_READING, r#", "confluent:tags": ["QUASI"]"#, "").in_the_value().refused("postcode", "tags differ"),
+        change(METER_READING, "confidential, tags: [QUASI]", "confidential, tags: [PII]").refused("postcode", "tags differ").hint("both"),
+        change(METER_READING, r#"["QUASI"]"#, r#"["QUASI", "PII"]"#).in_the_value().refused("postcode", "tags differ"),
         change(METER_READING, "{name: register, logicalType: string", "{name: register, logicalType: integer")
             .refused("register", "logicalType is `integer`")
             .hint("`logicalType: string`"),

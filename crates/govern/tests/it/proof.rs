@@ -35,7 +35,7 @@ fn the_repositorys_contracts_and_views_leak_nothing_and_every_sensitive_leaf_is_
     let sensitive = contracts
         .iter()
         .flat_map(|contract| &contract.fields)
-        .filter(|field| !field.tags.is_empty() || field.classification == "restricted")
+        .filter(|field| !field.tags.is_empty() || field.classification.as_str() == "restricted")
         .count();
     assert_eq!(proof.leaves().count(), sensitive);
     let text = proof.text();

@@ -263,13 +263,13 @@ fn mutations() -> Vec<PlanMutation> {
         ),
         m(
             "tags differ, in the contract",
-            contract(METER_READING, "confidential, tags: [QUASI]", "confidential"),
+            contract(METER_READING, "confidential, tags: [QUASI]", "confidential, tags: [PII]"),
             "contract.odcs.yaml:34: postcode:",
             "tags differ",
         ),
         m(
             "tags differ, in the schema",
-            value(METER_READING, r#", "confluent:tags": ["QUASI"]"#, ""),
+            value(METER_READING, r#"["QUASI"]"#, r#"["PII"]"#),
             "contract.odcs.yaml:34: postcode:",
             "tags differ",
         ),

@@ -12,7 +12,7 @@ use super::engine::LaneWork;
 use super::judge::RecordJudge;
 use super::outgoing::send_all;
 use super::ports::LaneTransactions;
-use crate::receipts::OutcomeCounts;
+use crate::receipts::{OutcomeCounts, now_ms};
 use sluice_kafka::OutgoingRecord;
 
 /// A processor and the arena of its outputs.
@@ -52,6 +52,7 @@ impl<P: Processor + 'static> RecordJudge for TransformWork<P> {
     #[inline]
     fn process(&mut self, record: &RecordRef<'_>) -> Outcome {
         self.outputs.clear();
+        self.outputs.set_now_ms(now_ms());
         self.processor.process(record, &mut self.outputs)
     }
 

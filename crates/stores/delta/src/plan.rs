@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake::DeltaTableError;
 use deltalake::logstore::{StorageConfig, logstore_for};
 use serde::Serialize;
@@ -98,6 +98,12 @@ pub async fn table(lake: Option<&Path>, topic: &str, schema: &str) -> Result<Tab
         None => made(topic, &wanted, &lossy(schema)),
         Some(state) => grown(topic, &state.schema, &state.lineage.spell(&wanted), lossy(schema)),
     })
+}
+
+/// Returns the columns of a first table for records of this Avro schema (JSON text), lineage columns included.
+/// `None` if no table can hold such records.
+pub fn columns(schema: &str) -> Option<SchemaRef> {
+    wanted(schema).ok().map(SchemaRef::new)
 }
 
 /// Returns the table's schema for records of an Avro schema, without regard to an existing table.

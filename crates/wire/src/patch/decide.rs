@@ -25,6 +25,13 @@ pub(super) struct PatchDecision {
     pub(super) lines: Vec<(String, String, String)>,
 }
 
+impl PatchDecision {
+    /// Returns the slot of the leaf at a path; `None` if no function replaces it.
+    pub(super) fn slot(&self, path: &str) -> Option<u32> {
+        self.slots.iter().position(|slot| slot.path == path).and_then(|slot| u32::try_from(slot).ok())
+    }
+}
+
 /// Asks the policy for every leaf. Fails with all uncovered leaves, or with the first action that does not
 /// fit.
 pub(super) fn decide(schema: &DatumSchema, policy: &dyn LeafPolicy) -> Result<PatchDecision, PatchError> {
@@ -172,6 +179,17 @@ impl PatchPlanner<'_> {
             };
         }
 
+        // A path goes by the name of a branch without its namespace. Under one path the policy of one branch
+        // would hold for the other one, which it does not know.
+        let names: Vec<&str> = others.iter().map(|&branch| branch_name(schema.node(branch))).collect();
+        if others.len() > 1
+            && let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name))
+        {
+            return Err(self.unsupported(format!(
+                "two branches of this union have the name `{name}`: expected branches with names of their own"
+            )));
+        }
+
         // The null stays. A single other branch is transparent in the path.
         let mut plans = Vec::new();
         for &branch in branches {
@@ -199,11 +217,45 @@ impl PatchPlanner<'_> {
             ));
         }
 
+        // Two branches that become one type cannot be told apart by a reader.
+        if let Some(name) = self.twin(&plans) {
+            return Err(self.unsupported(format!(
+                "two branches of this union would both become `{name}`: expected branches of different types"
+            )));
+        }
+
         // A union without any change is copied as a whole.
         Ok(match plans.iter().all(|plan| matches!(plan, WalkPlan::Keep(_))) {
             true => WalkPlan::Keep(id),
             false => WalkPlan::Union { node: id, branches: plans },
         })
+    }
+
+    /// Returns the name of a type that two branches of a union become; `None` if all become different types.
+    fn twin(&self, plans: &[WalkPlan]) -> Option<String> {
+        let mut seen: Vec<String> = Vec::new();
+        for plan in plans {
+            let name = match plan {
+                WalkPlan::Leaf { slot, .. } => {
+                    let output = &self.slots.get(*slot as usize)?.output;
+                    let name =
+                        output.get("name").or_else(|| output.get("type")).and_then(|name| name.as_str());
+                    name.or_else(|| output.as_str()).unwrap_or_default().to_owned()
+                }
+                WalkPlan::Keep(node) => kind_name(self.schema.node(*node)),
+                // Records, arrays, maps and unions stay what they are.
+                WalkPlan::Record { node, .. } | WalkPlan::Array { node, .. } => {
+                    kind_name(self.schema.node(*node))
+                }
+                WalkPlan::Map { node, .. } | WalkPlan::Back { node } => kind_name(self.schema.node(*node)),
+                WalkPlan::Union { .. } | WalkPlan::Drop(_) | WalkPlan::Null(_) => continue,
+            };
+            if seen.contains(&name) {
+                return Some(name);
+            }
+            seen.push(name);
+        }
+        None
     }
 
     /// Asks the policy for an action on a whole record, array or map. `None` if each leaf has its own action.
@@ -319,6 +371,16 @@ impl PatchPlanner<'_> {
         self.path.truncate(len);
         self.depth -= 1;
         Ok(plan)
+    }
+}
+
+/// Returns the name by which a union tells a branch from the others: the full name of a named type, else the
+/// kind (specification, "Unions").
+fn kind_name(node: &SchemaNode) -> String {
+    match node {
+        SchemaNode::Record { name, .. } => name.clone(),
+        SchemaNode::Leaf { leaf, .. } => leaf.name.clone().unwrap_or_else(|| leaf.kind.as_str().to_owned()),
+        other => branch_name(other).to_owned(),
     }
 }
 

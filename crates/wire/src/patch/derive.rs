@@ -22,6 +22,7 @@ pub(super) fn derive(schema: &DatumSchema, plan: &WalkPlan, slots: &[PatchSlot])
         taken: HashSet::new(),
         open: Vec::new(),
         path: Vec::new(),
+        is_nulled: false,
     };
     deriving.plan(plan, "")
 }
@@ -37,6 +38,7 @@ pub(crate) fn wrapped(schema: &DatumSchema) -> Value {
         taken: HashSet::new(),
         open: Vec::new(),
         path: Vec::new(),
+        is_nulled: false,
     };
 
     // Only a named type can contain itself, and a root that does is a record.
@@ -75,6 +77,8 @@ struct DerivedSchemaWriter<'s> {
     open: Vec<(NodeId, String)>,
     /// Names of the fields down to the current type, for names of further forms.
     path: Vec<&'s str>,
+    /// The current type is part of a nulled one. Its defaults are values that were never masked.
+    is_nulled: bool,
 }
 
 /// The name of a form of a type.
@@ -152,6 +156,11 @@ impl<'s> DerivedSchemaWriter<'s> {
     /// Writes a type as it was. Its name may have to change.
     fn keep(&mut self, id: NodeId, namespace: &str) -> Value {
         let schema = self.schema;
+        let form = match self.is_nulled {
+            true => format!("null {}", id.0),
+            false => format!("keep {}", id.0),
+        };
+
         // A leaf without a name is written in full at each use, a named one is defined at the first.
         match schema.node(id) {
             SchemaNode::Leaf { leaf, attributes } => match &leaf.name {
@@ -161,10 +170,13 @@ impl<'s> DerivedSchemaWriter<'s> {
                     written.insert("type".into(), leaf.kind.as_str().into());
                     Value::Object(written)
                 }
-                Some(name) => match self.name(name, format!("keep {}", id.0)) {
+                Some(name) => match self.name(name, form) {
                     FormName::Known(name) => Value::String(name),
                     FormName::New(name) => {
                         let mut written = definition(leaf.kind.as_str(), &name, namespace, attributes);
+                        if self.is_nulled {
+                            written.remove("default");
+                        }
                         // Only enums have symbols; the other named leaf is a fixed.
                         match leaf.symbols.is_empty() {
                             false => written.insert("symbols".into(), json!(leaf.symbols)),
@@ -176,24 +188,26 @@ impl<'s> DerivedSchemaWriter<'s> {
             },
 
             // A record: defined at its first use.
-            SchemaNode::Record { name, fields, attributes } => {
-                match self.name(name, format!("keep {}", id.0)) {
-                    FormName::Known(name) => Value::String(name),
-                    FormName::New(name) => {
-                        let mut record = definition("record", &name, namespace, attributes);
-                        let inner = namespace_of(&name);
-                        let fields = fields.iter().map(|original| {
-                            self.path.push(&original.name);
-                            let schema = self.keep(original.node, inner);
-                            self.path.pop();
-                            field(original, &WalkPlan::Keep(original.node), schema, false)
-                        });
-                        let fields = fields.collect();
-                        record.insert("fields".into(), Value::Array(fields));
-                        Value::Object(record)
-                    }
+            SchemaNode::Record { name, fields, attributes } => match self.name(name, form) {
+                FormName::Known(name) => Value::String(name),
+                FormName::New(name) => {
+                    let mut record = definition("record", &name, namespace, attributes);
+                    let inner = namespace_of(&name);
+                    let fields = fields.iter().map(|original| {
+                        self.path.push(&original.name);
+                        let schema = self.keep(original.node, inner);
+                        self.path.pop();
+                        let mut written = field(original, &WalkPlan::Keep(original.node), schema, false);
+                        if let (true, Value::Object(written)) = (self.is_nulled, &mut written) {
+                            written.remove("default");
+                        }
+                        written
+                    });
+                    let fields = fields.collect();
+                    record.insert("fields".into(), Value::Array(fields));
+                    Value::Object(record)
                 }
-            }
+            },
 
             // Containers of other types.
             SchemaNode::Array { items, .. } => {
@@ -221,8 +235,10 @@ impl<'s> DerivedSchemaWriter<'s> {
             _ => vec![id],
         };
 
+        let outer = std::mem::replace(&mut self.is_nulled, true);
         let mut branches = vec![Value::String("null".into())];
         branches.extend(others.into_iter().map(|branch| self.keep(branch, namespace)));
+        self.is_nulled = outer;
         Value::Array(branches)
     }
 

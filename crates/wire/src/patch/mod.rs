@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::leaf::read_leaf;
 use crate::program::compile;
 use crate::program::diagnose::diagnose;
 use crate::program::op::WalkProgram;
@@ -107,12 +108,43 @@ impl DatumPatch {
     /// [`PatchRunError`] if the bytes are not a datum, or if a function refused a leaf.
     #[inline]
     pub fn run(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<(), PatchRunError> {
+        self.run_task(datum, out, u32::MAX).map(drop)
+    }
+
+    /// Does the same as [`DatumPatch::run`], and returns the original of the leaf with this slot. `None` if the
+    /// datum has no such leaf. See [`DatumPatch::slot`].
+    ///
+    /// # Errors
+    /// As [`DatumPatch::run`].
+    #[inline]
+    pub fn run_and_read<'d>(
+        &'d self,
+        datum: &'d [u8],
+        out: &mut Vec<u8>,
+        slot: u32,
+    ) -> Result<Option<LeafValue<'d>>, PatchRunError> {
+        let at = self.run_task(datum, out, slot)?;
+        let leaf = self.decided.slots.get(slot as usize).map(|slot| &slot.leaf);
+        let read = at.zip(leaf).and_then(|(at, leaf)| read_leaf(leaf, datum, at));
+        Ok(read.map(|(leaf, _)| leaf))
+    }
+
+    /// Returns the slot of the leaf at a path, by which [`DatumPatch::run_and_read`] reads it. `None` if no
+    /// function replaces the leaf.
+    pub fn slot(&self, path: &str) -> Option<u32> {
+        self.decided.slot(path)
+    }
+
+    /// Patches a datum and returns the position of the leaf with this slot, if the walk met it.
+    #[inline]
+    fn run_task(&self, datum: &[u8], out: &mut Vec<u8>, wanted: u32) -> Result<Option<usize>, PatchRunError> {
         let start = out.len();
-        let mut patching = run::PatchTask { slots: &self.decided.slots, out, done: 0, refused: None };
+        let slots = &self.decided.slots;
+        let mut patching = run::PatchTask { slots, out, done: 0, refused: None, wanted, found: None };
         // The task copies only up to the last action; the rest of the datum is flushed here.
         if self.program.run(datum, &mut patching).is_some() {
             crate::program::walk::WalkTask::flush(&mut patching, datum, datum.len());
-            return Ok(());
+            return Ok(patching.found);
         }
 
         // Take back the bytes of the record that failed.

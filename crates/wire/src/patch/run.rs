@@ -16,6 +16,10 @@ pub(super) struct PatchTask<'p, 'o> {
     pub(super) done: usize,
     /// The slot of the function that refused, and its reason.
     pub(super) refused: Option<(u32, Cow<'static, str>)>,
+    /// The slot of a leaf whose position the caller wants.
+    pub(super) wanted: u32,
+    /// The position of that leaf.
+    pub(super) found: Option<usize>,
 }
 
 impl WalkTask for PatchTask<'_, '_> {
@@ -42,6 +46,9 @@ impl WalkTask for PatchTask<'_, '_> {
     fn leaf(&mut self, slot: u32, data: &[u8], at: usize) -> Option<usize> {
         // Bytes before the leaf are copied; the leaf itself is replaced.
         self.flush(data, at);
+        if slot == self.wanted {
+            self.found = Some(at);
+        }
         let place = self.slots.get(slot as usize)?;
         let (leaf, end): (LeafValue<'_>, usize) = read_leaf(&place.leaf, data, at)?;
 

@@ -7,12 +7,13 @@ use anyhow::Context as _;
 use sluice_contract::finding::did_you_mean;
 use sluice_contract::{Contract, ContractSet};
 use sluice_delta::plan::{TableChange, TablePlan};
+use sluice_govern::SqlViewSet;
 use sluice_govern::plan::{ContractPlan, DesiredState, PlanAllowance, PlanOwnership, PlanRefusal};
-use sluice_govern::{LeakProof, SqlViewSet};
 use sluice_runtime::config::{self, ConfigErrors, KafkaSection, RegistrySection};
 
 use super::{PlanArgs, RawApplyConfig};
 use crate::cli::read_local_folder;
+use crate::gate;
 use crate::world::ContractServers;
 
 /// The contracts and the servers with which they are compared.
@@ -113,9 +114,8 @@ pub(super) async fn look(args: &PlanArgs) -> anyhow::Result<(ContractServers, Fl
         PlanAllowance { shorter_retention: args.allow, other_cleanup: args.allow, remove_acls: args.allow };
     let mut plan = ContractPlan::diff(&desired, &world, allow);
 
-    // A leak is refused before a topic for it exists.
-    let leaks = LeakProof::of(&contracts, &views).leaks;
-    plan.refusals.extend(leaks.into_iter().map(|leak| PlanRefusal::Leak { leak }));
+    // A leak is refused before a topic for it exists, and so is a promise that nothing keeps.
+    plan.refusals.extend(gate::refusals(&contracts, &views, lake.as_deref())?);
 
     // Tables. The sink would hold the partition at the first record that its table cannot take.
     let mut tables = Vec::new();

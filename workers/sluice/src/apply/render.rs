@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
+use sluice_contract::{Contract, RecordTime};
 use sluice_delta::plan::TablePlan;
 use sluice_govern::plan::{ChangeEffect, ContractPlan};
 
 use super::look::FleetInspection;
+use crate::gate;
 
 /// Headings, and the four kinds of lines.
 const HEADING: Style = Style::new().bold();
@@ -201,6 +203,19 @@ fn write_notes(out: &mut String, inspection: &FleetInspection) {
             "contract {id} is a draft and is not applied; set `status: active` to apply it ({file}:{line})"
         );
     }
+
+    // Settings that nothing reads yet, and the time by which masked records are kept.
+    for note in
+        gate::notes(&inspection.contracts).into_iter().filter(|note| inspection.is_chosen(&note.contract))
+    {
+        let _ = writeln!(out, "note: {}:{}: {}: {}", note.file, note.line, note.setting, note.why);
+    }
+    let own = |contract: &&Contract| contract.record_time == RecordTime::Own;
+    let served = inspection.contracts.served().filter(|contract| inspection.is_chosen(&contract.id));
+    for contract in served.filter(|contract| !own(contract)) {
+        let _ = writeln!(out, "note: {} keeps records by {}", contract.masked_topic, contract.record_time);
+    }
+
     if inspection.left_out > 0 {
         let count = inspection.left_out;
         let _ = writeln!(

@@ -76,6 +76,8 @@ fn subject(refusal: &PlanRefusal) -> String {
         | PlanRefusal::OtherCleanup { topic, .. } => format!("topic {topic}"),
         PlanRefusal::Incompatible { subject, .. } => format!("subject {subject}"),
         PlanRefusal::Table { topic, .. } => format!("table of {topic}"),
+        PlanRefusal::View { file, .. } => file.clone(),
+        PlanRefusal::Unkept { setting } => setting.file.clone(),
         PlanRefusal::Leak { leak } => leak.file.clone(),
     }
 }
