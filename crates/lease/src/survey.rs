@@ -1,6 +1,8 @@
 //! Reading the side table: for `status`, for the end of a run, and for dead ids.
 
-use crate::claims::resent;
+use std::time::Duration;
+
+use crate::claims::{millis, resent};
 use crate::{ClaimSource, ClaimTally, JobClaims, LeaseError};
 
 /// The state of the side table.
@@ -26,7 +28,8 @@ pub struct ClaimOutlook {
 /// The number of ids in one state, and the work done for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateCount {
-    /// `due`, `claimed`, `done` or `dead`.
+    /// `due`, `claimed`, `done`, `dead`, `gone` (no longer in the table, or not meeting the condition) or `erased`
+    /// (taken out by an operator).
     pub state: String,
     /// Number of ids.
     pub ids: i64,
@@ -57,20 +60,39 @@ impl JobClaims {
     ///
     /// # Errors
     /// The database's errors.
-    pub async fn outstanding(&self) -> Result<ClaimOutlook, LeaseError> {
+    ///
+    /// With `until`, only ids count whose run was due by then ([`crate::ClaimTerms::due_until`]) and that may be
+    /// taken `within` this time.
+    pub async fn outstanding(
+        &self,
+        until: Option<i64>,
+        within: Duration,
+    ) -> Result<ClaimOutlook, LeaseError> {
         // `claimed` is read first: an id that is given back between the two reads is then still seen as due.
-        let lease_in_ms = self.first("claimed").await?;
-        Ok(ClaimOutlook { due_in_ms: self.first("due").await?, lease_in_ms })
+        let lease_in_ms = self.first("claimed", None, within).await?;
+        Ok(ClaimOutlook { due_in_ms: self.first("due", until, within).await?, lease_in_ms })
     }
 
     /// Returns the milliseconds until the first row in a state may be taken.
-    async fn first(&self, state: &str) -> Result<Option<i64>, LeaseError> {
+    async fn first(
+        &self,
+        state: &str,
+        until: Option<i64>,
+        within: Duration,
+    ) -> Result<Option<i64>, LeaseError> {
         let mut first: Option<i64> = None;
         // One index lookup for each priority.
         for class in self.classes() {
             let statement = self.database.statement("SELECT MIN(due_at) - ").now();
             let statement = statement.text(" FROM sluice_claims WHERE job = ").bind(self.job.as_str());
-            let statement = statement.text(&format!(" AND state = '{state}' AND priority = ")).bind(class);
+            let mut statement =
+                statement.text(&format!(" AND state = '{state}' AND priority = ")).bind(class);
+            if let Some(until) = until {
+                // The second condition keeps the search in a short range of the index.
+                statement = statement.text(" AND COALESCE(due_from, due_at) <= ").bind(until);
+                statement = statement.text(" AND due_at <= GREATEST(").now().text(", ").bind(until);
+                statement = statement.text(") + ").bind(millis(within));
+            }
             let rows = resent!("looking for the next id", self.database.rows(&statement))?;
             let at = rows.first().map(|row| row.int(0)).transpose();
             let at = at.map_err(LeaseError::while_doing("reading due times"))?.flatten();
@@ -79,7 +101,7 @@ impl JobClaims {
         Ok(first)
     }
 
-    /// Returns the counts by state, in the order due, claimed, done, dead. It reads every row of the job.
+    /// Returns the counts by state, in the order due, claimed, done, dead, gone, erased. It reads every row of the job.
     ///
     /// # Errors
     /// The database's errors.
@@ -112,7 +134,7 @@ impl JobClaims {
         let mut counts = counts.map_err(LeaseError::while_doing("reading the counts"))?;
 
         // The database returns the groups in any order.
-        let order = ["due", "claimed", "done", "dead"];
+        let order = ["due", "claimed", "done", "dead", "gone", "erased"];
         counts.sort_by_key(|count| order.iter().position(|state| *state == count.state));
         Ok(counts)
     }
@@ -155,8 +177,10 @@ impl JobClaims {
             false => "",
         });
         // All attempts are open again, and the id is due now.
-        let statement = statement.text("attempt = 0, holder = NULL, due_at = ").now();
-        let statement = statement.text(", updated_at = ").now().text(" WHERE state = 'dead' AND job = ");
+        let statement = statement.text("attempt = 0, holder = NULL, due_from = NULL, due_at = ").now();
+        let statement = statement.text(", updated_at = ").now();
+        // An empty id has no request of its own.
+        let statement = statement.text(" WHERE state = 'dead' AND id <> '' AND job = ");
         let mut statement = statement.bind(self.job.as_str());
         if let Some(id) = id {
             statement = statement.text(" AND id = ").bind(id);
@@ -170,6 +194,7 @@ impl JobClaims {
     /// [`LeaseError::Name`] for a table or column that is not a plain name, and the database's errors.
     pub async fn count(&self, source: &ClaimSource) -> Result<i64, LeaseError> {
         let dialect = self.dialect();
+        self.check_source(source).await?;
         let id = dialect.name(&source.id_column)?;
         let table = dialect.name(&source.table)?;
         // `1 = 1` lets the operator's condition follow with AND.
@@ -190,7 +215,7 @@ impl JobClaims {
     /// # Errors
     /// The database's errors.
     pub async fn plan(&self, most: u32) -> Result<String, LeaseError> {
-        let statement = self.due(0, most).explained();
+        let statement = self.due(0, most, None).explained();
         let rows = resent!("explaining a claim", self.database.rows(&statement))?;
         Ok(rows.iter().map(crate::database::SqlRow::words).collect::<Vec<_>>().join(" / "))
     }
@@ -200,22 +225,52 @@ impl JobClaims {
     /// # Errors
     /// The database's errors.
     pub async fn side_table(&self) -> Result<SideTableState, LeaseError> {
+        Ok(match (self.has_column("job").await?, self.has_column("due_from").await?) {
+            (false, _) => SideTableState::Missing,
+            // The newest column tells an earlier version from this one.
+            (true, false) => SideTableState::Older,
+            (true, true) => SideTableState::There,
+        })
+    }
+
+    /// Returns whether the side table exists and has a column.
+    pub(crate) async fn has_column(&self, column: &str) -> Result<bool, LeaseError> {
         let here = self.dialect().this_schema();
-        // The newest column tells an earlier version from this one.
         let statement = self.database.statement(&format!(
-            "SELECT COUNT(*), COUNT(CASE WHEN column_name = 'due_said' THEN 1 END) \
-             FROM information_schema.columns WHERE table_name = 'sluice_claims' AND {here}"
+            "SELECT COUNT(*) FROM information_schema.columns WHERE table_name = 'sluice_claims' AND {here} \
+             AND column_name = "
         ));
+        let statement = statement.bind(column);
         let doing = LeaseError::while_doing("looking for the table sluice_claims");
         let rows = resent!("looking for the table sluice_claims", self.database.rows(&statement))?;
-        let count = |column| rows.first().map(|row| row.int(column)).transpose();
-        let counts =
-            count(0).and_then(|all| Ok((all.flatten().unwrap_or(0), count(1)?.flatten().unwrap_or(0))));
-        Ok(match counts.map_err(doing)? {
-            // Number of all columns, number of columns with the newest name.
-            (0, _) => SideTableState::Missing,
-            (_, 0) => SideTableState::Older,
-            _ => SideTableState::There,
-        })
+        let count = rows.first().map(|row| row.int(0)).transpose().map_err(doing)?;
+        Ok(count.flatten().unwrap_or(0) > 0)
+    }
+
+    /// Takes an id out: it is never claimed again, whatever the table of ids says. Its row stays, without anything
+    /// but the id, so that no enrolment brings it back. A process that holds it loses it. Returns whether the id was
+    /// known.
+    ///
+    /// # Errors
+    /// The database's errors.
+    pub async fn forget(&self, id: &str) -> Result<bool, LeaseError> {
+        let statement = self.database.statement(
+            "UPDATE sluice_claims SET state = 'erased', fence = fence + 1, next_page = NULL, reason = NULL, \
+             holder = NULL, lease_until = NULL, due_from = NULL, due_said = NULL, left_state = NULL, updated_at = ",
+        );
+        let statement = statement.now().text(" WHERE job = ").bind(self.job.as_str());
+        let statement = statement.text(" AND id = ").bind(id);
+        if resent!("taking an id out", self.database.execute(&statement))? > 0 {
+            return Ok(true);
+        }
+
+        // An id that was never enrolled gets a row that keeps it out.
+        let statement = self
+            .database
+            .statement("INSERT INTO sluice_claims (job, id, state, due_at, updated_at) VALUES (");
+        let statement = statement.bind(self.job.as_str()).text(", ").bind(id).text(", 'erased', 0, ").now();
+        let statement = statement.text(")").text(self.dialect().unless_there());
+        resent!("taking an id out", self.database.execute(&statement))?;
+        Ok(false)
     }
 }
