@@ -18,10 +18,12 @@ pub(crate) struct CollectorCounters {
     rejects: AtomicU64,
     bytes: AtomicU64,
     drifts: AtomicU64,
+    claimed: AtomicU64,
+    too_long: AtomicU64,
 }
 
 /// The work of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectorSummary {
     /// Ids whose last page is durable.
     pub done: u64,
@@ -45,6 +47,9 @@ pub struct CollectorSummary {
     pub drifts: u64,
     /// Time since the run began.
     pub time: Duration,
+    /// What someone has to look at after the run, as sentences: dead ids, ids that were left out, paths that no page
+    /// had. A run with `once` ends with exit code 1 for them.
+    pub findings: Vec<String>,
 }
 
 impl Default for CollectorCounters {
@@ -61,6 +66,8 @@ impl Default for CollectorCounters {
             rejects: AtomicU64::default(),
             bytes: AtomicU64::default(),
             drifts: AtomicU64::default(),
+            claimed: AtomicU64::default(),
+            too_long: AtomicU64::default(),
         }
     }
 }
@@ -99,9 +106,41 @@ impl CollectorCounters {
         self.taken_over.fetch_add(ids, Ordering::Relaxed);
     }
 
+    /// Counts ids that were claimed.
+    pub(crate) fn claimed(&self, ids: u64) {
+        self.claimed.fetch_add(ids, Ordering::Relaxed);
+    }
+
+    /// Returns the number of ids that were claimed.
+    pub(crate) fn claims(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many ids are too long for a row, as of the last enrolment.
+    pub(crate) fn set_too_long(&self, ids: u64) {
+        self.too_long.store(ids, Ordering::Relaxed);
+    }
+
     /// Counts a sign of moving pages.
     pub(crate) fn drifted(&self) {
         self.drifts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns sentences about the ids that are not collected.
+    fn findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        let dead = self.dead.load(Ordering::Relaxed);
+        if dead > 0 {
+            findings.push(format!("{dead} ids died in this run; `sluice collector dead` names the reasons"));
+        }
+        let too_long = self.too_long.load(Ordering::Relaxed);
+        if too_long > 0 {
+            findings.push(format!(
+                "{too_long} ids are too long for a row of sluice_claims and are not collected; expected at most 255 \
+                 characters"
+            ));
+        }
+        findings
     }
 
     /// Returns the counters as they are now.
@@ -120,6 +159,7 @@ impl CollectorCounters {
             bytes: read(&self.bytes),
             drifts: read(&self.drifts),
             time: self.started.elapsed(),
+            findings: self.findings(),
         }
     }
 }

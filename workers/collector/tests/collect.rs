@@ -308,7 +308,7 @@ async fn a_collector_that_was_fenced_stops_and_leaves_no_trace() {
     let claims = JobClaims::connect(&bench.database, bench.job, 1).await.unwrap();
     bench.let_leases_pass().await;
     let holder = "test-fenced-collector-heir".to_owned();
-    let terms = ClaimTerms { holder, lease: Duration::from_secs(30), attempts: 5 };
+    let terms = ClaimTerms { holder, lease: Duration::from_secs(30), attempts: 5, due_until: None };
     let taken = claims.claim(1_000, &terms).await.unwrap();
     let over = taken.iter().filter(|claim| !claim.taken_from.is_empty()).count();
     assert!(over > 0, "the slow one held nothing");

@@ -158,6 +158,15 @@ pub(crate) enum CollectorCommand {
         #[arg(long)]
         from_start: bool,
     },
+    /// Take an id out: it is not collected again, whatever the table of ids says. A process that works on it lets go
+    /// of it.
+    Forget {
+        #[command(flatten)]
+        job: JobArgs,
+        /// The id.
+        #[arg(long)]
+        id: String,
+    },
     /// Create the tables `sluice_claims` and `sluice_budgets` beside the table of ids, unless they exist.
     Migrate {
         #[command(flatten)]

@@ -46,6 +46,15 @@ pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
                 // An id that was named and is not dead is worth a look.
                 Ok(if id.is_some() && ids == 0 { CommandFinding::Something } else { CommandFinding::Nothing })
             }
+            CollectorCommand::Forget { job, id } => {
+                let known = operate::forget(&CollectorConfig::load(&job.config)?, &id).await?;
+                match job.output {
+                    CommandFormat::Json => println!("{}", json!({ "forgotten": true, "was_known": known })),
+                    CommandFormat::Text if known => println!("the id is not collected again"),
+                    CommandFormat::Text => println!("the id was not known; it is not enrolled from now on"),
+                }
+                Ok(CommandFinding::Nothing)
+            }
             CollectorCommand::Migrate { job, print } => migrate(&job, print).await,
         }
     })
@@ -188,7 +197,7 @@ async fn migrate(job: &JobArgs, print: bool) -> CommandResult {
             CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&statements)?),
             CommandFormat::Text => {
                 for statement in &statements {
-                    let end = if statement.ends_with("*/") { "" } else { ";" };
+                    let end = if statement.starts_with("--") { "" } else { ";" };
                     println!("{statement}{end}\n");
                 }
             }
