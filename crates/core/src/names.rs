@@ -50,6 +50,8 @@ pub mod dead_letter {
     pub const COLLECTOR_ENDPOINT: &str = "sluice.dlq.collector.endpoint";
     /// Number of the page in the endpoint's pages for this id, from 0.
     pub const COLLECTOR_PAGE: &str = "sluice.dlq.collector.page";
+    /// Number of the run over the id.
+    pub const COLLECTOR_RUN: &str = "sluice.dlq.collector.run";
     /// Number of the record in the page, from 0.
     pub const COLLECTOR_INDEX: &str = "sluice.dlq.collector.index";
 }

@@ -46,6 +46,7 @@ impl SqlDialect {
                     &["ALTER TABLE sluice_claims
                     ADD COLUMN due_from BIGINT NULL AFTER due_said,
                     ADD COLUMN left_state VARCHAR(8) NULL AFTER due_from,
+                    ADD COLUMN whole_run BIGINT NOT NULL DEFAULT 1 AFTER left_state,
                     CONVERT TO CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */"],
                 ),
             ],
@@ -64,7 +65,8 @@ impl SqlDialect {
                     "due_from",
                     &["ALTER TABLE sluice_claims
                     ADD COLUMN IF NOT EXISTS due_from BIGINT,
-                    ADD COLUMN IF NOT EXISTS left_state TEXT COLLATE \"C\""],
+                    ADD COLUMN IF NOT EXISTS left_state TEXT COLLATE \"C\",
+                    ADD COLUMN IF NOT EXISTS whole_run BIGINT NOT NULL DEFAULT 1"],
                 ),
             ],
         }
@@ -88,6 +90,7 @@ impl SqlDialect {
                     due_said BIGINT NULL,
                     due_from BIGINT NULL,
                     left_state VARCHAR(8) NULL,
+                    whole_run BIGINT NOT NULL DEFAULT 1,
                     lease_until BIGINT NULL,
                     attempt BIGINT NOT NULL DEFAULT 0,
                     fence BIGINT NOT NULL DEFAULT 0,
@@ -131,6 +134,7 @@ impl SqlDialect {
                     due_said BIGINT,
                     due_from BIGINT,
                     left_state TEXT COLLATE \"C\",
+                    whole_run BIGINT NOT NULL DEFAULT 1,
                     lease_until BIGINT,
                     attempt BIGINT NOT NULL DEFAULT 0,
                     fence BIGINT NOT NULL DEFAULT 0,
@@ -301,6 +305,15 @@ impl SqlDialect {
         match self {
             Self::MySql => "'binary', 'varbinary', 'tinyblob', 'blob', 'mediumblob', 'longblob', 'bit'",
             Self::Postgres => "'bytea'",
+        }
+    }
+
+    /// Returns a statement for a transaction that joins whole tables, if the server could choose to compare each row
+    /// with each: statistics of a new table call it empty.
+    pub(crate) const fn without_nested_loops(self) -> Option<&'static str> {
+        match self {
+            Self::MySql => None,
+            Self::Postgres => Some("SET LOCAL enable_nestloop = off"),
         }
     }
 

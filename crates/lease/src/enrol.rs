@@ -2,7 +2,7 @@
 //! columns for them.
 
 use crate::claims::{millis, resent};
-use crate::database::SqlStatement;
+use crate::database::{SqlRow, SqlStatement};
 use std::time::Duration;
 
 use crate::{ClaimSource, IdFormat, JobClaims, LeaseError, SqlDialect};
@@ -29,6 +29,8 @@ pub struct EnrolReport {
     pub revived: u64,
     /// Ids that are too long for a row. They are not collected.
     pub too_long: u64,
+    /// Whether the source has an empty id. It is dead.
+    pub has_empty: bool,
 }
 
 /// The reason in the row of an empty id.
@@ -86,10 +88,11 @@ impl JobClaims {
             None => 0,
         };
         let too_long = self.count_too_long(&names, source).await?;
+        let has_empty = self.has_empty_id().await?;
 
         // Claims look for the priorities that exist now.
         self.set_classes(self.priorities().await?);
-        Ok(EnrolReport { new, gone, back, revived, too_long })
+        Ok(EnrolReport { new, gone, back, revived, too_long, has_empty })
     }
 
     /// Checks that the column of the ids holds no bytes, or that their text form is named.
@@ -146,7 +149,7 @@ impl JobClaims {
         let mut all = 0;
         loop {
             let statement = self.left_the_source(names, source);
-            let rows = resent!("looking for ids that have left", self.database.rows(&statement))?;
+            let rows = resent!("looking for ids that have left", self.whole_rows(&statement))?;
             let mut ids: Vec<String> = rows.iter().filter_map(|row| row.text(0).ok().flatten()).collect();
             ids.sort_unstable();
             let mut set = 0;
@@ -166,6 +169,16 @@ impl JobClaims {
                 return Ok(all);
             }
         }
+    }
+
+    /// Runs a query that joins whole tables.
+    async fn whole_rows(&self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
+        let mut open = self.database.begin().await?;
+        if let Some(text) = self.dialect().without_nested_loops() {
+            open.execute(&self.database.statement(text)).await?;
+        }
+        let rows = open.rows(statement).await?;
+        open.commit().await.map(|()| rows)
     }
 
     /// Returns the query for ids whose row waits or has ended, but which the source does not have.
@@ -194,13 +207,20 @@ impl JobClaims {
     /// Makes ids due again that have been dead for this long: a new run, from the first page.
     async fn revive_after(&self, after: Duration) -> Result<u64, LeaseError> {
         let statement = self.database.statement(
-            "UPDATE sluice_claims SET state = 'due', run = run + 1, fence = fence + 1, attempt = 0, \
+            "UPDATE sluice_claims SET state = 'due', whole_run = run + 1, run = run + 1, fence = fence + 1, attempt = 0, \
              next_page = NULL, holder = NULL, due_from = NULL, due_at = ",
         );
         let statement = statement.now().text(", updated_at = ").now().text(" WHERE job = ");
         let statement = statement.bind(self.job.as_str()).text(" AND state = 'dead' AND id <> ''");
         let statement = statement.text(" AND updated_at <= ").now().text(" - ").bind(millis(after));
         resent!("making dead ids due again", self.database.execute(&statement))
+    }
+
+    /// Tells whether the empty id has a row, and is not gone or erased.
+    async fn has_empty_id(&self) -> Result<bool, LeaseError> {
+        let statement = self.database.statement("SELECT id FROM sluice_claims WHERE id = '' AND job = ");
+        let statement = statement.bind(self.job.as_str()).text(" AND state NOT IN ('gone', 'erased')");
+        Ok(!resent!("looking for an empty id", self.database.rows(&statement))?.is_empty())
     }
 
     /// Counts the ids that no row can hold.

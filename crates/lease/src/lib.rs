@@ -51,4 +51,4 @@ pub use enrol::EnrolReport;
 pub use error::LeaseError;
 pub use fenced::{ClaimMark, ClaimReleaseReason, FenceAnswer};
 pub use many::{ClaimCheckpoint, due_slack};
-pub use survey::{BuriedId, ClaimOutlook, SideTableState, StateCount};
+pub use survey::{BuriedId, ClaimOutlook, IdRuns, SideTableState, StateCount};

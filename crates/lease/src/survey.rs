@@ -54,6 +54,20 @@ pub struct BuriedId {
     pub updated_at: i64,
 }
 
+/// The runs over an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdRuns {
+    /// The id.
+    pub id: String,
+    /// Number of the last run that is complete; 0 if none is.
+    pub complete: i64,
+    /// Number of the last run that began from the beginning.
+    pub whole: i64,
+}
+
+/// The most ids in one statement.
+const CHUNK: usize = 500;
+
 impl JobClaims {
     /// Returns when ids can be taken next. It reads both ends of the index and costs little, whatever the
     /// table's size.
@@ -173,7 +187,7 @@ impl JobClaims {
             self.database.statement("UPDATE sluice_claims SET state = 'due', fence = fence + 1, ");
         // With a new run number, the checkpoints of the old run in Kafka do not count.
         let statement = statement.text(match from_start {
-            true => "run = run + 1, next_page = NULL, ",
+            true => "whole_run = run + 1, run = run + 1, next_page = NULL, ",
             false => "",
         });
         // All attempts are open again, and the id is due now.
@@ -245,6 +259,59 @@ impl JobClaims {
         let rows = resent!("looking for the table sluice_claims", self.database.rows(&statement))?;
         let count = rows.first().map(|row| row.int(0)).transpose().map_err(doing)?;
         Ok(count.flatten().unwrap_or(0) > 0)
+    }
+
+    /// Returns the runs of these ids, or of all ids of the job. Ids that were taken out have none.
+    ///
+    /// # Errors
+    /// The database's errors.
+    pub async fn runs_of(&self, ids: Option<&[String]>) -> Result<Vec<IdRuns>, LeaseError> {
+        // All ids are one statement, some are several.
+        let chunks: Vec<Option<&[String]>> = match ids {
+            None => vec![None],
+            Some(ids) => ids.chunks(CHUNK).map(Some).collect(),
+        };
+        let mut all = Vec::new();
+        for chunk in chunks {
+            let statement = self.database.statement(
+                "SELECT id, CASE WHEN state = 'done' OR (state = 'gone' AND left_state = 'done') THEN run \
+                 ELSE run - 1 END, whole_run FROM sluice_claims WHERE state <> 'erased' AND job = ",
+            );
+            let statement = statement.bind(self.job.as_str());
+            let statement = match chunk {
+                None => statement,
+                Some(ids) => statement.text(" AND id IN (").list(ids, |s, id| s.bind(id.as_str())).text(")"),
+            };
+            let rows = resent!("reading the runs of ids", self.database.rows(&statement))?;
+            for row in &rows {
+                let read = || -> Result<IdRuns, sqlx::Error> {
+                    let int = |at| row.int(at).map(Option::unwrap_or_default);
+                    Ok(IdRuns { id: row.text(0)?.unwrap_or_default(), complete: int(1)?, whole: int(2)? })
+                };
+                all.push(read().map_err(LeaseError::while_doing("reading the runs of ids"))?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Makes ids due again that are not claimed: from the beginning, as a new run. Returns how many.
+    ///
+    /// # Errors
+    /// The database's errors.
+    pub async fn ask_again(&self, ids: &[String]) -> Result<u64, LeaseError> {
+        let mut again = 0;
+        for chunk in ids.chunks(CHUNK) {
+            let statement = self.database.statement(
+                "UPDATE sluice_claims SET state = 'due', whole_run = run + 1, run = run + 1, fence = fence + 1, \
+                 attempt = 0, next_page = NULL, holder = NULL, due_from = NULL, due_at = ",
+            );
+            let statement = statement.now().text(", updated_at = ").now().text(" WHERE job = ");
+            let statement = statement.bind(self.job.as_str()).text(" AND state IN ('due', 'done', 'dead')");
+            let statement = statement.text(" AND id <> '' AND id IN (");
+            let statement = statement.list(chunk, |s, id| s.bind(id.as_str())).text(")");
+            again += resent!("making ids due again", self.database.execute(&statement))?;
+        }
+        Ok(again)
     }
 
     /// Takes an id out: it is never claimed again, whatever the table of ids says. Its row stays, without anything

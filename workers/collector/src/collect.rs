@@ -104,8 +104,8 @@ impl CollectionTask {
         let part = part_bytes(config.memory, config.concurrency);
         let taker = PublishingTaker { task: self, id };
         let (job, stop) = (&*self.job, &self.stop);
-        let pseudonym = job.pseudonym(&text);
-        PageWalk { job, id: &text, pseudonym, taker, stop, marks, part, most: None }.run(at).await
+        let (pseudonym, run) = (job.pseudonym(&text), taker.id.claim.run);
+        PageWalk { job, id: &text, pseudonym, run, taker, stop, marks, part, most: None }.run(at).await
     }
 
     /// Makes a part of a page durable together with its checkpoint, then moves `id` on.

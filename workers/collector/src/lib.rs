@@ -33,6 +33,7 @@ mod process;
 mod progress;
 mod publisher;
 mod recall;
+pub mod rejected;
 mod request;
 mod retry_after;
 mod run;

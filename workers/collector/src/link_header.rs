@@ -127,7 +127,7 @@ mod tests {
             assert_eq!(next_link(header.as_bytes()), Ok(None), "{header}");
         }
         for header in
-            ["<broken", "/p2; rel=next", r#"</p2>; rel="next"#, "</p1>; rel=prev </p2>; rel=next x<"]
+            ["<broken", "/p2; rel=next", r#"</p2>; rel="next"#, "</p1>; rel=\"prev\" </p2>; rel=next"]
         {
             assert_eq!(next_link(header.as_bytes()), Err(LinkError), "{header}");
         }

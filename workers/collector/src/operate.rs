@@ -163,6 +163,7 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
             stop: &stop,
             marks: IncrementalMarks::default(),
             pseudonym: None,
+            run: 0,
             part: 4 << 20,
             most: Some(trial.pages.max(1)),
         };

@@ -399,7 +399,7 @@ fn count_on(
     first: u64,
     step: impl FnOnce(u64) -> Option<u64>,
 ) -> NextPage {
-    // Without a word of the page, an empty page is the end.
+    // If the page does not tell, an empty page is the end.
     if !more.unwrap_or(seen.records > 0) {
         return NextPage::End;
     }

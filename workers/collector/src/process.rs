@@ -120,6 +120,8 @@ pub(crate) struct PageAddress<'a> {
     pub(crate) job: &'a str,
     /// The id as dead letters name it.
     pub(crate) id: LetterId<'a>,
+    /// Number of the run over the id.
+    pub(crate) run: i64,
     pub(crate) endpoint: &'a str,
     /// 0-based, counted over the endpoint's pages of one id.
     pub(crate) page: u64,
@@ -457,6 +459,7 @@ fn letter(at: PageAddress<'_>, nth: u64, json: &[u8], reason: &OutcomeReason, ou
         (names::dead_letter::COLLECTOR_ENDPOINT, at.endpoint.to_owned()),
         (names::dead_letter::COLLECTOR_PAGE, at.page.to_string()),
         (names::dead_letter::COLLECTOR_INDEX, nth.to_string()),
+        (names::dead_letter::COLLECTOR_RUN, at.run.to_string()),
         (names::dead_letter::SOURCE_TOPIC, format!("collector/{}/{}", at.job, at.endpoint)),
         (names::dead_letter::SOURCE_PARTITION, at.page.to_string()),
         (names::dead_letter::SOURCE_OFFSET, nth.to_string()),

@@ -54,7 +54,7 @@ pub async fn run(
     // The terms of all claims, and the display for the operator.
     let counters = Arc::new(CollectorCounters::default());
     let database = &config.database;
-    counters.set_too_long(enrolled.too_long);
+    counters.enrolled(&enrolled);
     // A run that ends by itself takes what is due now, or within the time by which a CronJob may be early.
     let due_until = match options.once {
         true => {
@@ -176,7 +176,7 @@ pub(crate) async fn connect(
 
 /// Logs the changes of an enrolment.
 pub(crate) fn report_enrolment(enrolled: &EnrolReport) {
-    let EnrolReport { new, gone, back, revived, too_long } = *enrolled;
+    let EnrolReport { new, gone, back, revived, too_long, has_empty: _ } = *enrolled;
     tracing::info!(new, gone, back, revived, "ids enrolled");
     if too_long > 0 {
         tracing::warn!(too_long, "ids are too long for a row of sluice_claims and are not collected");

@@ -233,7 +233,7 @@ impl CollectorSession {
             let database = &self.job.config.database;
             match self.claims.enrol(&database.source, database.dead_again).await {
                 Ok(enrolled) => {
-                    self.counters.set_too_long(enrolled.too_long);
+                    self.counters.enrolled(&enrolled);
                     crate::run::report_enrolment(&enrolled);
                 }
                 Err(error) => return self.unwell(state, error).map(|()| false),
@@ -306,7 +306,7 @@ impl CollectorSession {
         u32::try_from(left).unwrap_or(u32::MAX)
     }
 
-    /// Tells whether a run is over that ends by itself and waits for nobody, with the time until its next id is due.
+    /// Tells whether a run is over that ends by itself and has no claims to wait for, with the time until its next id is due.
     ///
     /// # Errors
     /// A fault that says to come again, if ids were due at the start and are left.

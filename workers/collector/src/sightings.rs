@@ -1,5 +1,5 @@
 //! The paths of an endpoint that the pages of a run had. A path that no page had is a mistake of the job's file, or a
-//! change of the API: without a word about it, all records behind it would be missing in silence.
+//! change of the API. If it were not reported, all records behind it would be missing in silence.
 
 use crate::page::{PagePaths, PageValues, PathSet};
 

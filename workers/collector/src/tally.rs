@@ -1,8 +1,10 @@
 //! The counters of a run, and their summary.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use sluice_lease::EnrolReport;
 
 /// The counters of one process. Every task adds to them.
 #[derive(Debug)]
@@ -20,6 +22,7 @@ pub(crate) struct CollectorCounters {
     drifts: AtomicU64,
     claimed: AtomicU64,
     too_long: AtomicU64,
+    empty: AtomicBool,
 }
 
 /// The work of a run.
@@ -68,6 +71,7 @@ impl Default for CollectorCounters {
             drifts: AtomicU64::default(),
             claimed: AtomicU64::default(),
             too_long: AtomicU64::default(),
+            empty: AtomicBool::default(),
         }
     }
 }
@@ -116,9 +120,10 @@ impl CollectorCounters {
         self.claimed.load(Ordering::Relaxed)
     }
 
-    /// Notes how many ids are too long for a row, as of the last enrolment.
-    pub(crate) fn set_too_long(&self, ids: u64) {
-        self.too_long.store(ids, Ordering::Relaxed);
+    /// Notes the ids that are not collected, as of the last enrolment.
+    pub(crate) fn enrolled(&self, report: &EnrolReport) {
+        self.too_long.store(report.too_long, Ordering::Relaxed);
+        self.empty.store(report.has_empty, Ordering::Relaxed);
     }
 
     /// Counts a sign of moving pages.
@@ -132,6 +137,10 @@ impl CollectorCounters {
         let dead = self.dead.load(Ordering::Relaxed);
         if dead > 0 {
             findings.push(format!("{dead} ids died in this run; `sluice collector dead` names the reasons"));
+        }
+        if self.empty.load(Ordering::Relaxed) {
+            findings
+                .push("an id is empty and is not collected; leave it out with `database.where`".to_owned());
         }
         let too_long = self.too_long.load(Ordering::Relaxed);
         if too_long > 0 {

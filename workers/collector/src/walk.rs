@@ -75,6 +75,8 @@ pub(crate) struct PageWalk<'w, T> {
     pub(crate) id: &'w str,
     /// The id in dead letters, if it is not the id itself.
     pub(crate) pseudonym: Option<String>,
+    /// Number of the run over the id.
+    pub(crate) run: i64,
     pub(crate) taker: T,
     pub(crate) stop: &'w CancellationToken,
     pub(crate) marks: IncrementalMarks,
@@ -337,7 +339,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
         let mut counted = 0;
         while let Some(chunk) = answer.chunk().await.map_err(PageReadFailure::Trouble)? {
             let job = self.job.config.job.as_str();
-            let page_at = PageAddress { job, id, endpoint: &endpoint.name, page: at.page };
+            let page_at = PageAddress { job, id, run: self.run, endpoint: &endpoint.name, page: at.page };
             reader.feed(page_at, &chunk, outputs).map_err(broken)?;
             if outputs.size() < self.part {
                 continue;
@@ -432,7 +434,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
             token: at.token.as_deref(),
         });
 
-        // A URL is relative to the page that it stands in (RFC 3986, 5.1.3), also after a redirect.
+        // A URL is relative to the page that holds it (RFC 3986, 5.1.3), also after a redirect.
         match next {
             NextPage::Token(token) if endpoint.pagination.follows_urls() => match answer.url.join(&token) {
                 Ok(url) if matches!(url.scheme(), "http" | "https") => {

@@ -36,9 +36,13 @@ pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
             }
             CollectorCommand::Status { job } => status(&job).await,
             CollectorCommand::Dead { job, most } => dead(&job, most).await,
-            CollectorCommand::Retry { job, id, all: _, from_start } => {
-                let ids =
-                    operate::retry(&CollectorConfig::load(&job.config)?, id.as_deref(), from_start).await?;
+            CollectorCommand::Rejected { job } => rejected(&job).await,
+            CollectorCommand::Retry { job, id, all: _, rejected, from_start } => {
+                let config = CollectorConfig::load(&job.config)?;
+                let ids = match rejected {
+                    true => sluice_collector::rejected::retry_rejected(&config, id.as_deref()).await?,
+                    false => operate::retry(&config, id.as_deref(), from_start).await?,
+                };
                 match job.output {
                     CommandFormat::Json => println!("{}", json!({ "due_again": ids })),
                     CommandFormat::Text => println!("{ids} ids are due again"),
@@ -184,6 +188,26 @@ async fn dead(job: &JobArgs, most: u32) -> CommandResult {
     }
 
     Ok(if buried.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
+}
+
+/// Prints the refused records that still count. Exit code 1 if there is one.
+async fn rejected(job: &JobArgs) -> CommandResult {
+    let letters = sluice_collector::rejected::rejected(&CollectorConfig::load(&job.config)?).await?;
+    if job.output == CommandFormat::Json {
+        println!("{}", serde_json::to_string_pretty(&letters)?);
+    } else {
+        for letter in &letters {
+            let (endpoint, page, index) = (&letter.endpoint, letter.page, letter.index);
+            println!("{}  {endpoint} page {page} record {index}: {}", letter.id, letter.reason);
+        }
+        match letters.len() {
+            0 => println!("no refused record is open"),
+            open => println!(
+                "{open} refused records; `sluice collector retry --rejected` asks for their ids again"
+            ),
+        }
+    }
+    Ok(if letters.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
 }
 
 /// Creates the collector's tables, or prints the statements for a database administrator.

@@ -44,8 +44,9 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("collector dead", "  sluice collector dead -c job.yaml --most 20"),
     (
         "collector retry",
-        "  sluice collector retry -c job.yaml --id N14228\n  sluice collector retry -c job.yaml --all",
+        "  sluice collector retry -c job.yaml --id N14228\n  sluice collector retry -c job.yaml --all\n  sluice collector retry -c job.yaml --rejected",
     ),
+    ("collector rejected", "  sluice collector rejected -c job.yaml"),
     ("collector forget", "  sluice collector forget -c job.yaml --id N14228"),
     ("collector migrate", "  sluice collector migrate -c job.yaml --print"),
     (

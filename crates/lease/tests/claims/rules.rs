@@ -146,7 +146,8 @@ fn dead_ids_come_again_after_their_time_and_empty_ones_never() {
         let claims = bench.claims().await;
         table(&bench, "id VARCHAR(40)", "('x'), ('')").await;
         let day = Some(Duration::from_secs(86_400));
-        assert_eq!(claims.enrol(&bench.source(), day).await.unwrap().new, 2);
+        let report = claims.enrol(&bench.source(), day).await.unwrap();
+        assert_eq!((report.new, report.has_empty), (2, true));
         let taken = claims.claim(10, &terms("h")).await.unwrap();
         assert_eq!(taken.iter().map(|claim| claim.id.as_str()).collect::<Vec<_>>(), ["x"]);
         claims.dead(&taken[0], &ClaimMark::default(), "410").await.unwrap().kept();

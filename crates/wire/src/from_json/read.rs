@@ -233,7 +233,7 @@ fn map(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, values: Node
         count += 1;
     }
 
-    // Of a key that comes twice, readers of the map would keep one value without a word.
+    // Of a key that comes twice, readers of the map would keep one value and drop the other in silence.
     let JsonScratch { keys, .. } = &mut *reading.scratch;
     let (own, out) = (keys.get_mut(first_key..).unwrap_or_default(), &*reading.out);
     own.sort_unstable_by(|one, other| out[one.0..one.1].cmp(&out[other.0..other.1]));

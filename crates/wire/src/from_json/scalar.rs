@@ -213,11 +213,11 @@ fn instant(text: &str) -> Option<i128> {
 fn unusual_instant(text: &str) -> Option<DateTime<FixedOffset>> {
     // A name becomes an offset.
     let named = ["UTC", "GMT"].iter().find_map(|name| text.strip_suffix(name));
-    let text = named.map_or(Cow::Borrowed(text), |time| Cow::Owned(format!("{}+0000", time.trim_end())));
+    let spelled = named.map_or(Cow::Borrowed(text), |time| Cow::Owned(format!("{}+0000", time.trim_end())));
 
     let forms = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"];
-    let read = forms.iter().find_map(|form| DateTime::parse_from_str(&text, form).ok());
-    read.or_else(|| DateTime::parse_from_rfc2822(&text).ok())
+    let read = forms.iter().find_map(|form| DateTime::parse_from_str(&spelled, form).ok());
+    read.or_else(|| DateTime::parse_from_rfc2822(text).ok())
 }
 
 /// Reads a local date and time into nanoseconds since 1970.

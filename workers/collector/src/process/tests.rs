@@ -33,7 +33,7 @@ fn compiled(incremental: Option<&str>, records: &str, schema: &str, added: &[(&s
 }
 
 const AT: PageAddress<'static> =
-    PageAddress { job: "flights", id: LetterId::Plain("N7"), endpoint: "flights", page: 3 };
+    PageAddress { job: "flights", id: LetterId::Plain("N7"), run: 2, endpoint: "flights", page: 3 };
 
 fn beginning<'p>(before: Option<&'p PartMark>, since: Option<&'p IncrementalMaximum>) -> PageBeginning<'p> {
     // 14 November 2023
@@ -84,6 +84,7 @@ fn a_record_that_does_not_fit_is_a_letter_in_its_place() {
     assert_eq!(header("sluice.dlq.collector.endpoint"), "flights");
     assert_eq!(header("sluice.dlq.collector.page"), "3");
     assert_eq!(header("sluice.dlq.collector.index"), "1");
+    assert_eq!(header("sluice.dlq.collector.run"), "2");
     assert_eq!(header("sluice.dlq.source.topic"), "collector/flights/flights");
     assert_eq!(header("sluice.dlq.source.partition"), "3");
     assert_eq!(header("sluice.dlq.source.offset"), "1");
