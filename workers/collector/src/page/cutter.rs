@@ -241,6 +241,10 @@ impl PageCutter {
     /// # Errors
     /// [`PageError::Truncated`] if the JSON is not complete.
     pub(crate) fn finish(&mut self) -> Result<PageValues, PageError> {
+        // A page that is null ends without a delimiter.
+        if self.stack.is_empty() && self.within == OpenJsonToken::Scalar && self.carry == b"null" {
+            self.valued();
+        }
         if self.expect != EnvelopeExpectation::End
             || self.within != OpenJsonToken::Nothing
             || !self.partial.is_empty()

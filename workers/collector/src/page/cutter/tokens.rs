@@ -110,9 +110,9 @@ impl PageCutter {
                     self.expect = EnvelopeExpectation::ValueOrEnd(role);
                     return Ok(1);
                 }
-                _ if self.stack.is_empty() => return Err(self.not_json(0)),
-                // `null` on the way to an optional token: the token is absent.
+                // `null` on the way to an optional token: the token is absent. A page that is null has nothing at all.
                 _ if null => {}
+                _ if self.stack.is_empty() => return Err(self.not_json(0)),
                 _ => return Err(PageError::NotObject(self.paths.first(open))),
             },
             PageValueRole::Skip => match byte {
@@ -194,7 +194,7 @@ impl PageCutter {
     }
 
     /// Ends a value: next comes a comma, a closing bracket, or the end of the page.
-    fn valued(&mut self) {
+    pub(super) fn valued(&mut self) {
         self.within = OpenJsonToken::Nothing;
         self.expect =
             if self.stack.is_empty() { EnvelopeExpectation::End } else { EnvelopeExpectation::CommaOrEnd };
