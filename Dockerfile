@@ -12,6 +12,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
+# The context has no repository: docker build --build-arg SLUICE_COMMIT=$(git rev-parse --short=12 HEAD) …
+ARG SLUICE_COMMIT=""
 RUN cargo build --release --locked -p sluice -p sluice-demo
 
 FROM debian:bookworm-slim

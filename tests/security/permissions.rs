@@ -200,7 +200,7 @@ fn what_nobody_asks_for_is_drift_and_is_removed_only_if_allowed() {
     assert!(admin().acls().unwrap().unwrap().contains(&stranger));
     let file = fleet.apply_file(&crate::fleet::plain());
     let allowed = std::process::Command::new(sluice_tests::binary())
-        .args(["apply", "--allow", "-c"])
+        .args(["apply", "--allow", "--yes", "-c"])
         .arg(file)
         .output()
         .unwrap();

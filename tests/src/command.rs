@@ -25,9 +25,23 @@ impl TestCommandOutput {
     }
 }
 
+/// Runs `sluice <args>` to its end, or ends it after 40 s: the exit code is then 124.
+pub fn sluice_within_patience<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> TestCommandOutput {
+    let mut command = Command::new("timeout");
+    command.arg("40").arg(binary()).args(args);
+    output_of(command)
+}
+
 /// Runs `sluice <args>` to its end.
 pub fn sluice<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> TestCommandOutput {
-    let output = Command::new(binary()).args(args).stdin(Stdio::null()).output();
+    let mut command = Command::new(binary());
+    command.args(args);
+    output_of(command)
+}
+
+/// Runs a command to its end, without input.
+fn output_of(mut command: Command) -> TestCommandOutput {
+    let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("sluice: {error}"));
     TestCommandOutput {
         code: output.status.code().unwrap_or(-1),

@@ -9,8 +9,11 @@ use serde_json::Value;
 use jsonschema::JsonType;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
 
-use super::ConfigErrors;
+use super::{ConfigErrors, size};
 use alternatives::MeantAlternative;
+
+/// Length of a documentation, in bytes, above which its first sentence is the hint.
+const LONGEST_HINT: usize = 120;
 
 /// Returns the schema of `Raw` without references: a mistake's path leads to its place in the schema.
 pub(super) fn schema_of<Raw: JsonSchema>() -> Schema {
@@ -33,7 +36,20 @@ pub(super) fn against_schema(value: &Value, schema: &Value, name: &str) -> Resul
     for error in validator.iter_errors(value) {
         describe(&error, schema, name, &mut errors);
     }
+    drop_followers(&mut errors);
     errors.or(())
+}
+
+/// Removes the message about a missing key that was written with a typing mistake: the other message has it.
+fn drop_followers(errors: &mut ConfigErrors) {
+    let meant: Vec<String> =
+        errors.0.iter().filter_map(|error| error.hint.as_deref()).filter_map(meant_key).collect();
+    errors.0.retain(|error| !meant.iter().any(|key| error.message == format!("`{key}` is missing")));
+}
+
+/// Returns the key in the hint `did you mean …?`.
+fn meant_key(hint: &str) -> Option<String> {
+    Some(hint.strip_prefix("did you mean `")?.strip_suffix("`?")?.to_owned())
 }
 
 /// Adds a mistake in the operator's terms: the path of the setting, the message and a hint from the schema. No
@@ -44,7 +60,11 @@ fn describe(error: &ValidationError<'_>, schema: &Value, name: &str, errors: &mu
     let join = |key: &str| if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
     let here = if at.is_empty() { name.to_owned() } else { at.clone() };
     let keyword = error.schema_path().as_str();
-    let help = || help_at(schema, keyword);
+    // The root's own documentation is for readers of the code.
+    let help = || match at.is_empty() {
+        true => Some("a configuration is a map of settings: `sluice config-schema` lists them".to_owned()),
+        false => help_at(schema, keyword),
+    };
 
     match error.kind() {
         // Unknown keys, one message for each: most are typing mistakes, so the nearest known key is the hint.
@@ -104,6 +124,9 @@ fn describe(error: &ValidationError<'_>, schema: &Value, name: &str, errors: &mu
                 .collect();
             let hint = error.instance().as_str().and_then(|written| near(written, &known));
             errors.add(here, format!("expected one of {}", known.join(", ")), hint.or_else(help));
+        }
+        ValidationErrorKind::Pattern { pattern } if pattern == size::PATTERN => {
+            errors.add(here, "expected an amount such as 192MiB or 200MB", help());
         }
         ValidationErrorKind::Pattern { .. } => errors.add(here, "is not of the expected form", help()),
 
@@ -205,7 +228,11 @@ fn help_at(schema: &Value, keyword_path: &str) -> Option<String> {
     Some(first_line(object_at(schema, keyword_path)?.get("description")?.as_str()?))
 }
 
-/// Returns the first paragraph of a documentation as one line.
+/// Returns the first paragraph of a documentation as one line, or its first sentence if it is long.
 fn first_line(text: &str) -> String {
-    text.split("\n\n").next().unwrap_or(text).replace('\n', " ")
+    let line = text.split("\n\n").next().unwrap_or(text).replace('\n', " ");
+    match line.split_once(". ") {
+        Some((first, _)) if line.len() > LONGEST_HINT => format!("{first}."),
+        _ => line,
+    }
 }

@@ -166,7 +166,7 @@ pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Resu
     // The schema check and serde both read a JSON value. The snippet of the parser's message would quote the file.
     let mut value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().and_then(|at| u32::try_from(at.line()).ok());
-        let mut errors = ConfigErrors::one("", format!("not YAML: {}", error.without_snippet()), None);
+        let mut errors = ConfigErrors::one("", format!("not YAML: {}", plain_words(&error)), None);
         for error in &mut errors.0 {
             error.place = Some(FilePlace { file: name.to_owned(), line });
             error.hint =
@@ -184,6 +184,13 @@ pub fn parse<Raw: DeserializeOwned + JsonSchema>(text: &str, name: &str) -> Resu
 
     // A mistake here is one that the schema cannot express, for example in a custom deserialiser.
     serde_json::from_value(value).map_err(|error| ConfigErrors::one(name, error.to_string(), None))
+}
+
+/// Returns the parser's message without the position, which is in front of it, and without words for programmers.
+fn plain_words(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let words = text.split(" at line ").next().unwrap_or_default();
+    words.split(", set DuplicateKeyPolicy").next().unwrap_or_default().to_owned()
 }
 
 /// Returns the JSON schema of a worker's configuration, for editors and for the chart.
@@ -220,7 +227,7 @@ mod tests {
         let text = "kafka: {broker: hunter2, properties: 5}\nmemory: [1]\ncolour: red\n";
         let errors = parse::<RawTestConfig>(text, "f.yaml").unwrap_err();
         let paths: Vec<_> = errors.0.iter().map(|e| e.path.as_str()).collect();
-        for path in ["kafka", "kafka.broker", "kafka.properties", "memory", "colour"] {
+        for path in ["kafka.broker", "kafka.properties", "memory", "colour"] {
             assert!(paths.contains(&path), "{path} is not among {paths:?}");
         }
         let text = errors.to_string();

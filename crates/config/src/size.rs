@@ -54,6 +54,9 @@ const UNITS: [(&str, usize); 14] = [
     ("Gi", 1 << 30),
 ];
 
+/// The form of an amount, as `parse` reads it.
+pub(super) const PATTERN: &str = "^ *[0-9]+(\\.[0-9]+)? *([kKmMgG]?[bB]|[kKmMgG][iI]?[bB]?)? *$";
+
 /// An amount that no machine has, in bytes: 2^53.
 const LARGEST: f64 = 9_007_199_254_740_992.0;
 
@@ -90,7 +93,7 @@ impl JsonSchema for MemorySize {
         // The pattern is that of `parse`, and the description is shown as a hint.
         json_schema!({
             "type": ["string", "integer"],
-            "pattern": "^ *[0-9]+(\\.[0-9]+)? *([kKmMgG]?[bB]|[kKmMgG][iI]?[bB]?)? *$",
+            "pattern": PATTERN,
             "minimum": 0,
             "description": "A size such as 192MiB or 200MB (B, KB, MB, GB, KiB, MiB, GiB)."
         })

@@ -12,6 +12,9 @@ use crate::coverage::ancestors;
 use crate::key::RecordKey;
 use crate::masking::MaskOperation;
 
+/// The status of a contract that is still being written.
+const DRAFT: &str = "draft";
+
 /// One topic's contract and all that is derived from it. Only [`crate::ContractSet::parse`] makes one.
 #[derive(Debug, Clone)]
 pub struct Contract {
@@ -237,6 +240,11 @@ impl Contract {
             "" => CONTRACT_FILE.to_owned(),
             folder => format!("{folder}/{CONTRACT_FILE}"),
         }
+    }
+
+    /// Returns true if the contract's status is `draft`: it is checked, but neither applied nor served.
+    pub fn is_draft(&self) -> bool {
+        self.status.eq_ignore_ascii_case(DRAFT)
     }
 
     /// Returns the line of the contract file for a leaf (`address.postcode`) or a setting

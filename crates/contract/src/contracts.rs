@@ -111,6 +111,17 @@ impl ContractSet {
         self.contracts.iter()
     }
 
+    /// Returns the contracts that are applied and served, in the order of the folders: all but the drafts.
+    pub fn served(&self) -> impl Iterator<Item = &Contract> {
+        self.iter().filter(|contract| !contract.is_draft())
+    }
+
+    /// Returns the contracts with `status: draft`, in the order of the folders. They are checked like all
+    /// others.
+    pub fn drafts(&self) -> impl Iterator<Item = &Contract> {
+        self.iter().filter(|contract| contract.is_draft())
+    }
+
     /// Returns the contract of a raw topic.
     pub fn by_raw_topic(&self, topic: &str) -> Option<&Contract> {
         self.contracts.iter().find(|contract| contract.raw_topic == topic)
@@ -299,6 +310,7 @@ fn lines(document: &YamlNode, object: &YamlNode, covered: &coverage::LeafCoverag
 
     // The settings. Paths are those that the findings use.
     note("id", document.get("id"));
+    note("status", document.get("status"));
     note("schema.0.physicalName", object.get("physicalName"));
     for name in ["maskedTopic", "facts", "recordKey", "compatibility", "topic"] {
         note(&format!("customProperties.{name}"), odcs::custom(document, name));

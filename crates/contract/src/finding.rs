@@ -78,6 +78,8 @@ pub fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> O
     let near = (written.chars().count() / 3).max(1);
     known
         .into_iter()
+        // The root of a schema has no name.
+        .filter(|name| !name.is_empty())
         .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
         .filter(|(distance, _)| *distance <= near)
         .min_by_key(|(distance, _)| *distance)

@@ -23,9 +23,10 @@
 //!
 //! | place | meaning |
 //! |---|---|
-//! | `domain`, `id`, `version`, `status`, `team` | names of the contract, and the team that answers for it |
+//! | `domain`, `id`, `version`, `team` | names of the contract, and the team that answers for it |
+//! | `status` | `draft`: checked, but neither applied nor served; every other status is served |
 //! | `schema[0].physicalName` | the raw topic |
-//! | `slaProperties`: `retention` | value and unit (`y w d h m s ms`); needed unless the topic is compacted |
+//! | `slaProperties`: `retention` | value and unit (`y w d h m s ms`), or the value `unlimited` (or -1) for records that stay for ever; needed unless the topic is compacted |
 //! | `roles[]`: `access` | `read`, the default; `write` for producers of the raw topic; `readWrite`; `operate` for users who look at dead letters and run replays |
 //! | `roles[].customProperties`: `view` | `raw` or `masked`; every role that reads has one |
 //! | `customProperties`: `maskedTopic` | the masked topic |

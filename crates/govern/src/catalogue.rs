@@ -17,10 +17,11 @@ mod view;
 use std::fmt::Write as _;
 
 use crate::html::HtmlText;
+use crate::plan::time_text;
 use crate::proof::LeakProof;
 use crate::views::SqlViewSet;
 use sluice_contract::WorkerAccess;
-use sluice_contract::contract::{Contract, TopicRetention, sql_name};
+use sluice_contract::contract::{Contract, sql_name};
 use sluice_contract::contracts::ContractSet;
 
 /// A file of the site.
@@ -73,7 +74,7 @@ fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> Cata
         "<p>{topics} topics, {of_views} views. <a href=\"proof.html\">Leak proof</a>: {verdict}.</p>\n\
          <p><input id=\"find\" type=\"search\" placeholder=\"topic, field, owner, tag, table …\" aria-label=\"search the catalogue\" autofocus> \
          <span id=\"count\" aria-live=\"polite\"></span></p>\n\
-         <table id=\"topics\"><thead><tr><th>topic</th><th>description</th><th>owner</th><th>fields</th><th>kept</th><th>masked table</th></tr></thead><tbody>"
+         <div class=\"table\"><table id=\"topics\"><thead><tr><th>topic</th><th>description</th><th>owner</th><th>fields</th><th>kept</th><th>masked table</th></tr></thead><tbody>"
     );
 
     for contract in contracts.iter() {
@@ -125,19 +126,11 @@ fn index(contracts: &ContractSet, views: &SqlViewSet, proof: &LeakProof) -> Cata
             HtmlText(&view.name),
         );
     }
-    body.push_str("</tbody></table>\n");
+    body.push_str("</tbody></table></div>\n");
     CataloguePage { name: "index.html".to_owned(), html: frame::framed("Catalogue", &body, frame::SEARCH) }
 }
 
-/// Returns the retention as text in the largest unit that divides it, for example `30 days`, or `for ever`.
+/// Returns the retention as text, for example `30 days` or `for ever`.
 fn kept(contract: &Contract) -> String {
-    let millis = match contract.retention {
-        TopicRetention::Forever => return "for ever".to_owned(),
-        TopicRetention::Millis(millis) => millis,
-    };
-    let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds")];
-    match units.into_iter().find(|(unit, _)| millis >= *unit && millis % unit == 0) {
-        Some((unit, word)) => format!("{} {word}", millis / unit),
-        None => format!("{millis} ms"),
-    }
+    time_text(contract.retention.millis())
 }

@@ -3,16 +3,23 @@
 //!
 //! ```text
 //!  subject of the registry ────► value.avsc ─┐
-//!  JSON lines ─► SampleShape ─► value.avsc ─┴─► contract.odcs.yaml: every leaf restricted, masking undecided
+//!  JSON ───────► SampleShape ─► value.avsc ─┴─► contract.odcs.yaml: every leaf restricted, masking undecided
 //! ```
 //!
 //! A draft never lets a value through on a guess: each leaf has `{op: decide}`, which `plan` refuses with the
 //! leaf's line. A suggestion from the leaf's name is in a comment beside it. The author may follow it or not.
 
+mod hint;
 mod odcs;
+mod postcode;
+mod remark;
+mod samples;
 mod shape;
 
+use remark::DraftRemarks;
+use samples::read_samples;
 use serde_json::{Map, Value};
+use shape::SampleShape;
 use sluice_wire::{DatumSchema, LeafInfo, SchemaError};
 
 /// The properties of a topic that are known before it has a contract.
@@ -37,6 +44,9 @@ pub struct DraftFiles {
     pub contract: String,
     /// The number of leaves about which the author must decide.
     pub undecided: usize,
+    /// Remarks about fields of the samples, each as one line: money, postcodes, maps. No value, and no key of
+    /// a map.
+    pub remarks: Vec<String>,
 }
 
 /// The reason why there is no draft.
@@ -75,6 +85,11 @@ impl ContractDrafter {
     /// # Errors
     /// [`DraftError`].
     pub fn from_schema(&self, schema: &str) -> Result<DraftFiles, DraftError> {
+        self.from_schema_with(schema, DraftRemarks::default())
+    }
+
+    /// Drafts a contract from a schema, with the remarks that follow from samples.
+    fn from_schema_with(&self, schema: &str, remarks: DraftRemarks) -> Result<DraftFiles, DraftError> {
         let place = place(&self.topic)?;
 
         // A contract has a line for each leaf.
@@ -90,35 +105,28 @@ impl ContractDrafter {
         Ok(DraftFiles {
             folder: format!("{}/{}", place.domain, place.name),
             value: format!("{}\n", pretty(&json)),
-            contract: odcs::contract(self, &place, &json, &leaves),
+            contract: odcs::contract(self, &place, &json, &leaves, &remarks.notes),
             undecided: leaves.len(),
+            remarks: remarks.lines,
         })
     }
 
-    /// Drafts a contract from samples, one JSON record a line. Empty lines are passed over.
+    /// Drafts a contract from samples: JSON records, one a line or each on several lines, or arrays of them.
+    /// The schema's fields have the order of the samples.
     ///
     /// # Errors
-    /// [`DraftError`], for example if a field is a text in one line and a number in another.
-    pub fn from_samples(&self, lines: &str) -> Result<DraftFiles, DraftError> {
+    /// [`DraftError`], for example if a field is a text in one record and a number in another.
+    pub fn from_samples(&self, samples: &str) -> Result<DraftFiles, DraftError> {
         let place = place(&self.topic)?;
 
         // Every sample counts: the schema must hold all of them.
-        let mut shape = shape::SampleShape::default();
-        for (number, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            // serde_json's error can quote the line. Only its column is used.
-            let value: Value = serde_json::from_str(line).map_err(|error| DraftError::Line {
-                line: number + 1,
-                why: format!("expected JSON (column {})", error.column()),
-            })?;
-            if !value.is_object() {
-                return Err(DraftError::Line { line: number + 1, why: "expected a JSON object".to_owned() });
-            }
-            shape.see(&value);
-        }
+        let mut shape = SampleShape::default();
+        read_samples(samples, &mut shape)?;
 
         // From here on the draft is that of a schema.
-        let schema = shape.schema(&place.record, &place.namespace)?;
-        self.from_schema(&schema.to_string())
+        let mut remarks = DraftRemarks::default();
+        let schema = shape.schema(&place.record, &place.namespace, &mut remarks)?;
+        self.from_schema_with(&schema.to_string(), remarks)
     }
 }
 

@@ -1,9 +1,19 @@
-//! Escapes text for HTML pages.
+//! Texts of HTML pages: escaped, and without the folders of the machine that makes the pages.
 
 use std::fmt;
 
 /// A text that is escaped for the space between tags and for quoted attributes.
 pub(crate) struct HtmlText<'a>(pub(crate) &'a str);
+
+/// The parts of a path below the contracts' folder: domain, topic or `views`, file.
+const DEPTH: usize = 3;
+
+/// Returns the path of a contract's or view's file below the contracts' folder:
+/// `<domain>/views/<name>.sql`. The folders above it are those of one machine.
+pub(crate) fn below_the_contracts_folder(file: &str) -> &str {
+    let start = file.rmatch_indices('/').nth(DEPTH - 1).map_or(0, |(at, _)| at + 1);
+    file.get(start..).unwrap_or(file)
+}
 
 impl fmt::Display for HtmlText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,7 +33,16 @@ impl fmt::Display for HtmlText<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::HtmlText;
+    use super::{HtmlText, below_the_contracts_folder};
+
+    #[test]
+    fn a_published_path_begins_below_the_contracts_folder() {
+        for root in ["", "/", "schemas/", "/home/somebody/work/schemas/"] {
+            let file = format!("{root}club/views/daily.sql");
+            assert_eq!(below_the_contracts_folder(&file), "club/views/daily.sql");
+        }
+        assert_eq!(below_the_contracts_folder("daily.sql"), "daily.sql");
+    }
 
     #[test]
     fn nothing_of_a_text_becomes_markup() {

@@ -17,6 +17,6 @@ mod views;
 
 pub use catalogue::{CataloguePage, site};
 pub use draft::{ContractDrafter, DraftError, DraftFiles};
-pub use proof::LeakProof;
+pub use proof::{LeakProof, ProofLeak};
 pub use sample::{SampleError, try_sample};
 pub use views::{SqlView, SqlViewSet, VIEWS_FOLDER};

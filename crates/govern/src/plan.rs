@@ -17,13 +17,18 @@ mod acl;
 mod batch;
 mod desired;
 mod diff;
+mod owner;
 mod place;
+mod sentence;
+mod summary;
 
 pub use acl::{APPLY, AclPrincipals, MemberSeat, SeatShare, VERIFY};
 pub use batch::together;
+pub use owner::PlanOwnership;
+pub(crate) use sentence::time_text;
+pub use summary::{ChangeEffect, PlanSummary};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use acl::{serialize_acl, serialize_acls};
 use serde::Serialize;
@@ -37,6 +42,8 @@ use sluice_contract::contract::CompatibilityLevel;
 pub const RETENTION: &str = "retention.ms";
 /// Kafka's name of the setting for the treatment of old records: `delete`, `compact` or both.
 pub const CLEANUP: &str = "cleanup.policy";
+/// Kafka's name of the setting for the copies that must have a record before it counts as written.
+pub const MIN_COPIES: &str = "min.insync.replicas";
 
 /// Everything that the contracts ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +56,8 @@ pub struct DesiredState {
     /// Permissions of roles and workers, sorted.
     #[serde(serialize_with = "serialize_acls")]
     pub acls: Vec<AclRule>,
+    /// Copies of each new topic, at least 1.
+    pub copies: u32,
 }
 
 /// A topic as it should be.
@@ -130,6 +139,8 @@ pub struct WorldState {
 pub struct TopicState {
     /// The number of its partitions.
     pub partitions: u32,
+    /// The copies of the partition that has the fewest; 0 if they are not known.
+    pub copies: u32,
     /// Settings as the broker reports them, defaults included.
     pub config: BTreeMap<String, String>,
 }
@@ -171,6 +182,8 @@ pub struct ContractPlan {
     /// Permissions that no contract and no worker asks for. `apply` removes them only if it is allowed to.
     #[serde(serialize_with = "serialize_acls")]
     pub extra_acls: Vec<AclRule>,
+    /// Topics that have one copy, or would get one: a broken disk loses their records.
+    pub one_copy: Vec<String>,
 }
 
 /// One change of the world.
@@ -181,6 +194,8 @@ pub enum PlanChange {
     CreateTopic {
         /// The topic as it should be.
         topic: DesiredTopic,
+        /// Copies of each of its partitions.
+        copies: u32,
     },
     /// The topic has fewer partitions than it should. From then on, keys can go to other partitions than
     /// before.
@@ -311,76 +326,6 @@ impl TopicAccess {
         match self {
             Self::Restricted => "restricted",
             Self::Open => "open",
-        }
-    }
-}
-
-impl fmt::Display for PlanChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // Topics. A new one shows every setting, because the reviewer sees it nowhere else.
-            Self::CreateTopic { topic } => {
-                let DesiredTopic { name, partitions, access, config, .. } = topic;
-                let access = access.as_str();
-                write!(f, "create topic {name} ({access}, {partitions} partitions")?;
-                config.iter().try_for_each(|(key, value)| write!(f, ", {key}={value}"))?;
-                f.write_str(")")
-            }
-            Self::RaisePartitions { topic, from, to } => {
-                write!(f, "topic {topic}: partitions {from} -> {to}")
-            }
-            Self::AlterConfig { topic, key, from: Some(from), to } => {
-                write!(f, "topic {topic}: {key} {from} -> {to}")
-            }
-            Self::AlterConfig { topic, key, from: None, to } => write!(f, "topic {topic}: {key} -> {to}"),
-
-            // Permissions.
-            Self::CreateAcl { acl } => write!(f, "permit {acl}"),
-            Self::RemoveAcl { acl } => write!(f, "no longer permit {acl}"),
-
-            // Subjects. The schema's text is too long for a line; the JSON output has it.
-            Self::SetCompatibility { subject, from: Some(from), to } => {
-                write!(f, "subject {subject}: compatibility {from} -> {to}")
-            }
-            Self::SetCompatibility { subject, from: None, to } => {
-                write!(f, "subject {subject}: compatibility -> {to}")
-            }
-            Self::RegisterSchema { subject, first: true, .. } => {
-                write!(f, "subject {subject}: register the first schema")
-            }
-            Self::RegisterSchema { subject, first: false, .. } => {
-                write!(f, "subject {subject}: register a new version")
-            }
-        }
-    }
-}
-
-impl fmt::Display for PlanRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // Topics: the present and the wanted value, then the damage.
-            Self::FewerPartitions { topic, is, wanted } => {
-                write!(f, "topic {topic}: partitions {is} -> {wanted}: Kafka cannot remove partitions")
-            }
-            Self::ShorterRetention { topic, is, wanted } => {
-                write!(f, "topic {topic}: {RETENTION} {is} -> {wanted} would delete records")
-            }
-            Self::OtherCleanup { topic, is, wanted } => {
-                write!(f, "topic {topic}: {CLEANUP} {is} -> {wanted} would delete records")
-            }
-
-            // Subjects: every broken field, so that the author can mend all of them at once.
-            Self::Incompatible { subject, breaks, why } => {
-                let found = breaks.iter().map(ToString::to_string).chain(why.iter().cloned());
-                let found = found.collect::<Vec<_>>().join("; ");
-                write!(f, "subject {subject}: the schema is not compatible: {found}")
-            }
-
-            // Tables and views. The hint of a leak is printed by the caller, as for every refusal.
-            Self::Table { topic, path, why } => write!(f, "table of {topic}: `{path}`: {why}"),
-            Self::Leak { leak } => {
-                write!(f, "{}: no masking step on this way", leak.path.join(" -> "))
-            }
         }
     }
 }

@@ -22,6 +22,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::Serialize;
 
+use crate::html::below_the_contracts_folder;
 use crate::views::SqlViewSet;
 use sluice_contract::contracts::ContractSet;
 
@@ -98,6 +99,8 @@ pub enum ProofStep {
 /// A way to an open location without a masking step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ProofLeak {
+    /// Id of the contract whose leaf leaks.
+    pub contract: String,
     /// The file to mend.
     pub file: String,
     /// Line in it.
@@ -117,6 +120,13 @@ impl LeakProof {
     /// Returns true if no way to an open location lacks a masking step.
     pub fn holds(&self) -> bool {
         self.leaks.is_empty()
+    }
+
+    /// Returns the same proof with the files of its leaks as they are named below the contracts' folder.
+    fn below_the_contracts_folder(&self) -> Self {
+        let mut proof = self.clone();
+        proof.leaks.iter_mut().for_each(|leak| leak.file = below_the_contracts_folder(&leak.file).to_owned());
+        proof
     }
 
     /// Returns the sensitive leaves of raw topics, each with its index in `nodes`.
@@ -237,7 +247,7 @@ impl std::fmt::Display for ProofStep {
 
 impl std::fmt::Display for ProofLeak {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { file, line, path, hint } = self;
+        let Self { file, line, path, hint, .. } = self;
         write!(f, "{file}:{line}: {}: no masking step on this way ({hint})", path.join(" -> "))
     }
 }

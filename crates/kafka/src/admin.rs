@@ -9,6 +9,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
 use sluice_core::Fault;
 use sluice_core::{AclOperation, AclResource, AclRule};
 
@@ -24,6 +25,8 @@ const CALL: Duration = Duration::from_secs(15);
 pub struct TopicDescription {
     /// Number of partitions.
     pub partitions: i32,
+    /// Copies of the partition that has the fewest.
+    pub copies: usize,
     /// Every setting, the brokers' defaults included.
     pub config: BTreeMap<String, String>,
     /// The settings that were made for this topic.
@@ -144,10 +147,13 @@ impl KafkaAdmin {
         let outage = |error| Fault::outage("asking Kafka for the settings of topics", error);
 
         // First the topics that exist: a question about a missing topic is an error.
-        let there = self.there(names)?.into_iter();
-        let mut found: BTreeMap<String, TopicDescription> = there
-            .map(|(name, partitions)| (name, TopicDescription { partitions, ..TopicDescription::default() }))
-            .collect();
+        let metadata = self.client.inner().fetch_metadata(None, CALL);
+        let metadata = metadata.map_err(|error| Fault::outage("asking Kafka for its topics", error))?;
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let there = metadata.topics().iter();
+        let there = there.filter(|topic| topic.error().is_none() && names.contains(topic.name()));
+        let mut found: BTreeMap<String, TopicDescription> =
+            there.map(|topic| (topic.name().to_owned(), without_settings(topic))).collect();
 
         let resources: Vec<String> = found.keys().cloned().collect();
         if resources.is_empty() {
@@ -264,6 +270,13 @@ impl KafkaAdmin {
             &doing,
         )
     }
+}
+
+/// Describes a topic without its settings, which metadata do not have.
+fn without_settings(topic: &MetadataTopic) -> TopicDescription {
+    let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+    let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+    TopicDescription { partitions, copies: copies.unwrap_or_default(), ..TopicDescription::default() }
 }
 
 /// Builds the request for one topic.

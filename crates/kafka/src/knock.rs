@@ -18,6 +18,8 @@ use crate::KafkaSection;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The time of one try. Between tries the errors that came up are looked at.
 const STEP: Duration = Duration::from_millis(500);
+/// More events than come up between two tries.
+const EVENTS: usize = 500;
 
 /// Keeps the error that librdkafka reports. The call that fails because of it reports a time-out only.
 #[derive(Default)]
@@ -46,10 +48,13 @@ enum KnockRefusal {
 impl KnockRefusal {
     /// Returns the reason that an error of librdkafka stands for.
     fn of(code: Option<RDKafkaErrorCode>, reason: &str) -> Self {
+        // One side speaks TLS and the other does not: librdkafka reports a connection that was closed.
+        let tls = reason.contains("SSL handshake failed") || reason.contains("incorrect security.protocol");
         match code {
             Some(code) if is_denied(code) => Self::Credentials,
             // The broker's answer to a certificate comes as an alert of TLS, on any kind of error.
             Some(_) if reason.contains("alert") && names_certificate(reason) => Self::ClientCertificate,
+            Some(_) if tls => Self::Certificate,
             Some(RDKafkaErrorCode::SSL) => Self::Certificate,
             Some(RDKafkaErrorCode::BadMessage) => Self::NoBroker,
             Some(RDKafkaErrorCode::Resolve) => Self::UnknownHost,
@@ -110,6 +115,12 @@ fn plain_reason(reason: &str) -> String {
     let reason = reason.split(" (after ").next().unwrap_or(reason);
     let Some((broker, why)) = reason.split_once(": ") else { return reason.to_owned() };
 
+    // OpenSSL names its own source. The advice behind the reason is a hint of ours.
+    let shorter =
+        why.rsplit_once("SSL routines::").map(|(_, reason)| format!("SSL handshake failed: {reason}"));
+    let why = shorter.as_deref().unwrap_or(why);
+    let why = why.split(", verify that ").next().unwrap_or(why);
+
     // The broker is in front. Most messages name its address again.
     let address = broker.rsplit("://").next().and_then(|rest| rest.split('/').next()).unwrap_or(broker);
     let port = address.rsplit(':').next().unwrap_or(address);
@@ -145,8 +156,8 @@ pub fn knock(kafka: &KafkaSection) -> Result<usize, Fault> {
             return Ok(metadata.brokers().len());
         }
 
-        // Serves the errors that have come up meanwhile.
-        while consumer.poll(Duration::ZERO).is_some() {}
+        // Serves the events that have come up meanwhile. A line of the log is an event too, and looks like none.
+        (0..EVENTS).for_each(|_| drop(consumer.poll(Duration::ZERO)));
         let reported = consumer.context().reported.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match reported {
             Some((KnockRefusal::Credentials, reason)) => return Err(KnockRefusal::Credentials.fault(reason)),
@@ -193,6 +204,10 @@ mod tests {
         let hung_up =
             "ssl://kafka:9093/bootstrap: Disconnected while requesting ApiVersion (after 1ms in state X)";
         assert_eq!(plain_reason(hung_up), "kafka:9093: Disconnected while requesting ApiVersion");
+        let refused = "ssl://h:9093/bootstrap: SSL handshake failed: ../ssl/statem/clnt.c:1889:tls error:0A000086:SSL \
+                       routines::certificate verify failed: not verified, verify that ssl.ca.location is right";
+        let plain = "h:9093: SSL handshake failed: certificate verify failed: not verified";
+        assert_eq!(plain_reason(refused), plain);
         let unknown =
             "nohost:9092/bootstrap: Failed to resolve 'nohost:9092': Name or service not known (after 3ms)";
         assert_eq!(plain_reason(unknown), "Failed to resolve 'nohost:9092': Name or service not known");

@@ -21,23 +21,27 @@ mod positions;
 mod producer;
 mod range;
 mod reader;
+mod scan;
 mod section;
 mod settings;
 mod statistics;
 mod token;
+mod version;
 mod waiting;
 
 pub use certificate::CertificateMistake;
 pub use consumer::{ConsumerGroup, GroupEvents, PartitionStart, PollOutcome};
 pub use knock::knock;
-pub use native::{GroupMetadata, limit_arenas};
+pub use native::{GroupMetadata, limit_arenas, partition_of};
 pub use positions::{at_time, bounds, committed, outside, readable_to_now};
 pub use producer::{KafkaProducer, OutgoingRecord};
 pub use range::read_range;
 pub use reader::{count_committed, ends, read_last, read_to_end};
+pub use scan::{KafkaScanner, PartitionWindows};
 pub use section::KafkaSection;
 pub use settings::check as check_properties;
 pub use statistics::{StatisticsObserver, observe_statistics};
+pub use version::{ClientVersion, client_version};
 pub use waiting::waiting;
 
 use rdkafka::config::RDKafkaLogLevel;

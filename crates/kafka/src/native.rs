@@ -26,6 +26,7 @@ mod callbacks;
 mod client;
 mod handle;
 mod member;
+mod partitioner;
 mod sender;
 mod token;
 
@@ -37,5 +38,6 @@ pub(super) use client::KafkaClientError;
 pub use handle::GroupMetadata;
 pub(super) use handle::{AssignmentChange, ConsumerHandle, RebalanceList};
 pub(super) use member::NativeConsumer;
+pub use partitioner::partition_of;
 pub(super) use sender::NativeProducer;
 pub(super) use token::SaslTokenClient;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use sluice_core::names::READER_GROUP;
 use sluice_core::{BoxError, Fault};
 
@@ -273,8 +274,16 @@ fn default(config: &mut ClientConfig, kafka: &KafkaSection, name: &str, value: &
 
 /// Turns a client that could not be built into a fault of the operator: a property is wrong.
 pub(super) fn refused(doing: &str, error: impl Into<BoxError>) -> Fault {
-    Fault::user(doing.to_owned(), error)
-        .with_hint("check kafka.properties: names and values are librdkafka's own")
+    let hint = "check kafka.properties: names and values are librdkafka's own";
+    // The text of rdkafka's own error has the value, which may be a secret.
+    let why = match error.into().downcast::<KafkaError>().map(|error| *error) {
+        Ok(KafkaError::ClientConfig(_, _, name, _)) => {
+            format!("`{name}` is not a property, or has a wrong value").into()
+        }
+        Ok(error) => BoxError::from(error),
+        Err(error) => error,
+    };
+    Fault::user(doing.to_owned(), why).with_hint(hint)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 
 mod board;
 mod head;
+mod log;
 
 use sluice_core::{Fault, Header, OutcomeReason, RecordRef, names};
 
@@ -24,6 +25,7 @@ use sluice_kafka::OutgoingRecord;
 
 pub use board::{DeadLetterBoard, DeadLetterRow, DeadLetterState, NewestLetter};
 pub use head::DeadLetterHead;
+pub use log::{DeadLetterLine, DeadLetterLog};
 pub use sluice_core::names::dead_letter_topic as topic_of;
 
 /// The version that this worker writes into dead letters and shows at `/status`.

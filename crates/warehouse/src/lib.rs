@@ -7,8 +7,11 @@
 //! Lineage columns go by both of their spellings: by the table's own, and by the other one.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod listing;
+mod mistake;
 mod print;
 mod spelling;
+mod statements;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -28,7 +31,9 @@ use sluice_contract::sql_name;
 use spelling::LineageAliases;
 use url::Url;
 
-pub use print::{QueryFormat, print};
+pub use mistake::SqlMistake;
+pub use print::{QueryFormat, print, row_count, write_parquet};
+pub use statements::{SplitStatements, split_statements};
 
 /// Bytes that a query's operators may hold before they spill to disk.
 const MEMORY: usize = 128 << 20;
@@ -47,13 +52,8 @@ pub enum QueryError {
         source: std::io::Error,
     },
     /// The query names a table or view that does not exist.
-    #[error("there is no table or view `{name}`; {}", describe(tables))]
-    NoTable {
-        /// The name in the query.
-        name: String,
-        /// The SQL names of all tables and views.
-        tables: Vec<String>,
-    },
+    #[error("{0}")]
+    NoTable(SqlMistake),
     /// A view that reads itself, directly or through other views.
     #[error("the view `{name}` reads itself: {}", way.join(" -> "))]
     Circle {
@@ -79,22 +79,41 @@ pub enum QueryError {
         source: Box<DeltaTableError>,
     },
     /// SQL that is not valid, or that fails.
-    #[error("{source}; {}", describe(tables))]
+    #[error("{mistake}")]
     Sql {
-        /// The error of DataFusion.
-        source: Box<DataFusionError>,
-        /// The SQL names of all tables and views.
-        tables: Vec<String>,
+        /// The mistake, with its place in the statement.
+        mistake: SqlMistake,
+        /// The error of DataFusion. It is no source: the mistake has its text.
+        cause: Box<DataFusionError>,
     },
 }
 
-/// Lists the SQL names for the end of a message.
-fn describe(tables: &[String]) -> String {
-    // A lake is empty until the sink has learned its first schema.
-    if tables.is_empty() {
-        "the lake has no tables yet".into()
-    } else {
-        format!("tables: {}", tables.join(", "))
+impl QueryError {
+    /// Returns the mistake in the statement, if it has a place there.
+    pub fn mistake(&self) -> Option<&SqlMistake> {
+        match self {
+            Self::NoTable(mistake) | Self::Sql { mistake, .. } => Some(mistake),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the statement is wrong: its author can mend it. Other errors are about the lake, or bugs.
+    pub fn is_mistake(&self) -> bool {
+        match self {
+            Self::NoTable(_) | Self::Circle { .. } | Self::Ambiguous { .. } => true,
+            Self::NoLake { .. } | Self::Table { .. } => false,
+            Self::Sql { cause, .. } => matches!(
+                cause.find_root(),
+                DataFusionError::SQL(..)
+                    | DataFusionError::Plan(_)
+                    | DataFusionError::SchemaError(..)
+                    | DataFusionError::NotImplemented(_)
+                    | DataFusionError::Configuration(_)
+                    | DataFusionError::Execution(_)
+                    | DataFusionError::ArrowError(..)
+                    | DataFusionError::ResourcesExhausted(_)
+            ),
+        }
     }
 }
 
@@ -127,6 +146,15 @@ pub struct WarehouseView {
     pub sql: String,
 }
 
+/// The answer to a statement.
+#[derive(Debug, Clone)]
+pub struct QueryAnswer {
+    /// The rows, with columns even if there is none.
+    pub batches: Vec<RecordBatch>,
+    /// The statement was `SHOW TABLES`: the rows are the tables, and the views that were handed in.
+    pub lists_tables: bool,
+}
+
 /// Answers `sql` over the newest versions of the lake's tables. `sql` must be a `SELECT`: a statement that
 /// writes is refused.
 ///
@@ -146,22 +174,36 @@ pub async fn query_with_views(
     views: &[WarehouseView],
     sql: &str,
 ) -> Result<Vec<RecordBatch>, QueryError> {
+    ask(lake, views, sql).await.map(|answer| answer.batches)
+}
+
+/// Does the same as [`query_with_views`], and also answers `SHOW TABLES` and `DESCRIBE <table>`.
+///
+/// # Errors
+/// Fails as [`query_with_views`] does.
+pub async fn ask(lake: &Path, views: &[WarehouseView], sql: &str) -> Result<QueryAnswer, QueryError> {
     // Each query has a session of its own, and sees the newest commits.
     let tables = tables(lake)?;
-    let session = session().map_err(|source| QueryError::Sql { source: Box::new(source), tables: vec![] })?;
+    let session = session().map_err(|source| sql_error(source, sql))?;
     let mut asking =
         WarehouseQuery { lake, tables, views, session, known: BTreeMap::new(), open: Vec::new() };
-    let answer = asking.select(sql).await?;
+
+    // Two statements are about the tables themselves.
+    if let Some(listing) = listing::read(&asking.session, sql) {
+        let lists_tables = matches!(listing, listing::TableListing::Tables);
+        return Ok(QueryAnswer { batches: asking.list(listing, sql).await?, lists_tables });
+    }
 
     // The whole answer is collected. Only the operators' memory is limited.
-    let failed = |source| asking.failed(source);
+    let answer = asking.select(sql).await?;
+    let failed = |source| sql_error(source, sql);
     let schema = Arc::new(answer.schema().as_arrow().clone());
     let mut batches = answer.collect().await.map_err(failed)?;
     if batches.is_empty() {
         // An empty answer still has columns.
         batches.push(RecordBatch::new_empty(schema));
     }
-    Ok(batches)
+    Ok(QueryAnswer { batches, lists_tables: false })
 }
 
 /// The state of one query while it is planned.
@@ -177,11 +219,6 @@ struct WarehouseQuery<'a> {
 }
 
 impl WarehouseQuery<'_> {
-    /// Adds the SQL names to an error of DataFusion.
-    fn failed(&self, source: DataFusionError) -> QueryError {
-        QueryError::Sql { source: Box::new(source), tables: self.names() }
-    }
-
     /// Returns the SQL names of all tables and views.
     fn names(&self) -> Vec<String> {
         let tables = self.tables.iter().map(|(name, _)| name.clone());
@@ -202,21 +239,21 @@ impl WarehouseQuery<'_> {
         // The names in the statement, before anything is opened.
         let state = self.session.state();
         let parsed = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect);
-        let statement = parsed.map_err(|source| self.failed(source))?;
+        let statement = parsed.map_err(|source| sql_error(source, sql))?;
         let references = state.resolve_table_references(&statement);
-        let references = references.map_err(|source| self.failed(source))?;
+        let references = references.map_err(|source| sql_error(source, sql))?;
 
         // A table that several views read is opened once.
         for reference in &references {
             let name = reference.to_string();
             if !self.known.contains_key(&name) {
-                let provider = self.provider(reference).await?;
+                let provider = self.provider(reference, sql).await?;
                 self.known.insert(name, provider);
             }
         }
 
         // Views have their plans now: from here on the session has the tables for this statement.
-        let aliases = self.register(sql, &references).map_err(|source| self.failed(source))?;
+        let aliases = self.register(sql, &references).map_err(|source| sql_error(source, sql))?;
         let planned = async {
             // A statement that needs an alias out of a `*` is planned as it was written.
             if !aliases.is_empty() {
@@ -228,13 +265,13 @@ impl WarehouseQuery<'_> {
             }
             state.statement_to_plan(statement).await
         };
-        let plan = planned.await.map_err(|source| self.failed(source))?;
+        let plan = planned.await.map_err(|source| sql_error(source, sql))?;
 
         // A query never writes, neither data nor settings.
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        read_only.verify_plan(&plan).map_err(|source| self.failed(source))?;
-        self.session.execute_logical_plan(plan).await.map_err(|source| self.failed(source))
+        read_only.verify_plan(&plan).map_err(|source| sql_error(source, sql))?;
+        self.session.execute_logical_plan(plan).await.map_err(|source| sql_error(source, sql))
     }
 
     /// Registers the opened tables and views that a statement names. One that lacks a spelling of a lineage
@@ -262,21 +299,24 @@ impl WarehouseQuery<'_> {
     }
 
     /// Returns the table or view that a reference means.
-    async fn provider(&mut self, reference: &TableReference) -> Result<Arc<dyn TableProvider>, QueryError> {
+    async fn provider(
+        &mut self,
+        reference: &TableReference,
+        sql: &str,
+    ) -> Result<Arc<dyn TableProvider>, QueryError> {
         // Tables go before views.
-        let missing = match resolve(reference, &self.tables) {
-            Ok(topic) => {
+        let missing = match resolve(reference, &self.tables)? {
+            TableMeaning::Topic(topic) => {
                 let table = open(self.lake, topic).await?;
-                return table.table_provider().await.map_err(|source| self.failed(source));
+                return table.table_provider().await.map_err(|source| sql_error(source, sql));
             }
-            Err(QueryError::NoTable { name, .. }) => name,
-            Err(other) => return Err(other),
+            TableMeaning::Unclear(name) => name,
         };
 
         // A view goes by the SQL-friendly form, as a table does.
         let wanted = sql_name(&missing);
         let Some(view) = self.views.iter().find(|view| view.name == wanted) else {
-            return Err(QueryError::NoTable { name: missing, tables: self.names() });
+            return Err(QueryError::NoTable(SqlMistake::no_table(&missing, sql, &self.names())));
         };
 
         // A view that is open twice reads itself. The way begins where it was opened first.
@@ -299,7 +339,10 @@ impl WarehouseQuery<'_> {
 fn session() -> Result<SessionContext, DataFusionError> {
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new();
+    // The planner's errors then have a place in the statement.
+    config.options_mut().sql_parser.collect_spans = true;
+    let config = config
         .with_target_partitions(PARALLEL)
         // Tables are opened here, by name. DataFusion has no list of them to show.
         .with_information_schema(false);
@@ -316,16 +359,33 @@ async fn open(lake: &Path, topic: &str) -> Result<DeltaTable, QueryError> {
     deltalake::open_table(location).await.map_err(failed)
 }
 
+/// Returns the error of a statement.
+fn sql_error(source: DataFusionError, sql: &str) -> QueryError {
+    QueryError::Sql { mistake: SqlMistake::of(&source, sql), cause: Box::new(source) }
+}
+
+/// The meaning of a name in a statement.
+#[derive(Debug, PartialEq, Eq)]
+enum TableMeaning<'t> {
+    /// The table of this topic.
+    Topic(&'t str),
+    /// No table. The name may be that of a view.
+    Unclear(String),
+}
+
 /// Returns the topic that a query means by `reference`.
 ///
 /// # Errors
-/// Fails with [`QueryError::NoTable`] or [`QueryError::Ambiguous`].
-fn resolve<'t>(reference: &TableReference, tables: &'t [(String, String)]) -> Result<&'t str, QueryError> {
+/// Fails with [`QueryError::Ambiguous`].
+fn resolve<'t>(
+    reference: &TableReference,
+    tables: &'t [(String, String)],
+) -> Result<TableMeaning<'t>, QueryError> {
     // Without quotes DataFusion reads `aviation.flight.v1` as catalog, schema and table.
     let name = [reference.catalog(), reference.schema(), Some(reference.table())];
     let name = name.into_iter().flatten().collect::<Vec<_>>().join(".");
     if let Some((_, topic)) = tables.iter().find(|(_, topic)| *topic == name) {
-        return Ok(topic);
+        return Ok(TableMeaning::Topic(topic));
     }
 
     // The SQL-friendly form can belong to several topics, for example to `c.d` and `c-d`.
@@ -333,10 +393,8 @@ fn resolve<'t>(reference: &TableReference, tables: &'t [(String, String)]) -> Re
     let topics: Vec<_> =
         tables.iter().filter(|(friendly, _)| *friendly == meant).map(|(_, topic)| topic).collect();
     match topics[..] {
-        [topic] => Ok(topic),
-        [] => {
-            Err(QueryError::NoTable { name, tables: tables.iter().map(|(name, _)| name.clone()).collect() })
-        }
+        [topic] => Ok(TableMeaning::Topic(topic)),
+        [] => Ok(TableMeaning::Unclear(name)),
         _ => Err(QueryError::Ambiguous {
             name,
             topics: topics.into_iter().map(|t| format!("\"{t}\"")).collect(),
@@ -352,11 +410,11 @@ mod tests {
     fn a_reference_is_a_topic_a_friendly_name_or_an_error_that_helps() {
         let tables: Vec<_> = ["a.b", "c.d", "c-d"].map(|topic| (sql_name(topic), topic.to_owned())).into();
         let ask = |name: TableReference| resolve(&name, &tables).map_err(|error| error.to_string());
-        assert_eq!(ask(TableReference::bare("a.b")), Ok("a.b"));
-        assert_eq!(ask(TableReference::bare("a_b")), Ok("a.b"));
-        assert_eq!(ask(TableReference::partial("a", "b")), Ok("a.b"));
-        assert_eq!(ask(TableReference::bare("c.d")), Ok("c.d"));
+        assert_eq!(ask(TableReference::bare("a.b")), Ok(TableMeaning::Topic("a.b")));
+        assert_eq!(ask(TableReference::bare("a_b")), Ok(TableMeaning::Topic("a.b")));
+        assert_eq!(ask(TableReference::partial("a", "b")), Ok(TableMeaning::Topic("a.b")));
+        assert_eq!(ask(TableReference::bare("c.d")), Ok(TableMeaning::Topic("c.d")));
         assert!(ask(TableReference::bare("c_d")).unwrap_err().contains("could be \"c.d\" or \"c-d\""));
-        assert!(ask(TableReference::bare("nope")).unwrap_err().contains("tables: a_b, c_d, c_d"));
+        assert_eq!(ask(TableReference::bare("nope")), Ok(TableMeaning::Unclear("nope".to_owned())));
     }
 }

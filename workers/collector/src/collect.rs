@@ -142,7 +142,7 @@ impl CollectionTask {
         }
 
         // The part is published. The emptied arena comes back only if the part is durable.
-        let letters = outputs.iter().filter(|record| record.route == crate::process::LETTERS).count();
+        let letters = self.counters.letters(outputs);
         let going = std::mem::take(outputs);
         if !going.is_empty() || checkpoint.is_some() {
             let dedupe = (!transactional).then(|| self.dedupe(&id.claim, &part));

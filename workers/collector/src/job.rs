@@ -171,6 +171,12 @@ fn contracts(config: &CollectorConfig) -> Result<Vec<EndpointContract>, ConfigEr
     // An endpoint needs a contract whose record key is a leaf.
     for (nth, endpoint) in config.endpoints.iter().enumerate() {
         match contracts.iter().find(|contract| contract.raw_topic == endpoint.topic) {
+            // A draft's topic does not exist, or is not kept up.
+            Some(contract) if contract.is_draft() => {
+                let message = "expected a contract that is served, found one with `status: draft`";
+                let hint = format!("set `status: active` in {} and run `sluice apply`", contract.file());
+                errors.add(format!("endpoints[{nth}].topic"), message, Some(hint));
+            }
             // The record's key in Kafka is the text of one leaf of its value.
             Some(contract) => match contract.record_key.leaf() {
                 Some(leaf) => wanted.push(EndpointContract {

@@ -13,7 +13,7 @@ use sluice_wire::framing;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoints::PagePosition;
-use crate::client::PageRefusal;
+use crate::client::{PageRefusal, TroubleKind};
 use crate::config::CollectorConfig;
 use crate::drift::DriftNotice;
 use crate::incremental::IncrementalMarks;
@@ -64,6 +64,9 @@ pub struct TrialReport {
     pub drifts: Vec<String>,
     /// The reason why the trial ended before its end, if it did.
     pub stopped: Option<String>,
+    /// The fault of an API that did not answer at all.
+    #[serde(skip)]
+    pub away: Option<Fault>,
 }
 
 /// The content of a job's file, after every check that needs no neighbour.
@@ -172,6 +175,14 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
         let first = PagePosition::first(&job.config.endpoints[nth].name);
         match walk.only(nth, first).await {
             Ok(()) => found.drifts.extend(job.unseen_paths(nth)),
+            // An API that does not answer at all is a neighbour that is away. The report has the reason too.
+            Err(PageWalkHalt::Refused(PageRefusal::Later { reason, kind: TroubleKind::Away, .. }))
+                if found.pages.is_empty() =>
+            {
+                found.stopped = Some(format!("{}: {reason}", job.config.endpoints[nth].name));
+                found.away = Some(unanswered(reason));
+                break;
+            }
             Err(PageWalkHalt::Refused(PageRefusal::Dead(why) | PageRefusal::Later { reason: why, .. })) => {
                 found.stopped = Some(format!("{}: {why}", job.config.endpoints[nth].name));
                 break;
@@ -390,6 +401,20 @@ fn shown(value: Value) -> Value {
         }
         value => value,
     }
+}
+
+/// Returns the fault of an API that did not answer.
+fn unanswered(reason: String) -> Fault {
+    let doing = "asking the API";
+    // The operator mends a host's name and a certificate. The resolver's error has no kind of its own.
+    if reason.contains("lookup address") {
+        return Fault::user(doing, reason).with_hint("check the host in api.base_url");
+    }
+    if reason.contains("certificate") {
+        return Fault::user(doing, reason)
+            .with_hint("check api.base_url, and who has signed the API's certificate");
+    }
+    Fault::outage(doing, reason).with_hint("try again once it answers, or check api.base_url")
 }
 
 /// Turns a refusal into the fault that a command reports.

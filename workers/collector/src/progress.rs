@@ -64,6 +64,7 @@ async fn report_counters(counters: Arc<CollectorCounters>, bar: Option<ProgressB
     every.tick().await;
     loop {
         every.tick().await;
+        counters.write_letters();
         let now = counters.summary();
         match &bar {
             Some(bar) => {

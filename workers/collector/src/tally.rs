@@ -2,9 +2,15 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sluice_core::names::dead_letter as names;
+use sluice_core::{OutRecord, Outputs, ReasonClass};
 use sluice_lease::EnrolReport;
+use sluice_runtime::dead_letter::DeadLetterLog;
+
+use crate::process::LETTERS;
 
 /// The counters of one process. Every task adds to them.
 #[derive(Debug)]
@@ -23,6 +29,8 @@ pub(crate) struct CollectorCounters {
     claimed: AtomicU64,
     too_long: AtomicU64,
     empty: AtomicBool,
+    /// The dead letters that the log has not shown yet.
+    letters: Mutex<DeadLetterLog>,
 }
 
 /// The work of a run.
@@ -72,6 +80,7 @@ impl Default for CollectorCounters {
             claimed: AtomicU64::default(),
             too_long: AtomicU64::default(),
             empty: AtomicBool::default(),
+            letters: Mutex::default(),
         }
     }
 }
@@ -83,6 +92,18 @@ impl CollectorCounters {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.rejects.fetch_add(rejects, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts the dead letters among the outputs of a page for the log, and returns their number.
+    pub(crate) fn letters(&self, outputs: &Outputs) -> usize {
+        let letters = outputs.iter().filter(|record| record.route == LETTERS);
+        let mut log = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.map(|letter| note_letter(&mut log, &letter)).count()
+    }
+
+    /// Writes the dead letters to the log whose line is due.
+    pub(crate) fn write_letters(&self) {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).write_due(Instant::now());
     }
 
     /// Counts a complete id.
@@ -171,6 +192,21 @@ impl CollectorCounters {
             findings: self.findings(),
         }
     }
+}
+
+/// Counts one dead letter for the log, by its own headers.
+fn note_letter(log: &mut DeadLetterLog, letter: &OutRecord<'_>) {
+    let text = |name: &str| {
+        let value = letter.headers().find(|header| header.name == name).and_then(|header| header.value);
+        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+    };
+    let number = |name: &str| text(name).parse().unwrap_or_default();
+    let place = (number(names::SOURCE_PARTITION), number(names::SOURCE_OFFSET));
+
+    // The byte differs from record to record, and would make a line of each.
+    let reason = text(names::REASON);
+    let reason = reason.split(" (byte ").next().unwrap_or_default();
+    log.note_text(&text(names::SOURCE_TOPIC), place, ReasonClass::Shape, reason);
 }
 
 impl fmt::Display for CollectorSummary {

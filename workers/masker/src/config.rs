@@ -108,7 +108,7 @@ impl MaskerConfig {
                 errors.0.append(&mut found.0);
                 ContractSelection::default()
             });
-        for contract in folder.contracts.iter().filter(|contract| selection.covers(contract)) {
+        for contract in folder.contracts.served().filter(|contract| selection.covers(contract)) {
             if let Err(error) = contract.policy(&keys) {
                 errors.add(
                     format!("{} (keys)", contract.folder),

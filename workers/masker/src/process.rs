@@ -67,13 +67,13 @@ struct MaskerProgram {
 }
 
 impl MaskerProcessor {
-    /// Prepares a masker for every contract.
+    /// Prepares a masker for every contract but the drafts.
     ///
     /// # Errors
     /// [`MaskingError`] if a policy names a key that the ring does not hold.
     pub fn new(contracts: &ContractSet, keys: &KeyRing) -> Result<Self, MaskingError> {
         let mut masker = Self { topics: vec![], routes: vec![], scratch: vec![] };
-        for (index, contract) in contracts.iter().enumerate() {
+        for (index, contract) in contracts.served().enumerate() {
             // Each contract has a masked topic of its own: its index is the route.
             debug_assert!(u16::try_from(index).is_ok(), "a route is a u16");
             let route = Route(u16::try_from(index).unwrap_or(u16::MAX));

@@ -105,7 +105,7 @@ impl NormaliserConfig {
             });
         let asks = folder
             .contracts
-            .iter()
+            .served()
             .filter(|contract| selection.covers(contract))
             .any(|contract| contract.facts.is_some());
         if !asks {

@@ -101,7 +101,7 @@ impl NormaliserProcessor {
 
         let mut topics = vec![];
         let mut routes: Vec<String> = vec![];
-        for contract in contracts.iter() {
+        for contract in contracts.served() {
             let Some(facts) = &contract.facts else { continue };
 
             // One leaf can be part of the entity and an attribute: the projection reads it once.

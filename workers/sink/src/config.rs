@@ -199,7 +199,7 @@ impl SinkConfig {
                 wrong(
                     &format!("stores[{index}].{}.path", store.kind()),
                     &message,
-                    "give a folder of this machine, for example `/data/archive`",
+                    "for example `/data/archive`",
                 );
             }
             if let StoreConfig::Delta(DeltaSection { checkpoint_every: 0, .. }) = store {

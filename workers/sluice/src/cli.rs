@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use sluice_location::{Location, LocationError};
 
+use crate::apply::{ApplyCommand, PlanCommand};
 use crate::examples;
 use crate::exit::{CommandFinding, CommandResult, EXIT_CODES};
 use crate::output::StandardOutput;
@@ -17,6 +18,7 @@ use crate::workers;
 const START_HERE: &str = "Start here:
   sluice apply -c apply.yaml            create topics and schemas from the contracts
   sluice run masker -c masker.yaml      run a worker, each as a process of its own
+  sluice tail <topic> -c apply.yaml     look at records
   sluice sql --lake lake 'select …'     ask the warehouse";
 
 /// Contracts in, masked facts and tables out: a fleet of Kafka workers in one binary.
@@ -42,7 +44,7 @@ pub(crate) enum SluiceCommand {
     /// Show the changes that `apply` would make, and those that it refuses.
     Plan(PlanCommand),
     /// Create topics, permissions and schemas from the contracts. It is safe to repeat, also after a failure.
-    Apply(PlanArgs),
+    Apply(ApplyCommand),
     /// Compare the world with the contracts: drift, and a leak scan over samples of open topics. With
     /// --conservation: check that every record was written, dead-lettered or skipped.
     Verify(VerifyArgs),
@@ -56,8 +58,14 @@ pub(crate) enum SluiceCommand {
     /// Work with a collector job: check its file, try one id, run it, look at its ids, make dead ids due
     /// again.
     Collector(CollectorCommandArgs),
-    /// Ask the warehouse: SQL over the lake's Delta tables.
-    Sql(SqlArgs),
+    /// List the topics of the contracts, as Kafka has them.
+    Topics(crate::look::TopicsArgs),
+    /// Show the newest records of a topic, or those since a time, decoded.
+    Tail(crate::look::TailArgs),
+    /// Show the newest record of a key, or all of them.
+    Get(crate::look::GetArgs),
+    /// Ask the warehouse: SQL over the lake's Delta tables. Without a statement a prompt opens.
+    Sql(crate::sql::SqlArgs),
     /// Work with single records: check, patch, explain.
     Wire(WireArgs),
     /// Draft a contract, or try its samples.
@@ -72,6 +80,8 @@ pub(crate) enum SluiceCommand {
         #[arg(value_parser = PossibleValuesParser::new(workers::names().chain([APPLY_FILE])))]
         worker: String,
     },
+    /// Print the version, the commit, the features, and the version of librdkafka.
+    Version(crate::version::VersionArgs),
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -198,20 +208,6 @@ pub(crate) struct JobArgs {
     pub(crate) output: CommandFormat,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
-    /// Kafka, registry and contracts, YAML: `{kafka: {brokers: …}, registry: {url: …}, schemas: schemas}`.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
-    /// Print JSON instead of text.
-    #[arg(long, value_enum, default_value = "text")]
-    pub(crate) output: CommandFormat,
-    /// Also make changes that take something away: a shorter retention, another cleanup, the removal of
-    /// permissions that no contract or worker asks for.
-    #[arg(long)]
-    pub(crate) allow: bool,
-}
-
 // Drift and leaks compare with the contracts, conservation with the receipts. The two kinds exclude each
 // other.
 #[derive(Debug, Args)]
@@ -247,19 +243,6 @@ pub(crate) struct VerifyArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: CommandFormat,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlanCommand {
-    #[command(flatten)]
-    pub(crate) plan: PlanArgs,
-    /// Show the leak proof instead: every way of every tagged or restricted leaf. It needs the contracts
-    /// alone and no server. Exit code 1 if a way has no masking step.
-    #[arg(long)]
-    pub(crate) proof: bool,
-    /// Write the proof as one HTML page with the graph. The page needs no other file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) proof_html: Option<PathBuf>,
 }
 
 /// The form of a command's output. JSON is stable for programs; the text is for reading.
@@ -393,30 +376,6 @@ pub(crate) struct ReplayArgs {
     /// Print JSON instead of text.
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) output: CommandFormat,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SqlArgs {
-    /// The SELECT. Tables are named after their topics: aviation.flight.masked.v1 is
-    /// aviation_flight_masked_v1. Views are named after their files.
-    pub(crate) sql: String,
-    // The environment spares the option in a shell that asks many queries.
-    /// Folder of the Delta tables.
-    #[arg(long, value_name = "DIR", env = "SLUICE_LAKE", value_parser = local_folder())]
-    pub(crate) lake: PathBuf,
-    /// Folder of the contracts. A query can also name their views (<domain>/views/<name>.sql).
-    #[arg(long, value_name = "DIR", env = "SLUICE_SCHEMAS", default_value = "schemas", value_parser = local_folder())]
-    pub(crate) schemas: PathBuf,
-    /// The form of the answer.
-    #[arg(long, value_enum, default_value = "table")]
-    pub(crate) output: SqlOutput,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SqlOutput {
-    Table,
-    Json,
-    Csv,
 }
 
 #[derive(Debug, Args)]

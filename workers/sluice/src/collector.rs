@@ -5,6 +5,7 @@ use serde_json::json;
 use sluice_collector::operate::{self, TrialOptions};
 use sluice_collector::{AnswerTape, CollectorConfig};
 use sluice_core::Fault;
+use sluice_runtime::config::ConfigErrors;
 
 use crate::cli::{CollectorCommand, CommandFormat, JobArgs};
 use crate::exit::{CommandFinding, CommandResult};
@@ -31,6 +32,11 @@ pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
             }
             CollectorCommand::Check { job, neighbours } => check(&job, neighbours).await,
             CollectorCommand::Try { job, id, pages, records, record, replay } => {
+                if let Some(missing) = replay.as_ref().filter(|folder| !folder.is_dir()) {
+                    let hint = "make it with `sluice collector try --record`".to_owned();
+                    let message = format!("{} is not a folder of recorded answers", missing.display());
+                    return Err(ConfigErrors::one("--replay", message, Some(hint)).into());
+                }
                 let tape = record.map(AnswerTape::Record).or(replay.map(AnswerTape::Replay));
                 try_id(&job, &id, TrialOptions { pages, samples: records, tape }).await
             }
@@ -109,6 +115,10 @@ async fn try_id(job: &JobArgs, id: &str, trial: TrialOptions) -> CommandResult {
             println!("stopped: {stopped}");
         }
         println!("nothing was published");
+    }
+    // For programs the report is the one document of the output.
+    if let Some(away) = found.away.filter(|_| job.output == CommandFormat::Text) {
+        return Err(away.into());
     }
     let something = found.stopped.is_some() || found.pages.iter().any(|page| !page.rejects.is_empty());
     Ok(if something { CommandFinding::Something } else { CommandFinding::Nothing })

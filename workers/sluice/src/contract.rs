@@ -23,9 +23,10 @@ A contract is a folder schemas/<domain>/<topic>/ with
   samples/              records as JSON, and the expected masked records (`sluice contract test --help`)
 
 contract.odcs.yaml, besides the settings that the standard requires:
-  domain, id, version, status, team        its name and its owner
+  domain, id, version, team                its name and its owner
   schema[0].physicalName                   the raw topic
-  slaProperties: retention                 {property: retention, value: 30, unit: d}
+  status                                   draft: checked, but neither applied nor served; else active
+  slaProperties: retention                 {property: retention, value: 30, unit: d}; value: unlimited has no end
   roles[].customProperties: view           raw or masked
   customProperties:
     maskedTopic      the masked topic
@@ -72,8 +73,8 @@ struct ContractNewArgs {
     /// The raw topic, <domain>.<name>.v1.
     #[arg(long)]
     topic: String,
-    /// A file of records, one JSON object a line (`-`: standard input). No value of a record is written
-    /// anywhere.
+    /// A file of JSON records: one a line, each on several lines, or in an array (`-`: standard input). No
+    /// value of a record is written anywhere.
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
     /// A subject of the registry. Its newest schema is taken.

@@ -49,9 +49,23 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("collector rejected", "  sluice collector rejected -c job.yaml"),
     ("collector forget", "  sluice collector forget -c job.yaml --id N14228"),
     ("collector migrate", "  sluice collector migrate -c job.yaml --print"),
+    ("topics", "  sluice topics -c apply.yaml --contract member"),
+    (
+        "tail",
+        "  sluice tail club.member.masked.v1 -c apply.yaml                           the newest 10 records\n  \
+           sluice tail club.member.masked.v1 -c apply.yaml --from 2h --where 'visits > 3' --follow",
+    ),
+    (
+        "get",
+        "  sluice get club.member.masked.v1 '1:Zm9v...' -c apply.yaml                the newest record of a key\n  \
+           sluice get club.member.v1 m1 -c apply.yaml --as stewards --all --from 7d",
+    ),
     (
         "sql",
-        "  sluice sql --lake lake 'SELECT count(*) FROM club_member_masked_v1'\n  \
+        "  sluice sql --lake lake                       a prompt; a statement ends at its semicolon\n  \
+           sluice sql --lake lake < statements.sql\n  \
+           sluice sql --lake lake --output parquet --to m.parquet 'SELECT * FROM club_member_masked_v1'\n  \
+           sluice sql --lake lake 'SELECT count(*) FROM club_member_masked_v1'\n  \
            sluice sql --lake lake --output csv 'SELECT id, visits FROM club_member_masked_v1' > visits.csv",
     ),
     ("wire", "  sluice wire check < records.jsonl"),
@@ -74,6 +88,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("catalogue", "  sluice catalogue --schemas schemas --out site"),
     ("up", "  sluice up --dir ~/sluice-stack"),
     ("config-schema", "  sluice config-schema masker > masker.schema.json"),
+    ("version", "  sluice version --output json"),
     ("completions", "  sluice completions bash > ~/.local/share/bash-completion/completions/sluice"),
 ];
 
@@ -128,6 +143,7 @@ fn with_output(command: Command) -> Command {
     // The value is read before the command line is parsed, because mistakes in it are printed in this form too.
     let output = Arg::new("output")
         .long("output")
+        .value_name("FORM")
         .value_parser(["text", "json"])
         .default_value("text")
         .help("The form of an error");

@@ -3,13 +3,14 @@
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use serde::Serialize;
 use sluice_core::{Domain, Fault, full_text};
 use sluice_runtime::config::{ConfigErrors, MistakeOrigin};
 use sluice_runtime::descriptor::WorkerFindings;
 use sluice_runtime::lane::limits::TooManyDeadLetters;
 use sluice_stack::StackError;
-use sluice_warehouse::QueryError;
+use sluice_warehouse::{QueryError, SqlMistake};
 
 use crate::cli::CommandFormat;
 use crate::output;
@@ -18,7 +19,7 @@ use crate::output;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes of every command:
   0   done, and nothing to look at
-  1   refused, or something was found: a contract that `plan` refuses, a leak, a difference, a wrong SQL text
+  1   refused, or something was found: a refused contract, a leak, a difference, a wrong query
   2   `plan` only: there are changes and no refusal
   64  the command line, a configuration, a file, credentials or an address must be mended
   70  a bug of Sluicegate
@@ -73,6 +74,9 @@ struct ErrorDiagnostic {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// All of it as text, for a mistake that is shown below its place in a statement.
+    #[serde(skip)]
+    picture: Option<String>,
 }
 
 impl ExitReason {
@@ -103,6 +107,11 @@ pub(crate) fn code(ended: CommandResult, format: CommandFormat) -> ExitCode {
     }
 }
 
+/// Prints an error of a command that goes on, as text.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    print_report(&report_of(error), CommandFormat::Text);
+}
+
 /// Prints a mistake in the command line, or the text that `--help` and `--version` ask for.
 pub(crate) fn usage(error: &clap::Error, format: CommandFormat) -> ExitCode {
     // Help that was asked for is no error. It goes to standard output.
@@ -118,15 +127,22 @@ pub(crate) fn usage(error: &clap::Error, format: CommandFormat) -> ExitCode {
         return ExitCode::from(ExitReason::Usage.code());
     }
 
-    // The first paragraph is the message. A line `tip:` and the usage are the way to mend it.
+    // The first paragraph is the message. A tip and the usage are the way to mend it. Where a command is missing, the
+    // text is the help, and its commands are the way.
     let text = text.to_string();
-    let mut paragraphs = text.split("\n\n").map(one_line);
-    let message = paragraphs.next().unwrap_or_default();
-    let hint = paragraphs.next().unwrap_or_default();
+    let paragraphs: Vec<String> = text.split("\n\n").map(one_line).collect();
+    let missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let message = match paragraphs.first() {
+        Some(first) if !missing => first.clone(),
+        Some(_) | None => "expected a command".to_owned(),
+    };
+    let way = |part: &&String| ["tip:", "Usage:", "Commands:"].iter().any(|begin| part.starts_with(begin));
+    let hint = paragraphs.iter().filter(way).map(|part| part.trim_start_matches("tip: ")).collect::<Vec<_>>();
+    let hint = if hint.is_empty() { "`--help` shows the usage".to_owned() } else { hint.join("; ") };
     let diagnostic = ErrorDiagnostic {
         path: Some("command line".to_owned()),
         message: message.trim_start_matches("error: ").to_owned(),
-        hint: Some(hint.trim_start_matches("tip: ").to_owned()),
+        hint: Some(hint),
         ..ErrorDiagnostic::default()
     };
     let reason = ExitReason::Usage;
@@ -142,7 +158,10 @@ pub(crate) fn asked_format<S: AsRef<str>>(args: &[S]) -> CommandFormat {
 
 /// Prints a report: as one line of JSON on standard output, or as text on standard error.
 fn print_report(report: &ErrorReport, format: CommandFormat) -> ExitCode {
-    let json = (format == CommandFormat::Json).then(|| serde_json::to_string(report).ok()).flatten();
+    // Standard output may have failed before, and then standard error is the only way left.
+    let json = (format == CommandFormat::Json && !output::is_closed())
+        .then(|| serde_json::to_string(report).ok())
+        .flatten();
     if let Some(json) = json {
         println!("{json}");
         let _ = output::finish();
@@ -163,6 +182,9 @@ fn print_report(report: &ErrorReport, format: CommandFormat) -> ExitCode {
 impl ErrorDiagnostic {
     /// Returns `file:line: path: message (hint)`, as compilers write it.
     fn text(&self) -> String {
+        if let Some(picture) = &self.picture {
+            return picture.clone();
+        }
         let file = match (&self.file, self.line) {
             (Some(file), Some(line)) => format!("{file}:{line}: "),
             (Some(file), None) => format!("{file}: "),
@@ -178,12 +200,21 @@ impl ErrorDiagnostic {
 fn report_of(error: &anyhow::Error) -> ErrorReport {
     let (reason, hint) = reason_of(error);
 
-    // Mistakes in configuration and contracts come all at once.
+    // Mistakes in configuration and contracts come all at once. One in a statement has a place in it.
+    let statement =
+        find::<QueryError>(error).and_then(QueryError::mistake).map(ErrorDiagnostic::of_statement);
     let errors = match find::<ConfigErrors>(error) {
         Some(mistakes) => mistakes.0.iter().map(ErrorDiagnostic::of_mistake).collect(),
-        None => vec![ErrorDiagnostic { message: full_text(error.as_ref()), hint, ..Default::default() }],
+        None if reason == ExitReason::Refused && statement.is_some() => statement.into_iter().collect(),
+        None => vec![ErrorDiagnostic { message: message_of(error), hint, ..Default::default() }],
     };
     ErrorReport { exit_code: reason.code(), reason, errors }
+}
+
+/// Returns the text of an error with all its causes.
+fn message_of(error: &anyhow::Error) -> String {
+    // The text of a query's error is whole. Its causes have the same in other words.
+    find::<QueryError>(error).map_or_else(|| full_text(error.as_ref()), |query| one_line(&query.to_string()))
 }
 
 impl ErrorDiagnostic {
@@ -195,6 +226,20 @@ impl ErrorDiagnostic {
             path: Some(mistake.path.clone()).filter(|path| !path.is_empty()),
             message: mistake.message.clone(),
             hint: mistake.hint.clone(),
+            picture: None,
+        }
+    }
+}
+
+impl ErrorDiagnostic {
+    /// Returns the diagnostic of a mistake in a statement.
+    fn of_statement(mistake: &SqlMistake) -> Self {
+        Self {
+            path: mistake.place.map(|(line, column)| format!("line {line}, column {column}")),
+            message: mistake.message.clone(),
+            hint: mistake.hint.clone(),
+            picture: Some(mistake.to_string()),
+            ..Self::default()
         }
     }
 }
@@ -225,10 +270,11 @@ fn reason_of(error: &anyhow::Error) -> (ExitReason, Option<String>) {
             QueryError::NoLake { .. } | QueryError::Table { .. } => {
                 (ExitReason::Usage, hint("give --lake the folder of the Delta tables"))
             }
-            QueryError::NoTable { .. }
-            | QueryError::Circle { .. }
-            | QueryError::Ambiguous { .. }
-            | QueryError::Sql { .. } => (ExitReason::Refused, None),
+            QueryError::NoTable(_) | QueryError::Circle { .. } | QueryError::Ambiguous { .. } => {
+                (ExitReason::Refused, None)
+            }
+            QueryError::Sql { .. } if query.is_mistake() => (ExitReason::Refused, None),
+            QueryError::Sql { .. } => (ExitReason::Bug, hint(REPORT_IT)),
         };
     }
 

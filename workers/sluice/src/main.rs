@@ -14,6 +14,7 @@ mod contract;
 mod dead_letters;
 mod examples;
 mod exit;
+mod look;
 mod proof;
 mod replay;
 mod run;
@@ -21,6 +22,7 @@ mod sql;
 mod table;
 mod up;
 mod verify;
+mod version;
 mod wire;
 mod workers;
 mod world;
@@ -45,12 +47,16 @@ fn main() -> std::process::ExitCode {
         SluiceCommand::DeadLetters { command } => dead_letters::dead_letters(&command),
         SluiceCommand::Replay(command) => replay::replay(&command),
         SluiceCommand::Collector(args) => collector::collector(args.command),
+        SluiceCommand::Topics(command) => look::topics(&command),
+        SluiceCommand::Tail(command) => look::tail(&command),
+        SluiceCommand::Get(command) => look::get(&command),
         SluiceCommand::Sql(command) => sql::sql(&command),
         SluiceCommand::Wire(command) => wire::wire(&command),
         SluiceCommand::Contract(command) => contract::contract(&command),
         SluiceCommand::Catalogue(command) => catalogue::catalogue(&command),
         SluiceCommand::Up(command) => up::up(&command),
         SluiceCommand::ConfigSchema { worker } => run::schema(&worker),
+        SluiceCommand::Version(command) => version::version(&command),
         SluiceCommand::Completions { shell } => cli::completions(shell),
     };
     exit::code(ended, format)

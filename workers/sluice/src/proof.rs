@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use sluice_govern::LeakProof;
 use sluice_runtime::config;
 
-use crate::apply::RawApplyConfig;
-use crate::cli::{CommandFormat, PlanCommand};
+use crate::apply::{PlanCommand, RawApplyConfig};
+use crate::cli::CommandFormat;
 use crate::exit::{CommandFinding, CommandResult};
 
 /// Prints the leak proof, and writes it as a page if asked. Exit code 1 if a way has no masking step.

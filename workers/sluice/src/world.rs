@@ -28,22 +28,16 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct ContractServers {
     admin: KafkaAdmin,
     registry: SchemaRegistry,
-    /// Copies of each new topic.
-    replication: i32,
 }
 
 impl ContractServers {
-    /// Makes the clients, without a call. New topics get `replication` copies.
+    /// Makes the clients, without a call.
     ///
     /// # Errors
     /// Fails with a [`Fault`] of the user if a section is wrong.
-    pub(crate) fn new(
-        kafka: &KafkaSection,
-        registry: &RegistrySection,
-        replication: i32,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn new(kafka: &KafkaSection, registry: &RegistrySection) -> Result<Self, Fault> {
         let (admin, registry) = (KafkaAdmin::new(kafka)?, SchemaRegistry::new(registry)?);
-        Ok(Self { admin, registry, replication })
+        Ok(Self { admin, registry })
     }
 
     /// Checks that the registry answers.
@@ -66,7 +60,8 @@ impl ContractServers {
             let partitions = u32::try_from(topic.partitions);
             debug_assert!(partitions.is_ok(), "Kafka's protocol numbers partitions with 32 bits");
             let partitions = partitions.unwrap_or_default();
-            world.topics.insert(name, TopicState { partitions, config: topic.config });
+            let copies = u32::try_from(topic.copies).unwrap_or(u32::MAX);
+            world.topics.insert(name, TopicState { partitions, copies, config: topic.config });
         }
 
         // A new installation has no subjects, and several calls for each are saved.
@@ -136,7 +131,7 @@ impl ContractServers {
         let topics: Vec<&DesiredTopic> = batch
             .iter()
             .filter_map(
-                |change| if let PlanChange::CreateTopic { topic } = change { Some(topic) } else { None },
+                |change| if let PlanChange::CreateTopic { topic, .. } = change { Some(topic) } else { None },
             )
             .collect();
         let acls: Vec<AclRule> = batch
@@ -147,8 +142,8 @@ impl ContractServers {
             .collect();
 
         // Topics and permissions go to Kafka in one call. Each other change is a call of its own.
-        if !topics.is_empty() {
-            self.create_topics(&topics).await?;
+        if let Some(PlanChange::CreateTopic { copies, .. }) = batch.first() {
+            self.create_topics(&topics, *copies).await?;
         } else if !acls.is_empty() {
             self.admin.permit(&acls)?;
         } else {
@@ -166,7 +161,7 @@ impl ContractServers {
     /// Fails with an outage if a topic is not shown within a minute.
     pub(crate) async fn shown(&self, changes: &[PlanChange]) -> Result<(), Fault> {
         let created = changes.iter().filter_map(|change| match change {
-            PlanChange::CreateTopic { topic } => Some(topic.name.clone()),
+            PlanChange::CreateTopic { topic, .. } => Some(topic.name.clone()),
             _ => None,
         });
         let names: Vec<String> = created.collect();
@@ -192,17 +187,18 @@ impl ContractServers {
         }
     }
 
-    /// Creates topics in one call. One that exists stays as it is.
-    async fn create_topics(&self, topics: &[&DesiredTopic]) -> Result<(), Fault> {
+    /// Creates topics with this number of copies in one call. One that exists stays as it is.
+    async fn create_topics(&self, topics: &[&DesiredTopic], copies: u32) -> Result<(), Fault> {
         let orders = topics.iter().map(|topic| (topic.name.as_str(), topic.partitions, &topic.config));
-        self.admin.create_many(orders, self.replication).await
+        // The configuration allows nine copies at most.
+        self.admin.create_many(orders, i32::try_from(copies).unwrap_or(i32::MAX)).await
     }
 
     /// Carries out one change.
     async fn carry_out_one(&self, change: &PlanChange) -> Result<(), Fault> {
         match change {
             // Topics.
-            PlanChange::CreateTopic { topic } => self.create_topics(&[topic]).await,
+            PlanChange::CreateTopic { topic, copies } => self.create_topics(&[topic], *copies).await,
             PlanChange::RaisePartitions { topic, to, .. } => {
                 self.admin.raise_partitions(topic, *to as usize).await
             }

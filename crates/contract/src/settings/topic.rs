@@ -10,6 +10,8 @@ use crate::yaml::{YamlContent, YamlNode};
 
 /// The default number of partitions.
 const PARTITIONS: u32 = 4;
+/// The retention of records that stay for ever. Kafka's own `-1` is read too.
+const UNLIMITED: &str = "unlimited";
 
 /// Returns true if a topic can have this name. An illegal name is reported.
 pub(super) fn legal(topic: &str, line: u32, path: &str, report: &mut FindingReport<'_>) -> bool {
@@ -133,11 +135,23 @@ pub(super) fn retention(
     let Some((index, sla)) = index.and_then(|index| slas.get(index).map(|sla| (index, sla))) else {
         // A compacted topic keeps the last record of each key without end. Others need a decision.
         if cleanup != CleanupPolicy::Compact {
-            let hint = Some("add `- {property: retention, value: 30, unit: d}`".to_owned());
+            let hint = "add `- {property: retention, value: 30, unit: d}`, or `value: unlimited`".to_owned();
+            let hint = Some(hint);
             report.add(document.line, "slaProperties.retention", "the retention is missing", hint);
         }
         return TopicRetention::Forever;
     };
+
+    // Without end: a word, or Kafka's own number for it. Then a unit has no meaning.
+    let value = sla.get("value");
+    let is_endless = |value: &YamlNode| match &value.content {
+        YamlContent::Text(text) => text.eq_ignore_ascii_case(UNLIMITED),
+        YamlContent::Integer(number) => *number == -1,
+        _ => false,
+    };
+    if value.is_some_and(is_endless) {
+        return TopicRetention::Forever;
+    }
 
     // Its unit, in milliseconds. A year has 365 days.
     let unit = match sla.text_at("unit") {
@@ -158,7 +172,7 @@ pub(super) fn retention(
     };
 
     // Its value.
-    let millis = sla.get("value").and_then(number).map(|value| value * unit);
+    let millis = value.and_then(number).map(|value| value * unit);
     match millis {
         // A hundred years is more than any topic needs, and far from the limits of exact numbers.
         Some(millis) if (1.0..=100.0 * 365.0 * 86_400_000.0).contains(&millis) => {
@@ -166,7 +180,8 @@ pub(super) fn retention(
         }
         _ => {
             let message = "expected a retention above zero and of at most a hundred years";
-            report.add(sla.line, format!("{path}.value"), message, None);
+            let hint = Some(format!("use `value: {UNLIMITED}` for records that stay for ever"));
+            report.add(sla.line, format!("{path}.value"), message, hint);
             TopicRetention::Forever
         }
     }

@@ -146,3 +146,59 @@ fn the_order_of_the_files_does_not_matter() {
         |contracts: &ContractSet| contracts.iter().map(|contract| contract.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&forward), ids(&backward));
 }
+
+/// The flight contract with another line for its retention.
+fn with_retention(sla: &str) -> Result<TopicRetention, String> {
+    let mut files = files::all();
+    for (path, text) in &mut files {
+        if path.starts_with(files::FLIGHT) {
+            *text = text.replace("{property: retention, value: 30, unit: d}", sla);
+        }
+    }
+    let contracts = ContractSet::parse(&files).map_err(|findings| findings.to_string())?;
+    Ok(by_id(&contracts, "flight").retention)
+}
+
+#[test]
+fn a_retention_without_end_is_a_word_or_kafkas_own_number() {
+    for sla in [
+        "{property: retention, value: unlimited}",
+        "{property: retention, value: Unlimited, unit: d}",
+        "{property: retention, value: -1}",
+        "{property: retention, value: -1, unit: ms}",
+    ] {
+        assert_eq!(with_retention(sla), Ok(TopicRetention::Forever), "{sla}");
+    }
+    assert_eq!(TopicRetention::Forever.millis(), -1);
+    for sla in [
+        "{property: retention, value: -2, unit: d}",
+        "{property: retention, value: 0, unit: d}",
+        "{property: retention, value: forever, unit: d}",
+    ] {
+        let refused = with_retention(sla).unwrap_err();
+        assert!(refused.contains("contract.odcs.yaml:17"), "{sla}: {refused}");
+        assert!(refused.contains("`value: unlimited`"), "{sla}: {refused}");
+    }
+}
+
+#[test]
+fn a_draft_is_checked_and_not_among_the_served_contracts() {
+    let mut files = files::all();
+    for (path, text) in &mut files {
+        if path.starts_with(files::FLIGHT) {
+            *text = text.replace("status: active", "status: draft");
+        }
+    }
+    let contracts = ContractSet::parse(&files).unwrap();
+    let ids = |all: Vec<&Contract>| all.iter().map(|contract| contract.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(contracts.drafts().collect()), ["flight"]);
+    assert_eq!(ids(contracts.served().collect()), ["aircraft", "account-profile", "meter-reading"]);
+    assert_eq!(contracts.drafts().next().unwrap().line("status"), 7);
+    // A mistake in a draft is found all the same.
+    for (path, text) in &mut files {
+        if path.starts_with(files::FLIGHT) {
+            *text = text.replace("op: hmac", "op: hamc");
+        }
+    }
+    assert!(ContractSet::parse(&files).is_err());
+}

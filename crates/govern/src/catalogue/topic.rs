@@ -115,7 +115,7 @@ fn fields(heading: &str, schema: &DatumSchema, fields: &[ContractField], body: &
     let docs = avsc::docs(&json);
     let _ = writeln!(
         body,
-        "<h2>{heading}</h2>\n<table><thead><tr><th>field</th><th>type</th><th>description</th><th>classification</th><th>tags</th><th>masking</th></tr></thead><tbody>"
+        "<h2>{heading}</h2>\n<div class=\"table\"><table><thead><tr><th>field</th><th>type</th><th>description</th><th>classification</th><th>tags</th><th>masking</th></tr></thead><tbody>"
     );
 
     for field in fields {
@@ -146,7 +146,7 @@ fn fields(heading: &str, schema: &DatumSchema, fields: &[ContractField], body: &
             HtmlText(&field.op.to_string())
         );
     }
-    body.push_str("</tbody></table>\n");
+    body.push_str("</tbody></table></div>\n");
 }
 
 /// Returns a logical type in the spelling of Avro schemas.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{CataloguePage, frame, topic_page, view_page};
-use crate::html::HtmlText;
+use crate::html::{HtmlText, below_the_contracts_folder};
 use crate::views::SqlView;
 use sluice_contract::contract::sql_name;
 use sluice_contract::contracts::ContractSet;
@@ -19,14 +19,14 @@ pub(super) fn page(view: &SqlView, contracts: &ContractSet) -> CataloguePage {
         HtmlText(&view.name),
         HtmlText(&view.description),
         HtmlText(&view.domain),
-        HtmlText(&view.file)
+        HtmlText(below_the_contracts_folder(&view.file))
     );
     let links: Vec<String> = view.reads().map(|read| link(read, contracts)).collect();
     let _ = writeln!(body, "{}</dd></dl>", links.join(", "));
 
     // Columns. A constant comes from no column.
     body.push_str(
-        "<h2>Columns</h2>\n<table><thead><tr><th>column</th><th>comes from</th></tr></thead><tbody>\n",
+        "<h2>Columns</h2>\n<div class=\"table\"><table><thead><tr><th>column</th><th>comes from</th></tr></thead><tbody>\n",
     );
     for (column, origins) in view.columns() {
         let from = match origins.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn page(view: &SqlView, contracts: &ContractSet) -> CataloguePage {
     }
 
     // The SQL as written.
-    let _ = writeln!(body, "</tbody></table>\n<h2>SQL</h2>\n<pre>{}</pre>", HtmlText(view.sql.trim()));
+    let _ = writeln!(body, "</tbody></table></div>\n<h2>SQL</h2>\n<pre>{}</pre>", HtmlText(view.sql.trim()));
     CataloguePage { name: view_page(&view.name), html: frame::framed(&view.name, &body, "") }
 }
 

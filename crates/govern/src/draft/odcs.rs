@@ -4,28 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use sluice_wire::LeafInfo;
+use sluice_wire::{LeafInfo, LeafKind};
 
-use super::{ContractDrafter, DraftNames, leaf};
+use super::remark::{self, DraftNotes};
+use super::{ContractDrafter, DraftNames, hint, leaf};
 use sluice_contract::avsc::{self, AvroPathInfo, AvroPathKind};
 use sluice_contract::coverage::logical_types;
-
-/// Words in a leaf's name, and the comment that suggests a masking operation. A suggestion is never a
-/// decision.
-const HINTS: [(&[&str], &str); 9] = [
-    (&["email", "mail"], "an e-mail address? drop, or {op: hmac, key: pseudonym, domain: email}"),
-    (&["phone", "mobile", "tel"], "a telephone number? {op: partial, keepLast: 2, length: 8}, or drop"),
-    (&["postcode", "zip"], "a postcode? {op: generalise, geo: outward}"),
-    (&["birth", "born", "dob"], "a date of birth? {op: generalise, date: 1y}"),
-    (&["latitude", "longitude", "lat", "lon"], "a coordinate? {op: generalise, geo: grid, degrees: 0.1}"),
-    (&["name", "surname", "firstname", "lastname"], "a name? drop, or redact"),
-    (&["address", "street", "ip"], "an address? drop"),
-    (
-        &["id", "key", "number", "account", "customer"],
-        "names somebody or something? {op: hmac, key: pseudonym, domain: …}",
-    ),
-    (&["comment", "note", "text", "description"], "free text? drop"),
-];
 
 /// Returns the text of `contract.odcs.yaml`.
 pub(super) fn contract(
@@ -33,6 +17,7 @@ pub(super) fn contract(
     place: &DraftNames,
     schema: &Value,
     leaves: &[LeafInfo],
+    notes: &DraftNotes,
 ) -> String {
     // The parts that may be unknown. An unknown record key is undecided, an unknown owner is left out.
     let DraftNames { domain, name, masked, .. } = place;
@@ -78,7 +63,7 @@ pub(super) fn contract(
 
     // A property for each field, at the indentation of `properties`.
     let entries = avsc::paths(schema);
-    let mut writing = OdcsDraftWriter { entries: &entries, leaves, text: &mut text };
+    let mut writing = OdcsDraftWriter { entries: &entries, leaves, notes, text: &mut text };
     let tops = writing.below("");
     for path in tops {
         writing.property(&path, 6);
@@ -91,6 +76,8 @@ struct OdcsDraftWriter<'a> {
     /// Path in the schema → its kind, tags and nullability.
     entries: &'a BTreeMap<String, AvroPathInfo>,
     leaves: &'a [LeafInfo],
+    /// Comments that follow from the samples. They come before those that follow from a name.
+    notes: &'a DraftNotes,
     text: &'a mut String,
 }
 
@@ -117,6 +104,12 @@ impl OdcsDraftWriter<'_> {
             }
         }
         found
+    }
+
+    /// Returns true if the leaf is a floating-point number whose name means money.
+    fn is_rounded_money(&self, path: &str) -> bool {
+        let is_rounded = |leaf: &LeafInfo| matches!(leaf.leaf.kind, LeafKind::Float | LeafKind::Double);
+        hint::is_money(path) && leaf(self.leaves, path).is_some_and(is_rounded)
     }
 
     /// Returns name and path of each branch of a union.
@@ -162,7 +155,11 @@ impl OdcsDraftWriter<'_> {
         let kind = entry.kind;
         if kind == AvroPathKind::Leaf {
             let logical = logical.map(|word| format!(", logicalType: {word}")).unwrap_or_default();
-            let hint = hint(path).map(|hint| format!("  # {hint}")).unwrap_or_default();
+            let seen = self.notes.get(path).map(String::as_str);
+            let money = self.is_rounded_money(path).then(|| remark::money_comment(0));
+            let by_name = || hint::of_name(path).map(|hint| hint.comment);
+            let hint = seen.or(money.as_deref()).or_else(by_name);
+            let hint = hint.map(|hint| format!("  # {hint}")).unwrap_or_default();
             let _ = writeln!(
                 self.text,
                 "{pad}{dash}{{name: {name}{logical}{required}, classification: restricted{tags}, customProperties: [{{property: masking, value: {{op: decide}}}}]}}{hint}"
@@ -238,13 +235,6 @@ impl OdcsDraftWriter<'_> {
             let _ = writeln!(self.text, "{}", line.get(2..).unwrap_or(line));
         }
     }
-}
-
-/// Returns the suggestion for a leaf's name, if a word of the name has one.
-fn hint(path: &str) -> Option<&'static str> {
-    let name = path.rsplit('.').next().unwrap_or(path).to_lowercase();
-    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    HINTS.iter().find(|(known, _)| known.iter().any(|word| words.contains(word))).map(|(_, hint)| *hint)
 }
 
 /// Returns a text as a YAML scalar. It is quoted if YAML could read it as another type, or if it is the word

@@ -15,7 +15,7 @@ use sluice_core::names::{NamePattern, READER_GROUP, RECEIPTS, replay_transaction
 use sluice_core::{ANY, AclOperation, AclResource, AclRule};
 
 use super::{DesiredState, DesiredTopic, TopicAccess, WorldState};
-use sluice_contract::contract::{Contract, RoleView, dead_letter_topic};
+use sluice_contract::contract::{Contract, ContractRole, RoleView, dead_letter_topic};
 use sluice_contract::contracts::ContractSet;
 use sluice_contract::{ContractSelection, WorkerAccess};
 
@@ -73,6 +73,14 @@ impl AclPrincipals {
     /// Returns the configured principals of a role, or `User:<role>`.
     fn of_role(&self, role: &str) -> Vec<String> {
         self.roles.get(role).cloned().unwrap_or_else(|| vec![format!("User:{role}")])
+    }
+}
+
+impl DesiredTopic {
+    /// Tells whether a role of the topic's contract may read its records: open topics are for every role, restricted
+    /// ones for those that read raw records.
+    pub fn is_open_to(&self, role: &ContractRole) -> bool {
+        self.access == TopicAccess::Open || (role.reads && role.view == RoleView::Raw)
     }
 }
 
@@ -147,7 +155,7 @@ pub(super) fn of(
     let mut all = BTreeSet::new();
 
     // The roles of each contract.
-    for contract in contracts.iter() {
+    for contract in contracts.served() {
         for role in &contract.roles {
             let mut grants = GrantBuilder { all: &mut all, principals: principals.of_role(&role.name) };
             if role.writes {
@@ -162,7 +170,7 @@ pub(super) fn of(
 
             // Readers: open topics for all of them, restricted ones only with `view: raw`.
             for topic in topics.iter().filter(|topic| topic.contract == contract.id) {
-                if topic.access == TopicAccess::Open || role.view == RoleView::Raw {
+                if topic.is_open_to(role) {
                     grants.topic(&topic.name, &[AclOperation::Read]);
                 }
             }
@@ -175,7 +183,7 @@ pub(super) fn of(
     for worker in workers {
         let MemberSeat { principals, group, shares } = principals.seat(worker.name);
         let mut grants = GrantBuilder { all: &mut all, principals };
-        contracts.iter().for_each(|contract| contract_topics(worker, contract, &mut grants));
+        contracts.served().for_each(|contract| contract_topics(worker, contract, &mut grants));
         worker_seat(worker, &group, &mut grants);
         for share in shares {
             let mut grants = GrantBuilder { all: &mut all, principals: share.principals };
@@ -217,7 +225,7 @@ fn seat_share(
     grants: &mut GrantBuilder<'_>,
 ) {
     worker_seat(worker, group, grants);
-    for contract in contracts.iter() {
+    for contract in contracts.served() {
         if part.covers(contract) {
             contract_topics(worker, contract, grants);
             continue;

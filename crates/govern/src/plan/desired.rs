@@ -30,14 +30,21 @@ impl DesiredState {
         Self::with(contracts, workers, &AclPrincipals::default())
     }
 
+    /// Returns the same state with this number of copies for each new topic.
+    #[must_use]
+    pub fn with_copies(self, copies: u32) -> Self {
+        Self { copies, ..self }
+    }
+
     /// Returns everything that the contracts and `workers` ask for. The same contracts give the same state, in
     /// the same order.
     pub fn with(contracts: &ContractSet, workers: &[WorkerAccess], principals: &AclPrincipals) -> Self {
-        let mut desired = Self { topics: vec![receipts()], subjects: Vec::new(), acls: Vec::new() };
+        let mut desired =
+            Self { topics: vec![receipts()], subjects: Vec::new(), acls: Vec::new(), copies: 1 };
 
         // Subjects of raw topics are collected apart, because they come after all others.
         let mut raw = Vec::new();
-        for contract in contracts.iter() {
+        for contract in contracts.served() {
             add_topics(contract, &mut desired.topics);
 
             // A subject of the value, and one of the key. No sink lands keys in a table.

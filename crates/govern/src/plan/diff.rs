@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CLEANUP, ContractPlan, DesiredState, DesiredSubject, DesiredTopic, PlanAllowance, PlanChange,
+    CLEANUP, ContractPlan, DesiredState, DesiredSubject, DesiredTopic, MIN_COPIES, PlanAllowance, PlanChange,
     PlanRefusal, RETENTION, SubjectState, TopicState, WorldState, acl,
 };
 use crate::compatibility;
@@ -15,8 +15,21 @@ pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowa
     // Topics come first: permissions and schemas are of use only if the topic exists.
     for topic in &desired.topics {
         match world.topics.get(&topic.name) {
-            None => plan.changes.push(PlanChange::CreateTopic { topic: topic.clone() }),
-            Some(state) => alter(topic, state, allow, &mut plan),
+            None => {
+                let topic = with_min_copies(topic, desired.copies, None);
+                plan.changes.push(PlanChange::CreateTopic { topic, copies: desired.copies });
+            }
+            // Copies of a topic that exists stay as they are: moving them is the cluster's own business.
+            Some(state) => {
+                let present = state.config.get(MIN_COPIES).and_then(|number| number.parse().ok());
+                let topic = with_min_copies(topic, state.copies, present);
+                alter(&topic, state, allow, &mut plan);
+            }
+        }
+
+        // One copy is legal and dangerous, so it is a warning.
+        if world.topics.get(&topic.name).map_or(desired.copies, |state| state.copies) == 1 {
+            plan.one_copy.push(topic.name.clone());
         }
     }
 
@@ -59,6 +72,17 @@ pub(super) fn diff(desired: &DesiredState, world: &WorldState, allow: PlanAllowa
         }
     }
     plan
+}
+
+/// Returns the topic with `min.insync.replicas` 2 if it has three copies or more, neither its contract nor a
+/// stricter `present` value decides otherwise. With fewer copies a broker that is away would stop every
+/// writer.
+fn with_min_copies(topic: &DesiredTopic, copies: u32, present: Option<u32>) -> DesiredTopic {
+    let mut topic = topic.clone();
+    if copies >= 3 && present.is_none_or(|number| number < 2) {
+        topic.config.entry(MIN_COPIES.to_owned()).or_insert_with(|| "2".to_owned());
+    }
+    topic
 }
 
 /// Adds the changes of a topic that exists, or their refusals.

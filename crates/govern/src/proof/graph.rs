@@ -263,7 +263,8 @@ impl ProofBuilder<'_> {
                 let (file, line, hint) = place.unwrap_or_default();
                 let path =
                     way.iter().filter_map(|node| proof.nodes.get(*node)).map(ProofNode::shown).collect();
-                leaks.insert(ProofLeak { file, line, path, hint });
+                let contract = contract.map(|contract| contract.id.clone()).unwrap_or_default();
+                leaks.insert(ProofLeak { contract, file, line, path, hint });
             }
         }
         self.proof.leaks = leaks.into_iter().collect();

@@ -1,10 +1,10 @@
 //! The proof as one HTML page: a box for each topic, table and view, a row for each leaf, a line for each
 //! step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::{LeakProof, ProofPlace, ProofStep};
+use super::{LeakProof, ProofNode, ProofPlace, ProofStep};
 use crate::html::HtmlText;
 
 // All sizes are pixels of the drawing.
@@ -14,10 +14,18 @@ const ROW: usize = 20;
 const HEAD: usize = 26;
 /// Space between two boxes of a layer.
 const GAP: usize = 22;
-/// Width of a box.
-const BOX: usize = 380;
-/// Distance of the left edges of two layers: a box and the space for lines.
-const LAYER: usize = 500;
+/// Least width of a box. Longer names make the boxes of their layer wider.
+const BOX: usize = 240;
+/// Space between two layers, for lines and the names of their steps.
+const SPACE: usize = 170;
+/// Left edge of the first layer.
+const LEFT: usize = 10;
+/// Width of a letter of names, times ten: 12 pixels high, of one width.
+const LETTER: usize = 74;
+/// Width of a letter of tags and steps, times ten: 10 pixels high.
+const SMALL_LETTER: usize = 62;
+/// Most letters of a step's name on its line. The whole name is in the line's title.
+const STEP_LETTERS: usize = 24;
 /// Top of the first box, below the layers' names.
 const TOP: usize = 34;
 
@@ -36,12 +44,68 @@ struct ProofBox {
     leaves: Vec<usize>,
 }
 
+/// The left edge and the width of each layer's boxes, in pixels.
+struct LayerColumns(Vec<(usize, usize)>);
+
+impl LayerColumns {
+    /// Returns the columns in which no text of these boxes is cut off.
+    fn of(boxes: &[ProofBox], rows: &BTreeMap<usize, ProofRow>) -> Self {
+        let layers = boxes.iter().map(|drawn| drawn.layer + 1).max().unwrap_or(1);
+        let mut columns = vec![(0, BOX); layers];
+        for drawn in boxes {
+            let widths = drawn.leaves.iter().filter_map(|leaf| rows.get(leaf)).map(ProofRow::width);
+            let name = 16 + text_width(&drawn.name, LETTER);
+            let (_, width) = &mut columns[drawn.layer];
+            *width = widths.chain([name, *width]).max().unwrap_or(BOX);
+        }
+
+        let mut left = LEFT;
+        for (x, width) in &mut columns {
+            *x = left;
+            left += *width + SPACE;
+        }
+        Self(columns)
+    }
+
+    /// Returns the left edge and the width of a layer.
+    fn at(&self, layer: usize) -> (usize, usize) {
+        self.0.get(layer).copied().unwrap_or((LEFT, BOX))
+    }
+
+    /// Returns the width of the drawing.
+    fn total(&self) -> usize {
+        self.0.last().map_or(BOX, |(x, width)| x + width) + LEFT
+    }
+}
+
+/// The texts of a leaf's row: the leaf's name, and its tags, classification and end.
+struct ProofRow {
+    name: String,
+    labels: String,
+}
+
+impl ProofRow {
+    /// Returns the width of both texts with the space around them.
+    fn width(&self) -> usize {
+        36 + text_width(&self.name, LETTER) + text_width(&self.labels, SMALL_LETTER)
+    }
+}
+
+/// Returns the width of a text in pixels. `letter` is the width of a letter, times ten.
+fn text_width(text: &str, letter: usize) -> usize {
+    (text.chars().count() * letter).div_ceil(10)
+}
+
 /// Returns the page of [`LeakProof::html`].
 pub(super) fn page(proof: &LeakProof) -> String {
+    // The page is published: it names no folder of the machine that makes it.
+    let proof = &proof.below_the_contracts_folder();
+
     // The boxes decide the size of the drawing.
     let boxes = boxes(proof);
-    let layers = boxes.iter().map(|drawn| drawn.layer + 1).max().unwrap_or(1);
-    let width = layers * LAYER - (LAYER - BOX) + 20;
+    let rows = rows(proof);
+    let columns = LayerColumns::of(&boxes, &rows);
+    let width = columns.total();
     let bottom = |drawn: &ProofBox| drawn.y + HEAD + drawn.leaves.len() * ROW;
     let height = boxes.iter().map(bottom).max().unwrap_or(0) + GAP;
 
@@ -64,20 +128,20 @@ pub(super) fn page(proof: &LeakProof) -> String {
          <div class=\"graph\">\n",
     );
 
-    // The drawing. Lines come before boxes, so that boxes cover their ends.
+    // The drawing. Lines come before boxes, so that boxes cover their ends. A leak's line comes last, so that
+    // no box hides it.
     let _ = writeln!(
         page,
         "<svg id=\"graph\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
          aria-label=\"ways of every tagged or restricted leaf\">"
     );
-    heads(&boxes, &mut page);
-    let at = positions(&boxes);
-    lines(proof, &at, &mut page);
-    let gone: BTreeMap<usize, &ProofStep> =
-        proof.edges.iter().filter(|edge| edge.to.is_none()).map(|edge| (edge.from, &edge.step)).collect();
+    heads(&columns, &mut page);
+    let at = positions(&boxes, &columns);
+    lines(proof, &at, false, &mut page);
     for drawn in &boxes {
-        draw(proof, drawn, &gone, &mut page);
+        draw(proof, drawn, &columns, &rows, &mut page);
     }
+    lines(proof, &at, true, &mut page);
     page.push_str("</svg>\n</div>\n");
 
     // The text serves readers without SVG, and the browser's own search.
@@ -177,10 +241,23 @@ fn boxes(proof: &LeakProof) -> Vec<ProofBox> {
     boxes
 }
 
+/// Returns the texts of each node's row. Tags and classification are known only at raw topics.
+fn rows(proof: &LeakProof) -> BTreeMap<usize, ProofRow> {
+    // The steps of leaves that end, for example at a drop.
+    let ends = proof.edges.iter().filter(|edge| edge.to.is_none());
+    let gone: BTreeMap<usize, &ProofStep> = ends.map(|edge| (edge.from, &edge.step)).collect();
+    let row = |(number, node): (usize, &ProofNode)| {
+        let mut labels = node.tags.clone();
+        labels.extend((!node.classification.is_empty()).then(|| node.classification.clone()));
+        labels.extend(gone.get(&number).map(|step| step.to_string()));
+        (number, ProofRow { name: node.leaf.clone(), labels: labels.join(", ") })
+    };
+    proof.nodes.iter().enumerate().map(row).collect()
+}
+
 /// Writes the name of each layer above it.
-fn heads(boxes: &[ProofBox], page: &mut String) {
-    let layers = boxes.iter().map(|drawn| drawn.layer).max().unwrap_or(0);
-    for layer in 0..=layers {
+fn heads(columns: &LayerColumns, page: &mut String) {
+    for (layer, (x, _)) in columns.0.iter().enumerate() {
         let word = match layer {
             0 => "raw topics",
             1 => "masked topics, dead letters",
@@ -188,29 +265,44 @@ fn heads(boxes: &[ProofBox], page: &mut String) {
             3 => "tables",
             _ => "views",
         };
-        let _ = writeln!(page, "<text class=\"head\" x=\"{}\" y=\"18\">{word}</text>", 10 + layer * LAYER);
+        let _ = writeln!(page, "<text class=\"head\" x=\"{x}\" y=\"18\">{word}</text>");
     }
 }
 
-/// Returns the left edge and the vertical middle of each node's row, in pixels.
-fn positions(boxes: &[ProofBox]) -> BTreeMap<usize, (usize, usize)> {
+/// The place of a node's row in the drawing, in pixels.
+struct RowPosition {
+    left: usize,
+    right: usize,
+    /// The vertical middle.
+    y: usize,
+}
+
+/// Returns the place of each node's row.
+fn positions(boxes: &[ProofBox], columns: &LayerColumns) -> BTreeMap<usize, RowPosition> {
     let mut at = BTreeMap::new();
     for drawn in boxes {
+        let (left, width) = columns.at(drawn.layer);
         for (row, leaf) in drawn.leaves.iter().enumerate() {
-            at.insert(*leaf, (10 + drawn.layer * LAYER, drawn.y + HEAD + row * ROW + ROW / 2));
+            let y = drawn.y + HEAD + row * ROW + ROW / 2;
+            at.insert(*leaf, RowPosition { left, right: left + width, y });
         }
     }
     at
 }
 
-/// Writes a line for each step.
-fn lines(proof: &LeakProof, at: &BTreeMap<usize, (usize, usize)>, page: &mut String) {
+/// Writes a line for each step: those of leaks, or all others.
+fn lines(proof: &LeakProof, at: &BTreeMap<usize, RowPosition>, of_leaks: bool, page: &mut String) {
+    // Several lines can end at one row with one name.
+    let mut named: BTreeSet<(usize, String)> = BTreeSet::new();
     for edge in &proof.edges {
-        let (Some(to), Some((x, y))) = (edge.to, at.get(&edge.from)) else { continue };
-        let Some((to_x, to_y)) = at.get(&to) else { continue };
+        let (Some(to), Some(from)) = (edge.to, at.get(&edge.from)) else { continue };
+        let Some(end) = at.get(&to) else { continue };
 
         // A step of a leak is drawn as such, for it decides the verdict.
         let is_leak = leaks_by(proof, edge.from, to);
+        if is_leak != of_leaks {
+            continue;
+        }
         let class = match &edge.step {
             _ if is_leak => "leak",
             ProofStep::Masked(_) => "masked",
@@ -220,16 +312,31 @@ fn lines(proof: &LeakProof, at: &BTreeMap<usize, (usize, usize)>, page: &mut Str
 
         // A curve from the right edge of the source to the left edge of the target. Within one layer it ends
         // at the right edge, so that it does not cross the box.
-        let (x, bend) = if to_x > x { (x + BOX, 60) } else { (x + BOX, 30) };
-        let in_x = if *to_x + BOX == x { to_x + BOX } else { *to_x };
-        let second = if in_x == x { in_x + bend } else { in_x.saturating_sub(bend) };
+        let (x, y) = (from.right, from.y);
+        let same_layer = end.left == from.left;
+        let (in_x, bend) = if same_layer { (end.right, 30) } else { (end.left, 60) };
+        let second = if same_layer { in_x + bend } else { in_x.saturating_sub(bend) };
         let _ = writeln!(
             page,
-            "<path class=\"step {class}\" data-from=\"{}\" data-to=\"{to}\" d=\"M{x} {y} C{} {y} {second} {to_y} {in_x} {to_y}\"><title>{}</title></path>",
+            "<path class=\"step {class}\" data-from=\"{}\" data-to=\"{to}\" d=\"M{x} {y} C{} {y} {second} {} {in_x} {}\"><title>{}</title></path>",
             edge.from,
             x + bend,
+            end.y,
+            end.y,
             HtmlText(&edge.step.to_string())
         );
+
+        // The name of the step, at the end of its line. A line without a name leaves the value as it is.
+        let name = short(&edge.step.to_string(), STEP_LETTERS);
+        if class != "plain" && named.insert((to, name.clone())) {
+            let (x, side) = if same_layer { (in_x + 34, "start") } else { (in_x - 6, "end") };
+            let _ = writeln!(
+                page,
+                "<text class=\"name-of-step {class}\" text-anchor=\"{side}\" x=\"{x}\" y=\"{}\">{}</text>",
+                end.y - 4,
+                HtmlText(&name)
+            );
+        }
     }
 }
 
@@ -240,52 +347,54 @@ fn leaks_by(proof: &LeakProof, from: usize, to: usize) -> bool {
     proof.leaks.iter().any(|leak| leak.path.windows(2).any(|pair| pair[0] == from && pair[1] == to))
 }
 
-/// Writes one box with its rows. `gone` holds the steps of leaves that end, for example at a drop.
-fn draw(proof: &LeakProof, drawn: &ProofBox, gone: &BTreeMap<usize, &ProofStep>, page: &mut String) {
+/// Writes one box with its rows.
+fn draw(
+    proof: &LeakProof,
+    drawn: &ProofBox,
+    columns: &LayerColumns,
+    rows: &BTreeMap<usize, ProofRow>,
+    page: &mut String,
+) {
     // The frame and the name.
-    let (x, y) = (10 + drawn.layer * LAYER, drawn.y);
+    let ((x, width), y) = (columns.at(drawn.layer), drawn.y);
     let class = if drawn.place.is_open() { "open" } else { "restricted" };
     let height = HEAD + drawn.leaves.len() * ROW;
     let _ = writeln!(
         page,
-        "<g class=\"place {class}\"><rect x=\"{x}\" y=\"{y}\" width=\"{BOX}\" height=\"{height}\" rx=\"5\"/>\
+        "<g class=\"place {class}\"><rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"5\"/>\
          <text class=\"name\" x=\"{}\" y=\"{}\">{}<title>{} ({class})</title></text>",
         x + 8,
         y + 18,
-        HtmlText(&short(&drawn.name, 46)),
+        HtmlText(&drawn.name),
         HtmlText(&drawn.name)
     );
 
-    // A row for each leaf. Tags and classification are known only at raw topics.
-    for (row, leaf) in drawn.leaves.iter().enumerate() {
-        let Some(node) = proof.nodes.get(*leaf) else { continue };
-        let row_y = y + HEAD + row * ROW;
-        let mut labels = node.tags.clone();
-        labels.extend((!node.classification.is_empty()).then(|| node.classification.clone()));
-        labels.extend(gone.get(leaf).map(|step| step.to_string()));
+    // A row for each leaf.
+    for (number, leaf) in drawn.leaves.iter().enumerate() {
+        let (Some(node), Some(row)) = (proof.nodes.get(*leaf), rows.get(leaf)) else { continue };
+        let row_y = y + HEAD + number * ROW;
         let _ = writeln!(
             page,
-            "<g class=\"leaf\" data-node=\"{leaf}\" data-name=\"{} {}\"><rect x=\"{x}\" y=\"{row_y}\" width=\"{BOX}\" height=\"{ROW}\"/>\
+            "<g class=\"leaf\" data-node=\"{leaf}\" data-name=\"{} {}\"><rect x=\"{x}\" y=\"{row_y}\" width=\"{width}\" height=\"{ROW}\"/>\
              <text x=\"{}\" y=\"{}\">{}<title>{}</title></text><text class=\"tags\" x=\"{}\" y=\"{}\">{}</text></g>",
             HtmlText(&drawn.name),
             HtmlText(&node.leaf),
             x + 12,
             row_y + 14,
-            HtmlText(&short(&node.leaf, 30)),
+            HtmlText(&row.name),
             HtmlText(&node.shown()),
-            x + BOX - 8,
+            x + width - 8,
             row_y + 14,
-            HtmlText(&labels.join(", "))
+            HtmlText(&row.labels)
         );
     }
     page.push_str("</g>\n");
 }
 
-/// Returns the name, or the last `most` characters of it with an ellipsis. Names differ at their ends.
-fn short(name: &str, most: usize) -> String {
-    let length = name.chars().count();
-    match length > most {
-        true => format!("…{}", name.chars().skip(length + 1 - most).collect::<String>()),
-        false => name.to_owned(),
+/// Returns the text, or its first characters with an ellipsis: at most `most` of them.
+fn short(text: &str, most: usize) -> String {
+    match text.chars().count() > most {
+        true => text.chars().take(most - 1).chain(['…']).collect(),
+        false => text.to_owned(),
     }
 }

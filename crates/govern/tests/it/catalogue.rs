@@ -163,3 +163,27 @@ fn nothing_that_a_contract_says_becomes_markup() {
         assert!(!page.contains("<script>alert"), "{name}");
     }
 }
+
+#[test]
+fn no_page_has_a_folder_of_the_machine_that_made_it() {
+    // The files as a command names them that is given an absolute folder; one view leaks, so that the proof names it.
+    let root = "/home/somebody/checkout";
+    let mut files: Vec<(String, String)> =
+        crate::views::with_views().into_iter().map(|(path, text)| (format!("{root}/{path}"), text)).collect();
+    let leaking = "SELECT mpan FROM metering_meter_reading_v1".to_owned();
+    files.push((format!("{root}/schemas/metering/views/leaking.sql"), leaking));
+    let pages = pages(&files);
+    assert!(pages["proof.html"].contains("metering/views/leaking.sql:1"));
+    assert!(pages["view-leaking.html"].contains("<code>metering/views/leaking.sql</code>"));
+    for (name, page) in &pages {
+        assert!(!page.contains("somebody") && !page.contains("/home"), "{name}");
+    }
+}
+
+#[test]
+fn a_wide_table_can_be_scrolled() {
+    for (name, page) in pages(&crate::views::with_views()) {
+        let tables = page.matches("<table").count();
+        assert_eq!(page.matches("<div class=\"table\"><table").count(), tables, "{name}");
+    }
+}

@@ -1,12 +1,12 @@
 //! The plan against worlds that are empty, as wanted, behind, and in the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_contract::CompatibilityLevel;
 use sluice_core::{AclOperation, AclResource, AclRule};
 use sluice_govern::plan::{
-    AclPrincipals, ContractPlan, DesiredState, MemberSeat, PlanAllowance, PlanChange, PlanRefusal,
-    SubjectState, TopicAccess, TopicPurpose, TopicState, WorldState,
+    AclPrincipals, ContractPlan, DesiredState, MIN_COPIES, MemberSeat, PlanAllowance, PlanChange,
+    PlanOwnership, PlanRefusal, PlanSummary, SubjectState, TopicAccess, TopicPurpose, TopicState, WorldState,
 };
 
 use crate::files;
@@ -19,7 +19,10 @@ fn desired() -> DesiredState {
 /// A world in which everything is as wanted.
 fn as_wanted(desired: &DesiredState) -> WorldState {
     let topics = desired.topics.iter().map(|topic| {
-        (topic.name.clone(), TopicState { partitions: topic.partitions, config: topic.config.clone() })
+        (
+            topic.name.clone(),
+            TopicState { partitions: topic.partitions, copies: 2, config: topic.config.clone() },
+        )
     });
     let subjects = desired.subjects.iter().map(|subject| {
         let state = SubjectState {
@@ -112,7 +115,10 @@ fn what_is_behind_is_brought_on() {
     let plan = raw_topic(|topic| topic.partitions = 2);
     assert_eq!(plan.changes, [PlanChange::RaisePartitions { topic: RAW.into(), from: 2, to: 4 }]);
     let plan = raw_topic(|topic| drop(topic.config.insert("retention.ms".into(), "1000".into())));
-    assert_eq!(plan.changes[0].to_string(), "topic aviation.flight.v1: retention.ms 1000 -> 2592000000");
+    assert_eq!(
+        plan.changes[0].to_string(),
+        "topic aviation.flight.v1: change retention.ms from 1000 (1 second) to 2592000000 (30 days)"
+    );
     let subject = "aviation.flight.v1-value";
     let plan = with(
         |world| {
@@ -123,7 +129,10 @@ fn what_is_behind_is_brought_on() {
         PlanAllowance::default(),
     );
     let [set, register] = &plan.changes[..] else { panic!("{plan:?}") };
-    assert_eq!(set.to_string(), format!("subject {subject}: compatibility BACKWARD -> FULL_TRANSITIVE"));
+    assert_eq!(
+        set.to_string(),
+        format!("subject {subject}: change compatibility from BACKWARD to FULL_TRANSITIVE")
+    );
     assert!(
         matches!(register, PlanChange::RegisterSchema { first: false, schema, .. } if schema.contains("tailnum"))
     );
@@ -245,4 +254,148 @@ fn permissions_are_added_reported_and_removed_only_if_allowed() {
     assert!(plan.extra_acls.is_empty());
     let open = with(|world| world.acls = None, PlanAllowance::default());
     assert!(open.is_empty(), "brokers without an authoriser know no permissions");
+}
+
+#[test]
+fn sentences_name_the_thing_first_and_the_summary_counts_them() {
+    let plan = with(
+        |world| {
+            world.topics.remove("aviation.flight.facts.v1");
+            world.topics.get_mut(RAW).unwrap().partitions = 8;
+            let state = world.subjects.get_mut("aviation.flight.v1-value").unwrap();
+            state.compatibility = None;
+        },
+        PlanAllowance::default(),
+    );
+    let sentences: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        sentences,
+        [
+            "topic aviation.flight.facts.v1: create it (open, 4 partitions, 1 copy, cleanup.policy delete, \
+             max.message.bytes 1114124, retention.ms 2592000000 (30 days))",
+            "subject aviation.flight.v1-value: set compatibility FULL_TRANSITIVE",
+        ]
+    );
+    assert_eq!(plan.summary(), PlanSummary { create: 2, change: 0, remove: 0, refused: 1 });
+    assert_eq!(plan.summary().to_string(), "2 to create, 1 refused");
+    assert_eq!(
+        plan.refusals[0].to_string(),
+        format!("topic {RAW}: 4 partitions instead of 8: Kafka cannot remove partitions")
+    );
+}
+
+#[test]
+fn a_topic_of_three_copies_waits_for_two_of_them_and_one_copy_is_a_warning() {
+    // New topics: the number of copies decides.
+    for (copies, expected) in [(1, None), (2, None), (3, Some("2")), (4, Some("2"))] {
+        let plan = ContractPlan::diff(
+            &desired().with_copies(copies),
+            &WorldState::default(),
+            PlanAllowance::default(),
+        );
+        for change in &plan.changes {
+            let PlanChange::CreateTopic { topic, copies: each } = change else { continue };
+            assert_eq!(topic.config.get(MIN_COPIES).map(String::as_str), expected, "{copies}");
+            assert_eq!(*each, copies);
+        }
+        assert_eq!(plan.one_copy.len(), if copies == 1 { 19 } else { 0 });
+    }
+
+    // Topics that exist: their own copies decide, and a stricter value stays.
+    for (copies, present, expected) in
+        [(3, "1", true), (3, "2", false), (3, "3", false), (2, "1", false), (1, "1", false)]
+    {
+        let change = |topic: &mut TopicState| {
+            topic.copies = copies;
+            topic.config.insert(MIN_COPIES.into(), present.into());
+        };
+        let plan = raw_topic(change);
+        let changed = plan.changes.iter().any(
+            |change| matches!(change, PlanChange::AlterConfig { key, to, .. } if key == MIN_COPIES && to == "2"),
+        );
+        assert_eq!(changed, expected, "{copies} copies, {present}");
+        assert_eq!(plan.one_copy, if copies == 1 { vec![RAW.to_owned()] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_retention_without_end_is_planned_and_an_end_to_it_is_refused() {
+    let mut contracts = files::all();
+    for (_, text) in &mut contracts {
+        *text = text
+            .replace("{property: retention, value: 30, unit: d}", "{property: retention, value: unlimited}");
+    }
+    let endless = sluice_contract::ContractSet::parse(&contracts).unwrap();
+    let wanted = DesiredState::of(&endless, &WORKERS);
+    let plan = ContractPlan::diff(&wanted, &as_wanted(&desired()), PlanAllowance::default());
+    let raw =
+        plan.changes.iter().map(ToString::to_string).find(|text| text.starts_with(&format!("topic {RAW}:")));
+    assert_eq!(
+        raw.as_deref(),
+        Some("topic aviation.flight.v1: change retention.ms from 2592000000 (30 days) to -1 (for ever)")
+    );
+    let back = ContractPlan::diff(&desired(), &as_wanted(&wanted), PlanAllowance::default());
+    assert!(back.refusals.contains(&PlanRefusal::ShorterRetention {
+        topic: RAW.into(),
+        is: -1,
+        wanted: 2_592_000_000
+    }));
+    assert!(back.refusals[0].to_string().contains("from -1 (for ever) to 2592000000 (30 days)"));
+}
+
+#[test]
+fn nothing_is_planned_for_a_draft() {
+    let mut contracts = files::all();
+    for (path, text) in &mut contracts {
+        if path.starts_with(files::FLIGHT) {
+            *text = text.replace("status: active", "status: draft");
+        }
+    }
+    let contracts = sluice_contract::ContractSet::parse(&contracts).unwrap();
+    let wanted = DesiredState::of(&contracts, &WORKERS);
+    assert!(!wanted.topics.iter().any(|topic| topic.contract == "flight"));
+    assert!(!wanted.subjects.iter().any(|subject| subject.contract == "flight"));
+    assert!(!wanted.acls.iter().any(|acl| acl.name.contains("aviation.flight.")));
+    assert!(wanted.topics.iter().any(|topic| topic.contract == "aircraft"));
+}
+
+#[test]
+fn a_plan_for_one_contract_has_its_changes_and_refusals_alone() {
+    let desired = desired();
+    let owners = PlanOwnership::of(&desired);
+    let mut world = WorldState { acls: Some(BTreeSet::new()), ..as_wanted(&desired) };
+    world.topics.remove("aviation.flight.masked.v1");
+    for topic in [RAW, "metering.meter-reading.v1"] {
+        world.topics.get_mut(topic).unwrap().partitions = 8;
+    }
+    let whole = ContractPlan::diff(&desired, &world, PlanAllowance::default());
+    let mut plan = whole.clone();
+    let left_out = plan.keep_only(&BTreeSet::from(["flight".to_owned()]), &owners);
+    let count = |plan: &ContractPlan| plan.changes.len() + plan.refusals.len();
+    assert_eq!(left_out + count(&plan), count(&whole));
+    assert_eq!(plan.refusals, [PlanRefusal::FewerPartitions { topic: RAW.into(), is: 8, wanted: 4 }]);
+    assert!(plan.changes.len() > 5);
+    for change in &plan.changes {
+        assert_eq!(owners.of_change(change), ["flight"], "{change}");
+    }
+    // The permissions of groups and ids are shared by all contracts.
+    assert!(!plan.changes.iter().any(|change| change.to_string().contains("group masker")));
+}
+
+#[test]
+fn a_choice_of_contracts_hides_no_leak_of_theirs() {
+    let leak = |contract: &str| PlanRefusal::Leak {
+        leak: sluice_govern::ProofLeak {
+            contract: contract.into(),
+            file: "schemas/aviation/views/v.sql".into(),
+            line: 1,
+            path: vec!["a".into()],
+            hint: String::new(),
+        },
+    };
+    let refusals = vec![leak("flight"), leak("meter-reading"), leak("")];
+    let mut plan = ContractPlan { refusals, ..ContractPlan::default() };
+    plan.keep_only(&BTreeSet::from(["flight".to_owned()]), &PlanOwnership::of(&desired()));
+    // A leak of an unknown contract may be one of theirs.
+    assert_eq!(plan.refusals, [leak("flight"), leak("")]);
 }

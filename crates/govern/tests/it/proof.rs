@@ -169,3 +169,37 @@ fn the_page_needs_nothing_else_and_escapes_what_contracts_say() {
     }
     assert!(page.contains("class=\"step leak\"") && page.contains("Not proven: 1 ways"));
 }
+
+#[test]
+fn a_leak_is_drawn_in_front_of_every_box_and_lines_name_their_operation() {
+    let page = proof_with(&[("bad", "SELECT mpan FROM metering_meter_reading_v1")]).html();
+    let drawing = page.split("<svg").nth(1).unwrap().split("</svg>").next().unwrap();
+    let last_box = drawing.rfind("<g class=\"place").unwrap();
+    let leaks: Vec<usize> = drawing.match_indices("<path class=\"step leak\"").map(|(at, _)| at).collect();
+    assert!(!leaks.is_empty() && leaks.iter().all(|leak| *leak > last_box), "{leaks:?} {last_box}");
+    let others = drawing.rfind("<path class=\"step masked\"").unwrap();
+    assert!(others < drawing.find("<g class=\"place").unwrap());
+    for name in ["hmac: key pseudonym", "generalise: "] {
+        let named = |text: &str| text.starts_with(name) || text.contains(&format!(">{name}"));
+        assert!(drawing.split("class=\"name-of-step masked\"").skip(1).any(named), "{name}");
+    }
+}
+
+#[test]
+fn no_name_of_the_drawing_is_cut_off() {
+    let long =
+        "a_view_with_a_name_that_is_much_longer_than_any_box_was_before_its_width_followed_from_its_text";
+    let sql = "SELECT postcode AS a_column_with_a_name_that_is_longer_than_thirty_letters FROM metering_meter_reading_masked_v1";
+    let page = proof_with(&[(long, sql)]).html();
+    let drawing = page.split("<svg").nth(1).unwrap().split("</svg>").next().unwrap();
+    assert!(drawing.contains(&format!(">{long}<title>")));
+    assert!(drawing.contains(">a_column_with_a_name_that_is_longer_than_thirty_letters<title>"));
+    // The drawing is as wide as its rightmost box.
+    let number = |text: &str, key: &str| -> usize {
+        text.split(&format!("{key}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+    };
+    let width = number(drawing, "width");
+    for rect in drawing.split("<rect").skip(1) {
+        assert!(number(rect, " x") + number(rect, " width") < width);
+    }
+}

@@ -45,7 +45,10 @@ fn view(sql: &'static str) -> MutationChange {
 fn applied() -> WorldState {
     let desired = DesiredState::of(files::contracts(), &crate::workers::WORKERS);
     let topics = desired.topics.iter().map(|topic| {
-        (topic.name.clone(), TopicState { partitions: topic.partitions, config: topic.config.clone() })
+        (
+            topic.name.clone(),
+            TopicState { partitions: topic.partitions, copies: 2, config: topic.config.clone() },
+        )
     });
     let subjects = desired.subjects.iter().map(|subject| {
         let state = SubjectState {
@@ -332,18 +335,18 @@ fn mutations() -> Vec<PlanMutation> {
             "a shorter retention",
             contract(METER_READING, "value: 30, unit: d", "value: 29, unit: d"),
             "contract.odcs.yaml:13: topic metering.meter-reading.v1:",
-            "2592000000 -> 2505600000 would delete records",
+            "from 2592000000 (30 days) to 2505600000 (29 days) would delete records",
         ),
         m(
             "fewer partitions",
             contract(FLIGHT, "{partitions: 4}", "{partitions: 2}"),
-            "topic aviation.flight.v1: partitions 4 -> 2",
+            "topic aviation.flight.v1: 2 partitions instead of 4",
             "Kafka cannot remove partitions",
         ),
         m(
             "another cleanup",
             contract(FLIGHT, "{partitions: 4}", "{partitions: 4, cleanup: compact}"),
-            "topic aviation.flight.v1: cleanup.policy delete -> compact",
+            "topic aviation.flight.v1: cleanup.policy from delete to compact",
             "would delete records",
         ),
         m(

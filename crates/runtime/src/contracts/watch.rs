@@ -59,14 +59,19 @@ pub trait ContractUse: Send + Sync + 'static {
 /// # Errors
 /// A [`Fault`] of the user if there are none.
 pub fn reads(worker: &dyn ContractUse, contracts: &ContractSet) -> Result<Vec<String>, Fault> {
-    let topics: BTreeSet<String> = contracts.iter().flat_map(|contract| worker.reads(contract)).collect();
-    match topics.is_empty() {
-        true => Err(Fault::user(
-            "looking for topics to read",
-            "no contract under `schemas` gives this worker a topic; expected at least one",
-        )),
-        false => Ok(topics.into_iter().collect()),
+    let topics: BTreeSet<String> = contracts.served().flat_map(|contract| worker.reads(contract)).collect();
+    if !topics.is_empty() {
+        return Ok(topics.into_iter().collect());
     }
+
+    // Drafts are the likeliest reason, so the message names them.
+    let drafts = ids(contracts.drafts());
+    let drafts = match drafts.is_empty() {
+        true => String::new(),
+        false => format!(" (with `status: draft`, which is not served: {})", drafts.join(", ")),
+    };
+    let why = format!("no contract under `schemas` gives this worker a topic{drafts}; expected at least one");
+    Err(Fault::user("looking for topics to read", why))
 }
 
 /// Watches the contracts' folder for one worker.
@@ -80,6 +85,8 @@ pub struct ContractWatcher {
     waiting: BTreeSet<String>,
     /// The refusals that the log has shown already.
     refused: Vec<String>,
+    /// The drafts that the log has shown already.
+    drafts: Vec<String>,
     kafka: KafkaSection,
     /// Made when the first new contract needs it.
     admin: Option<Arc<KafkaAdmin>>,
@@ -98,12 +105,13 @@ impl ContractWatcher {
     ) -> Self {
         // The worker serves these files already, so they count as dealt with.
         let (serving, seen) = (folder.files.clone(), (folder.files.clone(), true));
-        let watch = Self {
+        let mut watch = Self {
             path: folder.path.clone(),
             serving,
             seen,
             waiting: BTreeSet::new(),
             refused: vec![],
+            drafts: vec![],
             kafka,
             admin: None,
             registry,
@@ -173,8 +181,12 @@ impl ContractWatcher {
         self.seen.1 = true;
 
         // Unsound contracts are replaced by the files that are served for them now.
-        let Some(adopted) = ContractSet::adopt(&now, &self.serving, &|contract| worker.accept(contract))
-        else {
+        // A draft is not served, so the worker needs no key for it.
+        let accept = |contract: &Contract| match contract.is_draft() {
+            true => Ok(()),
+            false => worker.accept(contract),
+        };
+        let Some(adopted) = ContractSet::adopt(&now, &self.serving, &accept) else {
             self.show_refusals(vec![
                 "the contracts' folder holds no contract that can be served; expected at least one"
                     .to_owned(),
@@ -215,7 +227,7 @@ impl ContractWatcher {
     ) -> BTreeSet<String> {
         let changed = adopted.changed(&self.serving);
         let mut waiting = BTreeSet::new();
-        for contract in adopted.contracts.iter().filter(|contract| changed.contains(&contract.folder)) {
+        for contract in adopted.contracts.served().filter(|contract| changed.contains(&contract.folder)) {
             // A contract that does not concern this worker has nothing to wait for.
             let mut topics = worker.reads(contract);
             if topics.is_empty() {
@@ -278,10 +290,21 @@ impl ContractWatcher {
         self.status.note("contracts_refused", json!(self.refused));
     }
 
-    /// Shows the ids of the served contracts at `/status`.
-    fn show_contracts(&self, contracts: &ContractSet, worker: &dyn ContractUse) {
-        let served = contracts.iter().filter(|contract| !worker.reads(contract).is_empty());
-        let ids: Vec<&str> = served.map(|contract| contract.id.as_str()).collect();
-        self.status.note("contracts", json!(ids));
+    /// Shows the ids of the served contracts and of the drafts at `/status`, and logs every new draft once.
+    fn show_contracts(&mut self, contracts: &ContractSet, worker: &dyn ContractUse) {
+        // A worker can serve a part of the contracts. The others, and drafts among them, are not its business.
+        let is_ours = |contract: &&Contract| !worker.reads(contract).is_empty();
+        let drafts = ids(contracts.drafts().filter(is_ours));
+        for contract in drafts.iter().filter(|contract| !self.drafts.contains(contract)) {
+            tracing::info!(contract, "a contract is a draft; it is not served until its status is `active`");
+        }
+        self.drafts = drafts;
+        self.status.note("contracts", json!(ids(contracts.served().filter(is_ours))));
+        self.status.note("contracts_draft", json!(self.drafts));
     }
+}
+
+/// Returns the ids of contracts.
+fn ids<'c>(contracts: impl Iterator<Item = &'c Contract>) -> Vec<String> {
+    contracts.map(|contract| contract.id.clone()).collect()
 }

@@ -38,7 +38,7 @@ use super::partitions::LaneAssignment;
 use super::ports::{KafkaTransactions, LaneGroup, LaneTransactions};
 use super::tenure::DrainingPartitions;
 use super::{LaneConfig, LaneStep};
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, DeadLetterLog};
 use crate::metrics;
 use crate::receipts::{OutcomeCounts, ReceiptAuthor, ReceiptRecord, now_ms};
 use crate::status::WorkerStatus;
@@ -161,6 +161,7 @@ pub(super) struct LaneEngine<W, T> {
     /// A commit was asked for and has not been answered.
     in_doubt: bool,
     outbox: DeadLetterOutbox,
+    letter_log: DeadLetterLog,
     partitions: LaneAssignment,
     step: LaneStep,
     rejoin: bool,
@@ -191,6 +192,7 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
             transaction_open: false,
             in_doubt: false,
             outbox: DeadLetterOutbox::default(),
+            letter_log: DeadLetterLog::default(),
             partitions: LaneAssignment::default(),
             step: LaneStep::Continue,
             rejoin: false,
@@ -322,7 +324,8 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
         }
 
         metrics::dead_lettered(self.config.worker, reason.class);
-        tracing::info!(topic = record.topic, partition = record.partition, offset = %record.offset, class = reason.class.as_str(), %reason, "dead letter");
+        let place = (i64::from(record.partition), record.offset.raw());
+        self.letter_log.note(record.topic, place, reason);
         Ok(())
     }
 
@@ -382,6 +385,7 @@ impl<W: LaneWork, T: LaneTransactions> LaneEngine<W, T> {
             batch.unlooked = 0;
         }
         self.transactions.serve();
+        self.letter_log.write_due(now);
         std::mem::replace(&mut self.step, LaneStep::Continue)
     }
 

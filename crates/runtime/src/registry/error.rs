@@ -94,6 +94,14 @@ impl RegistryError {
                 let hint = mistake.hint("registry.ca");
                 Fault::new(Domain::User, Retry::Later, doing, self).with_hint(hint)
             }
+            // The operator mends a name and an address. A worker waits: a name may appear, and a proxy's page may go.
+            Self::Unreachable { why, .. } if why.contains("lookup address") => {
+                Fault::new(Domain::User, Retry::Later, doing, self)
+                    .with_hint("check the host in registry.url")
+            }
+            Self::NotARegistry { status } if *status < 500 => {
+                Fault::new(Domain::User, Retry::Later, doing, self).with_hint("check registry.url")
+            }
             Self::Unreachable { .. } => {
                 Fault::outage(doing, self).with_hint("start the registry, or check registry.url")
             }

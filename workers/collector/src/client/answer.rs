@@ -164,7 +164,7 @@ fn undecodable() -> AnswerTrouble {
     }
 }
 
-/// Returns what went wrong with a connection, without the URL.
+/// Returns what went wrong with a connection. Of the URL only the host is named, because the path holds the id.
 pub(crate) fn connection_trouble(error: &reqwest::Error) -> String {
     // All three timeouts look alike here: connect_timeout_seconds, timeout_seconds, longest_answer_seconds.
     if error.is_timeout() {
@@ -173,38 +173,17 @@ pub(crate) fn connection_trouble(error: &reqwest::Error) -> String {
     if !error.is_connect() {
         return "the answer broke off".to_owned();
     }
+    let host = error.url().and_then(reqwest::Url::host_str).unwrap_or("the API");
+    format!("no connection to {host}: {}", last_cause(error))
+}
 
-    // The causes, outermost first. None of them names the URL.
-    let mut causes = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            let known = match io.kind() {
-                std::io::ErrorKind::ConnectionRefused => Some("the connection was refused"),
-                std::io::ErrorKind::ConnectionReset => Some("the connection was reset"),
-                std::io::ErrorKind::HostUnreachable => Some("the host cannot be reached"),
-                std::io::ErrorKind::NetworkUnreachable => Some("the network cannot be reached"),
-                std::io::ErrorKind::TimedOut => Some("the connection timed out"),
-                _ => None,
-            };
-            if let Some(known) = known {
-                return format!("no connection to the API: {known}");
-            }
-        }
-        causes.push(error.to_string());
-        cause = error.source();
+/// Returns the cause at the end of an error's chain, for example that a connection was refused.
+fn last_cause(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
     }
-    let all = causes.join(": ");
-    let last = causes.pop().unwrap_or_default();
-    let why = match () {
-        () if all.contains("dns error") || all.contains("failed to lookup") => {
-            "the host's name cannot be resolved".to_owned()
-        }
-        () if all.contains("certificate") => format!("the server's certificate is not accepted ({last})"),
-        () if all.contains("tls") || all.contains("TLS") => format!("no TLS with the server ({last})"),
-        () => last,
-    };
-    format!("no connection to the API: {why}")
+    last.to_string()
 }
 
 /// The kind of trouble that may pass.

@@ -69,9 +69,13 @@ pub(super) fn new(args: &ContractNewArgs) -> CommandResult {
     }
     println!("drafted {}", folder.display());
 
-    // The next steps of the user.
+    // Questions that the samples raise, and the next steps of the user.
+    for remark in &drafted.remarks {
+        println!("  {remark}");
+    }
     println!("{} leaves have no masking yet: write one for each in {CONTRACT_FILE}", drafted.undecided);
     println!("`sluice plan` names the leaves without one, `sluice contract --help` lists the operations");
+    println!("then set `status: active`: a draft is checked, but neither applied nor served");
     Ok(CommandFinding::Nothing)
 }
 

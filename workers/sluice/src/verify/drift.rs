@@ -26,7 +26,7 @@ pub(super) async fn look(fleet: &FleetContext) -> anyhow::Result<Vec<VerifyDiffe
 /// Returns the topic, subject or resource that a change concerns.
 fn place(change: &PlanChange) -> String {
     match change {
-        PlanChange::CreateTopic { topic } => format!("topic {}", topic.name),
+        PlanChange::CreateTopic { topic, .. } => format!("topic {}", topic.name),
         PlanChange::RaisePartitions { topic, .. } | PlanChange::AlterConfig { topic, .. } => {
             format!("topic {topic}")
         }

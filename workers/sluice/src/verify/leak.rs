@@ -51,11 +51,11 @@ pub(super) async fn scan(fleet: &FleetContext, args: &VerifyArgs) -> anyhow::Res
         .filter(|topic| topic.access == TopicAccess::Open)
         .map(|topic| topic.name.as_str())
         .collect();
-    let bar = bar((fleet.contracts.iter().count() + open.len()) as u64);
+    let bar = bar((fleet.contracts.served().count() + open.len()) as u64);
 
     // The needles: values of masked leaves, from the newest raw records. They stay in memory.
     let mut needles = LeakNeedles::default();
-    for contract in fleet.contracts.iter() {
+    for contract in fleet.contracts.served() {
         bar.set_message(contract.raw_topic.clone());
         for record in sample(&fleet.kafka, &contract.raw_topic, args.sample).await? {
             // A key with a schema has leaves of its own. A plain key is a leaf of the value, too.
