@@ -331,7 +331,7 @@ fn a_job_is_checked_tried_run_looked_at_and_mended_from_the_command_line() {
     assert!(code == Some(0) && printed.contains("CREATE TABLE IF NOT EXISTS sluice_claims"), "{printed}");
     assert_eq!(command(&bench, &["migrate"]).0, Some(0));
     let (code, ran) = command(&bench, &["run", "--once"]);
-    assert!(code == Some(0) && ran.contains("5 ids done, 1 dead"), "{ran}");
+    assert!(code == Some(1) && ran.contains("5 ids done, 1 dead"), "a run that leaves dead ids: {ran}");
     let (code, status) = command(&bench, &["status", "--output", "json"]);
     assert_eq!((code, &json(&status)[0]["ids"]), (Some(0), &5.into()), "{status}");
     let (code, dead) = command(&bench, &["dead", "--output", "json"]);

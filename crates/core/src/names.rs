@@ -46,6 +46,20 @@ pub mod dead_letter {
     pub const VERSION: &str = "sluice.dlq.version";
     /// Number of the attempt, from 1.
     pub const ATTEMPT: &str = "sluice.dlq.attempt";
+    /// Job of a record that a collector refused. Such a record was never in Kafka.
+    pub const COLLECTOR_JOB: &str = "sluice.dlq.collector.job";
+    /// Id for which the API was asked.
+    pub const COLLECTOR_ID: &str = "sluice.dlq.collector.id";
+    /// Pseudonym of that id, where ids are confidential.
+    pub const COLLECTOR_PSEUDONYM: &str = "sluice.dlq.collector.id.pseudonym";
+    /// Endpoint of the job.
+    pub const COLLECTOR_ENDPOINT: &str = "sluice.dlq.collector.endpoint";
+    /// Number of the page in the endpoint's pages for this id, from 0.
+    pub const COLLECTOR_PAGE: &str = "sluice.dlq.collector.page";
+    /// Number of the run over the id.
+    pub const COLLECTOR_RUN: &str = "sluice.dlq.collector.run";
+    /// Number of the record in the page, from 0.
+    pub const COLLECTOR_INDEX: &str = "sluice.dlq.collector.index";
 }
 
 /// Lineage columns of archive objects and tables. BigQuery refuses column names that begin, in any case, with

@@ -68,8 +68,12 @@ async fn claimed(claims: &JobClaims, seconds: u64, finish: bool) -> f64 {
     for nth in 0..CLAIMERS {
         let (claims, count) = (claims.clone(), Arc::clone(&count));
         tasks.spawn(async move {
-            let terms =
-                ClaimTerms { holder: format!("claimer-{nth}"), lease: Duration::from_secs(600), attempts: 5 };
+            let terms = ClaimTerms {
+                holder: format!("claimer-{nth}"),
+                lease: Duration::from_secs(600),
+                attempts: 5,
+                due_until: None,
+            };
             while begun.elapsed().as_secs() < seconds {
                 let taken = claims.claim(CLAIM, &terms).await.unwrap();
                 count.fetch_add(taken.len() as u64, Ordering::Relaxed);
@@ -118,7 +122,8 @@ async fn under_long_transactions(url: &str, rows: u64, minutes: u64) {
             })
         })
         .collect();
-    let terms = ClaimTerms { holder: "only".into(), lease: Duration::from_secs(600), attempts: 5 };
+    let terms =
+        ClaimTerms { holder: "only".into(), lease: Duration::from_secs(600), attempts: 5, due_until: None };
     // A steady load, well below what it can do: 200 ids ten times a second come round again and again.
     for minute in 1..=minutes {
         let (mut claimed, mut took) = (0, Vec::new());

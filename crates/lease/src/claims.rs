@@ -48,6 +48,8 @@ pub struct ClaimSource {
     /// Column of the id: any type that casts to text of at most 255 characters. Rows with a null id are left
     /// out.
     pub id_column: String,
+    /// The text form of a column of bytes. A column of bytes without one is refused.
+    pub id_format: Option<IdFormat>,
     /// An SQL condition on the table's columns, as the operator wrote it.
     pub condition: Option<String>,
     /// Column of times. An id is due at its time, and again after the column has changed to another time. An
@@ -55,6 +57,17 @@ pub struct ClaimSource {
     pub due_column: Option<String>,
     /// Column of whole numbers. Ids with a higher number are taken first; null counts as 0.
     pub priority_column: Option<String>,
+}
+
+/// The text form of an id whose column holds bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdFormat {
+    /// The bytes are text.
+    Text,
+    /// 16 bytes are a uuid in the order of its digits; other lengths are hexadecimal digits.
+    Uuid,
+    /// Hexadecimal digits in lower case.
+    Hex,
 }
 
 /// The terms on which a process takes ids.
@@ -66,6 +79,9 @@ pub struct ClaimTerms {
     pub lease: Duration,
     /// An id that was claimed this often without getting a page further is dead.
     pub attempts: u32,
+    /// Only ids whose run was due by then are claimed, in milliseconds since the epoch; `None` is now. A run that
+    /// ends by itself takes what was due at its start. An id that is due again while it runs is for the next one.
+    pub due_until: Option<i64>,
 }
 
 /// An id that this process holds until its lease passes.
@@ -121,6 +137,11 @@ const COLUMNS: &str =
 const OWE: &str = "owed = CASE WHEN state <> 'claimed' THEN owed WHEN owed IS NULL THEN holder \
                    ELSE CONCAT(owed, ',', holder) END, ";
 
+/// Remembers the time at which the run was due, until it is complete. It is assigned before `state` and `due_at`,
+/// like [`OWE`].
+const BEGIN_RUN: &str =
+    "due_from = CASE WHEN state = 'claimed' THEN due_from ELSE COALESCE(due_from, due_at) END, ";
+
 impl JobClaims {
     /// Connects to the database at `url` (`mysql://`, `mariadb://`, `postgres://`) with at most
     /// `connections`.
@@ -131,6 +152,12 @@ impl JobClaims {
         // Priority 0 is always in the list; the others are read at enrolment.
         let classes = Arc::new(RwLock::new(vec![0]));
         Ok(Self { database: SqlDatabase::connect(url, connections).await?, job: job.to_owned(), classes })
+    }
+
+    /// Returns whether a pooler gives each transaction another connection of Postgres, as PgBouncer does in
+    /// transaction mode.
+    pub fn is_pooled(&self) -> bool {
+        self.database.is_pooled()
     }
 
     /// Returns the server's dialect.
@@ -154,14 +181,8 @@ impl JobClaims {
 
         // The table of an earlier version gets its new columns before the index on them is created.
         if self.side_table().await? == SideTableState::Older {
-            for text in dialect.upgrade() {
-                if let Err(source) = self.database.define(text).await {
-                    // Another worker may have upgraded the table in the meantime.
-                    if self.side_table().await? == SideTableState::There {
-                        break;
-                    }
-                    return Err(LeaseError::Database { doing: "upgrading the table sluice_claims", source });
-                }
+            for (column, statements) in dialect.upgrade() {
+                self.upgrade_step(column, statements).await?;
             }
         }
 
@@ -251,7 +272,7 @@ impl JobClaims {
             if left(&taken) == 0 {
                 break;
             }
-            for row in open.rows(&self.due(*class, left(&taken))).await? {
+            for row in open.rows(&self.due(*class, left(&taken), terms.due_until)).await? {
                 taken.push(read(&row)?);
             }
         }
@@ -288,9 +309,47 @@ impl JobClaims {
     }
 
     /// Returns the statement that locks the first due ids of one priority.
-    pub(crate) fn due(&self, class: i64, most: u32) -> SqlStatement {
+    pub(crate) fn due(&self, class: i64, most: u32, until: Option<i64>) -> SqlStatement {
         let due = self.candidates("due").text(" AND priority = ").bind(class);
-        first(due.text(" AND due_at <= ").now(), most)
+        let due = match until {
+            None => due.text(" AND due_at <= ").now(),
+            Some(until) => {
+                // A run that was begun has the time of its retry in `due_at`. One that was not may come a little
+                // before its time.
+                let due = due.text(" AND due_at <= GREATEST(").now().text(", ").bind(until);
+                let due = due.text(") AND (due_at <= ").now().text(" OR due_from IS NULL)");
+                due.text(" AND COALESCE(due_from, due_at) <= ").bind(until)
+            }
+        };
+        first(due, most)
+    }
+
+    /// Returns the database's clock in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// The database's errors.
+    pub async fn clock(&self) -> Result<i64, LeaseError> {
+        let statement = self.database.statement("SELECT ").now();
+        let rows = resent!("reading the clock", self.database.rows(&statement))?;
+        let now = rows.first().map(|row| row.int(0)).transpose();
+        now.map(|now| now.flatten().unwrap_or(0)).map_err(LeaseError::while_doing("reading the clock"))
+    }
+
+    /// Runs one step of an upgrade, unless the table has its column.
+    async fn upgrade_step(&self, column: &str, statements: &[&'static str]) -> Result<(), LeaseError> {
+        if self.has_column(column).await? {
+            return Ok(());
+        }
+        for text in statements {
+            if let Err(source) = self.database.define(text).await {
+                // Another worker may have upgraded the table in the meantime.
+                if self.has_column(column).await? {
+                    break;
+                }
+                return Err(LeaseError::Database { doing: "upgrading the table sluice_claims", source });
+            }
+        }
+        Ok(())
     }
 
     /// Returns the beginning of a statement that reads this job's rows in one state.
@@ -317,7 +376,7 @@ impl JobClaims {
 
         // Former holders go into the list of those that still have to be fenced.
         let lease = millis(terms.lease);
-        let statement = self.database.statement("UPDATE sluice_claims SET ").text(OWE);
+        let statement = self.database.statement("UPDATE sluice_claims SET ").text(BEGIN_RUN).text(OWE);
         // A takeover is no progress. The next holder must still learn since when no progress was written.
         let statement = statement
             .text("updated_at = CASE WHEN state = 'claimed' OR owed IS NOT NULL THEN updated_at ELSE ")
@@ -354,7 +413,7 @@ impl JobClaims {
             let holder = claim.taken_from.last().map_or("?", String::as_str);
             let reason = format!("no progress in {} attempts; last held by {holder}", claim.attempt);
             let statement = self.database.statement("UPDATE sluice_claims SET ").text(OWE);
-            let statement = statement.text("state = 'dead', fence = fence + 1, ");
+            let statement = statement.text("state = 'dead', fence = fence + 1, due_from = NULL, ");
             let statement = statement.text("lease_until = NULL, reason = ").bind(reason.as_str());
             let statement =
                 statement.text(", updated_at = ").now().text(" WHERE job = ").bind(self.job.as_str());

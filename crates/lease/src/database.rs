@@ -1,22 +1,23 @@
 //! One way to speak to either server: a statement with its values, and rows read by position.
 
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
-use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Encode, Executor, MySql, Postgres, Row as _, Type};
 
+use crate::pooler::{PoolerMode, find_pooler};
 use crate::{LeaseError, SqlDialect};
 
 /// A pool of connections to one of the servers.
 #[derive(Clone)]
 pub(crate) enum SqlDatabase {
     MySql(MySqlPool),
-    Postgres(PgPool),
+    Postgres(PgPool, PoolerMode),
 }
 
 /// An open transaction. It rolls back if it is dropped.
 pub(crate) enum SqlTransaction {
     MySql(sqlx::Transaction<'static, MySql>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(sqlx::Transaction<'static, Postgres>, PoolerMode),
 }
 
 /// SQL text in the server's dialect, with the values of its marks. The text comes only from this crate or
@@ -49,8 +50,8 @@ impl SqlDatabase {
         let dialect = SqlDialect::of(url)?;
         let failed = |source| LeaseError::Connection { address: address_of(url), source };
 
-        // A first connection by itself: a pool would try a refused one again until its patience ends, and then
-        // report the time-out alone. Every connection of the pool begins with the session's settings.
+        // A first connection by itself (`find_pooler` makes Postgres'): a pool would try a refused one again until its
+        // patience ends, and then report the time-out alone. Every connection of the pool begins with the session's settings.
         match dialect {
             SqlDialect::MySql => {
                 let pool = MySqlPoolOptions::new().max_connections(connections).acquire_timeout(patience);
@@ -64,21 +65,27 @@ impl SqlDatabase {
                 });
                 // sqlx knows one scheme for both servers.
                 let url = url.replacen("mariadb://", "mysql://", 1);
-                try_connection::<MySql>(&url, patience).await.map_err(failed)?;
+                try_connection(&url, patience).await.map_err(failed)?;
                 pool.connect(&url).await.map(Self::MySql).map_err(failed)
             }
             SqlDialect::Postgres => {
+                // A pooler refuses the parameter unless it is configured for it, and no float is read here.
+                let options = url.parse::<PgConnectOptions>().map_err(failed)?.extra_float_digits(None);
+                let mode = find_pooler(&options, patience).await.map_err(failed)?;
+
                 let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(patience);
                 let pool = pool.after_connect(move |connection, _| {
                     Box::pin(async move {
-                        for text in dialect.session() {
+                        // Behind a pooler a session's settings would reach the connections of others. There
+                        // each transaction sets them for itself.
+                        let settings = if mode == PoolerMode::None { dialect.session() } else { &[] };
+                        for text in settings {
                             connection.execute(*text).await?;
                         }
                         Ok(())
                     })
                 });
-                try_connection::<Postgres>(url, patience).await.map_err(failed)?;
-                pool.connect(url).await.map(Self::Postgres).map_err(failed)
+                pool.connect_with(options).await.map(|pool| Self::Postgres(pool, mode)).map_err(failed)
             }
         }
     }
@@ -87,8 +94,13 @@ impl SqlDatabase {
     pub(crate) const fn dialect(&self) -> SqlDialect {
         match self {
             Self::MySql(_) => SqlDialect::MySql,
-            Self::Postgres(_) => SqlDialect::Postgres,
+            Self::Postgres(..) => SqlDialect::Postgres,
         }
+    }
+
+    /// Returns whether each transaction may get another connection of the server.
+    pub(crate) const fn is_pooled(&self) -> bool {
+        matches!(self, Self::Postgres(_, PoolerMode::PerTransaction))
     }
 
     /// Begins a statement in the server's dialect.
@@ -100,7 +112,11 @@ impl SqlDatabase {
     pub(crate) async fn begin(&self) -> Result<SqlTransaction, sqlx::Error> {
         match self {
             Self::MySql(pool) => pool.begin().await.map(SqlTransaction::MySql),
-            Self::Postgres(pool) => pool.begin().await.map(SqlTransaction::Postgres),
+            Self::Postgres(pool, mode) => match mode {
+                PoolerMode::None => pool.begin().await,
+                PoolerMode::PerTransaction => pool.begin_with(PoolerMode::BEGIN).await,
+            }
+            .map(|open| SqlTransaction::Postgres(open, *mode)),
         }
     }
 
@@ -110,8 +126,13 @@ impl SqlDatabase {
             Self::MySql(pool) => {
                 bound::<MySql>(statement).execute(pool).await.map(|done| done.rows_affected())
             }
-            Self::Postgres(pool) => {
+            Self::Postgres(pool, PoolerMode::None) => {
                 bound::<Postgres>(statement).execute(pool).await.map(|done| done.rows_affected())
+            }
+            Self::Postgres(..) => {
+                let mut open = self.begin().await?;
+                let matched = open.execute(statement).await?;
+                open.commit().await.map(|()| matched)
             }
         }
     }
@@ -120,8 +141,13 @@ impl SqlDatabase {
     pub(crate) async fn rows(&self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
         match self {
             Self::MySql(pool) => wrap(bound::<MySql>(statement).fetch_all(pool).await, SqlRow::MySql),
-            Self::Postgres(pool) => {
+            Self::Postgres(pool, PoolerMode::None) => {
                 wrap(bound::<Postgres>(statement).fetch_all(pool).await, SqlRow::Postgres)
+            }
+            Self::Postgres(..) => {
+                let mut open = self.begin().await?;
+                let rows = open.rows(statement).await?;
+                open.commit().await.map(|()| rows)
             }
         }
     }
@@ -130,7 +156,7 @@ impl SqlDatabase {
     pub(crate) async fn define(&self, text: &'static str) -> Result<(), sqlx::Error> {
         match self {
             Self::MySql(pool) => pool.execute(text).await.map(drop),
-            Self::Postgres(pool) => pool.execute(text).await.map(drop),
+            Self::Postgres(pool, _) => pool.execute(text).await.map(drop),
         }
     }
 
@@ -138,7 +164,7 @@ impl SqlDatabase {
     pub(crate) async fn close(&self) {
         match self {
             Self::MySql(pool) => pool.close().await,
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(pool, _) => pool.close().await,
         }
     }
 }
@@ -150,8 +176,9 @@ impl SqlTransaction {
             Self::MySql(open) => {
                 bound::<MySql>(statement).execute(&mut **open).await.map(|done| done.rows_affected())
             }
-            Self::Postgres(open) => {
-                bound::<Postgres>(statement).execute(&mut **open).await.map(|done| done.rows_affected())
+            Self::Postgres(open, mode) => {
+                let query = bound::<Postgres>(statement).persistent(*mode == PoolerMode::None);
+                query.execute(&mut **open).await.map(|done| done.rows_affected())
             }
         }
     }
@@ -160,8 +187,9 @@ impl SqlTransaction {
     pub(crate) async fn rows(&mut self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
         match self {
             Self::MySql(open) => wrap(bound::<MySql>(statement).fetch_all(&mut **open).await, SqlRow::MySql),
-            Self::Postgres(open) => {
-                wrap(bound::<Postgres>(statement).fetch_all(&mut **open).await, SqlRow::Postgres)
+            Self::Postgres(open, mode) => {
+                let query = bound::<Postgres>(statement).persistent(*mode == PoolerMode::None);
+                wrap(query.fetch_all(&mut **open).await, SqlRow::Postgres)
             }
         }
     }
@@ -170,7 +198,7 @@ impl SqlTransaction {
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::MySql(open) => open.commit().await,
-            Self::Postgres(open) => open.commit().await,
+            Self::Postgres(open, _) => open.commit().await,
         }
     }
 }
@@ -273,12 +301,9 @@ impl From<Option<&str>> for SqlValue {
     }
 }
 
-/// Makes one connection and closes it.
-async fn try_connection<DB: sqlx::Database>(
-    url: &str,
-    patience: std::time::Duration,
-) -> Result<(), sqlx::Error> {
-    let made = tokio::time::timeout(patience, DB::Connection::connect(url)).await;
+/// Makes one connection to MariaDB or MySQL and closes it.
+async fn try_connection(url: &str, patience: std::time::Duration) -> Result<(), sqlx::Error> {
+    let made = tokio::time::timeout(patience, sqlx::MySqlConnection::connect(url)).await;
     made.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await
 }
 

@@ -5,7 +5,7 @@ use crate::LeaseError;
 /// The SQL dialect of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SqlDialect {
-    /// MariaDB 10.6+ and MySQL 8.0.1+.
+    /// MariaDB 10.6+ and MySQL 8.0.17+.
     MySql,
     /// Postgres 9.6+.
     Postgres,
@@ -25,22 +25,49 @@ impl SqlDialect {
         }
     }
 
-    /// Returns the statements that upgrade a claims table of an earlier version, without priorities. Run them
-    /// once, before [`SqlDialect::migration`], which creates the index of this version.
-    pub fn upgrade(self) -> &'static [&'static str] {
+    /// Returns the steps that upgrade a claims table of an earlier version: the name of a column that the step adds,
+    /// and its statements. A step is run once, if its column is missing, before [`SqlDialect::migration`], which
+    /// creates the index of this version.
+    pub fn upgrade(self) -> &'static [(&'static str, &'static [&'static str])] {
         match self {
-            // MySQL changes columns and index in one statement.
-            Self::MySql => &["ALTER TABLE sluice_claims
+            // MySQL changes columns and index in one statement. The collation of the first versions ignored
+            // blanks at the end of an id.
+            Self::MySql => &[
+                (
+                    "due_said",
+                    &["ALTER TABLE sluice_claims
                     ADD COLUMN priority BIGINT NOT NULL DEFAULT 0 AFTER state,
                     ADD COLUMN due_said BIGINT NULL AFTER due_at,
                     DROP KEY sluice_claims_due,
                     ADD KEY sluice_claims_due (job, state, priority, due_at, id)"],
+                ),
+                (
+                    "due_from",
+                    &["ALTER TABLE sluice_claims
+                    ADD COLUMN due_from BIGINT NULL AFTER due_said,
+                    ADD COLUMN left_state VARCHAR(8) NULL AFTER due_from,
+                    ADD COLUMN whole_run BIGINT NOT NULL DEFAULT 1 AFTER left_state,
+                    CONVERT TO CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */"],
+                ),
+            ],
             // Postgres makes the new index in the migration, which follows.
             Self::Postgres => &[
-                "ALTER TABLE sluice_claims
+                (
+                    "due_said",
+                    &[
+                        "ALTER TABLE sluice_claims
                     ADD COLUMN IF NOT EXISTS priority BIGINT NOT NULL DEFAULT 0,
                     ADD COLUMN IF NOT EXISTS due_said BIGINT",
-                "DROP INDEX IF EXISTS sluice_claims_due",
+                        "DROP INDEX IF EXISTS sluice_claims_due",
+                    ],
+                ),
+                (
+                    "due_from",
+                    &["ALTER TABLE sluice_claims
+                    ADD COLUMN IF NOT EXISTS due_from BIGINT,
+                    ADD COLUMN IF NOT EXISTS left_state TEXT COLLATE \"C\",
+                    ADD COLUMN IF NOT EXISTS whole_run BIGINT NOT NULL DEFAULT 1"],
+                ),
             ],
         }
     }
@@ -50,8 +77,10 @@ impl SqlDialect {
     pub fn migration(self) -> &'static [&'static str] {
         match self {
             Self::MySql => &[
-                // utf8mb4_bin: ids that differ only in case are different ids. Times are milliseconds since
-                // the epoch. TEXT holds 65,535 bytes, which bounds the mark of a next page.
+                // A binary collation without padding: ids that differ in case or in blanks at their end are
+                // different ids. It has one name in MariaDB and another in MySQL; each server reads the comment
+                // that is meant for it. Times are milliseconds since the epoch. TEXT holds 65,535 bytes, which
+                // bounds the mark of a next page.
                 "CREATE TABLE IF NOT EXISTS sluice_claims (
                     job VARCHAR(120) NOT NULL,
                     id VARCHAR(255) NOT NULL,
@@ -59,6 +88,9 @@ impl SqlDialect {
                     priority BIGINT NOT NULL DEFAULT 0,
                     due_at BIGINT NOT NULL,
                     due_said BIGINT NULL,
+                    due_from BIGINT NULL,
+                    left_state VARCHAR(8) NULL,
+                    whole_run BIGINT NOT NULL DEFAULT 1,
                     lease_until BIGINT NULL,
                     attempt BIGINT NOT NULL DEFAULT 0,
                     fence BIGINT NOT NULL DEFAULT 0,
@@ -74,7 +106,7 @@ impl SqlDialect {
                     updated_at BIGINT NOT NULL,
                     PRIMARY KEY (job, id),
                     KEY sluice_claims_due (job, state, priority, due_at, id)
-                ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */",
                 // A budget has one row of its own, with an empty holder, and one row per replica.
                 "CREATE TABLE IF NOT EXISTS sluice_budgets (
                     budget VARCHAR(200) NOT NULL,
@@ -100,6 +132,9 @@ impl SqlDialect {
                     priority BIGINT NOT NULL DEFAULT 0,
                     due_at BIGINT NOT NULL,
                     due_said BIGINT,
+                    due_from BIGINT,
+                    left_state TEXT COLLATE \"C\",
+                    whole_run BIGINT NOT NULL DEFAULT 1,
                     lease_until BIGINT,
                     attempt BIGINT NOT NULL DEFAULT 0,
                     fence BIGINT NOT NULL DEFAULT 0,
@@ -196,7 +231,10 @@ impl SqlDialect {
     /// Returns the text before and after an expression that make text of it.
     pub(crate) const fn as_text(self) -> (&'static str, &'static str) {
         match self {
-            Self::MySql => ("CAST(", " AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin"),
+            Self::MySql => (
+                "CAST(",
+                " AS CHAR CHARACTER SET utf8mb4) /*M! COLLATE utf8mb4_nopad_bin */ /*!80017 COLLATE utf8mb4_0900_bin */",
+            ),
             Self::Postgres => ("CAST(", " AS TEXT) COLLATE \"C\""),
         }
     }
@@ -218,11 +256,72 @@ impl SqlDialect {
     }
 
     /// Returns an expression for a column of times in milliseconds since the epoch. Times without a zone are
-    /// in UTC.
+    /// in UTC. No time is left out: Postgres' `infinity` is never (null), `-infinity` and MySQL's zero date are
+    /// due at once.
     pub(crate) fn epoch_ms(self, column: &str) -> String {
         match self {
-            Self::MySql => format!("CAST(UNIX_TIMESTAMP({column}) * 1000 AS SIGNED)"),
-            Self::Postgres => format!("CAST(EXTRACT(EPOCH FROM {column}) * 1000 AS BIGINT)"),
+            // UNIX_TIMESTAMP knows no time before 1970 and, on most servers, none after 2038.
+            Self::MySql => format!(
+                "CASE WHEN {column} IS NOT NULL THEN COALESCE(\
+                 CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column}) / 1000 AS SIGNED), 0) END"
+            ),
+            Self::Postgres => format!(
+                "CASE WHEN isfinite({column}) THEN CAST(EXTRACT(EPOCH FROM {column}) * 1000 AS BIGINT) \
+                 WHEN {column} < now() THEN 0 END"
+            ),
+        }
+    }
+
+    /// Returns an expression for a column of bytes as text: a uuid with hyphens if the value has 16 bytes and
+    /// `uuid` is true, otherwise hexadecimal digits.
+    pub(crate) fn bytes_as_text(self, column: &str, uuid: bool) -> String {
+        let digits = match self {
+            Self::MySql => format!("LOWER(HEX({column}))"),
+            Self::Postgres => format!("encode({column}, 'hex')"),
+        };
+        if !uuid {
+            return self.text(&digits);
+        }
+        let length = match self {
+            Self::MySql => format!("LENGTH({column})"),
+            Self::Postgres => format!("octet_length({column})"),
+        };
+        let part = |from: u8, count: u8| format!("SUBSTR({digits}, {from}, {count})");
+        let parts = [part(1, 8), part(9, 4), part(13, 4), part(17, 4), part(21, 12)].join(", ");
+        self.text(&format!("CASE WHEN {length} = 16 THEN CONCAT_WS('-', {parts}) ELSE {digits} END"))
+    }
+
+    /// Returns a condition that a text expression is short enough for an id. MySQL's column holds 255
+    /// characters, and an entry of Postgres' index about 2,700 bytes.
+    pub(crate) fn fits_id(self, text: &str) -> String {
+        match self {
+            Self::MySql => format!("CHAR_LENGTH({text}) <= 255"),
+            Self::Postgres => format!("octet_length({text}) <= 2000"),
+        }
+    }
+
+    /// Returns the names of the column types that hold bytes.
+    pub(crate) const fn byte_types(self) -> &'static str {
+        match self {
+            Self::MySql => "'binary', 'varbinary', 'tinyblob', 'blob', 'mediumblob', 'longblob', 'bit'",
+            Self::Postgres => "'bytea'",
+        }
+    }
+
+    /// Returns a statement for a transaction that joins whole tables, if the server could choose to compare each row
+    /// with each: statistics of a new table call it empty.
+    pub(crate) const fn without_nested_loops(self) -> Option<&'static str> {
+        match self {
+            Self::MySql => None,
+            Self::Postgres => Some("SET LOCAL enable_nestloop = off"),
+        }
+    }
+
+    /// Returns the operator of a division of whole numbers.
+    pub(crate) const fn whole_division(self) -> &'static str {
+        match self {
+            Self::MySql => " DIV ",
+            Self::Postgres => " / ",
         }
     }
 
@@ -296,19 +395,21 @@ impl SqlDialect {
 
     /// Returns the oldest accepted version if a server with the version text `version` is older.
     pub(crate) fn too_old(self, version: &str) -> Option<&'static str> {
-        // The first two numbers of the text are major and minor version; a missing one counts as 0.
+        // The first three numbers of the text are major and minor version and patch; a missing one counts as 0.
         let numbers: Vec<u32> = version
             .split(|c: char| !c.is_ascii_digit())
             .filter(|part| !part.is_empty())
-            .take(2)
+            .take(3)
             .filter_map(|part| part.parse().ok())
             .collect();
-        let at = (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0));
+        let number = |nth: usize| numbers.get(nth).copied().unwrap_or(0);
+        let at = (number(0), number(1), number(2));
         match self {
-            Self::MySql if version.contains("MariaDB") => (at < (10, 6)).then_some("MariaDB 10.6"),
-            Self::MySql => (at < (8, 0)).then_some("MySQL 8.0"),
+            Self::MySql if version.contains("MariaDB") => (at < (10, 6, 0)).then_some("MariaDB 10.6"),
+            // The first one with a binary collation without padding.
+            Self::MySql => (at < (8, 0, 17)).then_some("MySQL 8.0.17"),
             // `SELECT version()` begins with "PostgreSQL 15.3 (…)".
-            Self::Postgres => (at < (9, 6)).then_some("PostgreSQL 9.6"),
+            Self::Postgres => (at < (9, 6, 0)).then_some("PostgreSQL 9.6"),
         }
     }
 }
@@ -339,6 +440,9 @@ mod tests {
         assert!(SqlDialect::MySql.too_old("10.5.29-MariaDB").is_some());
         assert!(SqlDialect::MySql.too_old("10.11.19-MariaDB-0+deb12u1").is_none());
         assert!(SqlDialect::MySql.too_old("5.7.44").is_some());
+        assert!(
+            SqlDialect::MySql.too_old("8.0.16").is_some() && SqlDialect::MySql.too_old("8.0.17").is_none()
+        );
         assert!(SqlDialect::MySql.too_old("8.4.2").is_none());
         assert!(SqlDialect::Postgres.too_old("PostgreSQL 15.3 (Debian)").is_none());
     }

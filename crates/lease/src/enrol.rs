@@ -1,9 +1,11 @@
 //! Enrolling ids of the user's table in the side table, with their due times and priorities if the source has
 //! columns for them.
 
-use crate::claims::resent;
-use crate::database::SqlStatement;
-use crate::{ClaimSource, JobClaims, LeaseError, SqlDialect};
+use crate::claims::{millis, resent};
+use crate::database::{SqlRow, SqlStatement};
+use std::time::Duration;
+
+use crate::{ClaimSource, IdFormat, JobClaims, LeaseError, SqlDialect};
 
 /// A source's names and expressions, quoted.
 struct QuotedSourceNames {
@@ -14,18 +16,54 @@ struct QuotedSourceNames {
     priority: Option<String>,
 }
 
+/// The changes of an enrolment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EnrolReport {
+    /// Ids that had no row. An id that two workers add at the same moment may be counted by both.
+    pub new: u64,
+    /// Ids that have left the source.
+    pub gone: u64,
+    /// Ids that had left and are back.
+    pub back: u64,
+    /// Dead ids that are due again.
+    pub revived: u64,
+    /// Ids that are too long for a row. They are not collected.
+    pub too_long: u64,
+    /// Whether the source has an empty id. It is dead.
+    pub has_empty: bool,
+}
+
+/// The reason in the row of an empty id.
+const EMPTY_ID: &str =
+    "the id is empty: expected a text; without one the request would ask for all ids at once";
+/// The most ids of one look for those that have left.
+const GONE_AT_ONCE: usize = 10_000;
+/// The most ids in one statement.
+const CHUNK: usize = 500;
+
 impl JobClaims {
     /// Adds every id of `source` that has no row yet. With a due column, ids whose time has changed become
-    /// due at the new time; done ids begin a new run. With a priority column, rows that are not claimed get
-    /// their new priority. Returns how many ids were new. An id that two workers add at the same moment may
-    /// be counted by both.
+    /// due at the new time; done and dead ids begin a new run. With a priority column, rows that are not claimed get
+    /// their new priority. Ids that are no longer in the source, do not meet its condition or have no due time
+    /// are not claimed until they are back. An empty id is dead.
+    ///
+    /// With `dead_after`, an id that has been dead for that long is due again, from its first page.
     ///
     /// # Errors
-    /// The database's errors, and [`LeaseError::Name`] for a table or column that is not a plain name.
-    pub async fn enrol(&self, source: &ClaimSource) -> Result<u64, LeaseError> {
+    /// The database's errors, [`LeaseError::Name`] for a table or column that is not a plain name, and
+    /// [`LeaseError::BinaryId`].
+    pub async fn enrol(
+        &self,
+        source: &ClaimSource,
+        dead_after: Option<Duration>,
+    ) -> Result<EnrolReport, LeaseError> {
+        self.check_source(source).await?;
         let names = self.names(source)?;
         let insert = self.insertion(&names, source);
         let new = resent!("enrolling ids", self.database.execute(&insert))?;
+
+        // Ids that are back take part in everything that follows.
+        let back = self.bring_back(&names, source).await?;
 
         // Done ids first: an id that becomes due by this has its new time already.
         if let Some(due) = &names.due {
@@ -43,9 +81,166 @@ impl JobClaims {
             resent!("setting priorities", self.database.execute(&statement))?;
         }
 
+        // Ids that have left, and dead ones whose time has come.
+        let gone = self.set_gone(&names, source).await?;
+        let revived = match dead_after {
+            Some(after) => self.revive_after(after).await?,
+            None => 0,
+        };
+        let too_long = self.count_too_long(&names, source).await?;
+        let has_empty = self.has_empty_id().await?;
+
         // Claims look for the priorities that exist now.
         self.set_classes(self.priorities().await?);
-        Ok(new)
+        Ok(EnrolReport { new, gone, back, revived, too_long, has_empty })
+    }
+
+    /// Checks that the column of the ids holds no bytes, or that their text form is named.
+    pub(crate) async fn check_source(&self, source: &ClaimSource) -> Result<(), LeaseError> {
+        if source.id_format.is_some() {
+            return Ok(());
+        }
+        let dialect = self.dialect();
+        let (schema, table) = match source.table.rsplit_once('.') {
+            Some((schema, table)) => (Some(schema), table),
+            None => (None, source.table.as_str()),
+        };
+        let statement = self.database.statement(&format!(
+            "SELECT COUNT(*) FROM information_schema.columns WHERE data_type IN ({}) AND table_name = ",
+            dialect.byte_types()
+        ));
+        let statement = statement.bind(table).text(" AND column_name = ").bind(source.id_column.as_str());
+        let statement = match schema {
+            Some(schema) => statement.text(" AND table_schema = ").bind(schema),
+            None => statement.text(" AND ").text(dialect.this_schema()),
+        };
+        let rows = resent!("looking at the column of the ids", self.database.rows(&statement))?;
+        let count = rows.first().map(|row| row.int(0)).transpose();
+        match count.map_err(LeaseError::while_doing("looking at the column of the ids"))?.flatten() {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(LeaseError::BinaryId(source.id_column.clone())),
+        }
+    }
+
+    /// Gives the ids that are back in the source the state that they had.
+    async fn bring_back(&self, names: &QuotedSourceNames, source: &ClaimSource) -> Result<u64, LeaseError> {
+        // Mostly no id has left, and nothing has to be compared.
+        let statement =
+            self.database.statement("SELECT id FROM sluice_claims WHERE state = 'gone' AND job = ");
+        let statement = statement.bind(self.job.as_str()).text(" LIMIT 1");
+        if resent!("looking for ids that have left", self.database.rows(&statement))?.is_empty() {
+            return Ok(0);
+        }
+        let now = self.dialect().now();
+        let set = [
+            ("state", "COALESCE(there.left_state, 'due')"),
+            ("fence", "there.fence + 1"),
+            ("updated_at", now),
+        ];
+        let mut statement = self.changed(names, &set, source).text(" AND there.state = 'gone'");
+        if let Some(due) = &names.due {
+            statement = statement.text(&format!(" AND {due} IS NOT NULL"));
+        }
+        resent!("bringing ids back", self.database.execute(&statement))
+    }
+
+    /// Takes the ids that are no longer in the source out of the claims. Ids in work end their run first.
+    async fn set_gone(&self, names: &QuotedSourceNames, source: &ClaimSource) -> Result<u64, LeaseError> {
+        let mut all = 0;
+        loop {
+            let statement = self.left_the_source(names, source);
+            let rows = resent!("looking for ids that have left", self.whole_rows(&statement))?;
+            let mut ids: Vec<String> = rows.iter().filter_map(|row| row.text(0).ok().flatten()).collect();
+            ids.sort_unstable();
+            let mut set = 0;
+            for chunk in ids.chunks(CHUNK) {
+                // `left_state` first: MySQL reads the values that were assigned further left.
+                let statement = self.database.statement(
+                    "UPDATE sluice_claims SET left_state = state, state = 'gone', fence = fence + 1, updated_at = ",
+                );
+                let statement = statement.now().text(" WHERE job = ").bind(self.job.as_str());
+                let statement = statement.text(" AND state IN ('due', 'done', 'dead') AND id IN (");
+                let statement = statement.list(chunk, |s, id| s.bind(id.as_str())).text(")");
+                set += resent!("taking out ids that have left", self.database.execute(&statement))?;
+            }
+            all += set;
+            // Rows that another process has claimed meanwhile are left for the next enrolment.
+            if ids.len() < GONE_AT_ONCE || set == 0 {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Runs a query that joins whole tables.
+    async fn whole_rows(&self, statement: &SqlStatement) -> Result<Vec<SqlRow>, sqlx::Error> {
+        let mut open = self.database.begin().await?;
+        if let Some(text) = self.dialect().without_nested_loops() {
+            open.execute(&self.database.statement(text)).await?;
+        }
+        let rows = open.rows(statement).await?;
+        open.commit().await.map(|()| rows)
+    }
+
+    /// Returns the query for ids whose row waits or has ended, but which the source does not have.
+    fn left_the_source(&self, names: &QuotedSourceNames, source: &ClaimSource) -> SqlStatement {
+        let QuotedSourceNames { table, id, bare_id, due, .. } = names;
+        // A derived table is read once, and both servers join it by its value.
+        let statement = self.database.statement(&format!(
+            "SELECT there.id FROM sluice_claims there LEFT JOIN (SELECT DISTINCT {id} AS source_id FROM {table} source \
+             WHERE {bare_id} IS NOT NULL"
+        ));
+        let statement = match &source.condition {
+            Some(condition) => statement.text(&format!(" AND ({condition})")),
+            None => statement,
+        };
+        let statement = match due {
+            Some(due) => statement.text(&format!(" AND {due} IS NOT NULL")),
+            None => statement,
+        };
+        let statement = statement.text(") here ON here.source_id = there.id WHERE there.job = ");
+        let statement = statement.bind(self.job.as_str());
+        let statement =
+            statement.text(" AND there.state IN ('due', 'done', 'dead') AND here.source_id IS NULL");
+        statement.text(&format!(" LIMIT {GONE_AT_ONCE}"))
+    }
+
+    /// Makes ids due again that have been dead for this long: a new run, from the first page.
+    async fn revive_after(&self, after: Duration) -> Result<u64, LeaseError> {
+        let statement = self.database.statement(
+            "UPDATE sluice_claims SET state = 'due', whole_run = run + 1, run = run + 1, fence = fence + 1, attempt = 0, \
+             next_page = NULL, holder = NULL, due_from = NULL, due_at = ",
+        );
+        let statement = statement.now().text(", updated_at = ").now().text(" WHERE job = ");
+        let statement = statement.bind(self.job.as_str()).text(" AND state = 'dead' AND id <> ''");
+        let statement = statement.text(" AND updated_at <= ").now().text(" - ").bind(millis(after));
+        resent!("making dead ids due again", self.database.execute(&statement))
+    }
+
+    /// Tells whether the empty id has a row, and is not gone or erased.
+    async fn has_empty_id(&self) -> Result<bool, LeaseError> {
+        let statement = self.database.statement("SELECT id FROM sluice_claims WHERE id = '' AND job = ");
+        let statement = statement.bind(self.job.as_str()).text(" AND state NOT IN ('gone', 'erased')");
+        Ok(!resent!("looking for an empty id", self.database.rows(&statement))?.is_empty())
+    }
+
+    /// Counts the ids that no row can hold.
+    async fn count_too_long(
+        &self,
+        names: &QuotedSourceNames,
+        source: &ClaimSource,
+    ) -> Result<u64, LeaseError> {
+        let fits = self.dialect().fits_id(&names.id);
+        let statement = self
+            .database
+            .statement(&format!("SELECT COUNT(*) FROM {} source WHERE NOT ({fits})", names.table));
+        let statement = match &source.condition {
+            Some(condition) => statement.text(&format!(" AND ({condition})")),
+            None => statement,
+        };
+        let rows = resent!("counting ids that are too long", self.database.rows(&statement))?;
+        let count = rows.first().map(|row| row.int(0)).transpose();
+        let count = count.map_err(LeaseError::while_doing("counting ids that are too long"))?.flatten();
+        Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
     }
 
     /// Quotes the names of a source.
@@ -58,7 +253,11 @@ impl JobClaims {
         let priority = source.priority_column.as_ref().map(column).transpose()?;
         Ok(QuotedSourceNames {
             table: dialect.name(&source.table)?,
-            id: dialect.text(&bare_id),
+            id: match source.id_format {
+                None | Some(IdFormat::Text) => dialect.text(&bare_id),
+                Some(IdFormat::Uuid) => dialect.bytes_as_text(&bare_id, true),
+                Some(IdFormat::Hex) => dialect.bytes_as_text(&bare_id, false),
+            },
             bare_id,
             due: due.map(|due| dialect.epoch_ms(&due)),
             priority: priority.map(|priority| format!("COALESCE({priority}, 0)")),
@@ -72,7 +271,7 @@ impl JobClaims {
 
         // The columns of the SELECT list, in the order of the INSERT.
         let statement = self.database.statement(
-            "INSERT INTO sluice_claims (job, id, state, priority, due_said, due_at, updated_at) SELECT DISTINCT ",
+            "INSERT INTO sluice_claims (job, id, state, reason, priority, due_said, due_at, updated_at) SELECT DISTINCT ",
         );
         // Postgres would have to be asked for the type of a bare mark in a SELECT list. The cast gives it.
         let statement = statement.text("CAST(").bind(self.job.as_str());
@@ -81,7 +280,11 @@ impl JobClaims {
             SqlDialect::Postgres => " AS TEXT)",
         });
         let priority = priority.as_deref().unwrap_or("0");
-        let statement = statement.text(&format!(", {id}, 'due', {priority}, "));
+        // An empty id has a row, so that it is seen, but it is never asked for.
+        let statement = statement.text(&format!(
+            ", {id}, CASE WHEN {id} = '' THEN 'dead' ELSE 'due' END, \
+             CASE WHEN {id} = '' THEN '{EMPTY_ID}' END, {priority}, "
+        ));
         let statement = match due {
             Some(due) => statement.text(&format!("{due}, {due}, ")),
             None => statement.text(dialect.no_number()).text(", ").now().text(", "),
@@ -95,6 +298,7 @@ impl JobClaims {
             dialect.by_key()
         ));
         let mut statement = statement.bind(self.job.as_str()).text(&format!(" AND there.id = {id})"));
+        statement = statement.text(" AND ").text(&dialect.fits_id(id));
 
         // A null time is never due; the operator's condition applies as written.
         if let Some(due) = due {
@@ -106,7 +310,7 @@ impl JobClaims {
         statement.text(dialect.unless_there())
     }
 
-    /// Returns the statement for done ids whose column has another time: a new run, due at that time.
+    /// Returns the statement for done and dead ids whose column has another time: a new run, due at that time.
     fn due_again(&self, names: &QuotedSourceNames, due: &str, source: &ClaimSource) -> SqlStatement {
         let now = self.dialect().now();
         // The fence grows with every change of state.
@@ -115,13 +319,14 @@ impl JobClaims {
             ("run", "there.run + 1"),
             ("fence", "there.fence + 1"),
             ("attempt", "0"),
+            ("due_from", "NULL"),
             ("due_at", due),
             ("due_said", due),
             ("updated_at", now),
         ];
         let statement = self.changed(names, &set, source);
         statement.text(&format!(
-            " AND there.state = 'done' AND (there.due_said IS NULL OR there.due_said <> {due})"
+            " AND there.state IN ('done', 'dead') AND there.id <> '' AND (there.due_said IS NULL OR there.due_said <> {due})"
         ))
     }
 

@@ -31,6 +31,12 @@ pub enum LeaseError {
         "table or column `{0}`: expected a plain name of letters, digits, _ and $, its parts joined by a dot"
     )]
     Name(String),
+    /// The id's column holds bytes, and the configuration does not name their text form.
+    #[error(
+        "column `{0}`: expected a column of texts, numbers or uuids, found one of bytes; set \
+         `database.id_format` to uuid, hex or text"
+    )]
+    BinaryId(String),
     /// The text that an id's row has to remember of its next page is longer than the column.
     #[error(
         "next page of an id: expected a mark of at most {most} bytes, found {length}; the API's page token \
@@ -65,13 +71,13 @@ impl LeaseError {
                 | sqlx::Error::WorkerCrashed
                 | sqlx::Error::BeginFailed => true,
                 // The server answered. Its SQLSTATE tells a passing trouble from a mistake.
-                sqlx::Error::Database(error) => {
-                    transient(source) || error.code().is_some_and(|code| passing(&code))
-                }
+                sqlx::Error::Database(error) => transient(source) || is_passing(&**error),
                 _ => false,
             },
             // The configuration, the server or the API has to change first.
-            Self::Scheme | Self::Name(_) | Self::TooLong { .. } | Self::TooOld { .. } => false,
+            Self::Scheme | Self::Name(_) | Self::BinaryId(_) | Self::TooLong { .. } | Self::TooOld { .. } => {
+                false
+            }
         }
     }
 
@@ -125,11 +131,26 @@ impl LeaseError {
     }
 }
 
-/// Returns whether an SQLSTATE stands for a passing state of the server: starting, stopping, full or
-/// disconnected (Postgres 08, 53, 57P; both, 40), or the server ended a transaction that was idle for too
-/// long (Postgres 25P03, MariaDB 70100).
-fn passing(code: &str) -> bool {
-    ["08", "25P03", "40", "53", "57P", "70100"].iter().any(|class| code.starts_with(class))
+/// Numbers of MariaDB and MySQL for a passing state whose SQLSTATE does not tell it: read-only during a failover
+/// (1290, 1792, 1836), a statement's time is up (1969, 3024), too many connections (1203, 1226), out of memory or
+/// disk (1021, 1037, 1038, 1041, 1114, 1206), a shutdown (1053, 1077), a killed or broken connection (1158 to
+/// 1161, 1317, 1927), a member of a group or cluster that is not ready (1047, 3101).
+const PASSING_NUMBERS: [u16; 23] = [
+    1021, 1037, 1038, 1041, 1047, 1053, 1077, 1114, 1158, 1159, 1160, 1161, 1203, 1206, 1226, 1290, 1317,
+    1792, 1836, 1927, 1969, 3024, 3101,
+];
+
+/// Returns whether the server is in a passing state: starting, stopping, full, disconnected (Postgres 08, 53, 57P,
+/// 58; both, 40), read-only during a failover (25006), or it ended a transaction that was idle for too long
+/// (Postgres 25P03, MariaDB 70100), or a statement or its wait for a lock took too long (57014, 55P03).
+fn is_passing(error: &dyn sqlx::error::DatabaseError) -> bool {
+    if let Some(mysql) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+        && PASSING_NUMBERS.contains(&mysql.number())
+    {
+        return true;
+    }
+    let classes = ["08", "25006", "25P03", "40", "53", "55P03", "57014", "57P", "58", "70100"];
+    error.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
 }
 
 /// Returns whether the error is a deadlock or a serialisation failure. The server has rolled back, and the

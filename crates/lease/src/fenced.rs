@@ -38,6 +38,14 @@ pub enum ClaimReleaseReason {
         /// The reason in plain text, without values of records.
         reason: String,
     },
+    /// The API asked for a wait, or is away for everyone. The attempt does not count, and the id is due after the
+    /// pause.
+    Waits {
+        /// How long to leave the id alone.
+        pause: Duration,
+        /// The reason in plain text, without values of records.
+        reason: String,
+    },
 }
 
 /// The most rows named in one statement: far below the servers' limits on bound values.
@@ -117,7 +125,10 @@ impl JobClaims {
     ) -> Result<FenceAnswer, LeaseError> {
         let statement =
             self.database.statement("UPDATE sluice_claims SET state = 'dead', fence = fence + 1, ");
-        let statement = statement.text("owed = NULL, lease_until = NULL, reason = ").bind(reason).text(", ");
+        let statement = statement
+            .text("owed = NULL, due_from = NULL, lease_until = NULL, reason = ")
+            .bind(reason)
+            .text(", ");
         let statement = self.this(written(marked(statement, mark)), claim);
         one(resent!("writing that an id is dead", self.database.execute(&statement)))
     }
@@ -142,6 +153,11 @@ impl JobClaims {
             ClaimReleaseReason::Back => statement.text("attempt = GREATEST(attempt - 1, 0), due_at = ").now(),
             ClaimReleaseReason::Failed { pause, reason } => {
                 let statement = statement.text("reason = ").bind(reason.as_str()).text(", due_at = ").now();
+                statement.text(" + ").bind(millis(*pause))
+            }
+            ClaimReleaseReason::Waits { pause, reason } => {
+                let statement = statement.text("attempt = GREATEST(attempt - 1, 0), reason = ");
+                let statement = statement.bind(reason.as_str()).text(", due_at = ").now();
                 statement.text(" + ").bind(millis(*pause))
             }
         };

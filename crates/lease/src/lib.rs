@@ -24,7 +24,11 @@
 //! *Budgets* share the requests per second of a host or key among all replicas that use the same database
 //! (`budget.rs`).
 //!
-//! MariaDB 10.6+, MySQL 8.0.1+ and Postgres share one code path. Their differences are in [`SqlDialect`].
+//! A row whose id has left the table of ids, or no longer meets the condition, is `gone` until the id comes back. One
+//! that an operator has taken out is `erased` for good. Neither is claimed. `due_from` remembers when a run was due, from
+//! its first claim to its end: the next run is counted from there.
+//!
+//! MariaDB 10.6+, MySQL 8.0.17+ and Postgres share one code path. Their differences are in [`SqlDialect`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -36,13 +40,15 @@ mod enrol;
 mod error;
 mod fenced;
 mod many;
+mod pooler;
 mod shares;
 mod survey;
 
 pub use budget::{BudgetRequest, SharedBudgets};
-pub use claims::{ClaimSource, ClaimTally, ClaimTerms, IdClaim, JobClaims};
+pub use claims::{ClaimSource, ClaimTally, ClaimTerms, IdClaim, IdFormat, JobClaims};
 pub use dialect::SqlDialect;
+pub use enrol::EnrolReport;
 pub use error::LeaseError;
 pub use fenced::{ClaimMark, ClaimReleaseReason, FenceAnswer};
-pub use many::ClaimCheckpoint;
-pub use survey::{BuriedId, ClaimOutlook, SideTableState, StateCount};
+pub use many::{ClaimCheckpoint, due_slack};
+pub use survey::{BuriedId, ClaimOutlook, IdRuns, SideTableState, StateCount};

@@ -37,7 +37,8 @@ impl JobClaims {
         Ok(only(&self.checkpoint_all(&[ClaimCheckpoint::of(claim, mark.clone())]).await?))
     }
 
-    /// Records that the id is complete. With `every` it is due again that long after now, as its next run.
+    /// Records that the id is complete. With `every` it is due again that long after it was due, as its next run:
+    /// a run that takes long does not move the ones after it. Times that have passed are left out.
     ///
     /// # Errors
     /// The database's errors.
@@ -81,7 +82,7 @@ impl JobClaims {
         entries: &[ClaimCheckpoint],
         every: Option<Duration>,
     ) -> Result<Vec<FenceAnswer>, LeaseError> {
-        let set = |statement| complete(statement, every);
+        let set = |statement| complete(statement, every, self.dialect());
         fitting(entries)?;
         let mut lost = HashSet::new();
         for chunk in in_order(entries).chunks(MOST) {
@@ -143,18 +144,31 @@ impl ClaimCheckpoint {
 }
 
 /// Adds the assignments for a complete id, except those of its mark.
-fn complete(statement: SqlStatement, every: Option<Duration>) -> SqlStatement {
+fn complete(statement: SqlStatement, every: Option<Duration>, dialect: SqlDialect) -> SqlStatement {
     let statement =
         // The fence grows: a late write of the former holder matches nothing.
         statement.text("attempt = 0, fence = fence + 1, reason = NULL, holder = NULL, owed = NULL, ");
     let statement = statement.text("lease_until = NULL, ");
     match every {
         None => statement.text("state = 'done', due_at = ").now(),
-        Some(pause) => {
-            let statement = statement.text("state = 'due', run = run + 1, due_at = ").now();
-            statement.text(" + ").bind(millis(pause))
+        Some(every) => {
+            // The first of the times `due_from + n * every` that is not about to come. Rows of an earlier version
+            // do not know when they were due.
+            let (slack, every) = (millis(due_slack(every)), millis(every).max(1));
+            let statement = statement.text("state = 'due', run = run + 1, due_at = COALESCE(due_from + ");
+            let statement = statement.bind(every).text(" * (GREATEST(").now().text(" + ").bind(slack);
+            let statement = statement.text(" - due_from, 0)").text(dialect.whole_division()).bind(every);
+            statement.text(" + 1), ").now().text(" + ").bind(every).text(")")
         }
     }
+    // Assigned last: MySQL reads the values that were assigned further left.
+    .text(", due_from = NULL")
+}
+
+/// Returns how much before its time an id may be taken by a run that ends by itself: a fifth of the time between its
+/// runs, two minutes at most. A CronJob that starts as often as its ids are due starts a little early at times.
+pub fn due_slack(every: Duration) -> Duration {
+    (every / 5).min(Duration::from_secs(120))
 }
 
 /// Returns the answer about a single id.

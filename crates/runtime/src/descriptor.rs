@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use sluice_contract::WorkerAccess;
-use sluice_core::{Fault, Processor};
+use sluice_core::{Domain, Fault, Processor, Retry};
 
 use crate::config::{ConfigErrors, RegistrySection};
 use crate::replay::ReplayConfig;
@@ -71,4 +71,16 @@ pub enum WorkerError {
     /// The worker ended with a fault.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+/// What someone has to look at after a worker has ended well, as sentences. Its exit code is 1.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct WorkerFindings(pub Vec<String>);
+
+impl WorkerFindings {
+    /// Returns the fault with which the worker ends. No retry changes it.
+    pub fn into_fault(self, doing: &str) -> Fault {
+        Fault::new(Domain::User, Retry::Never, doing, self)
+    }
 }

@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::client::AnswerTrouble;
+use crate::client::{AnswerTrouble, TroubleKind};
 use crate::config::{AuthConfig, HmacConfig, OauthConfig, RawSignatureFormat};
 
 /// An access token is replaced when this much of its life is left. Short-lived tokens are used for half their
@@ -39,15 +39,6 @@ pub(crate) struct ApiAuthenticator {
 pub(crate) struct RequestCredentials {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) query: Option<(String, String)>,
-}
-
-/// A token endpoint's answer (RFC 6749, 5.1).
-#[derive(Deserialize)]
-struct OauthTokenAnswer {
-    access_token: String,
-    /// Seconds.
-    #[serde(default)]
-    expires_in: Option<f64>,
 }
 
 /// Returns `Basic` credentials (RFC 7617).
@@ -166,10 +157,10 @@ async fn fetch_token(
     let away = |what: &str| AnswerTrouble::Passing {
         what: format!("the token endpoint: {what}"),
         asked: None,
-        outage: true,
+        kind: TroubleKind::Unwell,
     };
-    let no_token = || away("expected JSON with an `access_token` (RFC 6749, 5.1)");
-    let response = request.send().await.map_err(|_| away("no answer"))?;
+    let no_token = |why: &str| away(&format!("{why} (RFC 6749, 5.1)"));
+    let response = request.send().await.map_err(|error| away(&crate::client::connection_trouble(&error)))?;
     let status = response.status();
     if matches!(status.as_u16(), 400 | 401 | 403) {
         return Err(AnswerTrouble::Denied(status.as_u16()));
@@ -184,18 +175,43 @@ async fn fetch_token(
     while let Some(chunk) = response.chunk().await.map_err(|_| away("its answer broke off"))? {
         body.extend_from_slice(&chunk);
         if body.len() > LARGEST_TOKEN {
-            return Err(no_token());
+            return Err(no_token("expected at most 1 MiB"));
         }
     }
 
     // The token and its life.
-    let token: OauthTokenAnswer = serde_json::from_slice(&body).map_err(|_| no_token())?;
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {}", token.access_token)).map_err(|_| no_token())?;
+    let (token, life) = read_token(&body).map_err(no_token)?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| no_token("`access_token`: expected characters that an HTTP header can hold"))?;
     value.set_sensitive(true);
-    let life = token.expires_in.filter(|life| *life > 0.0);
-    let life = life.and_then(|life| Duration::try_from_secs_f64(life).ok()).unwrap_or(USUAL_LIFE);
     Ok((value, life))
+}
+
+/// Reads a token endpoint's answer (RFC 6749, 5.1). Returns the access token and its life.
+///
+/// # Errors
+/// The expectation that it does not meet.
+fn read_token(body: &[u8]) -> Result<(String, Duration), &'static str> {
+    let answer: Value = serde_json::from_slice(body).map_err(|_| "expected JSON")?;
+    let token = match answer.get("access_token") {
+        Some(Value::String(token)) => token.clone(),
+        Some(_) => return Err("`access_token`: expected a text"),
+        None if answer.get("error").is_some() => return Err("expected `access_token`, found `error`"),
+        None => return Err("expected `access_token`"),
+    };
+
+    // Seconds. Some servers write them as text.
+    let seconds = match answer.get("expires_in") {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(seconds)) => seconds.as_f64(),
+        Some(Value::String(text)) => match text.trim().parse::<f64>() {
+            Ok(seconds) => Some(seconds),
+            Err(_) => return Err("`expires_in`: expected a number of seconds"),
+        },
+        Some(_) => return Err("`expires_in`: expected a number of seconds"),
+    };
+    let life = seconds.filter(|life| *life > 0.0).and_then(|life| Duration::try_from_secs_f64(life).ok());
+    Ok((token, life.unwrap_or(USUAL_LIFE)))
 }
 
 /// Returns the headers of signature and timestamp. `now` is in seconds since 1970.
@@ -248,6 +264,15 @@ fn signature(config: &HmacConfig, url: &Url, body: Option<&str>, now: u64) -> [(
     [(config.header.clone(), signed), (config.timestamp_header.clone(), value(&now))]
 }
 
+/// Returns the pseudonym of an id: half of its HMAC-SHA-256, in hexadecimal.
+pub(crate) fn pseudonym(key: &[u8], id: &str) -> String {
+    let mut mac = mac(key);
+    mac.update(id.as_bytes());
+    let mut code = hex::encode(mac.finalize().into_bytes());
+    code.truncate(32);
+    code
+}
+
 /// Begins an HMAC. It takes keys of any length (RFC 2104, 2).
 #[allow(clippy::expect_used)]
 fn mac(key: &[u8]) -> Hmac<Sha256> {
@@ -278,6 +303,27 @@ mod tests {
         let [(_, post), _] = signature(&HmacConfig { sign, ..config }, &url, Some("{}"), 7);
         assert_ne!(get, post);
         assert!(post.is_sensitive());
+    }
+
+    #[test]
+    fn a_token_s_answer_is_read_in_every_form_and_its_mistake_is_named() {
+        let life = |expires: &str| {
+            read_token(format!(r#"{{"access_token":"t","expires_in":{expires}}}"#).as_bytes())
+                .map(|(_, life)| life)
+        };
+        for expires in ["3599", "\"3599\"", "3599.0", "\" 3599 \""] {
+            assert_eq!(life(expires), Ok(Duration::from_secs(3_599)), "{expires}");
+        }
+        assert_eq!(life("null"), Ok(USUAL_LIFE));
+        assert_eq!(life("\"soon\"").unwrap_err(), "`expires_in`: expected a number of seconds");
+        for (body, why) in [
+            ("<html>", "expected JSON"),
+            (r#"{"token":"t"}"#, "expected `access_token`"),
+            (r#"{"error":"x"}"#, "expected `access_token`, found `error`"),
+            (r#"{"access_token":7}"#, "`access_token`: expected a text"),
+        ] {
+            assert_eq!(read_token(body.as_bytes()).unwrap_err(), why);
+        }
     }
 
     #[test]

@@ -5,31 +5,34 @@ mod answer;
 mod clearance;
 mod gate;
 mod polite;
+mod unpack;
 mod window;
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{StatusCode, Url};
 use sluice_core::Fault;
 use sluice_runtime::metrics::{self, ProgressCounter};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use answer::{AnswerTrouble, ApiAnswer, PageRefusal};
+pub(crate) use answer::{AnswerTrouble, ApiAnswer, PageRefusal, TroubleKind, connection_trouble};
 #[cfg(test)]
 pub(crate) use clearance::STALE;
 pub(crate) use gate::RateGate;
 pub(crate) use polite::ApiPoliteness;
 
 use crate::auth::{ApiAuthenticator, RequestCredentials};
-use crate::config::{ApiConfig, ApiEndpoint, CollectorConfig, RawHoldScope, RawStatusRule};
+use crate::config::{ApiConfig, ApiEndpoint, AuthConfig, CollectorConfig, RawHoldScope, RawStatusRule};
 use crate::pagination::PageSelector;
 use crate::request::PageRequest;
 use crate::retry_after;
 use crate::tape::AnswerTape;
 use crate::template::TemplateValues;
 
+/// The pause of an id that was refused with 403 before any other was answered.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(1);
 /// The number of redirects that are followed in a row.
 const HOPS: usize = 5;
 
@@ -40,6 +43,10 @@ pub(crate) struct ApiClient {
     /// Headers of every request to the API's own origin.
     headers: Vec<(HeaderName, HeaderValue)>,
     auth: ApiAuthenticator,
+    /// Further origins that get headers and credentials.
+    trusted: Vec<url::Origin>,
+    /// Name of the query parameter with the credentials.
+    secret_parameter: Option<String>,
     /// The largest page in bytes after decompression.
     max_page: u64,
     polite: ApiPoliteness,
@@ -63,7 +70,7 @@ impl ApiClient {
     /// # Errors
     /// A [`Fault`] if the client cannot be built, for example because the TLS back end cannot be initialised.
     pub(crate) fn new(config: &CollectorConfig) -> Result<Self, Fault> {
-        let ApiConfig { base, headers, auth, connect_timeout, timeout, longest_answer, max_page } =
+        let ApiConfig { base, headers, auth, trusted, connect_timeout, timeout, longest_answer, max_page } =
             &config.api;
 
         // One connection pool for all tasks, with room for every id in work.
@@ -75,7 +82,8 @@ impl ApiClient {
             .connect_timeout(*connect_timeout)
             .read_timeout(*timeout)
             .timeout(*longest_answer)
-            .gzip(true)
+            // Bodies are unpacked in `answer.rs`: with all their members, in bounded pieces.
+            .gzip(false)
             // `send_once` follows redirects itself: it decides which headers go to which origin.
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(config.concurrency)
@@ -87,6 +95,11 @@ impl ApiClient {
             base: base.clone(),
             headers: headers.clone(),
             auth: ApiAuthenticator::new(auth.clone()),
+            trusted: trusted.clone(),
+            secret_parameter: match auth {
+                AuthConfig::Query(name, _) => Some(name.clone()),
+                _ => None,
+            },
             max_page: *max_page,
             polite: ApiPoliteness::new(&config.budgets, &config.retry),
             tape: None,
@@ -143,27 +156,33 @@ impl ApiClient {
         for _ in 0..=HOPS {
             // An origin is scheme, host and port. Credentials and the job's own headers go to the API's
             // origin only: a redirect or a next page may lead to a server of somebody else.
-            let at_home = url.origin() == self.base.origin();
+            let at_home = self.is_home(&url);
             let signed = match at_home {
                 true => self.auth.sign(&self.http, &url, body.as_deref()).await?,
                 false => RequestCredentials::default(),
             };
 
             // The request of this hop. Query credentials are added to a copy: `url` stays free of secrets.
-            let mut target = url.clone();
+            let mut target = self.without_secret(&url);
             if let Some((name, value)) = &signed.query {
                 target.query_pairs_mut().append_pair(name, value);
             }
-            let mut hop = match &body {
-                Some(body) => {
-                    self.http.post(target).header(CONTENT_TYPE, "application/json").body(body.clone())
-                }
-                None => self.http.get(target),
-            };
+
+            // Each header once: the endpoint's replace those of the API's section and ours.
+            let mut all = HeaderMap::new();
+            all.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            if body.is_some() {
+                all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
             let own = self.headers.iter().chain(&headers).filter(|_| at_home);
             for (name, value) in own.chain(&signed.headers) {
-                hop = hop.header(name, value);
+                all.insert(name, value.clone());
             }
+            let hop = match &body {
+                Some(body) => self.http.post(target).body(body.clone()),
+                None => self.http.get(target),
+            };
+            let hop = hop.headers(all);
 
             // Wait for the rate. Redirects count as well, because the API counts them.
             let waits = Instant::now();
@@ -174,7 +193,7 @@ impl ApiClient {
             let permission = permission.map_err(|wait| AnswerTrouble::Passing {
                 what: "the API asked for a pause before the next request".into(),
                 asked: Some(wait),
-                outage: false,
+                kind: TroubleKind::Busy,
             })?;
             let waited = permission.at.saturating_duration_since(waits);
             metrics::progress(ProgressCounter::RateWaitMs, waited.as_millis() as u64);
@@ -189,7 +208,7 @@ impl ApiClient {
             // Anything but a redirect ends the loop.
             let status = response.status();
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                let answer = self.heed_pauses(response);
+                let answer = self.heed_pauses(response, url);
                 return match &self.tape {
                     None => Ok((answer, signed)),
                     Some(tape) => Ok((tape.record(request, answer).await?, signed)),
@@ -215,37 +234,54 @@ impl ApiClient {
         Err(AnswerTrouble::Hopeless(format!("the API sent more than {HOPS} redirects in a row")))
     }
 
-    /// Reads the pauses that the headers ask for, and holds requests back accordingly.
-    fn heed_pauses(&self, response: reqwest::Response) -> ApiAnswer {
-        let now = SystemTime::now();
-        let headers = response.headers();
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    /// Tells whether a URL's origin gets headers and credentials.
+    fn is_home(&self, url: &Url) -> bool {
+        let origin = url.origin();
+        origin == self.base.origin() || self.trusted.contains(&origin)
+    }
 
-        // `Retry-After` counts with a status that asks for a repetition.
-        let date = text("date");
-        let asked = text("retry-after").and_then(|asked| retry_after::wait(asked, date, now));
+    /// Returns a URL without the parameter that carries credentials, which some APIs repeat in their links. It is put
+    /// back when a request is sent.
+    pub(crate) fn without_secret(&self, url: &Url) -> Url {
+        let mut bare = url.clone();
+        if let Some(secret) = &self.secret_parameter
+            && url.query_pairs().any(|(name, _)| name == secret.as_str())
+        {
+            let others: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(name, _)| name != secret.as_str())
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect();
+            bare.set_query(None);
+            if !others.is_empty() {
+                bare.query_pairs_mut().extend_pairs(others);
+            }
+        }
+        bare
+    }
+
+    /// Reads the pauses that the headers ask for, and holds requests back accordingly.
+    fn heed_pauses(&self, response: reqwest::Response, url: Url) -> ApiAnswer {
+        let waits = retry_after::header_waits(response.headers(), self.polite.headers(), SystemTime::now());
+
+        // A wait counts with a status that asks for a repetition. Some APIs say "too fast" with 403.
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.polite.refused();
         }
-        if asks_to_come_again(status) {
-            // The hold begins now, before the body is read: other tasks may be about to send.
-            self.hold_host(asked);
-        }
+        let refused = asks_to_come_again(status) || status == StatusCode::FORBIDDEN;
+        let asked = waits.after_refusal.max(waits.exhausted);
 
-        // An exhausted allowance in a good answer is a pause as well.
-        for prefix in ["x-ratelimit", "ratelimit", "x-rate-limit"] {
-            let field = |name: &str| text(&format!("{prefix}-{name}"));
-            if let (Some(remaining), Some(reset)) = (field("remaining"), field("reset")) {
-                self.hold_host(retry_after::exhausted(remaining, reset, date, now));
-            }
-        }
-        ApiAnswer::new(response, asked, self.max_page)
+        // The hold begins now, before the body is read: other tasks may be about to send. An exhausted allowance in
+        // a good answer is a pause as well.
+        self.hold_host(asked.filter(|_| refused));
+        self.hold_host(waits.exhausted);
+        ApiAnswer::new(response, url, asked, self.max_page)
     }
 
     /// Holds back every request to the host for this time from now, unless the job limits holds to single
     /// requests.
-    fn hold_host(&self, wait: Option<Duration>) {
+    pub(crate) fn hold_host(&self, wait: Option<Duration>) {
         if let Some(wait) = wait
             && self.polite.scope() == RawHoldScope::Host
         {
@@ -347,16 +383,36 @@ impl PageFetch<'_> {
                 );
                 return Err(PageRefusal::Fatal(Fault::user("asking the API", why)));
             }
-            AnswerTrouble::Passing { asked, outage, .. } => {
-                if *outage {
-                    polite.failure();
+            AnswerTrouble::Forbidden if polite.forbidden() => {
+                let why = "the API answered 403 for every id so far; nothing was skipped; mend `api.auth`, or give 403 \
+                           a meaning with `on_status` of the endpoint, and start again";
+                return Err(PageRefusal::Fatal(Fault::user("asking the API", why)));
+            }
+            // Others are answered: the id is refused, not the credentials.
+            AnswerTrouble::Forbidden if polite.successes() > 0 => {
+                let why = "the API refused this id with 403, and others are answered; `on_status` of the endpoint can \
+                           give 403 another meaning (none, retry)";
+                return Err(PageRefusal::Dead(why.to_owned()));
+            }
+            // It is not known yet whose fault it is: the id comes again after others.
+            AnswerTrouble::Forbidden => {
+                let reason = trouble.to_string();
+                return Err(PageRefusal::Later { pause: FORBIDDEN_PAUSE, reason, kind: TroubleKind::Busy });
+            }
+            AnswerTrouble::Passing { asked, kind, what } => {
+                if matches!(kind, TroubleKind::Unwell | TroubleKind::Away) {
+                    polite.failure(what);
                 }
                 *asked
             }
         };
 
         // A long pause gives the id back: the task can then work on another one.
-        let give_back = |pause| Err(PageRefusal::Later { pause, reason: trouble.to_string() });
+        let kind = match trouble {
+            AnswerTrouble::Passing { kind, .. } => *kind,
+            _ => TroubleKind::Page,
+        };
+        let give_back = |pause| Err(PageRefusal::Later { pause, reason: trouble.to_string(), kind });
         if let Some(asked) = asked.filter(|asked| *asked > polite.longest_wait()) {
             return give_back(asked);
         }
@@ -396,7 +452,19 @@ impl PageFetch<'_> {
                     "the page is encoded as `{encoding}`: expected gzip or no encoding"
                 ))),
             },
-            Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(AnswerTrouble::Denied(status)),
+            // Too fast, said with 403.
+            Ok(StatusCode::FORBIDDEN) if answer.asked.is_some() => {
+                Err(AnswerTrouble::status(status, answer.asked))
+            }
+            Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) if !self.api.is_home(&answer.url) => {
+                let origin = answer.url.origin().ascii_serialization();
+                Err(AnswerTrouble::Hopeless(format!(
+                    "the page is at another origin ({origin}), which gets no credentials and answered {status}; if it \
+                     belongs to the API, name it in `api.trusted_origins`"
+                )))
+            }
+            Ok(StatusCode::UNAUTHORIZED) => Err(AnswerTrouble::Denied(status)),
+            Ok(StatusCode::FORBIDDEN) => Err(AnswerTrouble::Forbidden),
             Ok(code) if asks_to_come_again(code) => Err(AnswerTrouble::status(status, answer.asked)),
             _ => Err(AnswerTrouble::Hopeless(format!("the API answered {status}"))),
         }

@@ -9,7 +9,7 @@ use sluice_runtime::metrics::{self, ProgressCounter};
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoints::{self, PageCheckpoint, PagePosition, RowMark};
-use crate::client::PageRefusal;
+use crate::client::{PageRefusal, TroubleKind};
 use crate::drift::DriftNotice;
 use crate::held::ClaimHold;
 use crate::incremental::IncrementalMarks;
@@ -65,14 +65,27 @@ pub(crate) struct CollectionProgress {
 impl CollectionTask {
     /// Collects one id and writes its end to its row.
     pub(crate) async fn run(self, mut id: CollectionProgress) -> CollectionEnd {
+        // An empty id would ask for everything. Enrolment leaves it dead; a row of an earlier version may be due.
+        if id.claim.id.is_empty() {
+            let why =
+                "the id is empty: expected a text; without one the request would ask for all ids at once";
+            return match self.claims.dead(&id.claim, &id.mark(), why).await {
+                Ok(FenceAnswer::Kept) => CollectionEnd::Dead,
+                Ok(FenceAnswer::Lost) => CollectionEnd::Lost,
+                Err(error) if error.retryable() => CollectionEnd::Lost,
+                Err(error) => CollectionEnd::Fatal(error.into()),
+            };
+        }
+
         // A lost claim ends the walk between any two steps: another process works on the id.
+        let answered = self.job.api.polite().successes();
         let halted = tokio::select! {
             halted = self.pages(&mut id) => halted,
             () = self.hold.lost.cancelled() => return CollectionEnd::Lost,
         };
 
         // The end is written under the claim's fence.
-        match self.conclude(halted, &id).await {
+        match self.conclude(halted, &id, answered).await {
             Ok(end) => end,
             // The row keeps its lease. When it has passed, the id is taken up again where Kafka or the row
             // says.
@@ -91,7 +104,8 @@ impl CollectionTask {
         let part = part_bytes(config.memory, config.concurrency);
         let taker = PublishingTaker { task: self, id };
         let (job, stop) = (&*self.job, &self.stop);
-        PageWalk { job, id: &text, taker, stop, marks, part, most: None }.run(at).await
+        let (pseudonym, run) = (job.pseudonym(&text), taker.id.claim.run);
+        PageWalk { job, id: &text, pseudonym, run, taker, stop, marks, part, most: None }.run(at).await
     }
 
     /// Makes a part of a page durable together with its checkpoint, then moves `id` on.
@@ -162,12 +176,13 @@ impl CollectionTask {
         Ok(())
     }
 
-    /// Writes the end of the id to its row. Returns [`CollectionEnd::Lost`] if the claim's fence no longer
-    /// matches.
+    /// Writes the end of the id to its row. `answered` is the number of pages that had come when the id was begun.
+    /// Returns [`CollectionEnd::Lost`] if the claim's fence no longer matches.
     async fn conclude(
         &self,
         halted: Result<(), PageWalkHalt>,
         id: &CollectionProgress,
+        answered: u64,
     ) -> Result<CollectionEnd, LeaseError> {
         let CollectionProgress { claim, tally, .. } = id;
         let mark = id.mark();
@@ -183,15 +198,22 @@ impl CollectionTask {
                 CollectionEnd::Released,
             )),
             // The API failed for now. After the last attempt without progress the id is dead.
-            Err(PageWalkHalt::Refused(PageRefusal::Later { pause, reason })) => {
+            Err(PageWalkHalt::Refused(PageRefusal::Later { pause, reason, kind })) => {
                 let progressed = far(tally) > far(&claim.tally);
                 let spent = claim.attempt >= self.job.config.database.attempts && !progressed;
 
-                if self.job.api.is_away() {
-                    // The API is away for every id: this is no fault of the id, and the attempt does not
-                    // count.
+                // The API asks for a wait, or is away for everyone: this is no fault of the id, and the attempt does
+                // not count. An API that answers others meanwhile is not away.
+                let others = self.job.api.polite().successes() > answered;
+                let spared = match kind {
+                    TroubleKind::Busy | TroubleKind::Away => true,
+                    TroubleKind::Unwell => !others || self.job.api.is_away(),
+                    TroubleKind::Page => false,
+                };
+                if spared {
+                    let given = ClaimReleaseReason::Waits { pause, reason };
                     return Ok(kept(
-                        self.claims.release(claim, &mark, &ClaimReleaseReason::Back).await?,
+                        self.claims.release(claim, &mark, &given).await?,
                         CollectionEnd::Released,
                     ));
                 }

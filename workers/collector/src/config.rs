@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sluice_core::Backoff;
-use sluice_lease::{ClaimSource, SqlDialect};
+use sluice_lease::{ClaimSource, IdFormat, SqlDialect};
 use sluice_runtime::config::{
     AdminSection, ConfigErrors, KafkaSection, LimitsSection, RegistrySection, check_neighbours,
 };
 
 pub use raw::{
-    RawApi, RawAuth, RawBasicAuth, RawCollectorConfig, RawCollectorLimits, RawDatabase, RawEndpoint,
-    RawHmacSignature, RawHoldScope, RawIncrementalField, RawKeyHeader, RawKeyLimit, RawMethod,
-    RawOauthClient, RawPagination, RawPublishMode, RawRate, RawRetry, RawSignatureFormat, RawStatusRule,
+    RawApi, RawAuth, RawBasicAuth, RawCollectorConfig, RawCollectorLimits, RawCondition, RawConditionAction,
+    RawDatabase, RawEndpoint, RawHmacSignature, RawHoldScope, RawIdFormat, RawIncrementalField, RawKeyHeader,
+    RawKeyLimit, RawMethod, RawOauthClient, RawPagination, RawPath, RawPublishMode, RawRate, RawRateHeader,
+    RawRateUnit, RawRetry, RawSignatureFormat, RawStatusRule,
 };
 
 pub(crate) use api::{ApiConfig, AuthConfig, HmacConfig, OauthConfig};
@@ -58,6 +59,12 @@ pub(crate) struct DatabaseConfig {
     pub(crate) attempts: u32,
     /// The time after which a done id is due again; `None` collects it once.
     pub(crate) every: Option<Duration>,
+    /// The time after which a dead id is due again; `None` leaves it dead.
+    pub(crate) dead_again: Option<Duration>,
+    /// Ids after which a run ends.
+    pub(crate) ids_per_run: Option<u64>,
+    /// Secret of the ids' pseudonyms in dead letters. Never printed.
+    pub(crate) pseudonym: Option<String>,
     pub(crate) connections: u32,
     /// True if the worker may create its tables.
     pub(crate) migrate: bool,
@@ -82,6 +89,8 @@ pub(crate) struct RetryConfig {
     pub(crate) budget: f64,
     /// Pages of one endpoint and id at most.
     pub(crate) max_pages: u64,
+    /// Headers in which the API tells how long to wait, beside the usual ones.
+    pub(crate) headers: Vec<RawRateHeader>,
 }
 
 impl CollectorConfig {
@@ -119,6 +128,11 @@ impl CollectorConfig {
         }
         let origin = api.as_ref().map(|api| api.base.origin().ascii_serialization());
         let budgets = check_budgets(&rate, section, &origin.unwrap_or_default(), &mut errors);
+        for (nth, header) in rate.headers.iter().enumerate() {
+            if reqwest::header::HeaderName::from_bytes(header.name.as_bytes()).is_err() {
+                errors.add(format!("{section}.headers[{nth}].name"), "expected a header name", None);
+            }
+        }
         if raw.retry.attempts == 0 {
             errors.add("retry.attempts", "expected at least 1", Some("1 means: no retry".into()));
         }
@@ -160,6 +174,7 @@ impl CollectorConfig {
                 scope: rate.retry_after,
                 budget: f64::from(raw.retry.budget_percent) / 100.0,
                 max_pages: rate.max_pages,
+                headers: rate.headers,
             },
         })
     }
@@ -250,12 +265,22 @@ fn check_database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<Databa
             Some("heartbeats need a connection of their own".into()),
         );
     }
+    if raw.every_seconds == Some(0) {
+        errors.add("database.every_seconds", "expected at least 1", None);
+    }
+    if raw.ids_per_run == Some(0) {
+        errors.add("database.ids_per_run", "expected at least 1", None);
+    }
     if raw.due_column.is_some() && raw.every_seconds.is_some() {
         let hint = "with a due column an id is due again when its column names another time".to_owned();
         errors.add("database.every_seconds", "cannot be combined with database.due_column", Some(hint));
     }
 
     // The URL decides the dialect, and the dialect decides which names are valid.
+    let pseudonym = match &raw.id_pseudonym {
+        Some(secret) => Some(merge(secret.reveal("database.id_pseudonym"), errors)?),
+        None => None,
+    };
     let url = merge(raw.url.reveal("database.url"), errors)?;
     let dialect = match SqlDialect::of(&url) {
         Ok(dialect) => dialect,
@@ -282,6 +307,11 @@ fn check_database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<Databa
         source: ClaimSource {
             table: raw.table.clone(),
             id_column: raw.id_column.clone(),
+            id_format: raw.id_format.map(|format| match format {
+                RawIdFormat::Text => IdFormat::Text,
+                RawIdFormat::Uuid => IdFormat::Uuid,
+                RawIdFormat::Hex => IdFormat::Hex,
+            }),
             condition: raw.condition.clone(),
             due_column: raw.due_column.clone(),
             priority_column: raw.priority_column.clone(),
@@ -290,6 +320,9 @@ fn check_database(raw: &RawDatabase, errors: &mut ConfigErrors) -> Option<Databa
         lease: Duration::from_secs(raw.lease_seconds),
         attempts: raw.attempts,
         every: raw.every_seconds.map(Duration::from_secs),
+        dead_again: raw.dead_again_seconds.or(raw.every_seconds).map(Duration::from_secs),
+        ids_per_run: raw.ids_per_run,
+        pseudonym,
         connections: raw.connections,
         migrate: raw.migrate,
     })

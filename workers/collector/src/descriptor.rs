@@ -6,7 +6,7 @@ use std::path::Path;
 use sluice_contract::WorkerAccess;
 use sluice_core::names::{COLLECTOR_TOPICS, NamePattern};
 use sluice_runtime::config;
-use sluice_runtime::descriptor::{WorkerDescriptor, WorkerError, WorkerRunOptions};
+use sluice_runtime::descriptor::{WorkerDescriptor, WorkerError, WorkerFindings, WorkerRunOptions};
 use sluice_runtime::process::{self, TokioThreads};
 
 use crate::config::{CollectorConfig, RawCollectorConfig};
@@ -42,7 +42,11 @@ fn run_process(file: &Path, options: WorkerRunOptions) -> Result<(), WorkerError
     process::run(&DESCRIPTOR, &admin, drain, TokioThreads::One, |status, stop| async move {
         let summary = run(config, options, status, stop).await?;
         println!("{summary}");
-        Ok(())
+        // A run that ends by itself has somebody who looks at its exit code.
+        match options.once && !summary.findings.is_empty() {
+            true => Err(WorkerFindings(summary.findings).into_fault("collecting")),
+            false => Ok(()),
+        }
     })?;
     Ok(())
 }

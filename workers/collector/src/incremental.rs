@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use serde::{Deserialize, Serialize};
 
 /// The number of records remembered at the edge. With more of them some come again.
@@ -95,6 +96,30 @@ impl IncrementalMaximum {
     }
 }
 
+/// Tells whether a text is a time beyond now, by more than clocks differ. Numbers are not judged: they may be
+/// counters. `now_ms` is in milliseconds since the epoch.
+pub(crate) fn is_beyond(value: &str, now_ms: i64) -> bool {
+    /// Five minutes.
+    const CLOCKS: i64 = 300_000;
+    let latest = now_ms.saturating_add(CLOCKS);
+    let time = DateTime::parse_from_rfc3339(value)
+        .or_else(|_| DateTime::parse_from_str(value, "%Y-%m-%dT%H:%M:%S%.f%#z"))
+        .map(|time| time.timestamp_millis())
+        .ok();
+    let local = || {
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(value, form).ok())
+            // A local time may be half a day ahead of ours.
+            .map(|time| time.and_utc().timestamp_millis() - 14 * 3_600_000)
+    };
+    let day = || {
+        let day = NaiveDate::parse_from_str(value, "%Y-%m-%d").ok()?;
+        Some(day.and_time(NaiveTime::MIN).and_utc().timestamp_millis() - 14 * 3_600_000)
+    };
+    time.or_else(local).or_else(day).is_some_and(|time| time > latest)
+}
+
 /// Compares numbers by size, and everything else as text (for example RFC 3339 times of one offset, or
 /// ULIDs).
 fn compare(one: &str, other: &str) -> Ordering {
@@ -119,6 +144,24 @@ mod tests {
         assert_eq!((high.value.as_str(), high.edge.as_slice()), ("10", &[2, 4][..]));
         assert!(high.has("10", 4) && !high.has("10", 5) && !high.has("9", 1));
         assert_eq!(compare("2013-01-02T00:00:00Z", "2013-01-10T00:00:00Z"), Ordering::Less);
+    }
+
+    #[test]
+    fn times_beyond_now_are_told_and_counters_are_not() {
+        let now = 1_700_000_000_000; // 14 November 2023
+        for (value, beyond) in [
+            ("9999-12-31T00:00:00Z", true),
+            ("2023-11-14T22:13:21Z", false),
+            ("2023-11-14T23:13:21Z", true),
+            ("2023-11-15T00:13:20+0200", false),
+            ("2024-01-01", true),
+            ("2023-11-15 08:00:00", false),
+            ("99999999999999", false),
+            ("01HF", false),
+        ] {
+            assert_eq!(is_beyond(value, now), beyond, "{value}");
+        }
+        assert!(!is_beyond("9999-12-31T00:00:00Z", i64::MAX));
     }
 
     #[test]

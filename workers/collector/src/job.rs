@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::ApiClient;
 use crate::config::CollectorConfig;
+use crate::page::PageValues;
 use crate::process::PageReader;
 use crate::publisher::EndpointTopics;
+use crate::sightings::PathSightings;
 use crate::tape::AnswerTape;
 
 /// A job, ready to send requests and to publish.
@@ -34,6 +36,7 @@ pub(crate) struct EndpointTarget {
     pub(crate) record_key: String,
     /// Readers that no task uses at the moment. There are as many readers as were ever in use at once.
     idle: Mutex<Vec<PageReader>>,
+    sightings: Mutex<PathSightings>,
 }
 
 /// An endpoint's contract, before the registry is asked for the schema's id.
@@ -121,6 +124,19 @@ impl CollectorJob {
             .map_err(|error| Fault::user(format!("compiling the schema of {}", target.topics.records), error))
     }
 
+    /// Returns a sentence for each path of an endpoint that none of its pages had.
+    pub(crate) fn unseen_paths(&self, nth: usize) -> Vec<String> {
+        let endpoint = &self.config.endpoints[nth];
+        let sightings = self.targets[nth].sightings.lock().unwrap_or_else(PoisonError::into_inner);
+        sightings.report(&endpoint.name, &endpoint.look.paths)
+    }
+
+    /// Returns the name of an id in dead letters, if it is not the id itself: 32 hexadecimal digits of HMAC-SHA-256.
+    pub(crate) fn pseudonym(&self, id: &str) -> Option<String> {
+        let secret = self.config.database.pseudonym.as_deref()?;
+        Some(crate::auth::pseudonym(secret.as_bytes(), id))
+    }
+
     /// Gives a reader back for the next page.
     pub(crate) fn give_back(&self, nth: usize, reader: PageReader) {
         self.targets[nth].idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
@@ -128,9 +144,21 @@ impl CollectorJob {
 }
 
 impl EndpointTarget {
+    /// Notes the paths that a page had.
+    pub(crate) fn note(&self, values: &PageValues) {
+        self.sightings.lock().unwrap_or_else(PoisonError::into_inner).note(values);
+    }
+
     /// Returns a target without readers.
     fn new(topics: EndpointTopics, schema: DatumSchema, schema_id: SchemaId, record_key: String) -> Self {
-        Self { topics: Arc::new(topics), schema, schema_id, record_key, idle: Mutex::new(Vec::new()) }
+        Self {
+            topics: Arc::new(topics),
+            schema,
+            schema_id,
+            record_key,
+            idle: Mutex::new(Vec::new()),
+            sightings: Mutex::default(),
+        }
     }
 }
 

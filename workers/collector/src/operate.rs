@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value;
 use sluice_core::{Fault, Outputs};
 use sluice_kafka::admin::KafkaAdmin;
 use sluice_lease::{BuriedId, JobClaims, SideTableState, StateCount};
@@ -12,7 +13,7 @@ use sluice_wire::framing;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoints::PagePosition;
-use crate::client::PageRefusal;
+use crate::client::{PageRefusal, TroubleKind};
 use crate::config::CollectorConfig;
 use crate::drift::DriftNotice;
 use crate::incremental::IncrementalMarks;
@@ -59,10 +60,13 @@ pub struct TrialOptions {
 pub struct TrialReport {
     /// The pages in their order.
     pub pages: Vec<TrialPage>,
-    /// Signs that pages moved, and totals that do not match the records.
+    /// Signs that pages moved, totals that do not match the records, and paths that no page had.
     pub drifts: Vec<String>,
     /// The reason why the trial ended before its end, if it did.
     pub stopped: Option<String>,
+    /// The fault of an API that did not answer at all.
+    #[serde(skip)]
+    pub away: Option<Fault>,
 }
 
 /// The content of a job's file, after every check that needs no neighbour.
@@ -161,6 +165,8 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
             taker,
             stop: &stop,
             marks: IncrementalMarks::default(),
+            pseudonym: None,
+            run: 0,
             part: 4 << 20,
             most: Some(trial.pages.max(1)),
         };
@@ -168,10 +174,14 @@ pub async fn try_id(config: CollectorConfig, id: &str, trial: TrialOptions) -> R
         // Trouble with this id ends the trial and is part of the report.
         let first = PagePosition::first(&job.config.endpoints[nth].name);
         match walk.only(nth, first).await {
-            Ok(()) => {}
-            // An API that answers nothing at all is a neighbour that is away.
-            Err(PageWalkHalt::Refused(PageRefusal::Later { reason, .. })) if found.pages.is_empty() => {
-                return Err(unanswered(reason));
+            Ok(()) => found.drifts.extend(job.unseen_paths(nth)),
+            // An API that does not answer at all is a neighbour that is away. The report has the reason too.
+            Err(PageWalkHalt::Refused(PageRefusal::Later { reason, kind: TroubleKind::Away, .. }))
+                if found.pages.is_empty() =>
+            {
+                found.stopped = Some(format!("{}: {reason}", job.config.endpoints[nth].name));
+                found.away = Some(unanswered(reason));
+                break;
             }
             Err(PageWalkHalt::Refused(PageRefusal::Dead(why) | PageRefusal::Later { reason: why, .. })) => {
                 found.stopped = Some(format!("{}: {why}", job.config.endpoints[nth].name));
@@ -218,6 +228,14 @@ pub async fn retry(config: &CollectorConfig, id: Option<&str>, from_start: bool)
     Ok(claims(config).await?.revive(id, from_start).await?)
 }
 
+/// Takes an id out: it is never collected again, whatever the table of ids says. Returns whether it was known.
+///
+/// # Errors
+/// A [`Fault`] of the database.
+pub async fn forget(config: &CollectorConfig, id: &str) -> Result<bool, Fault> {
+    Ok(claims(config).await?.forget(id).await?)
+}
+
 /// Returns the statements that create the side tables, for operators whose worker may not create tables. The
 /// statements that upgrade tables of an earlier version come first, as comments.
 ///
@@ -229,7 +247,12 @@ pub fn migration(config: &CollectorConfig) -> Result<Vec<String>, Fault> {
     let older = dialect
         .upgrade()
         .iter()
-        .map(|text| format!("/* Run this once if sluice_claims has no column due_said:\n{text} */"));
+        .flat_map(|(column, texts)| texts.iter().map(move |text| (*column, *text)))
+        .map(|(column, text)| {
+            // Line by line: the statements hold comments of their own.
+            let lines: Vec<String> = text.lines().map(|line| format!("-- {}", line.trim_end())).collect();
+            format!("-- Run this once if sluice_claims has no column {column}:\n{}", lines.join("\n"))
+        });
     Ok(older.chain(dialect.migration().iter().map(|&text| text.to_owned())).collect())
 }
 
@@ -269,7 +292,11 @@ async fn database(config: &CollectorConfig) -> Result<String, Fault> {
             return Err(Fault::user("checking the table sluice_claims", why));
         }
     };
-    Ok(format!("{ids} ids in {}; {table}", config.database.source.table))
+    let pooled = match claims.is_pooled() {
+        true => "; a pooler gives each transaction another connection, and statements have no names",
+        false => "",
+    };
+    Ok(format!("{ids} ids in {}; {table}{pooled}", config.database.source.table))
 }
 
 /// Checks that every value schema is registered.
@@ -356,7 +383,24 @@ fn decoded(schema: &apache_avro::Schema, mut datum: &[u8]) -> Result<serde_json:
         .build()
         .and_then(|reader| reader.read_value(&mut datum))
         .map_err(|error| Fault::bug("reading back an encoded record", error))?;
-    serde_json::Value::try_from(value).map_err(|error| Fault::bug("showing a record", error))
+    serde_json::Value::try_from(shown(value)).map_err(|error| Fault::bug("showing a record", error))
+}
+
+/// Replaces the numbers for which JSON has no word by their names.
+fn shown(value: Value) -> Value {
+    match value {
+        Value::Float(number) if !number.is_finite() => Value::String(number.to_string()),
+        Value::Double(number) if !number.is_finite() => Value::String(number.to_string()),
+        Value::Union(at, value) => Value::Union(at, Box::new(shown(*value))),
+        Value::Array(items) => Value::Array(items.into_iter().map(shown).collect()),
+        Value::Map(entries) => {
+            Value::Map(entries.into_iter().map(|(key, value)| (key, shown(value))).collect())
+        }
+        Value::Record(fields) => {
+            Value::Record(fields.into_iter().map(|(name, value)| (name, shown(value))).collect())
+        }
+        value => value,
+    }
 }
 
 /// Returns the fault of an API that did not answer.

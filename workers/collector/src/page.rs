@@ -16,8 +16,8 @@ mod cutter;
 mod kept;
 mod paths;
 
-pub(crate) use cutter::{PageCutter, PageElement};
-pub(crate) use paths::{PagePaths, PathError};
+pub(crate) use cutter::{PageCutter, PageElement, PageValues};
+pub(crate) use paths::{PagePath, PagePaths, PathError, PathSet};
 
 /// The reason why a page does not match the configuration. It never quotes the page.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +30,6 @@ pub(crate) enum PageError {
     Truncated(u64),
     #[error("expected at most {0} levels of nesting around the records")]
     TooDeep(usize),
-    #[error("`{0}` is missing: expected the records there (`record_path`)")]
-    Missing(String),
     #[error("`{0}`: expected the key once, but it occurs twice")]
     Twice(String),
     #[error("`{0}`: expected an array or an object (`record_path`)")]

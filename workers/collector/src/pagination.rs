@@ -3,25 +3,60 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::config::RawPagination;
+use crate::config::{RawPagination, RawPath};
+use crate::link_header::{LinkError, next_link};
+use crate::page::PagePath;
 use crate::process::PartMark;
 
 /// The pagination of one endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct EndpointPagination {
     kind: PaginationStyle,
+    /// Paths in the page whose values decide: the token's first, then that of the boolean.
+    wanted: Vec<PagePath>,
+    /// Whether a token is among them.
+    has_token: bool,
+    /// Whether a boolean is among them, and its meaning.
+    more: Option<MoreSign>,
+    /// Path of the token in the last record.
+    last_record: Option<PagePath>,
+}
+
+/// A path of the pagination that is none: its key and the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PaginationError {
+    pub(crate) key: &'static str,
+    pub(crate) why: String,
 }
 
 /// The styles of pagination. [`RawPagination`] describes them.
 #[derive(Debug, Clone)]
 enum PaginationStyle {
     None,
-    NextUrl { at: String },
+    NextUrl,
     LinkHeader,
-    Page { place: TokenPlace, first: u64, more_at: Option<String> },
-    Offset { place: TokenPlace, more_at: Option<String> },
-    Cursor { place: TokenPlace, at: String },
+    Page { place: TokenPlace, first: u64 },
+    Offset { place: TokenPlace, step: Option<u64> },
+    Cursor { place: TokenPlace, source: CursorSource },
     TokenHeader { place: TokenPlace, header: String },
+}
+
+/// The place of a cursor in a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CursorSource {
+    /// Beside the records.
+    Page,
+    /// In the last record.
+    LastRecord,
+}
+
+/// The meaning of the boolean that tells whether more pages follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MoreSign {
+    /// True: more pages follow.
+    More,
+    /// True: this is the last page.
+    Last,
 }
 
 /// The token target: the part of a request that takes the page token.
@@ -54,10 +89,12 @@ pub(crate) enum PageSelector<'t> {
 pub(crate) struct PaginationInput<'a> {
     /// The values at [`EndpointPagination::wanted`], in that order.
     pub(crate) values: &'a [Option<String>],
+    /// The token in the last record, at [`EndpointPagination::last_record`].
+    pub(crate) last_value: Option<&'a str>,
     /// All `Link` headers.
-    pub(crate) links: &'a [String],
+    pub(crate) links: &'a [Vec<u8>],
     /// The response header at [`EndpointPagination::header`].
-    pub(crate) header: Option<&'a str>,
+    pub(crate) header: Option<&'a [u8]>,
     /// The number of records in the page, rejected ones included.
     pub(crate) records: u64,
     /// The page token with which this page was requested.
@@ -82,10 +119,49 @@ pub(crate) struct LoopGuard {
     last_page: Option<PartMark>,
 }
 
+/// The paths of a pagination while it is made.
+#[derive(Default)]
+struct PaginationPaths {
+    wanted: Vec<PagePath>,
+    has_token: bool,
+    more: Option<MoreSign>,
+    last_record: Option<PagePath>,
+    errors: Vec<PaginationError>,
+}
+
+impl PaginationPaths {
+    /// Parses a path, or adds its error.
+    fn parse(&mut self, key: &'static str, raw: &RawPath) -> Option<PagePath> {
+        raw.parse().map_err(|why| self.errors.push(PaginationError { key, why })).ok()
+    }
+
+    /// Looks for a token.
+    fn want_token(&mut self, raw: &RawPath, optional: bool) {
+        let path = self.parse("at", raw);
+        self.wanted.extend(path.map(|path| path.or_optional(optional)));
+        self.has_token = true;
+    }
+
+    /// Looks for the boolean that tells whether more pages follow. `more_at` comes before `last_at`.
+    fn want_sign(&mut self, more_at: &Option<RawPath>, last_at: &Option<RawPath>, optional: bool) {
+        let (key, raw, sign) = match (more_at, last_at) {
+            (Some(raw), _) => ("more_at", raw, MoreSign::More),
+            (None, Some(raw)) => ("last_at", raw, MoreSign::Last),
+            (None, None) => return,
+        };
+        let path = self.parse(key, raw);
+        self.wanted.extend(path.map(|path| path.or_optional(optional)));
+        self.more = Some(sign);
+    }
+}
+
 impl EndpointPagination {
     /// Makes the pagination of an endpoint. If more than one token target is named, the body comes before the
     /// header, and the header before the query.
-    pub(crate) fn new(raw: &RawPagination) -> Self {
+    ///
+    /// # Errors
+    /// Every path that is none.
+    pub(crate) fn new(raw: &RawPagination) -> Result<Self, Vec<PaginationError>> {
         // The token target. Without any the token goes into the usual query parameter.
         let place = |usual: &str,
                      parameter: &Option<String>,
@@ -98,24 +174,55 @@ impl EndpointPagination {
             }
         };
 
+        // The paths. Each is named by its key if it is none.
+        let mut paths = PaginationPaths::default();
+
         // Style by style.
         let kind = match raw {
             RawPagination::None => PaginationStyle::None,
-            RawPagination::NextUrl { at } => PaginationStyle::NextUrl { at: at.clone() },
+            RawPagination::NextUrl { at, more_at, last_at, optional } => {
+                paths.want_token(at, *optional);
+                paths.want_sign(more_at, last_at, *optional);
+                PaginationStyle::NextUrl
+            }
             RawPagination::LinkHeader {} => PaginationStyle::LinkHeader,
-            RawPagination::Page { parameter, field, to_header, first, more_at } => PaginationStyle::Page {
-                place: place("page", parameter, field, to_header),
-                first: *first,
-                more_at: more_at.clone(),
-            },
-            RawPagination::Offset { parameter, field, to_header, more_at } => PaginationStyle::Offset {
-                place: place("offset", parameter, field, to_header),
-                more_at: more_at.clone(),
-            },
-            RawPagination::Cursor { at, parameter, field, to_header } => PaginationStyle::Cursor {
-                place: place("cursor", parameter, field, to_header),
-                at: at.clone(),
-            },
+            RawPagination::Page { parameter, field, to_header, first, more_at, last_at, optional } => {
+                paths.want_sign(more_at, last_at, *optional);
+                PaginationStyle::Page { place: place("page", parameter, field, to_header), first: *first }
+            }
+            RawPagination::Offset { parameter, field, to_header, step, more_at, last_at, optional } => {
+                paths.want_sign(more_at, last_at, *optional);
+                PaginationStyle::Offset { place: place("offset", parameter, field, to_header), step: *step }
+            }
+            RawPagination::Cursor {
+                at,
+                last_record,
+                parameter,
+                field,
+                to_header,
+                more_at,
+                last_at,
+                optional,
+            } => {
+                let source = match (at, last_record) {
+                    (Some(at), _) => {
+                        paths.want_token(at, *optional);
+                        CursorSource::Page
+                    }
+                    (None, Some(record)) => {
+                        paths.last_record = paths.parse("last_record", record);
+                        CursorSource::LastRecord
+                    }
+                    (None, None) => {
+                        let why =
+                            "expected `at` (a path in the page) or `last_record` (a path in its last record)";
+                        paths.errors.push(PaginationError { key: "at", why: why.to_owned() });
+                        CursorSource::Page
+                    }
+                };
+                paths.want_sign(more_at, last_at, *optional);
+                PaginationStyle::Cursor { place: place("cursor", parameter, field, to_header), source }
+            }
             RawPagination::TokenHeader { header, parameter, field, to_header } => {
                 PaginationStyle::TokenHeader {
                     place: place("cursor", parameter, field, to_header),
@@ -123,20 +230,26 @@ impl EndpointPagination {
                 }
             }
         };
-        Self { kind }
+        let PaginationPaths { wanted, has_token, more, last_record, errors } = paths;
+        match errors.is_empty() {
+            true => Ok(Self { kind, wanted, has_token, more, last_record }),
+            false => Err(errors),
+        }
     }
 
     /// Returns the paths in the page whose values decide.
-    pub(crate) fn wanted(&self) -> Vec<&str> {
-        match &self.kind {
-            PaginationStyle::None | PaginationStyle::LinkHeader | PaginationStyle::TokenHeader { .. } => {
-                Vec::new()
-            }
-            PaginationStyle::NextUrl { at } | PaginationStyle::Cursor { at, .. } => vec![at],
-            PaginationStyle::Page { more_at, .. } | PaginationStyle::Offset { more_at, .. } => {
-                more_at.as_deref().into_iter().collect()
-            }
-        }
+    pub(crate) fn wanted(&self) -> &[PagePath] {
+        &self.wanted
+    }
+
+    /// Returns the path in the last record whose value decides.
+    pub(crate) const fn last_record(&self) -> Option<&PagePath> {
+        self.last_record.as_ref()
+    }
+
+    /// Tells whether the token of a next page is a URL.
+    pub(crate) const fn follows_urls(&self) -> bool {
+        matches!(self.kind, PaginationStyle::NextUrl | PaginationStyle::LinkHeader)
     }
 
     /// Returns the response header whose value decides.
@@ -154,7 +267,7 @@ impl EndpointPagination {
             | PaginationStyle::Offset { place, .. }
             | PaginationStyle::Cursor { place, .. }
             | PaginationStyle::TokenHeader { place, .. } => Some(place),
-            PaginationStyle::None | PaginationStyle::NextUrl { .. } | PaginationStyle::LinkHeader => None,
+            PaginationStyle::None | PaginationStyle::NextUrl | PaginationStyle::LinkHeader => None,
         }
     }
 
@@ -166,9 +279,7 @@ impl EndpointPagination {
                 put(place, token.map_or_else(|| first.to_string(), str::to_owned), true)
             }
             (_, None) | (PaginationStyle::None, _) => PageSelector::Plain,
-            (PaginationStyle::NextUrl { .. } | PaginationStyle::LinkHeader, Some(url)) => {
-                PageSelector::Url(url)
-            }
+            (PaginationStyle::NextUrl | PaginationStyle::LinkHeader, Some(url)) => PageSelector::Url(url),
             (PaginationStyle::Offset { place, .. }, Some(token)) => put(place, token.to_owned(), true),
             (
                 PaginationStyle::Cursor { place, .. } | PaginationStyle::TokenHeader { place, .. },
@@ -177,35 +288,89 @@ impl EndpointPagination {
         }
     }
 
-    /// Decides how to go on after a page. A short page is not the end: APIs filter after they have cut pages.
+    /// Decides how to go on after a page. A short page is not the end: APIs filter after they have cut pages. Where
+    /// the API tells whether more follow, it is believed, also behind a page without records.
     pub(crate) fn next(&self, seen: &PaginationInput<'_>) -> NextPage {
-        let value = seen.values.first().and_then(Option::as_deref);
+        let token = seen.values.first().filter(|_| self.has_token).and_then(Option::as_deref);
+        let more = match self.more(seen) {
+            Ok(more) => more,
+            Err(why) => return NextPage::Broken(why),
+        };
         match &self.kind {
             PaginationStyle::None => NextPage::End,
 
             // The API names the next page, in the page or in a header.
-            PaginationStyle::NextUrl { .. } | PaginationStyle::Cursor { .. } => match value {
-                // Some APIs send `false` where they mean null.
-                None | Some("" | "false") => NextPage::End,
-                Some(token) => NextPage::Token(token.to_owned()),
+            _ if more == Some(false) => NextPage::End,
+            PaginationStyle::NextUrl | PaginationStyle::Cursor { source: CursorSource::Page, .. } => {
+                match (token, more) {
+                    // Some APIs send `false` where they mean null.
+                    (None | Some("" | "false"), None | Some(false)) => NextPage::End,
+                    (None | Some("" | "false"), Some(true)) => NextPage::Broken(
+                        "the page tells that more follow: expected the token of the next page in it",
+                    ),
+                    (Some(token), _) => NextPage::Token(token.to_owned()),
+                }
+            }
+            PaginationStyle::Cursor { source: CursorSource::LastRecord, .. } => match (seen.last_value, more)
+            {
+                (Some(token), _) if seen.records > 0 => NextPage::Token(token.to_owned()),
+                (_, Some(true)) => NextPage::Broken(
+                    "the page tells that more follow: expected a last record with the next token",
+                ),
+                (None, None | Some(false)) if seen.records > 0 => NextPage::Broken(
+                    "the last record: expected the token of the next page in it (`last_record`)",
+                ),
+                _ => NextPage::End,
             },
-            PaginationStyle::TokenHeader { .. } => match seen.header.map(str::trim) {
-                None | Some("") => NextPage::End,
-                Some(token) => NextPage::Token(token.to_owned()),
+            PaginationStyle::TokenHeader { .. } => match seen.header.map(std::str::from_utf8) {
+                None => NextPage::End,
+                Some(Ok(token)) => match token.trim() {
+                    "" => NextPage::End,
+                    token => NextPage::Token(token.to_owned()),
+                },
+                Some(Err(_)) => NextPage::Broken("the header with the next page's token: expected UTF-8"),
             },
             PaginationStyle::LinkHeader => {
-                seen.links.iter().find_map(|link| next_link(link)).map_or(NextPage::End, NextPage::Token)
+                // A header that cannot be read is not the end of the pages.
+                let found =
+                    seen.links.iter().map(|link| next_link(link)).find(|next| !matches!(next, Ok(None)));
+                match found {
+                    None | Some(Ok(None)) => NextPage::End,
+                    Some(Ok(Some(next))) => NextPage::Token(next),
+                    Some(Err(LinkError)) => NextPage::Broken(
+                        "the header `Link`: expected links as in RFC 8288, for example `</p?page=2>; rel=\"next\"`",
+                    ),
+                }
             }
 
             // We count, and the page only tells whether more follow.
-            PaginationStyle::Page { first, more_at, .. } => {
-                count_on(seen, value, more_at.is_some(), *first, |page| page.checked_add(1))
-            }
+            PaginationStyle::Page { first, .. } => count_on(seen, more, *first, |page| page.checked_add(1)),
             // The offset counts rejected records too, because the API counts them.
-            PaginationStyle::Offset { more_at, .. } => {
-                count_on(seen, value, more_at.is_some(), 0, |offset| offset.checked_add(seen.records))
+            PaginationStyle::Offset { step, .. } => {
+                let step = step.unwrap_or(seen.records);
+                if step == 0 && more == Some(true) {
+                    return NextPage::Broken(
+                        "a page without records tells that more follow: expected `pagination.step`, the number of \
+                         records by which the offset grows",
+                    );
+                }
+                count_on(seen, more, 0, |offset| offset.checked_add(step))
             }
         }
+    }
+
+    /// Returns what the page tells about more pages; `None` if it tells nothing.
+    fn more(&self, seen: &PaginationInput<'_>) -> Result<Option<bool>, &'static str> {
+        let Some(sign) = self.more else { return Ok(None) };
+        let value = seen.values.get(usize::from(self.has_token)).and_then(Option::as_deref);
+        let truth = match value {
+            Some("true" | "1") => true,
+            Some("false" | "0") => false,
+            // A missing value tells nothing: the other signs of the end count.
+            None => return Ok(None),
+            Some(_) => return Err("the page's value at `more_at` or `last_at`: expected a boolean"),
+        };
+        Ok(Some(truth == (sign == MoreSign::More)))
     }
 
     /// Tells whether we count the tokens ourselves. Such tokens never repeat, but the API's answers may.
@@ -226,52 +391,22 @@ fn put(place: &TokenPlace, token: String, number: bool) -> PageSelector<'_> {
     }
 }
 
-/// Decides for tokens that we count ourselves. `more` is the value at `more_at` if `has_more_at`; `first` is
-/// the number of the first page, and `step` makes the next number.
+/// Decides for tokens that we count ourselves. `more` is what the page tells; `first` is the number of the first page,
+/// and `step` makes the next number.
 fn count_on(
     seen: &PaginationInput<'_>,
-    more: Option<&str>,
-    has_more_at: bool,
+    more: Option<bool>,
     first: u64,
     step: impl FnOnce(u64) -> Option<u64>,
 ) -> NextPage {
-    // Without a `more_at` only an empty page is the end. With one a missing value means false.
-    let more = match (has_more_at, more) {
-        (true, Some("true" | "1")) => true,
-        (true, Some("false" | "0") | None) => false,
-        (true, Some(_)) => return NextPage::Broken("the page's value at `more_at`: expected a boolean"),
-        (false, _) => true,
-    };
-    if !more || seen.records == 0 {
+    // If the page does not tell, an empty page is the end.
+    if !more.unwrap_or(seen.records > 0) {
         return NextPage::End;
     }
     match seen.token.map_or(Some(first), |token| token.parse().ok()).and_then(step) {
         Some(next) => NextPage::Token(next.to_string()),
         None => NextPage::Broken("the page token: expected a whole number below 2^64"),
     }
-}
-
-/// Returns the target of `rel="next"` in one `Link` header (RFC 8288).
-fn next_link(header: &str) -> Option<String> {
-    let mut rest = header;
-    while let Some((_, after)) = rest.split_once('<') {
-        let (target, behind) = after.split_once('>')?;
-        // The parameters end at the next `<`. A comma is no end: targets may hold commas, inside the
-        // brackets.
-        let parameters = behind.split('<').next().unwrap_or(behind);
-        let is_next = parameters.split(';').any(|parameter| {
-            let Some((name, value)) = parameter.split_once('=') else { return false };
-            let value = value.trim().trim_end_matches(',').trim().trim_matches('"');
-            // A link may have several relations, for example `rel="last next"`.
-            name.trim().eq_ignore_ascii_case("rel")
-                && value.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
-        });
-        if is_next {
-            return Some(target.trim().to_owned());
-        }
-        rest = behind;
-    }
-    None
 }
 
 impl LoopGuard {
@@ -300,17 +435,17 @@ mod tests {
     use serde_json::json;
 
     fn pagination(json: serde_json::Value) -> EndpointPagination {
-        EndpointPagination::new(&serde_json::from_value(json).unwrap())
+        EndpointPagination::new(&serde_json::from_value(json).unwrap()).unwrap()
     }
 
     fn seen<'a>(values: &'a [Option<String>], records: u64, token: Option<&'a str>) -> PaginationInput<'a> {
-        PaginationInput { values, links: &[], header: None, records, token }
+        PaginationInput { values, last_value: None, links: &[], header: None, records, token }
     }
 
     #[test]
     fn a_next_url_leads_on_until_there_is_none() {
         let pagination = pagination(json!({"kind": "next_url", "at": "meta.next"}));
-        assert_eq!(pagination.wanted(), ["meta.next"]);
+        assert_eq!(pagination.wanted(), [PagePath::parse("meta.next").unwrap()]);
         assert_eq!(pagination.ask(None), PageSelector::Plain);
         let next = pagination.next(&seen(&[Some("/p?2".into())], 1, None));
         assert_eq!(next, NextPage::Token("/p?2".into()));
@@ -333,34 +468,74 @@ mod tests {
     }
 
     #[test]
-    fn has_more_is_believed_when_false() {
-        let pagination = pagination(json!({"kind": "offset", "more_at": "more"}));
-        assert_eq!(
-            pagination.next(&seen(&[Some("true".into())], 50, Some("100"))),
-            NextPage::Token("150".into())
-        );
-        assert_eq!(pagination.next(&seen(&[Some("false".into())], 50, None)), NextPage::End);
-        assert_eq!(pagination.next(&seen(&[None], 50, None)), NextPage::End);
+    fn what_the_page_tells_about_more_pages_is_believed() {
+        let offset = pagination(json!({"kind": "offset", "more_at": "more"}));
+        let more = |text: &str| [Some(text.to_owned())];
+        assert_eq!(offset.next(&seen(&more("true"), 50, Some("100"))), NextPage::Token("150".into()));
+        assert_eq!(offset.next(&seen(&more("false"), 50, None)), NextPage::End);
+        assert_eq!(offset.next(&seen(&[None], 50, None)), NextPage::Token("50".into()), "it tells nothing");
+        assert_eq!(offset.next(&seen(&[None], 0, None)), NextPage::End);
+        assert!(matches!(offset.next(&seen(&more("maybe"), 1, None)), NextPage::Broken(_)));
+
+        // A page that the API has filtered to nothing.
+        assert!(matches!(offset.next(&seen(&more("true"), 0, Some("100"))), NextPage::Broken(_)));
+        let stepping = pagination(json!({"kind": "offset", "more_at": "more", "step": 20}));
+        assert_eq!(stepping.next(&seen(&more("true"), 0, Some("100"))), NextPage::Token("120".into()));
+        let page = pagination(json!({"kind": "page", "more_at": "more"}));
+        assert_eq!(page.next(&seen(&more("true"), 0, Some("2"))), NextPage::Token("3".into()));
+
+        // The other way round, and beside a cursor that the last page has too.
+        let last = pagination(json!({"kind": "page", "last_at": "isLast"}));
+        assert_eq!(last.next(&seen(&more("true"), 5, None)), NextPage::End);
+        assert_eq!(last.next(&seen(&more("false"), 0, None)), NextPage::Token("2".into()));
+        let cursor = pagination(json!({"kind": "cursor", "at": "endCursor", "more_at": "hasNextPage"}));
+        let values = |more: &str| [Some("c".to_owned()), Some(more.to_owned())];
+        assert_eq!(cursor.next(&seen(&values("false"), 5, None)), NextPage::End);
+        assert_eq!(cursor.next(&seen(&values("true"), 5, None)), NextPage::Token("c".into()));
+        assert!(matches!(cursor.next(&seen(&[None, Some("true".into())], 5, None)), NextPage::Broken(_)));
     }
 
     #[test]
-    fn link_headers() {
+    fn a_cursor_is_in_the_last_record() {
+        let pagination = pagination(json!({"kind": "cursor", "last_record": "id", "more_at": "has_more"}));
+        let next = |more: &str, last_value, records| {
+            let values = [Some(more.to_owned())];
+            pagination.next(&PaginationInput {
+                values: &values,
+                last_value,
+                links: &[],
+                header: None,
+                records,
+                token: None,
+            })
+        };
+        assert_eq!(next("true", Some("x_9"), 3), NextPage::Token("x_9".into()));
+        assert_eq!(next("false", Some("x_9"), 3), NextPage::End);
+        assert!(matches!(next("true", None, 3), NextPage::Broken(_)));
+        assert!(
+            matches!(next("true", Some("x_9"), 0), NextPage::Broken(_)),
+            "it would be that of an earlier page"
+        );
+    }
+
+    #[test]
+    fn a_link_header_that_cannot_be_read_is_not_the_end() {
         let pagination = pagination(json!({"kind": "link_header"}));
-        let next = |link: &str| {
-            let links = [link.to_owned()];
+        let next = |links: &[&str]| {
+            let links: Vec<Vec<u8>> = links.iter().map(|link| link.as_bytes().to_vec()).collect();
             pagination.next(&PaginationInput {
                 values: &[],
+                last_value: None,
                 links: &links,
                 header: None,
                 records: 1,
                 token: None,
             })
         };
-        let both = r#"<https://h/a,b?p=1>; rel="prev", <https://h/a,b?p=3>; title="x"; rel="last next""#;
-        assert_eq!(next(both), NextPage::Token("https://h/a,b?p=3".into()));
-        assert_eq!(next("</p2>; rel=next"), NextPage::Token("/p2".into()));
-        assert_eq!(next(r#"</p2>; rel="prev""#), NextPage::End);
-        assert_eq!(next("<broken"), NextPage::End);
+        assert_eq!(next(&["</p0>; rel=prev", "</p2>; rel=next"]), NextPage::Token("/p2".into()));
+        assert_eq!(next(&["</p0>; rel=prev"]), NextPage::End);
+        assert_eq!(next(&[]), NextPage::End);
+        assert!(matches!(next(&["<broken"]), NextPage::Broken(_)));
     }
 
     #[test]
@@ -383,7 +558,16 @@ mod tests {
         assert_eq!(offset.ask(Some("50")), PageSelector::Field("from", 50.into()));
         let pagination = pagination(json!({"kind": "token_header", "header": "x-next"}));
         let next = |header| {
-            pagination.next(&PaginationInput { values: &[], links: &[], header, records: 1, token: None })
+            let header: Option<&str> = header;
+            let header = header.map(str::as_bytes);
+            pagination.next(&PaginationInput {
+                values: &[],
+                last_value: None,
+                links: &[],
+                header,
+                records: 1,
+                token: None,
+            })
         };
         assert_eq!(
             (next(Some("t")), next(Some("")), next(None)),

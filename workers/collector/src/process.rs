@@ -3,14 +3,16 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sluice_core::{OutcomeReason, Outputs, ReasonClass, Route, SchemaId, names};
 use sluice_wire::{DatumSchema, JsonConverter, LeafProjection, LeafValue, SchemaError, framing};
 
+use crate::verdict::{PageFacts, RecordShape};
+
 use crate::incremental::IncrementalMaximum;
-use crate::page::{PageCutter, PageElement, PageError, PagePaths};
+use crate::page::{PageCutter, PageElement, PageError, PagePath, PagePaths, PageValues};
+use crate::template::{TemplateValues, TextTemplate};
 
 /// The route of records that fit the contract.
 pub(crate) const RECORDS: Route = Route(0);
@@ -29,6 +31,16 @@ pub(crate) struct PageReader {
     cutter: PageCutter,
     /// Finds the value of the incremental field in a record.
     picker: Option<PageCutter>,
+    /// Finds the token in the last record of a page.
+    last_picker: Option<PageCutter>,
+    /// Finds tokens and probes in the one record of a page that is its record.
+    inside: Option<PageCutter>,
+    /// Fields that the job adds where the API leaves them out.
+    added: Vec<(String, TextTemplate)>,
+    /// Names of the schema's fields.
+    fields: Vec<String>,
+    /// Whether times beyond the present move the incremental mark.
+    future: bool,
     page: PageReaderState,
     turn: PageRecordEncoder,
 }
@@ -49,7 +61,24 @@ pub(crate) struct PageReaderSettings {
     /// The largest JSON text of a record that is kept in memory, in bytes.
     pub(crate) max_record: usize,
     /// Path of the incremental field in a record.
-    pub(crate) incremental: Option<String>,
+    pub(crate) incremental: Option<PagePath>,
+    /// True if a time beyond the present may move the incremental mark.
+    pub(crate) future: bool,
+    /// Path of the next page's token in the last record.
+    pub(crate) last_record: Option<PagePath>,
+    /// Fields that are added where the API leaves them out.
+    pub(crate) added: Vec<(String, TextTemplate)>,
+}
+
+/// The beginning of a page.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PageBeginning<'p> {
+    /// The first records, if an earlier request has published them.
+    pub(crate) before: Option<&'p PartMark>,
+    /// The highest value of the last complete run.
+    pub(crate) since: Option<&'p IncrementalMaximum>,
+    /// Milliseconds since the epoch.
+    pub(crate) now_ms: i64,
 }
 
 /// The progress in one page.
@@ -67,6 +96,12 @@ struct PageReaderState {
     /// The highest value of the last complete run.
     since: Option<IncrementalMaximum>,
     high: Option<IncrementalMaximum>,
+    /// Milliseconds since the epoch.
+    now_ms: i64,
+    /// The last record, if a token is looked for in it.
+    last: Vec<u8>,
+    /// Values in the one record of a page that is its record.
+    inside: Option<PageValues>,
 }
 
 /// The first records of a page, published before the rest of it was read.
@@ -83,9 +118,22 @@ pub(crate) struct PartMark {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageAddress<'a> {
     pub(crate) job: &'a str,
+    /// The id as dead letters name it.
+    pub(crate) id: LetterId<'a>,
+    /// Number of the run over the id.
+    pub(crate) run: i64,
     pub(crate) endpoint: &'a str,
     /// 0-based, counted over the endpoint's pages of one id.
     pub(crate) page: u64,
+}
+
+/// An id in a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LetterId<'a> {
+    /// The id itself.
+    Plain(&'a str),
+    /// Its pseudonym, where the job says that ids are confidential.
+    Pseudonym(&'a str),
 }
 
 /// The records that were appended since the last part.
@@ -106,6 +154,10 @@ pub(crate) struct PageSummary {
     pub(crate) mark: PartMark,
     /// The values that the pagination looks at, and the total if the endpoint has one.
     pub(crate) values: Vec<Option<String>>,
+    /// The facts on which the page is judged.
+    pub(crate) facts: PageFacts,
+    /// The token in the last record.
+    pub(crate) last_value: Option<String>,
     /// Short hashes of the page's first records.
     pub(crate) remembered: Vec<u64>,
     /// The highest value of the incremental field in the page.
@@ -130,17 +182,44 @@ impl PageReader {
             datum: Vec::new(),
             key_text: Vec::new(),
         };
-        let cutter = PageCutter::new(&look.paths, look.max_record);
-        let picker = look.incremental.as_deref().map(PageCutter::picker);
-        Ok(Self { cutter, picker, page: PageReaderState::default(), turn })
+        Ok(Self {
+            cutter: PageCutter::new(&look.paths, look.max_record),
+            picker: look.incremental.as_ref().map(PageCutter::picker),
+            last_picker: look.last_record.as_ref().map(PageCutter::picker),
+            inside: look.paths.at_root().then(|| PageCutter::inside_record(&look.paths)),
+            added: look.added.clone(),
+            fields: schema.field_names(),
+            future: look.future,
+            page: PageReaderState::default(),
+            turn,
+        })
     }
 
-    /// Begins a page. Its first records are passed over if they were published `before`, and so are those at
-    /// the edge of an earlier run.
-    pub(crate) fn begin(&mut self, before: Option<&PartMark>, since: Option<&IncrementalMaximum>) {
+    /// Fills the fields that the job adds, for this id.
+    ///
+    /// # Errors
+    /// The reason why the id does not fit a field. It does not quote the id.
+    pub(crate) fn fill(&mut self, values: TemplateValues<'_>) -> Result<(), String> {
+        for (field, template) in &self.added {
+            let text = template.fill(values).unwrap_or_default();
+            let filled = self.turn.from_json.fill_missing(field, &text);
+            filled.map_err(|error| format!("the text for the field `{field}` (`fields`): {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Begins a page. Its first records are passed over if they were published before, and so are those at the
+    /// edge of an earlier run.
+    pub(crate) fn begin(&mut self, page: PageBeginning<'_>) {
         self.cutter.restart();
-        self.page =
-            PageReaderState { before: before.cloned(), since: since.cloned(), ..PageReaderState::default() };
+        // Without the check a time of the year 9999 is as good as any other.
+        let now_ms = if self.future { i64::MAX } else { page.now_ms };
+        self.page = PageReaderState {
+            before: page.before.cloned(),
+            since: page.since.cloned(),
+            now_ms,
+            ..PageReaderState::default()
+        };
     }
 
     /// Appends the records that end in `chunk`, and the dead letters of those that do not fit, to `out`.
@@ -153,11 +232,24 @@ impl PageReader {
         chunk: &[u8],
         out: &mut Outputs,
     ) -> Result<(), PageError> {
-        let Self { cutter, picker, page, turn } = self;
+        let Self { cutter, picker, last_picker, inside, fields, page, turn, .. } = self;
 
         // The end of the chunk is the place that an error names.
         let offset = cutter.offset() + chunk.len() as u64;
         cutter.feed(chunk, |cut| {
+            // A page that is its one record may be an error, or hold tokens.
+            if let (PageElement::Whole(json), Some(inside)) = (&cut, inside.as_mut()) {
+                page.inside = inside.look_inside(json);
+                if page.inside.as_ref().is_some_and(|values| RecordShape::of(values, fields).is_error()) {
+                    page.read += 1;
+                    return Ok(());
+                }
+            }
+            if let (PageElement::Record(json) | PageElement::Whole(json), Some(_)) = (&cut, &last_picker) {
+                page.last.clear();
+                page.last.extend_from_slice(json);
+            }
+
             // Records that are published already only count for the hash.
             if !page.is_new(&cut, picker.as_mut())? {
                 return Ok(());
@@ -167,7 +259,9 @@ impl PageReader {
             let nth = page.read - 1;
             let turned = match cut {
                 PageElement::Oversize(_) => Err((too_large(), &[][..])),
-                PageElement::Record(json) => turn.run(json).map_err(|reason| (reason, json)),
+                PageElement::Record(json) | PageElement::Whole(json) => {
+                    turn.run(json).map_err(|reason| (reason, json))
+                }
             };
 
             match turned {
@@ -175,11 +269,12 @@ impl PageReader {
                     page.part.records += 1;
                     emit(keyed.then_some(turn.key_text.as_slice()), &turn.datum, out);
                 }
-                // If the record is not JSON at all, the page is broken, not the record.
-                Err((reason, json)) if reason.class == ReasonClass::Shape && !is_json(json) => {
+                // If brackets and quotes do not close, the record's end is not known: the page is broken.
+                Err((reason, json)) if reason.class == ReasonClass::Shape && !closes(json) => {
                     return Err(PageError::NotJson(offset));
                 }
-                // The record does not fit the contract. The page goes on.
+                // The record does not fit the contract, or is no JSON (for example for a bare NaN). The page goes
+                // on behind it.
                 Err((reason, json)) => {
                     page.part.rejects += 1;
                     letter(at, nth, json, &reason, out);
@@ -199,13 +294,22 @@ impl PageReader {
     /// # Errors
     /// [`PageError`] if its JSON is incomplete, or if it has fewer records than were published before.
     pub(crate) fn finish(&mut self) -> Result<PageSummary, PageError> {
-        let values = self.cutter.finish()?;
+        let mut values = self.cutter.finish()?;
+        // The values of a page that is its record are in the record.
+        if let Some(inside) = self.page.inside.take() {
+            values = PageValues { found: values.found | inside.found, ..inside };
+        }
+        let last_value = self.last_picker.as_mut().and_then(|picker| picker.pick(&self.page.last));
         match &self.page.before {
             Some(before) if self.page.read < before.records => Err(PageError::Changed(before.records)),
             _ => {
                 let (part, mark) = self.part();
                 let remembered = std::mem::take(&mut self.page.remembered);
-                Ok(PageSummary { part, mark, values, remembered, high: self.page.high.take() })
+                let high = self.page.high.take();
+                let tokens = std::mem::take(&mut values.tokens);
+                let is_error = self.inside.is_some() && RecordShape::of(&values, &self.fields).is_error();
+                let facts = PageFacts { values, is_error, records: mark.records };
+                Ok(PageSummary { part, mark, values: tokens, facts, last_value, remembered, high })
             }
         }
     }
@@ -220,7 +324,7 @@ impl PageReaderState {
         // length is known.
         let mut repeated = false;
         match cut {
-            PageElement::Record(json) => {
+            PageElement::Record(json) | PageElement::Whole(json) => {
                 self.hash.update((json.len() as u64).to_le_bytes());
                 self.hash.update(json);
                 let short = short_hash(json);
@@ -228,7 +332,10 @@ impl PageReaderState {
                     self.remembered.push(short);
                 }
                 if let Some(value) = picker.and_then(|picker| picker.pick(json)) {
-                    IncrementalMaximum::see(&mut self.high, &value, short);
+                    // A record from the future would keep every later run from asking for anything.
+                    if !crate::incremental::is_beyond(&value, self.now_ms) {
+                        IncrementalMaximum::see(&mut self.high, &value, short);
+                    }
                     repeated = self.since.as_ref().is_some_and(|since| since.has(&value, short));
                 }
             }
@@ -292,9 +399,24 @@ fn too_large() -> OutcomeReason {
     OutcomeReason::new(ReasonClass::TooLarge, "at most 900 KiB")
 }
 
-/// Returns whether a text is JSON. A record that does not fit is still JSON; otherwise the page is broken.
-fn is_json(json: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(json).is_ok()
+/// Returns whether every bracket and every quote of a text closes. Then the end of the record is known, even if it
+/// is no JSON.
+fn closes(json: &[u8]) -> bool {
+    // The brackets that have to close, innermost last. `{` and `[` are two below their closing bytes in ASCII.
+    let mut open = Vec::new();
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => open.push(byte + 2),
+            b'}' | b']' if open.pop() != Some(*byte) => return false,
+            _ => {}
+        }
+    }
+    open.is_empty() && !in_text
 }
 
 /// Appends a leaf's text, the same text as in masking and joins. Returns `false` for null.
@@ -327,7 +449,17 @@ fn emit(key: Option<&[u8]>, datum: &[u8], out: &mut Outputs) {
 /// the page, its "offset" its index in the page.
 fn letter(at: PageAddress<'_>, nth: u64, json: &[u8], reason: &OutcomeReason, out: &mut Outputs) {
     let mut draft = out.draft(LETTERS);
+    let (id_header, id) = match at.id {
+        LetterId::Plain(id) => (names::dead_letter::COLLECTOR_ID, id),
+        LetterId::Pseudonym(pseudonym) => (names::dead_letter::COLLECTOR_PSEUDONYM, pseudonym),
+    };
     let texts = [
+        (names::dead_letter::COLLECTOR_JOB, at.job.to_owned()),
+        (id_header, id.to_owned()),
+        (names::dead_letter::COLLECTOR_ENDPOINT, at.endpoint.to_owned()),
+        (names::dead_letter::COLLECTOR_PAGE, at.page.to_string()),
+        (names::dead_letter::COLLECTOR_INDEX, nth.to_string()),
+        (names::dead_letter::COLLECTOR_RUN, at.run.to_string()),
         (names::dead_letter::SOURCE_TOPIC, format!("collector/{}/{}", at.job, at.endpoint)),
         (names::dead_letter::SOURCE_PARTITION, at.page.to_string()),
         (names::dead_letter::SOURCE_OFFSET, nth.to_string()),

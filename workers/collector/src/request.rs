@@ -103,7 +103,7 @@ impl BodyTemplate {
     pub(crate) fn parse(value: &Value, at: &str) -> Result<Self, (String, String)> {
         Ok(match value {
             Value::String(text) => {
-                Self::Text(TextTemplate::text(text).map_err(|error| (at.to_owned(), error.to_string()))?)
+                Self::Text(TextTemplate::body_text(text).map_err(|error| (at.to_owned(), error.to_string()))?)
             }
             Value::Array(items) => {
                 let item = |(nth, item)| Self::parse(item, &format!("{at}[{nth}]"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use sluice_core::{Backoff, Fault};
 use sluice_kafka::admin::KafkaAdmin;
-use sluice_lease::{ClaimTerms, JobClaims};
+use sluice_lease::{ClaimTerms, EnrolReport, JobClaims};
 use sluice_runtime::retry::until_answered;
 use sluice_runtime::status::WorkerStatus;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ pub async fn run(
     let holder = holder(&config);
     let job = Arc::new(CollectorJob::new(config, &status, &shutdown).await?);
     let config = &job.config;
-    let claims = connect(config, &status, &shutdown).await?;
+    let (claims, enrolled) = connect(config, &status, &shutdown).await?;
     let takeover = match config.transactional {
         true => Some(checkpoints(config, &holder, &status, &shutdown).await?),
         false => None,
@@ -54,7 +54,19 @@ pub async fn run(
     // The terms of all claims, and the display for the operator.
     let counters = Arc::new(CollectorCounters::default());
     let database = &config.database;
-    let terms = ClaimTerms { holder: holder.clone(), lease: database.lease, attempts: database.attempts };
+    counters.enrolled(&enrolled);
+    // A run that ends by itself takes what is due now, or within the time by which a CronJob may be early.
+    let due_until = match options.once {
+        true => {
+            let now = until_answered("database", &status, &shutdown, || async { Ok(claims.clock().await?) })
+                .await?;
+            let slack = database.every.map(sluice_lease::due_slack).unwrap_or_default();
+            Some(now.saturating_add(i64::try_from(slack.as_millis()).unwrap_or(i64::MAX)))
+        }
+        false => None,
+    };
+    let (lease, attempts) = (database.lease, database.attempts);
+    let terms = ClaimTerms { holder: holder.clone(), lease, attempts, due_until };
     tracing::info!(job = config.job, holder, once = options.once, "collecting");
     let shown = progress::show(&claims, Arc::clone(&counters), options.progress).await;
 
@@ -90,8 +102,10 @@ pub async fn run(
     shown.finish();
     claims.close().await;
     over?;
-    let summary = counters.summary();
+    let mut summary = counters.summary();
+    summary.findings.extend((0..job.targets.len()).flat_map(|nth| job.unseen_paths(nth)));
     tracing::info!("{summary}");
+    summary.findings.iter().for_each(|finding| tracing::warn!("{finding}"));
     status.note("summary", serde_json::json!(summary.to_string()));
     Ok(summary)
 }
@@ -146,18 +160,27 @@ pub(crate) async fn connect(
     config: &CollectorConfig,
     status: &WorkerStatus,
     stop: &CancellationToken,
-) -> Result<JobClaims, Fault> {
+) -> Result<(JobClaims, EnrolReport), Fault> {
     let database = &config.database;
     until_answered("database", status, stop, || async {
         let claims = JobClaims::connect(&database.url, &config.job, database.connections).await?;
         if database.migrate {
             claims.migrate().await?;
         }
-        let new = claims.enrol(&database.source).await?;
-        tracing::info!(new, "ids enrolled");
-        Ok(claims)
+        let enrolled = claims.enrol(&database.source, database.dead_again).await?;
+        report_enrolment(&enrolled);
+        Ok((claims, enrolled))
     })
     .await
+}
+
+/// Logs the changes of an enrolment.
+pub(crate) fn report_enrolment(enrolled: &EnrolReport) {
+    let EnrolReport { new, gone, back, revived, too_long, has_empty: _ } = *enrolled;
+    tracing::info!(new, gone, back, revived, "ids enrolled");
+    if too_long > 0 {
+        tracing::warn!(too_long, "ids are too long for a row of sluice_claims and are not collected");
+    }
 }
 
 /// Creates the job's checkpoint topic unless it exists, and returns the takeover that reads it.

@@ -164,8 +164,9 @@ mod tests {
         let claims = JobClaims::connect(stack.mariadb_url(), "scribe", 4).await.unwrap();
         claims.migrate().await.unwrap();
         let source = ClaimSource { table: "ids".into(), id_column: "id".into(), ..ClaimSource::default() };
-        assert_eq!(claims.enrol(&source).await.unwrap(), 10);
-        let terms = ClaimTerms { holder: "h".into(), lease: Duration::from_secs(60), attempts: 3 };
+        assert_eq!(claims.enrol(&source, None).await.unwrap().new, 10);
+        let terms =
+            ClaimTerms { holder: "h".into(), lease: Duration::from_secs(60), attempts: 3, due_until: None };
         let taken = claims.claim(10, &terms).await.unwrap();
         let scribe = ClaimScribe::start(claims.clone(), None);
         // One is longer than a mark may be, others nearly.

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_core::{Backoff, Fault, Retry};
+use sluice_core::{Backoff, Domain, Fault, Retry};
 use sluice_lease::{ClaimTerms, IdClaim, JobClaims};
 use sluice_runtime::metrics::{self, ProgressCounter};
 use sluice_runtime::status::WorkerStatus;
@@ -31,6 +31,10 @@ use crate::tally::CollectorCounters;
 const IDLE: Duration = Duration::from_millis(500);
 /// Time between two enrolments of new ids in a continuous run.
 const ENROL: Duration = Duration::from_secs(60);
+/// The time without a single page after which a run that ends by itself gives up.
+const GIVE_UP: Duration = Duration::from_secs(600);
+/// Further than any wait that an API asks for.
+const A_YEAR: Duration = Duration::from_secs(366 * 24 * 3_600);
 /// Number of ids to claim at once while the API is away for every id, to find out whether it is back.
 const PROBE: u32 = 1;
 
@@ -226,17 +230,40 @@ impl CollectorSession {
         // A continuous run enrols new ids from time to time.
         if !self.once && Instant::now() >= state.enrol_at {
             state.enrol_at = Instant::now() + ENROL;
-            if let Err(error) = self.claims.enrol(&self.job.config.database.source).await {
-                return self.unwell(state, error).map(|()| false);
+            let database = &self.job.config.database;
+            match self.claims.enrol(&database.source, database.dead_again).await {
+                Ok(enrolled) => {
+                    self.counters.enrolled(&enrolled);
+                    crate::run::report_enrolment(&enrolled);
+                }
+                Err(error) => return self.unwell(state, error).map(|()| false),
             }
+        }
+
+        // A run may have a number of ids.
+        let left = self.ids_left();
+        if left == 0 {
+            state.claim_at = Instant::now() + IDLE;
+            return Ok(state.waiting.is_empty() && state.tasks.is_empty());
+        }
+
+        // While the API has asked everyone for a longer wait than ids are held for, none is claimed.
+        let polite = self.job.api.polite();
+        let held_for = polite.held_until().map(|until| until.saturating_duration_since(Instant::now()));
+        if let Some(wait) = held_for.filter(|wait| *wait > polite.longest_wait())
+            && !self.once
+        {
+            state.claim_at = Instant::now() + wait.min(ENROL);
+            return Ok(false);
         }
 
         // While the API is away, only one id at a time is claimed to try it.
         let away = self.job.api.is_away();
-        let why = "many requests in a row failed; one id at a time is tried until the API answers";
-        self.status.neighbour("api", if away { Err(why.into()) } else { Ok(()) });
+        let why = polite.trouble().unwrap_or_default();
+        let why = format!("{why}; one id at a time is tried until the API answers");
+        self.status.neighbour("api", if away { Err(why) } else { Ok(()) });
         state.away = if away { state.away.saturating_add(1) } else { 0 };
-        let most = if away { PROBE } else { self.job.config.database.claim };
+        let most = if away { PROBE } else { self.job.config.database.claim.min(left) };
 
         // The claim itself. The holds of the claims are counted from before it.
         let asked = Instant::now();
@@ -263,15 +290,48 @@ impl CollectorSession {
             return Ok(false);
         }
 
-        match self.claims.outstanding().await {
+        match self.claims.outstanding(self.terms.due_until, A_YEAR).await {
             // The run waits for ids that other processes hold: if their holder has died, this process
             // finishes them. It also waits for ids that are due again within the longest pause of a retry.
-            Ok(left) => {
-                let soon = i64::try_from(self.job.config.retry.longest_wait.as_millis()).unwrap_or(i64::MAX);
-                Ok(left.lease_in_ms.is_none() && left.due_in_ms.is_none_or(|due| due > soon))
-            }
+            Ok(left) if left.lease_in_ms.is_some() => Ok(false),
+            Ok(left) => self.is_over(left.due_in_ms),
             Err(error) => self.unwell(state, error).map(|()| false),
         }
+    }
+
+    /// Returns how many ids this run may still claim.
+    fn ids_left(&self) -> u32 {
+        let limit = self.job.config.database.ids_per_run;
+        let left = limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.counters.claims()));
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    /// Tells whether a run is over that ends by itself and has no claims to wait for, with the time until its next id is due.
+    ///
+    /// # Errors
+    /// A fault that says to come again, if ids were due at the start and are left.
+    fn is_over(&self, due_in_ms: Option<i64>) -> Result<bool, Fault> {
+        let Some(due) = due_in_ms else { return Ok(true) };
+        let again = |why: String| Err(Fault::new(Domain::External, Retry::Never, "collecting", why));
+        let wait = Duration::from_millis(u64::try_from(due).unwrap_or(0));
+        if wait > self.job.config.retry.longest_wait {
+            return again(format!(
+                "the API asked for a wait of {} s, which is longer than `retry.longest_wait_seconds`; ids that were due \
+                 are left for a later run",
+                wait.as_secs()
+            ));
+        }
+
+        // An API that is away is waited for, but a CronJob must end one day.
+        let polite = self.job.api.polite();
+        if polite.since_success() > GIVE_UP {
+            let why = polite.trouble().unwrap_or_else(|| "it asks for waits only".to_owned());
+            return again(format!(
+                "no page came for {} minutes ({why}); ids that were due are left for a later run",
+                GIVE_UP.as_secs() / 60
+            ));
+        }
+        Ok(false)
     }
 
     /// Reports that the database is away, and puts the next claim off. Fails if trying again does not help.
@@ -308,6 +368,7 @@ impl CollectorSession {
             taken.into_iter().partition(|claim| state.running.contains(&claim.id));
         state.deferred.extend(busy);
         metrics::progress(ProgressCounter::IdsClaimed, taken.len() as u64);
+        self.counters.claimed(taken.len() as u64);
 
         // Ids that were taken over from another holder need a look into Kafka; the others go on from their
         // row.

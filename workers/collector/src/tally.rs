@@ -1,12 +1,13 @@
 //! The counters of a run, and their summary.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sluice_core::names::dead_letter as names;
 use sluice_core::{OutRecord, Outputs, ReasonClass};
+use sluice_lease::EnrolReport;
 use sluice_runtime::dead_letter::DeadLetterLog;
 
 use crate::process::LETTERS;
@@ -25,12 +26,15 @@ pub(crate) struct CollectorCounters {
     rejects: AtomicU64,
     bytes: AtomicU64,
     drifts: AtomicU64,
+    claimed: AtomicU64,
+    too_long: AtomicU64,
+    empty: AtomicBool,
     /// The dead letters that the log has not shown yet.
     letters: Mutex<DeadLetterLog>,
 }
 
 /// The work of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectorSummary {
     /// Ids whose last page is durable.
     pub done: u64,
@@ -54,6 +58,9 @@ pub struct CollectorSummary {
     pub drifts: u64,
     /// Time since the run began.
     pub time: Duration,
+    /// What someone has to look at after the run, as sentences: dead ids, ids that were left out, paths that no page
+    /// had. A run with `once` ends with exit code 1 for them.
+    pub findings: Vec<String>,
 }
 
 impl Default for CollectorCounters {
@@ -70,6 +77,9 @@ impl Default for CollectorCounters {
             rejects: AtomicU64::default(),
             bytes: AtomicU64::default(),
             drifts: AtomicU64::default(),
+            claimed: AtomicU64::default(),
+            too_long: AtomicU64::default(),
+            empty: AtomicBool::default(),
             letters: Mutex::default(),
         }
     }
@@ -121,9 +131,46 @@ impl CollectorCounters {
         self.taken_over.fetch_add(ids, Ordering::Relaxed);
     }
 
+    /// Counts ids that were claimed.
+    pub(crate) fn claimed(&self, ids: u64) {
+        self.claimed.fetch_add(ids, Ordering::Relaxed);
+    }
+
+    /// Returns the number of ids that were claimed.
+    pub(crate) fn claims(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// Notes the ids that are not collected, as of the last enrolment.
+    pub(crate) fn enrolled(&self, report: &EnrolReport) {
+        self.too_long.store(report.too_long, Ordering::Relaxed);
+        self.empty.store(report.has_empty, Ordering::Relaxed);
+    }
+
     /// Counts a sign of moving pages.
     pub(crate) fn drifted(&self) {
         self.drifts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns sentences about the ids that are not collected.
+    fn findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        let dead = self.dead.load(Ordering::Relaxed);
+        if dead > 0 {
+            findings.push(format!("{dead} ids died in this run; `sluice collector dead` names the reasons"));
+        }
+        if self.empty.load(Ordering::Relaxed) {
+            findings
+                .push("an id is empty and is not collected; leave it out with `database.where`".to_owned());
+        }
+        let too_long = self.too_long.load(Ordering::Relaxed);
+        if too_long > 0 {
+            findings.push(format!(
+                "{too_long} ids are too long for a row of sluice_claims and are not collected; expected at most 255 \
+                 characters"
+            ));
+        }
+        findings
     }
 
     /// Returns the counters as they are now.
@@ -142,6 +189,7 @@ impl CollectorCounters {
             bytes: read(&self.bytes),
             drifts: read(&self.drifts),
             time: self.started.elapsed(),
+            findings: self.findings(),
         }
     }
 }

@@ -67,7 +67,13 @@ impl AnswerTape {
                 headers.append(name, value);
             }
         }
-        Ok(Some(ApiAnswer::recorded(recorded.status, headers, Bytes::from(recorded.answer), limit)))
+        Ok(Some(ApiAnswer::recorded(
+            recorded.status,
+            headers,
+            request.url.clone(),
+            Bytes::from(recorded.answer),
+            limit,
+        )))
     }
 
     /// Reads the answer to its end, keeps it, and returns it for reading once more.
@@ -114,7 +120,8 @@ impl AnswerTape {
 
         // The body was read: the answer continues from memory. Its size was checked while it was read.
         let asked = answer.asked;
-        let mut played = ApiAnswer::recorded(answer.status, answer.headers, body.into(), u64::MAX);
+        let mut played =
+            ApiAnswer::recorded(answer.status, answer.headers, answer.url, body.into(), u64::MAX);
         played.asked = asked;
         Ok(played)
     }

@@ -66,6 +66,37 @@ impl TextTemplate {
         Ok(Self { parts })
     }
 
+    /// Parses a text of a body. Braces around anything but a word are text, as in a GraphQL query.
+    ///
+    /// # Errors
+    /// A [`TemplateError`] for an unknown place, for example `{name}`.
+    pub(crate) fn body_text(text: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let (mut plain, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once('{') {
+            plain.push_str(before);
+            let word = after.split_once('}').map(|(word, _)| word).unwrap_or_default();
+            let place = match word {
+                "id" => TemplatePart::Id,
+                "since" => TemplatePart::Since,
+                word if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+                    return Err(TemplateError::Unknown(word.to_owned()));
+                }
+                _ => {
+                    plain.push('{');
+                    rest = after;
+                    continue;
+                }
+            };
+            parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
+            parts.push(place);
+            rest = after.get(word.len() + 1..).unwrap_or_default();
+        }
+        plain.push_str(rest);
+        parts.push(TemplatePart::Text(plain));
+        Ok(Self { parts })
+    }
+
     /// Tells whether the text depends on the id.
     pub(crate) fn has_id(&self) -> bool {
         self.parts.contains(&TemplatePart::Id)
@@ -155,6 +186,18 @@ mod tests {
         assert_eq!(template.fill(values("x")), None);
         assert_eq!(template.fill(TemplateValues { id: "x", since: Some("7") }), Some("gt:7".into()));
         assert_eq!(TextTemplate::text("50").unwrap().fill(values("x")), Some("50".into()));
+    }
+
+    #[test]
+    fn braces_in_a_body_are_text_unless_they_hold_a_word() {
+        let query = "query($n: ID!) { node(id: $n) { ... on X { name { a b } } } } # {id}";
+        let filled = TextTemplate::body_text(query).unwrap().fill(values("7")).unwrap();
+        assert_eq!(filled, query.replace("{id}", "7"));
+        assert_eq!(TextTemplate::body_text("{tail}"), Err(TemplateError::Unknown("tail".into())));
+        for text in ["{", "{}", "}{", "{ id }", "a{{id}}b"] {
+            let filled = TextTemplate::body_text(text).unwrap().fill(values("7")).unwrap();
+            assert_eq!(filled, text.replace("{id}", "7"), "{text}");
+        }
     }
 
     #[test]

@@ -9,19 +9,21 @@
 //! part, no transaction stays open while a slow API sends it, and no record comes twice. The price: if a
 //! large page never arrives whole, its first parts are visible.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use sluice_core::{Fault, Outputs};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::checkpoints::{PagePosition, RowMark};
-use crate::client::{AnswerTrouble, ApiAnswer, PageFetch, PageRefusal};
-use crate::config::ApiEndpoint;
+use crate::client::{AnswerTrouble, ApiAnswer, PageFetch, PageRefusal, TroubleKind};
 use crate::drift::{DriftNotice, PageDriftDetector};
 use crate::incremental::{IncrementalMarks, IncrementalMaximum};
 use crate::job::CollectorJob;
 use crate::pagination::{LoopGuard, NextPage, PaginationInput};
-use crate::process::{PageAddress, PagePartCounts, PageReader, PageSummary};
+use crate::process::{LetterId, PageAddress, PageBeginning, PagePartCounts, PageReader, PageSummary};
 use crate::template::TemplateValues;
+use crate::verdict::{ConditionAction, PageVerdict};
 
 /// Takes the pages that a walk reads.
 pub(crate) trait PageTaker: Send {
@@ -71,6 +73,10 @@ pub(crate) enum PageWalkHalt {
 pub(crate) struct PageWalk<'w, T> {
     pub(crate) job: &'w CollectorJob,
     pub(crate) id: &'w str,
+    /// The id in dead letters, if it is not the id itself.
+    pub(crate) pseudonym: Option<String>,
+    /// Number of the run over the id.
+    pub(crate) run: i64,
     pub(crate) taker: T,
     pub(crate) stop: &'w CancellationToken,
     pub(crate) marks: IncrementalMarks,
@@ -159,6 +165,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
             let values = TemplateValues { id: self.id, since: since.as_deref() };
             let mut asking = job.api.asking(endpoint, values, &ask).map_err(PageWalkHalt::Refused)?;
             let mut reader = job.reader(nth).map_err(PageWalkHalt::Fault)?;
+            reader.fill(values).map_err(dead)?;
             let (job_name, name) = (job.config.job.as_str(), endpoint.name.as_str());
             let span = tracing::debug_span!("page", job = job_name, endpoint = name, page = at.page);
             let page = self
@@ -171,7 +178,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
             // The position behind the page, within this endpoint.
             let next = match page.as_ref().map(|page| &page.next) {
                 Some(NextPage::Token(token)) => self.turn_page(&at, token, &mut guard)?,
-                Some(NextPage::Broken(why)) => return Err(dead((*why).to_owned())),
+                Some(NextPage::Broken(why)) => return Err(dead(format!("page {}: {why}", at.page))),
                 Some(NextPage::End) | None => None,
             };
 
@@ -285,6 +292,7 @@ impl<T: PageTaker> PageWalk<'_, T> {
             // reader.
             outputs.clear();
             let read = self.read(nth, answer, asking, reader, at, outputs).await.and_then(|whole| {
+                let Some(whole) = whole else { return Ok(None) };
                 // An API that ignores the page number would send the same page for ever.
                 let repeats = endpoint.pagination.counts() && guard.repeats_page(&whole.read.mark);
                 if repeats {
@@ -292,13 +300,13 @@ impl<T: PageTaker> PageWalk<'_, T> {
                         format!("page {}: expected new records, found the page before it again", at.page);
                     return Err(PageReadFailure::Trouble(AnswerTrouble::Hopeless(why)));
                 }
-                Ok(whole)
+                Ok(Some(whole))
             });
 
             match read {
                 Ok(whole) => {
                     asking.well();
-                    return Ok(Some(whole));
+                    return Ok(whole);
                 }
                 Err(PageReadFailure::Halt(halt)) => return Err(halt),
                 // Fails itself when the page must not be requested again.
@@ -309,7 +317,8 @@ impl<T: PageTaker> PageWalk<'_, T> {
         }
     }
 
-    /// Reads one answer to its end, and hands over all parts but the last.
+    /// Reads one answer to its end, and hands over all parts but the last. Returns `None` if the answer has no
+    /// records by rule.
     async fn read(
         &mut self,
         nth: usize,
@@ -318,17 +327,19 @@ impl<T: PageTaker> PageWalk<'_, T> {
         reader: &mut PageReader,
         at: &mut PagePosition,
         outputs: &mut Outputs,
-    ) -> Result<WholePage, PageReadFailure> {
+    ) -> Result<Option<WholePage>, PageReadFailure> {
         let endpoint = &self.job.config.endpoints[nth];
         let html = answer.is_html();
         let broken = |error| PageReadFailure::Trouble(AnswerTrouble::page(&error, html));
 
         // Records that are published already are passed over, and compared.
-        reader.begin(at.part.as_ref(), self.marks.since.get(&endpoint.name));
+        let since = self.marks.since.get(&endpoint.name);
+        reader.begin(PageBeginning { before: at.part.as_ref(), since, now_ms: now_ms() });
+        let id = self.pseudonym.as_deref().map_or(LetterId::Plain(self.id), LetterId::Pseudonym);
         let mut counted = 0;
         while let Some(chunk) = answer.chunk().await.map_err(PageReadFailure::Trouble)? {
             let job = self.job.config.job.as_str();
-            let page_at = PageAddress { job, endpoint: &endpoint.name, page: at.page };
+            let page_at = PageAddress { job, id, run: self.run, endpoint: &endpoint.name, page: at.page };
             reader.feed(page_at, &chunk, outputs).map_err(broken)?;
             if outputs.size() < self.part {
                 continue;
@@ -361,30 +372,92 @@ impl<T: PageTaker> PageWalk<'_, T> {
         }
 
         // The last part goes back to the caller, which knows the position behind the page.
+        if answer.is_empty() {
+            // Some APIs say "nothing" by an empty body.
+            return Ok(None);
+        }
         let read = reader.finish().map_err(broken)?;
-        let links = answer.links();
-        let next = next_of(endpoint, &read, &links, &answer, at);
-        Ok(WholePage { read, next, bytes: answer.bytes() - counted })
+        match self.judged(nth, &read, &answer)? {
+            PageContent::Page => {}
+            PageContent::Nothing => {
+                outputs.clear();
+                return Ok(None);
+            }
+        }
+        let next = self.next_of(nth, &read, &answer, at);
+        Ok(Some(WholePage { read, next, bytes: answer.bytes() - counted }))
+    }
+
+    /// Judges a page by its body. Fails if it is none.
+    fn judged(
+        &self,
+        nth: usize,
+        read: &PageSummary,
+        answer: &ApiAnswer,
+    ) -> Result<PageContent, PageReadFailure> {
+        let endpoint = &self.job.config.endpoints[nth];
+        let trouble =
+            |what, asked, kind| Err(PageReadFailure::Trouble(AnswerTrouble::Passing { what, asked, kind }));
+        match endpoint.rules.judge(&read.facts) {
+            PageVerdict::Page => {
+                self.job.targets[nth].note(&read.facts.values);
+                Ok(PageContent::Page)
+            }
+            PageVerdict::Error(why) => trouble(why, answer.asked, TroubleKind::Page),
+            PageVerdict::Condition(action, why) => match action {
+                ConditionAction::Retry => trouble(why, None, TroubleKind::Page),
+                ConditionAction::Wait(usual) => {
+                    let wait = answer.asked.unwrap_or(usual);
+                    self.job.api.hold_host(Some(wait));
+                    trouble(why, Some(wait), TroubleKind::Busy)
+                }
+                ConditionAction::Dead => Err(PageReadFailure::Trouble(AnswerTrouble::Hopeless(why))),
+                ConditionAction::None => Ok(PageContent::Nothing),
+                ConditionAction::Fail => {
+                    Err(PageReadFailure::Halt(PageWalkHalt::Fault(Fault::user("reading a page", why))))
+                }
+            },
+        }
+    }
+
+    /// Returns the next page by the endpoint's pagination.
+    fn next_of(&self, nth: usize, read: &PageSummary, answer: &ApiAnswer, at: &PagePosition) -> NextPage {
+        let endpoint = &self.job.config.endpoints[nth];
+        // The total, if the endpoint has one, is the last of the values; the others belong to the pagination.
+        let wanted = read.values.len() - usize::from(endpoint.says_total);
+        let next = endpoint.pagination.next(&PaginationInput {
+            values: &read.values[..wanted],
+            last_value: read.last_value.as_deref(),
+            links: &answer.links(),
+            header: endpoint.pagination.header().and_then(|name| answer.header_bytes(name)),
+            records: read.mark.records,
+            token: at.token.as_deref(),
+        });
+
+        // A URL is relative to the page that holds it (RFC 3986, 5.1.3), also after a redirect.
+        match next {
+            NextPage::Token(token) if endpoint.pagination.follows_urls() => match answer.url.join(&token) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") => {
+                    NextPage::Token(self.job.api.without_secret(&url).into())
+                }
+                _ => NextPage::Broken("the next page's URL: expected an http or https URL"),
+            },
+            next => next,
+        }
     }
 }
 
-/// Returns the next page by the endpoint's pagination.
-fn next_of(
-    endpoint: &ApiEndpoint,
-    read: &PageSummary,
-    links: &[String],
-    answer: &ApiAnswer,
-    at: &PagePosition,
-) -> NextPage {
-    // The total, if the endpoint has one, is the last of the values; the others belong to the pagination.
-    let wanted = read.values.len() - usize::from(endpoint.says_total);
-    endpoint.pagination.next(&PaginationInput {
-        values: &read.values[..wanted],
-        links,
-        header: endpoint.pagination.header().and_then(|name| answer.header(name)),
-        records: read.mark.records,
-        token: at.token.as_deref(),
-    })
+/// The content of an answer.
+enum PageContent {
+    Page,
+    /// A condition says that there are no records.
+    Nothing,
+}
+
+/// Returns the milliseconds since the epoch.
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Returns the halt of an id that no later attempt can complete.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use api::SeededApi;
+use sluice_collector::rejected::{rejected, retry_rejected};
 use sluice_collector::{CollectorConfig, CollectorSummary, RawCollectorConfig, RunOptions, run};
 use sluice_core::Fault;
 use sluice_kafka::{admin::KafkaAdmin, read_to_end};
@@ -48,6 +49,8 @@ struct CollectorTestBench {
     database: String,
     api: SeededApi,
     folder: std::path::PathBuf,
+    /// A text of the job's file, and another one in its place.
+    instead: (&'static str, &'static str),
 }
 
 impl CollectorTestBench {
@@ -58,7 +61,7 @@ impl CollectorTestBench {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("url"), &database).unwrap();
         std::fs::write(folder.join("token"), api::TOKEN).unwrap();
-        let bench = Self { stack, job, database, api, folder };
+        let bench = Self { stack, job, database, api, folder, instead: ("", "") };
         bench.contracts();
         bench.topics_and_schemas().await;
         bench.table().await;
@@ -178,6 +181,7 @@ retry: {{base_ms: 20, cap_ms: 200, budget_percent: 100}}
             registry = self.stack.registry_url(),
             api = self.api.url(),
         );
+        let text = text.replacen(self.instead.0, self.instead.1, 1);
         parse::<RawCollectorConfig>(&text, "test")
             .and_then(CollectorConfig::check)
             .unwrap_or_else(|errors| panic!("{errors}"))
@@ -308,7 +312,7 @@ async fn a_collector_that_was_fenced_stops_and_leaves_no_trace() {
     let claims = JobClaims::connect(&bench.database, bench.job, 1).await.unwrap();
     bench.let_leases_pass().await;
     let holder = "test-fenced-collector-heir".to_owned();
-    let terms = ClaimTerms { holder, lease: Duration::from_secs(30), attempts: 5 };
+    let terms = ClaimTerms { holder, lease: Duration::from_secs(30), attempts: 5, due_until: None };
     let taken = claims.claim(1_000, &terms).await.unwrap();
     let over = taken.iter().filter(|claim| !claim.taken_from.is_empty()).count();
     assert!(over > 0, "the slow one held nothing");
@@ -374,4 +378,76 @@ async fn an_api_that_loops_makes_the_id_dead_and_says_where() {
     let buried = claims.buried(10).await.unwrap();
     assert!(buried[0].reason.contains("earlier page"), "{}", buried[0].reason);
     tokio::time::timeout(Duration::from_secs(5), claims.close()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_the_api_refuses_does_not_hold_up_the_others() {
+    let bench = CollectorTestBench::new("private", true, SeededApi::with_private(8, 18, Some(0)).await).await;
+    let summary = bench.start("one", "transactional", &CancellationToken::new()).await.unwrap().unwrap();
+    assert_eq!((summary.done, summary.dead), (7, 1), "{summary}");
+    assert!(summary.findings[0].contains("1 ids died in this run"), "{:?}", summary.findings);
+    let claims = JobClaims::connect(&bench.database, bench.job, 1).await.unwrap();
+    let buried = claims.buried(10).await.unwrap();
+    assert!(buried[0].id == "N0000" && buried[0].reason.contains("`on_status`"), "{buried:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_no_page_had_is_said_with_the_keys_that_were_there() {
+    let mut bench = CollectorTestBench::new("unseen", false, SeededApi::start(3, 19).await).await;
+    bench.instead = ("at: meta.next", "at: meta.cursor");
+    let summary = bench.start("one", "transactional", &CancellationToken::new()).await.unwrap().unwrap();
+    let [finding] = &summary.findings[..] else { panic!("{:?}", summary.findings) };
+    for part in ["endpoint flights", "`meta.cursor`", "keys meta, next, data", "`optional: true`"] {
+        assert!(finding.contains(part), "{part}: {finding}");
+    }
+    assert!(!finding.contains("N000"), "no values: {finding}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_of_a_number_of_ids_ends_after_them() {
+    let mut bench = CollectorTestBench::new("some", true, SeededApi::start(12, 20).await).await;
+    bench.instead = ("claim: 7", "claim: 7, ids_per_run: 5");
+    for (run, done) in [(1, 5), (2, 10), (3, 12)] {
+        let summary = bench.start("one", "transactional", &CancellationToken::new()).await.unwrap().unwrap();
+        assert!(summary.findings.is_empty(), "{:?}", summary.findings);
+        assert_eq!(bench.states().await["done"], done, "after run {run}");
+    }
+    bench.all_there_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_records_are_listed_asked_for_again_and_settled_when_they_come() {
+    let bench = CollectorTestBench::new("rejects", true, SeededApi::start(30, 21).await).await;
+    let broken = bench.api.truth().broken;
+    assert!(broken > 1, "the seed makes broken records");
+    let run = || async {
+        bench.start("one", "transactional", &CancellationToken::new()).await.unwrap().unwrap();
+    };
+    run().await;
+    let config = || bench.config("one", "transactional");
+    let letters = rejected(&config()).await.unwrap();
+    assert_eq!(letters.len(), broken);
+    for letter in &letters {
+        assert_eq!((letter.endpoint.as_str(), letter.run, letter.path.as_str()), ("flights", 1, "carrier"));
+        assert!(letter.id.starts_with("N00") && letter.index < 5, "{letter:?}");
+    }
+
+    // Asked again while the API still sends them: the same records are refused in a newer run.
+    let ids: std::collections::BTreeSet<_> = letters.iter().map(|letter| letter.id.clone()).collect();
+    assert_eq!(retry_rejected(&config(), None).await.unwrap(), ids.len() as u64);
+    assert_eq!(rejected(&config()).await.unwrap().len(), broken, "they count until they have come");
+    run().await;
+    let again = rejected(&config()).await.unwrap();
+    assert!(again.len() == broken && again.iter().all(|letter| letter.run == 2), "{again:?}");
+
+    // One id alone, then the rest, with the API mended.
+    bench.api.mend();
+    let one = letters[0].id.as_str();
+    let of_one = letters.iter().filter(|letter| letter.id == one).count();
+    assert_eq!(retry_rejected(&config(), Some(one)).await.unwrap(), 1);
+    run().await;
+    assert_eq!(rejected(&config()).await.unwrap().len(), broken - of_one);
+    retry_rejected(&config(), None).await.unwrap();
+    run().await;
+    assert_eq!(rejected(&config()).await.unwrap(), []);
 }

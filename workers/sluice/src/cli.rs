@@ -153,20 +153,39 @@ pub(crate) enum CollectorCommand {
         #[arg(long, default_value_t = 100)]
         most: u32,
     },
+    /// List the records that were refused and have not come since, one by one: id, endpoint, page, index and reason.
+    /// Exit code 1 if there are any.
+    Rejected {
+        #[command(flatten)]
+        job: JobArgs,
+    },
     /// Make dead ids due again, from the page at which they failed.
     Retry {
         #[command(flatten)]
         job: JobArgs,
         // One of the two is required: a forgotten option must not make all dead ids due.
         /// Only this id.
-        #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+        #[arg(long, required_unless_present_any = ["all", "rejected"], conflicts_with = "all")]
         id: Option<String>,
         /// All dead ids.
         #[arg(long)]
         all: bool,
+        /// The ids of records that were refused (`sluice collector rejected`), from their first page. Their other
+        /// records are published again.
+        #[arg(long, conflicts_with_all = ["all", "from_start"])]
+        rejected: bool,
         /// From the first page, as a new run. The records of the failed run are published again.
         #[arg(long)]
         from_start: bool,
+    },
+    /// Take an id out: it is not collected again, whatever the table of ids says. A process that works on it lets go
+    /// of it.
+    Forget {
+        #[command(flatten)]
+        job: JobArgs,
+        /// The id.
+        #[arg(long)]
+        id: String,
     },
     /// Create the tables `sluice_claims` and `sluice_budgets` beside the table of ids, unless they exist.
     Migrate {

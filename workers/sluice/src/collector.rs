@@ -42,15 +42,28 @@ pub(crate) fn collector(command: CollectorCommand) -> CommandResult {
             }
             CollectorCommand::Status { job } => status(&job).await,
             CollectorCommand::Dead { job, most } => dead(&job, most).await,
-            CollectorCommand::Retry { job, id, all: _, from_start } => {
-                let ids =
-                    operate::retry(&CollectorConfig::load(&job.config)?, id.as_deref(), from_start).await?;
+            CollectorCommand::Rejected { job } => rejected(&job).await,
+            CollectorCommand::Retry { job, id, all: _, rejected, from_start } => {
+                let config = CollectorConfig::load(&job.config)?;
+                let ids = match rejected {
+                    true => sluice_collector::rejected::retry_rejected(&config, id.as_deref()).await?,
+                    false => operate::retry(&config, id.as_deref(), from_start).await?,
+                };
                 match job.output {
                     CommandFormat::Json => println!("{}", json!({ "due_again": ids })),
                     CommandFormat::Text => println!("{ids} ids are due again"),
                 }
                 // An id that was named and is not dead is worth a look.
                 Ok(if id.is_some() && ids == 0 { CommandFinding::Something } else { CommandFinding::Nothing })
+            }
+            CollectorCommand::Forget { job, id } => {
+                let known = operate::forget(&CollectorConfig::load(&job.config)?, &id).await?;
+                match job.output {
+                    CommandFormat::Json => println!("{}", json!({ "forgotten": true, "was_known": known })),
+                    CommandFormat::Text if known => println!("the id is not collected again"),
+                    CommandFormat::Text => println!("the id was not known; it is not enrolled from now on"),
+                }
+                Ok(CommandFinding::Nothing)
             }
             CollectorCommand::Migrate { job, print } => migrate(&job, print).await,
         }
@@ -102,6 +115,10 @@ async fn try_id(job: &JobArgs, id: &str, trial: TrialOptions) -> CommandResult {
             println!("stopped: {stopped}");
         }
         println!("nothing was published");
+    }
+    // For programs the report is the one document of the output.
+    if let Some(away) = found.away.filter(|_| job.output == CommandFormat::Text) {
+        return Err(away.into());
     }
     let something = found.stopped.is_some() || found.pages.iter().any(|page| !page.rejects.is_empty());
     Ok(if something { CommandFinding::Something } else { CommandFinding::Nothing })
@@ -183,6 +200,26 @@ async fn dead(job: &JobArgs, most: u32) -> CommandResult {
     Ok(if buried.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
 }
 
+/// Prints the refused records that still count. Exit code 1 if there is one.
+async fn rejected(job: &JobArgs) -> CommandResult {
+    let letters = sluice_collector::rejected::rejected(&CollectorConfig::load(&job.config)?).await?;
+    if job.output == CommandFormat::Json {
+        println!("{}", serde_json::to_string_pretty(&letters)?);
+    } else {
+        for letter in &letters {
+            let (endpoint, page, index) = (&letter.endpoint, letter.page, letter.index);
+            println!("{}  {endpoint} page {page} record {index}: {}", letter.id, letter.reason);
+        }
+        match letters.len() {
+            0 => println!("no refused record is open"),
+            open => println!(
+                "{open} refused records; `sluice collector retry --rejected` asks for their ids again"
+            ),
+        }
+    }
+    Ok(if letters.is_empty() { CommandFinding::Nothing } else { CommandFinding::Something })
+}
+
 /// Creates the collector's tables, or prints the statements for a database administrator.
 async fn migrate(job: &JobArgs, print: bool) -> CommandResult {
     let config = CollectorConfig::load(&job.config)?;
@@ -194,7 +231,7 @@ async fn migrate(job: &JobArgs, print: bool) -> CommandResult {
             CommandFormat::Json => println!("{}", serde_json::to_string_pretty(&statements)?),
             CommandFormat::Text => {
                 for statement in &statements {
-                    let end = if statement.ends_with("*/") { "" } else { ";" };
+                    let end = if statement.starts_with("--") { "" } else { ";" };
                     println!("{statement}{end}\n");
                 }
             }

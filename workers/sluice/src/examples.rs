@@ -5,7 +5,7 @@ use clap::{Arg, Command};
 /// A command by its path below `sluice`, and its examples.
 const EXAMPLES: &[(&str, &str)] = &[
     ("run", "  sluice run masker -c masker.yaml"),
-    ("run collector", "  sluice run collector -c job.yaml --once    end when no id is due"),
+    ("run collector", "  sluice run collector -c job.yaml --once    end when what was due is done"),
     ("run masker", "  sluice run masker -c masker.yaml"),
     ("run normaliser", "  sluice run normaliser -c normaliser.yaml"),
     ("run sink", "  sluice run sink -c sink.yaml"),
@@ -44,8 +44,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("collector dead", "  sluice collector dead -c job.yaml --most 20"),
     (
         "collector retry",
-        "  sluice collector retry -c job.yaml --id N14228\n  sluice collector retry -c job.yaml --all",
+        "  sluice collector retry -c job.yaml --id N14228\n  sluice collector retry -c job.yaml --all\n  sluice collector retry -c job.yaml --rejected",
     ),
+    ("collector rejected", "  sluice collector rejected -c job.yaml"),
+    ("collector forget", "  sluice collector forget -c job.yaml --id N14228"),
     ("collector migrate", "  sluice collector migrate -c job.yaml --print"),
     ("topics", "  sluice topics -c apply.yaml --contract member"),
     (

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use sluice_core::{Domain, Fault, full_text};
 use sluice_runtime::config::{ConfigErrors, MistakeOrigin};
+use sluice_runtime::descriptor::WorkerFindings;
 use sluice_runtime::lane::limits::TooManyDeadLetters;
 use sluice_stack::StackError;
 use sluice_warehouse::{QueryError, SqlMistake};
@@ -258,6 +259,11 @@ fn reason_of(error: &anyhow::Error) -> (ExitReason, Option<String>) {
         return (ExitReason::Refused, hint("`sluice dead-letters ls` names the reasons"));
     }
 
+    // A worker that ended well, but has something to show.
+    if find::<WorkerFindings>(error).is_some() {
+        return (ExitReason::Refused, None);
+    }
+
     // A query.
     if let Some(query) = find::<QueryError>(error) {
         return match query {
@@ -362,6 +368,7 @@ mod tests {
         assert_eq!(code_of(Fault::bug("counting", "-1")), 70);
         assert_eq!(code_of(io::Error::from(io::ErrorKind::StorageFull)), 64);
         assert_eq!(code_of(anyhow::anyhow!("nobody knows")), 70);
+        assert_eq!(code_of(WorkerFindings(vec!["3 ids died".to_owned()]).into_fault("collecting")), 1);
         let mut contract = ConfigErrors::one("id", "expected a masking", None);
         contract.0[0].origin = MistakeOrigin::Contract;
         assert_eq!(code_of(contract), 1);

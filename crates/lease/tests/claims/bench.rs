@@ -72,7 +72,7 @@ impl ClaimBench {
         self.run(&format!("CREATE TABLE {} (id VARCHAR(40), tier INT)", self.table)).await;
         let rows: Vec<String> = (0..count).map(|n| format!("('id-{n:05}', {})", n % 3)).collect();
         self.run(&format!("INSERT INTO {} VALUES {}", self.table, rows.join(", "))).await;
-        assert_eq!(claims.enrol(&self.source()).await.unwrap(), count as u64);
+        assert_eq!(claims.enrol(&self.source(), None).await.unwrap().new, count as u64);
         claims
     }
 
@@ -87,7 +87,7 @@ impl ClaimBench {
 }
 
 pub(crate) fn terms(holder: &str) -> ClaimTerms {
-    ClaimTerms { holder: holder.into(), lease: Duration::from_secs(60), attempts: 3 }
+    ClaimTerms { holder: holder.into(), lease: Duration::from_secs(60), attempts: 3, due_until: None }
 }
 
 pub(crate) fn states(counts: &[sluice_lease::StateCount]) -> HashMap<&str, i64> {

@@ -5,3 +5,4 @@ mod bench;
 mod former;
 mod many;
 mod one_by_one;
+mod rules;

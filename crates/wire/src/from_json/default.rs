@@ -110,13 +110,17 @@ fn leaf_default(leaf: &LeafType, value: &Value, out: &mut Vec<u8>) -> Option<()>
 
         // The other types share the encoder of records.
         (kind, value) => {
+            let digits: String;
             let scalar = match value {
                 Value::Null => JsonScalar::Null,
                 Value::Bool(value) => JsonScalar::Boolean(*value),
                 Value::String(text) => JsonScalar::Text(text),
                 Value::Number(number) => match (number.as_i64(), number.as_f64()) {
                     (Some(value), _) => JsonScalar::Integer(value.into()),
-                    (None, Some(value)) => JsonScalar::Real(value),
+                    (None, Some(value)) => {
+                        digits = number.to_string();
+                        JsonScalar::Real { value, text: &digits }
+                    }
                     (None, None) => return None,
                 },
                 Value::Array(_) | Value::Object(_) => return None,

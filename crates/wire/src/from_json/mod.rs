@@ -3,14 +3,15 @@
 //!
 //! | schema | JSON |
 //! |---|---|
-//! | int, long | a number without fraction, within range |
-//! | float, double | a number; `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | int, long | a number without fraction, within range; below 2⁵³ if it is written as a double |
+//! | float, double | a number within range; `"NaN"`, `"Infinity"`, `"-Infinity"` |
 //! | bytes, fixed | base64 text, standard alphabet with padding |
-//! | decimal | a number or its text, no more digits after the point than the scale |
-//! | date, time-* | `2013-01-31`, `05:15:00.123` |
-//! | timestamp-* | RFC 3339 with an offset; without an offset the instant would be unknown |
+//! | decimal | a number or its text, every digit kept, no more digits after the point than the scale |
+//! | date, time-* | `2013-01-31`, `05:15:00.123`; a number within a day |
+//! | timestamp-* | RFC 3339 with an offset, also `+0000` and `UTC`; without an offset the instant would be unknown; a number that cannot be of a coarser unit |
 //! | local-timestamp-* | the same without an offset |
-//! | uuid | text; hexadecimal with hyphens on fixed |
+//! | uuid | hexadecimal text with hyphens |
+//! | map | an object without a repeated key |
 //! | enum | the symbol |
 //! | union | null where it is allowed, else the first branch that takes the value |
 
@@ -100,6 +101,50 @@ impl JsonConverter {
     pub fn unknown_fields(mut self, rule: UnknownFields) -> Self {
         self.rule = rule;
         self
+    }
+
+    /// Sets the value that a field of the outermost record takes where a datum leaves it out, from now on. The text
+    /// becomes a string, or a number where the field is one.
+    ///
+    /// # Errors
+    /// [`JsonError`] if the schema has no such field, or the text does not fit it.
+    pub fn fill_missing(&mut self, field: &str, text: &str) -> Result<(), JsonError> {
+        let error = |expected| JsonError { path: field.to_owned(), expected };
+        let root = self.schema.root();
+        let SchemaNode::Record { fields, .. } = self.schema.node(root) else {
+            return Err(error("a schema that is a record".into()));
+        };
+        let place = fields.iter().position(|known| known.name == field);
+        let place = place.ok_or_else(|| error("a field of the schema".into()))?;
+
+        // As a text first, then as a number.
+        let mut bytes = Vec::new();
+        let mut reading = read::JsonConversion {
+            schema: &self.schema,
+            records: &self.records,
+            rule: self.rule,
+            scratch: &mut self.scratch,
+            out: &mut bytes,
+            failure: None,
+        };
+        let node = fields[place].node;
+        let mut filled = reading.scalar(node, scalar::JsonScalar::Text(text));
+        if filled.is_err()
+            && let Ok(number) = text.parse::<i64>()
+        {
+            reading.failure = None;
+            filled = reading.scalar(node, scalar::JsonScalar::Integer(number.into()));
+        }
+        let failure = reading.failure.take();
+        if filled.is_err() {
+            return Err(error(failure.and_then(|failure| failure.expected).unwrap_or("a text".into())));
+        }
+        if let Some(Some(table)) = self.records.get_mut(root.0 as usize)
+            && let Some(missing) = table.missing.get_mut(place)
+        {
+            *missing = Some(bytes);
+        }
+        Ok(())
     }
 
     /// Appends the datum to `out`; on error `out` is as it was. A missing field takes its default, or null if

@@ -16,6 +16,8 @@ pub(super) struct JsonScratch {
     spans: Vec<(usize, usize, usize)>,
     /// A record's bytes while its fields are put in order.
     bytes: Vec<u8>,
+    /// The keys of the open maps: start and end in the output.
+    keys: Vec<(usize, usize)>,
 }
 
 impl JsonScratch {
@@ -23,6 +25,7 @@ impl JsonScratch {
     pub(super) fn clear(&mut self) {
         self.spans.clear();
         self.bytes.clear();
+        self.keys.clear();
     }
 }
 
@@ -77,7 +80,7 @@ impl JsonConversion<'_> {
     }
 
     /// Appends a scalar. In a union the first branch that takes the value wins.
-    fn scalar(&mut self, id: NodeId, value: JsonScalar<'_>) -> Result<(), JsonStop> {
+    pub(super) fn scalar(&mut self, id: NodeId, value: JsonScalar<'_>) -> Result<(), JsonStop> {
         let schema = self.schema;
 
         let start = self.out.len();
@@ -218,13 +221,26 @@ fn object(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, node: Nod
 fn map(reading: &mut JsonConversion<'_>, json: &mut JsonCursor<'_>, values: NodeId) -> Result<(), JsonStop> {
     let start = reading.out.len();
     let (mut count, mut first) = (0, true);
-    // The entries are written as they come; a key that comes twice is written twice.
+    let first_key = reading.scratch.keys.len();
+    // The entries are written as they come.
     while json.more(&mut first, b'}')? {
         let key = json.key()?;
         write_len(key.len(), reading.out);
+        let from = reading.out.len();
         reading.out.extend_from_slice(key.as_bytes());
+        reading.scratch.keys.push((from, reading.out.len()));
         value(reading, json, values).map_err(|stop| reading.step(|| "{}".to_owned(), stop))?;
         count += 1;
+    }
+
+    // Of a key that comes twice, readers of the map would keep one value and drop the other in silence.
+    let JsonScratch { keys, .. } = &mut *reading.scratch;
+    let (own, out) = (keys.get_mut(first_key..).unwrap_or_default(), &*reading.out);
+    own.sort_unstable_by(|one, other| out[one.0..one.1].cmp(&out[other.0..other.1]));
+    let twice = own.windows(2).any(|pair| out[pair[0].0..pair[0].1] == out[pair[1].0..pair[1].1]);
+    keys.truncate(first_key);
+    if twice {
+        return Err(reading.fail("each key of the map once"));
     }
     close_block(reading.out, start, count);
     Ok(())
@@ -312,7 +328,7 @@ fn arrange(
     first_span: usize,
 ) -> Result<(), JsonStop> {
     // Sort the spans by position in the schema, and move the record's bytes out of the way.
-    let JsonScratch { spans, bytes } = &mut *reading.scratch;
+    let JsonScratch { spans, bytes, .. } = &mut *reading.scratch;
     let spans = &mut spans[first_span..];
     spans.sort_unstable();
     bytes.clear();

@@ -243,8 +243,9 @@ impl<'j> JsonCursor<'j> {
         code.ok_or(JsonStop)
     }
 
-    /// Reads the number that begins here: an integer if it is written as one and fits 64 bits, else a double.
-    pub(super) fn number(&mut self) -> Result<JsonScalar<'static>, JsonStop> {
+    /// Reads the number that begins here: an integer if it is written as one and fits 64 bits, else a double
+    /// with its text.
+    pub(super) fn number(&mut self) -> Result<JsonScalar<'j>, JsonStop> {
         let start = self.at;
         let (magnitude, digits, whole) = self.number_at()?;
         let negative = self.bytes.get(start) == Some(&b'-');
@@ -265,7 +266,7 @@ impl<'j> JsonCursor<'j> {
         }
         let value: f64 = text.parse().map_err(|_| JsonStop)?;
         // A number too large for a double is refused.
-        if value.is_finite() { Ok(JsonScalar::Real(value)) } else { Err(JsonStop) }
+        if value.is_finite() { Ok(JsonScalar::Real { value, text }) } else { Err(JsonStop) }
     }
 
     /// Passes over a number. Returns its whole part (modulo 2⁶⁴), the digits of that part, and whether there

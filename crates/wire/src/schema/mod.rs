@@ -57,6 +57,14 @@ impl DatumSchema {
         leaves::of(self).unwrap_or_default()
     }
 
+    /// Returns the names of the outermost record's fields, in their order; nothing if the schema is no record.
+    pub fn field_names(&self) -> Vec<String> {
+        match self.node(self.root()) {
+            SchemaNode::Record { fields, .. } => fields.iter().map(|field| field.name.clone()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns the id of the outermost type.
     pub(crate) fn root(&self) -> NodeId {
         self.0.root

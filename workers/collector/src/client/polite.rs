@@ -1,7 +1,7 @@
 //! The rules of the process for requests: how often, how soon, and whether at all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use tokio::time::Instant;
 
 use super::clearance::{RequestClearance, STALE};
 use super::gate::{RateGate, RatePermit};
-use crate::config::{BudgetConfig, RawHoldScope, RetryConfig};
+use crate::config::{BudgetConfig, RawHoldScope, RawRateHeader, RetryConfig};
 
 /// The number of page requests in a row that found no API, from which on it is away for everyone.
 const AWAY: u32 = 20;
+/// The number of ids in a row that are refused with 403, from which on it is the credentials' fault.
+const MOST_FORBIDDEN: u32 = 5;
 /// The retry budget: retries that are free before any request has earned one, and the most that can be saved
 /// up.
 const BUDGET: (f64, f64) = (20.0, 200.0);
@@ -33,6 +35,17 @@ pub(crate) struct ApiPoliteness {
     earned: f64,
     /// Page requests in a row that found no API.
     failures: AtomicU32,
+    /// Pages that came.
+    successes: AtomicU64,
+    /// The instant at which the last page came; at first, the beginning.
+    last_success: Mutex<Instant>,
+    /// Requests in a row that were refused with 403, while no page had ever come.
+    forbidden: AtomicU32,
+    /// The number of these at which the credentials are wrong.
+    most_forbidden: AtomicU32,
+    /// The last trouble that was none of a single page.
+    trouble: Mutex<String>,
+    headers: Vec<RawRateHeader>,
     attempts: u32,
     backoff: Backoff,
     longest_wait: Duration,
@@ -58,6 +71,12 @@ impl ApiPoliteness {
             budget: Mutex::new(BUDGET.0),
             earned: retry.budget,
             failures: AtomicU32::new(0),
+            successes: AtomicU64::new(0),
+            last_success: Mutex::new(Instant::now()),
+            forbidden: AtomicU32::new(0),
+            most_forbidden: AtomicU32::new(MOST_FORBIDDEN),
+            trouble: Mutex::default(),
+            headers: retry.headers.clone(),
             attempts: retry.attempts,
             backoff: retry.backoff,
             longest_wait: retry.longest_wait,
@@ -125,6 +144,8 @@ impl ApiPoliteness {
     /// Gives this process the whole budgets, because no other process shares them.
     pub(crate) fn alone(&self) {
         self.clearance.alone();
+        // With a single id there is no other one to compare it with.
+        self.most_forbidden.store(1, Ordering::Relaxed);
         self.gates.iter().for_each(|gate| gate.lease(gate.total(), None));
     }
 
@@ -176,11 +197,44 @@ impl ApiPoliteness {
     /// Notes that a page came: the API is there.
     pub(crate) fn success(&self) {
         self.failures.store(0, Ordering::Relaxed);
+        self.forbidden.store(0, Ordering::Relaxed);
+        self.successes.fetch_add(1, Ordering::Relaxed);
+        *self.last_success.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Notes that a page request found no API.
-    pub(crate) fn failure(&self) {
+    /// Notes that a page request found no API, for this reason.
+    pub(crate) fn failure(&self, why: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        why.clone_into(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes that an id was refused with 403. Returns whether the credentials must be wrong, because no id was ever
+    /// answered.
+    pub(crate) fn forbidden(&self) -> bool {
+        self.successes() == 0
+            && self.forbidden.fetch_add(1, Ordering::Relaxed) + 1
+                >= self.most_forbidden.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of pages that came.
+    pub(crate) fn successes(&self) -> u64 {
+        self.successes.load(Ordering::Relaxed)
+    }
+
+    /// Returns the time since the last page came.
+    pub(crate) fn since_success(&self) -> Duration {
+        self.last_success.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Returns the reason why the API is away, and whether there was one since the last page.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let failing = self.failures.load(Ordering::Relaxed) > 0;
+        failing.then(|| self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Returns the headers in which the API tells how long to wait, beside the usual ones.
+    pub(crate) fn headers(&self) -> &[RawRateHeader] {
+        &self.headers
     }
 
     /// Tells whether the API is away for everyone: 20 page requests in a row have found none.
@@ -208,7 +262,8 @@ impl ApiPoliteness {
         self.scope
     }
 
-    fn held_until(&self) -> Option<Instant> {
+    /// Returns the instant before which no request is sent.
+    pub(crate) fn held_until(&self) -> Option<Instant> {
         *self.not_before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -225,6 +280,7 @@ mod tests {
             scope: RawHoldScope::Host,
             budget,
             max_pages: 10,
+            headers: Vec::new(),
         };
         let budgets = [BudgetConfig { name: "host h".into(), per_second: 50.0 }];
         let polite = ApiPoliteness::new(&budgets, &retry);
@@ -271,10 +327,18 @@ mod tests {
     #[test]
     fn away_means_many_failures_in_a_row() {
         let polite = politeness(0.1);
-        (0..19).for_each(|_| polite.failure());
+        (0..19).for_each(|_| polite.failure("x"));
         assert!(!polite.is_away());
         polite.success();
-        (0..20).for_each(|_| polite.failure());
+        (0..20).for_each(|_| polite.failure("x"));
         assert!(polite.is_away());
+    }
+
+    #[test]
+    fn credentials_are_wrong_if_nobody_was_ever_answered() {
+        let polite = ApiPoliteness { most_forbidden: AtomicU32::new(3), ..politeness(0.1) };
+        assert!(!polite.forbidden() && !polite.forbidden() && polite.forbidden());
+        polite.success();
+        assert!((0..10).all(|_| !polite.forbidden()), "one id is private, the others are answered");
     }
 }

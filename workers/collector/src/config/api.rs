@@ -16,8 +16,10 @@ pub(crate) const SIGNED: [&str; 5] = ["method", "path", "query", "timestamp", "b
 pub(crate) struct ApiConfig {
     pub(crate) base: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Goes to the API's own origin only.
+    /// Goes to the API's own origin, and to the trusted ones.
     pub(crate) auth: AuthConfig,
+    /// Further origins that get credentials and headers.
+    pub(crate) trusted: Vec<url::Origin>,
     pub(crate) connect_timeout: Duration,
     /// The time until an answer begins, and between any two pieces of it.
     pub(crate) timeout: Duration,
@@ -91,10 +93,23 @@ pub(super) fn check(raw: &RawApi, errors: &mut ConfigErrors) -> Option<ApiConfig
         errors.add("api.max_record", "expected at least 1KiB", None);
     }
 
+    let mut trusted = Vec::new();
+    for (nth, origin) in raw.trusted_origins.iter().enumerate() {
+        let path = format!("api.trusted_origins[{nth}]");
+        if let Some(url) = check_url(&path, origin, errors) {
+            trusted.push(url.origin());
+        }
+    }
     let base = check_url("api.base_url", &raw.base_url, errors)?;
+    if base.query().is_some() || base.fragment().is_some() {
+        // The endpoint's path would become a part of it.
+        let hint = "put the parameters under `query` of each endpoint".to_owned();
+        errors.add("api.base_url", "expected a URL without query and fragment", Some(hint));
+    }
     Some(ApiConfig {
         base,
         headers,
+        trusted,
         auth: auth?,
         connect_timeout: Duration::from_secs(raw.connect_timeout_seconds),
         timeout: Duration::from_secs(raw.timeout_seconds),

@@ -1,17 +1,19 @@
 //! The checks of an endpoint: its request, its pages, its rules.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reqwest::header::HeaderName;
 use serde_json::Value;
 use sluice_runtime::config::ConfigErrors;
 
-use super::raw::{RawEndpoint, RawMethod, RawStatusRule};
-use crate::page::{PagePaths, PathError};
+use super::raw::{RawCondition, RawConditionAction, RawEndpoint, RawMethod, RawPath, RawStatusRule};
+use crate::page::{PagePath, PagePaths, PathError};
 use crate::pagination::{EndpointPagination, TokenPlace};
 use crate::process::PageReaderSettings;
 use crate::request::{BodyTemplate, RequestTemplate};
 use crate::template::TextTemplate;
+use crate::verdict::{ConditionAction, ConditionTest, PageCondition, PageRules, SIGNS};
 
 /// One resource that is requested for every id.
 pub(crate) struct ApiEndpoint {
@@ -25,6 +27,8 @@ pub(crate) struct ApiEndpoint {
     pub(crate) start: Option<String>,
     pub(crate) topic: String,
     pub(crate) on_status: BTreeMap<u16, RawStatusRule>,
+    /// The rules by which pages are judged.
+    pub(crate) rules: PageRules,
 }
 
 /// Checks all endpoints. The list is complete if no error was added. `max_record` is in bytes of JSON.
@@ -46,22 +50,51 @@ pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigE
         }
         super::check_name(&at("topic"), &endpoint.topic, errors);
 
-        // The request, and the values that are looked for in a page. The total comes last: see `says_total`.
-        let pagination = EndpointPagination::new(&endpoint.pagination);
+        // The request.
+        let pagination = match EndpointPagination::new(&endpoint.pagination) {
+            Ok(pagination) => pagination,
+            Err(found) => {
+                for error in found {
+                    errors.add(at(&format!("pagination.{}", error.key)), error.why, None);
+                }
+                continue;
+            }
+        };
         let request = check_request(endpoint, &pagination, &at, errors);
-        let mut wanted = pagination.wanted();
-        wanted.extend(endpoint.total_at.as_deref());
-        let paths = match PagePaths::compile(&endpoint.record_path, &wanted) {
-            Ok(paths) => Some(paths),
-            Err(PathError { path, why }) => {
-                errors.add(at("record_path"), format!("path `{path}`: {why}"), None);
+
+        // The values that are looked for in a page. The total is the last token: see `says_total`.
+        let mut path = |key: &str, raw: &RawPath| match raw.parse() {
+            Ok(path) => Some(path),
+            Err(why) => {
+                errors.add(at(key), why, Some("for example data, result.items or edges[*].node".into()));
                 None
             }
         };
-        let incremental = endpoint.incremental.as_ref();
-        if incremental.is_some_and(|rule| rule.at.split('.').any(str::is_empty)) {
-            let hint = "for example updated_at or meta.updated_at".to_owned();
-            errors.add(at("incremental.at"), "expected a key on both sides of every dot", Some(hint));
+        let records = path("record_path", &endpoint.record_path);
+        let total = endpoint.total_at.as_ref().and_then(|raw| path("total_at", raw));
+        let incremental = endpoint.incremental.as_ref().and_then(|rule| path("incremental.at", &rule.at));
+        let mut tokens = pagination.wanted().to_vec();
+        tokens.extend(total);
+        let found = check_conditions(&endpoint.when, &at, errors);
+        let looks = records.zip(found).and_then(|(records, (probes, conditions))| {
+            let record_path = records.to_string();
+            match PagePaths::compile(records, tokens, probes) {
+                Ok(paths) => Some((paths, conditions, record_path)),
+                Err(PathError { path, why }) => {
+                    errors.add(at("record_path"), format!("path `{path}`: {why}"), None);
+                    None
+                }
+            }
+        });
+
+        // Fields that the job adds.
+        let mut added = Vec::new();
+        for (field, text) in &endpoint.fields {
+            match TextTemplate::text(text) {
+                Ok(template) if !template.has_since() => added.push((field.clone(), template)),
+                Ok(_) => errors.add(at(&format!("fields.{field}")), "expected no `{since}` here", None),
+                Err(error) => errors.add(at(&format!("fields.{field}")), error.to_string(), None),
+            }
         }
 
         // The status rules. Keys of YAML maps are texts here.
@@ -80,11 +113,21 @@ pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigE
         }
 
         // An unsound endpoint has added its errors and is left out.
-        if let (Some(request), Some(paths)) = (request, paths) {
+        if let (Some(request), Some((mut paths, conditions, record_path))) = (request, looks) {
+            let mut signs = SIGNS.map(|sign| paths.add_probe(PagePath::of_keys(&[sign.to_owned()])));
+            if signs[0].is_none() {
+                // A condition looks into `errors`. In GraphQL every error has a message.
+                let message = PagePath::parse("errors[0].message").ok();
+                signs[0] = message.and_then(|path| paths.add_probe(path));
+            }
+            let graphql = matches!(&endpoint.body, Some(Value::Object(body)) if body.get("query").is_some_and(Value::is_string));
             let look = PageReaderSettings {
                 paths,
                 max_record,
-                incremental: incremental.map(|rule| rule.at.clone()),
+                incremental,
+                future: endpoint.incremental.as_ref().is_some_and(|rule| rule.future),
+                last_record: pagination.last_record().cloned(),
+                added,
             };
             sound.push(ApiEndpoint {
                 name: endpoint.name.clone(),
@@ -92,13 +135,84 @@ pub(super) fn check(raw: &[RawEndpoint], max_record: usize, errors: &mut ConfigE
                 pagination,
                 look,
                 says_total: endpoint.total_at.is_some(),
-                start: incremental.and_then(|rule| rule.start.clone()),
+                start: endpoint.incremental.as_ref().and_then(|rule| rule.start.clone()),
                 topic: endpoint.topic.clone(),
                 on_status,
+                rules: PageRules { conditions, signs, graphql, record_path },
             });
         }
     }
     sound
+}
+
+/// Checks the conditions on the body. Returns their paths and the conditions, or adds errors.
+fn check_conditions(
+    raw: &[RawCondition],
+    at: &dyn Fn(&str) -> String,
+    errors: &mut ConfigErrors,
+) -> Option<(Vec<PagePath>, Vec<PageCondition>)> {
+    let (mut paths, mut conditions): (Vec<PagePath>, Vec<PageCondition>) = (Vec::new(), Vec::new());
+    let before = errors.0.len();
+    for (nth, condition) in raw.iter().enumerate() {
+        let key = |key: &str| at(&format!("when[{nth}].{key}"));
+        let path = match condition.at.parse() {
+            Ok(path) if !path.is_root() => path,
+            Ok(_) => {
+                errors.add(key("at"), "expected at least one key", None);
+                continue;
+            }
+            Err(why) => {
+                errors.add(key("at"), why, None);
+                continue;
+            }
+        };
+
+        // Values are compared as they are spelled in the page.
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        };
+        let test = match (&condition.is, condition.missing) {
+            (Some(_), true) => {
+                errors.add(key("missing"), "cannot be combined with `is`", None);
+                continue;
+            }
+            (None, true) => ConditionTest::Missing,
+            (None, false) => ConditionTest::Present,
+            (Some(value), false) => {
+                let values = match value {
+                    Value::Array(values) => values.iter().map(text).collect::<Option<Vec<_>>>(),
+                    value => text(value).map(|text| vec![text]),
+                };
+                let Some(values) = values.filter(|values| !values.is_empty()) else {
+                    errors.add(key("is"), "expected a text, a number or a boolean, or a list of them", None);
+                    continue;
+                };
+                ConditionTest::Is(values)
+            }
+        };
+        if condition.seconds.is_some() && condition.then != RawConditionAction::Wait {
+            errors.add(key("seconds"), "expected `then: wait` beside it", None);
+        }
+        let action = match condition.then {
+            RawConditionAction::Retry => ConditionAction::Retry,
+            RawConditionAction::Wait => {
+                ConditionAction::Wait(Duration::from_secs(condition.seconds.unwrap_or(60)))
+            }
+            RawConditionAction::Dead => ConditionAction::Dead,
+            RawConditionAction::None => ConditionAction::None,
+            RawConditionAction::Fail => ConditionAction::Fail,
+        };
+
+        // Two conditions on one path share its probe.
+        let probe = paths.iter().position(|known| *known == path).unwrap_or_else(|| {
+            paths.push(path.clone());
+            paths.len() - 1
+        });
+        conditions.push(PageCondition { path: path.to_string(), probe, test, action });
+    }
+    (errors.0.len() == before).then_some((paths, conditions))
 }
 
 /// Checks path, query, headers and body of an endpoint's request. `at` makes the path of a key for errors.

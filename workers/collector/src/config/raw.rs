@@ -2,6 +2,8 @@
 //! and the doc comments are its descriptions.
 
 mod auth;
+mod body;
+mod pagination;
 mod rate;
 
 use std::collections::BTreeMap;
@@ -12,7 +14,9 @@ use serde::Deserialize;
 use sluice_runtime::config::{AdminSection, KafkaSection, MemorySize, RegistrySection, SecretReference};
 
 pub use auth::{RawAuth, RawBasicAuth, RawHmacSignature, RawKeyHeader, RawOauthClient, RawSignatureFormat};
-pub use rate::{RawCollectorLimits, RawHoldScope, RawKeyLimit, RawRate};
+pub use body::{RawCondition, RawConditionAction, RawPath};
+pub use pagination::RawPagination;
+pub use rate::{RawCollectorLimits, RawHoldScope, RawKeyLimit, RawRate, RawRateHeader, RawRateUnit};
 
 /// A collector job.
 #[derive(Deserialize, JsonSchema)]
@@ -83,10 +87,18 @@ pub struct RawDatabase {
     /// Column of the ids in this table.
     pub id_column: String,
     /// SQL condition on the table's columns, for example `active = 1`. Ids that do not meet it are not
-    /// enrolled.
+    /// collected, also those that met it before.
     // `where` is a keyword of Rust.
     #[serde(default, rename = "where")]
     pub condition: Option<String>,
+    /// Text form of ids in a column of bytes: `uuid` (16 bytes in the order of the digits), `hex`, or `text` if the
+    /// bytes are text. A column of bytes needs it.
+    #[serde(default)]
+    pub id_format: Option<RawIdFormat>,
+    /// Secret of the ids' pseudonyms, by reference. With it, dead letters name the pseudonym of an id (HMAC-SHA-256)
+    /// and not the id.
+    #[serde(default)]
+    pub id_pseudonym: Option<SecretReference>,
     /// Column of times (date, datetime, timestamp; without a zone in UTC). An id is due when its time has
     /// come, and again whenever the column names another time; null is never. If it is left out, an id is due
     /// when it is first seen.
@@ -105,9 +117,18 @@ pub struct RawDatabase {
     /// Attempts after which an id that got no page further is dead.
     #[serde(default = "attempts")]
     pub attempts: u32,
-    /// Seconds after which a done id is due again. If it is left out, an id is collected once.
+    /// Seconds after which a done id is due again, counted from when it was due. If it is left out, an id is
+    /// collected once.
     #[serde(default)]
     pub every_seconds: Option<u64>,
+    /// Seconds after which a dead id is due again, from its first page. If it is left out, `every_seconds`; without
+    /// that, only `sluice collector retry` makes it due.
+    #[serde(default)]
+    pub dead_again_seconds: Option<u64>,
+    /// Number of ids after which a run ends. If it is left out, a run with `--once` ends when what was due at its
+    /// start is done.
+    #[serde(default)]
+    pub ids_per_run: Option<u64>,
     /// Connections to the database at most.
     #[serde(default = "connections")]
     pub connections: u32,
@@ -129,6 +150,10 @@ pub struct RawApi {
     /// Further headers of every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Further origins that get the credentials and headers too, for example `https://api-2.example.org`, if next
+    /// pages or redirects lead there.
+    #[serde(default)]
+    pub trusted_origins: Vec<String>,
     /// Seconds within which a connection must be established.
     #[serde(default = "connect_timeout_seconds")]
     pub connect_timeout_seconds: u64,
@@ -175,11 +200,19 @@ pub struct RawEndpoint {
     /// Path in a page to the number of all records, for example `meta.total`. A change while pages are read
     /// is noticed.
     #[serde(default)]
-    pub total_at: Option<String>,
-    /// Path in a page to its records, for example `data` or `result.items`; empty for the page itself. The
-    /// records are an array, or one object.
+    pub total_at: Option<RawPath>,
+    /// Path in a page to its records, for example `data`, `result.items`, `edges[*].node`; empty for the page itself.
+    /// The records are an array, or one object. A page without the path has no records; a run in which no page has
+    /// it ends with 1.
     #[serde(default)]
-    pub record_path: String,
+    pub record_path: RawPath,
+    /// Fields of the record with a text for where the API leaves them out, for example `{customer_id: "{id}",
+    /// origin: crm}`.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+    /// Conditions on the body of an answer with a good status. The first one that holds decides.
+    #[serde(default)]
+    pub when: Vec<RawCondition>,
     /// Requests only the records that are new since an id's last complete run.
     #[serde(default)]
     pub incremental: Option<RawIncrementalField>,
@@ -195,10 +228,26 @@ pub struct RawEndpoint {
 #[serde(deny_unknown_fields)]
 pub struct RawIncrementalField {
     /// Path to the field in a record, for example `updated_at`.
-    pub at: String,
+    pub at: RawPath,
     /// Value of `{since}` in an id's first run. If it is left out, parameters that need it are left out too.
     #[serde(default)]
     pub start: Option<String>,
+    /// Whether a time beyond the present counts. Without it, a record with a wrong time (9999-12-31) does not keep
+    /// later runs from asking.
+    #[serde(default)]
+    pub future: bool,
+}
+
+/// The text form of ids in a column of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawIdFormat {
+    /// The bytes are text.
+    Text,
+    /// 16 bytes are a uuid; other lengths are hexadecimal digits.
+    Uuid,
+    /// Hexadecimal digits.
+    Hex,
 }
 
 /// The method of a request.
@@ -210,84 +259,6 @@ pub enum RawMethod {
     Get,
     /// The request has a JSON body.
     Post,
-}
-
-/// The way from one page to the next.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum RawPagination {
-    /// There is only one page.
-    #[default]
-    None,
-    /// The page holds the URL of the next one. If it is null, empty or missing, the page is the last.
-    NextUrl {
-        /// Path to the URL in the page, for example `meta.next`.
-        at: String,
-    },
-    /// The `Link` header holds the URL of the next page (RFC 8288, rel="next").
-    LinkHeader {},
-    /// Pages are numbered. The first page without records is the last, or the one whose `more_at` is false.
-    Page {
-        /// Query parameter that takes the number; `page` by default.
-        #[serde(default)]
-        parameter: Option<String>,
-        /// Or the path in the POST body that takes it, for example `page.after`.
-        #[serde(default)]
-        field: Option<String>,
-        /// Or the request header that takes it.
-        #[serde(default)]
-        to_header: Option<String>,
-        /// Number of the first page; 1 by default.
-        #[serde(default = "one")]
-        first: u64,
-        /// Path to a boolean in the page that tells whether more pages follow, for example `meta.has_more`.
-        #[serde(default)]
-        more_at: Option<String>,
-    },
-    /// Pages begin at a number of records. The first page without records is the last, or the one whose
-    /// `more_at` is false.
-    Offset {
-        /// Query parameter that takes the number of records; `offset` by default.
-        #[serde(default)]
-        parameter: Option<String>,
-        /// Or the path in the POST body that takes it, for example `page.after`.
-        #[serde(default)]
-        field: Option<String>,
-        /// Or the request header that takes it.
-        #[serde(default)]
-        to_header: Option<String>,
-        /// Path to a boolean in the page that tells whether more pages follow.
-        #[serde(default)]
-        more_at: Option<String>,
-    },
-    /// The page holds a token for the next one. If it is null, empty or missing, the page is the last.
-    Cursor {
-        /// Path to the token in the page, for example `meta.cursor`.
-        at: String,
-        /// Query parameter that takes the token; `cursor` by default.
-        #[serde(default)]
-        parameter: Option<String>,
-        /// Or the path in the POST body that takes it, for example `page.after`.
-        #[serde(default)]
-        field: Option<String>,
-        /// Or the request header that takes it.
-        #[serde(default)]
-        to_header: Option<String>,
-    },
-    /// A response header holds a token for the next page. If it is empty or missing, the page is the last.
-    TokenHeader {
-        /// Name of the response header.
-        header: String,
-        /// Query parameter that takes the token; `cursor` by default.
-        #[serde(default)]
-        parameter: Option<String>,
-        /// Or the path in the POST body that takes it, for example `page.after`.
-        #[serde(default)]
-        field: Option<String>,
-        /// Or the request header that takes it.
-        #[serde(default)]
-        to_header: Option<String>,
-    },
 }
 
 /// The meaning of an HTTP status.
@@ -312,7 +283,7 @@ pub struct RawRetry {
     pub base_ms: u64,
     /// Upper bound of every wait in milliseconds.
     pub cap_ms: u64,
-    /// A Retry-After of more seconds than this gives the id back until then.
+    /// A wait of more seconds than this, if the API asks for one, gives the id back until then. It is no attempt.
     pub longest_wait_seconds: u64,
     /// Retries per hundred requests at most, over the whole process.
     pub budget_percent: u32,
@@ -373,8 +344,4 @@ fn max_page() -> MemorySize {
 fn max_record() -> MemorySize {
     // The same as Kafka's default bound of a message (`message.max.bytes`).
     MemorySize::mib(1)
-}
-
-const fn one() -> u64 {
-    1
 }

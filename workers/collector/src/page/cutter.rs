@@ -1,10 +1,10 @@
 //! The walk over a page's bytes: a state machine that can stop at any byte.
 
-use serde::de::IgnoredAny;
+mod tokens;
 
-use super::kept::{PageValueScanner, is_delimiter, token};
+use super::kept::PageValueScanner;
 use super::paths::PathSet;
-use super::{PageError, PagePaths};
+use super::{PageError, PagePath, PagePaths};
 
 /// The levels around the records at most. The records' own depth does not count.
 const MAX_DEPTH: usize = 64;
@@ -18,8 +18,32 @@ const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 pub(crate) enum PageElement<'a> {
     /// The bytes of one element. Its brackets and strings are closed; the caller checks the rest.
     Record(&'a [u8]),
+    /// The same, of a page that is its one record.
+    Whole(&'a [u8]),
     /// The length in bytes of an element that is longer than the limit. Nothing of it was kept.
     Oversize(u64),
+}
+
+/// The values of a page beside its records.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct PageValues {
+    /// The values of the tokens, in the order of their paths. Absent values and null are `None`.
+    pub(crate) tokens: Vec<Option<String>>,
+    /// The values of the probes. A container is `[]`, `{}`, `[…]` or `{…}`.
+    pub(crate) probes: Vec<Option<String>>,
+    /// The paths that the page has. A page whose records are null or an empty array has the records' path too.
+    pub(crate) found: PathSet,
+    /// True if null stands where the records should be.
+    pub(crate) null_records: bool,
+    /// Some keys of the objects that a path leads through.
+    pub(crate) keys: Vec<String>,
+}
+
+impl PageValues {
+    /// Tells whether the page has the path of the records.
+    pub(crate) const fn has_records(&self) -> bool {
+        self.found & 1 != 0
+    }
 }
 
 /// Cuts records out of one page after another.
@@ -38,6 +62,12 @@ pub(crate) struct PageCutter {
     found: PathSet,
     /// The wanted values, in the order of their paths.
     values: Vec<Option<String>>,
+    /// The container that is walked over as the value of a probe: its path, and the levels around it.
+    probing: Option<(usize, usize)>,
+    /// True if null stands where the records should be.
+    null_records: bool,
+    /// Keys of the objects that a path leads through.
+    keys: Vec<String>,
     /// Bytes read of this page.
     offset: u64,
     /// The first bytes of a character that the last chunk cut in two.
@@ -49,8 +79,9 @@ pub(crate) struct PageCutter {
 enum EnvelopeLevel {
     /// An object, with the paths that lead on through it. Zero: it is walked over.
     Object(PathSet),
-    /// An array that is walked over.
-    Array,
+    /// An array, with the paths that lead on through it, and the number of its present element. Without paths it is
+    /// walked over.
+    Array(PathSet, usize),
     /// The array of the records.
     Records,
 }
@@ -114,6 +145,9 @@ impl PageCutter {
             carry: Vec::new(),
             found: 0,
             values: Vec::new(),
+            probing: None,
+            null_records: false,
+            keys: Vec::new(),
             offset: 0,
             partial: Vec::new(),
         };
@@ -122,8 +156,20 @@ impl PageCutter {
     }
 
     /// Makes a cutter for [`PageCutter::pick`].
-    pub(crate) fn picker(path: &str) -> Self {
-        Self::new(&PagePaths::only(path), 0)
+    pub(crate) fn picker(path: &PagePath) -> Self {
+        Self::new(&PagePaths::only(path.clone()), 0)
+    }
+
+    /// Makes a cutter for [`PageCutter::look_inside`], which finds the tokens and probes of `paths` in one record.
+    pub(crate) fn inside_record(paths: &PagePaths) -> Self {
+        Self::new(&paths.inside_record(), 0)
+    }
+
+    /// Returns the values in the one record of a page.
+    pub(crate) fn look_inside(&mut self, record: &[u8]) -> Option<PageValues> {
+        self.restart();
+        self.feed(record, |_| Ok(())).ok()?;
+        Some(self.take_values())
     }
 
     /// Returns the value at the picker's path in one record.
@@ -150,6 +196,9 @@ impl PageCutter {
         self.found = 0;
         // The first path is that of the records and has no value.
         self.values = vec![None; self.paths.len() - 1];
+        self.probing = None;
+        self.null_records = false;
+        self.keys.clear();
         self.offset = 0;
         self.partial.clear();
     }
@@ -187,24 +236,30 @@ impl PageCutter {
         Ok(())
     }
 
-    /// Ends the page, and returns the values for the pagination in the order of their paths. Absent values
-    /// and null are `None`.
+    /// Ends the page, and returns its values.
     ///
     /// # Errors
-    /// [`PageError::Truncated`] if the JSON is not complete, [`PageError::Missing`] if the page has no
-    /// records' path.
-    pub(crate) fn finish(&mut self) -> Result<Vec<Option<String>>, PageError> {
+    /// [`PageError::Truncated`] if the JSON is not complete.
+    pub(crate) fn finish(&mut self) -> Result<PageValues, PageError> {
+        // A page that is null ends without a delimiter.
+        if self.stack.is_empty() && self.within == OpenJsonToken::Scalar && self.carry == b"null" {
+            self.valued();
+        }
         if self.expect != EnvelopeExpectation::End
             || self.within != OpenJsonToken::Nothing
             || !self.partial.is_empty()
         {
             return Err(PageError::Truncated(self.offset));
         }
-        // Bit 0 is the records' path. A page whose records are null or an empty array has it too.
-        match self.found & 1 {
-            0 => Err(PageError::Missing(self.paths.text(0))),
-            _ => Ok(std::mem::take(&mut self.values)),
-        }
+        Ok(self.take_values())
+    }
+
+    /// Takes the values of the page.
+    fn take_values(&mut self) -> PageValues {
+        let mut tokens = std::mem::take(&mut self.values);
+        let probes = tokens.split_off(self.paths.tokens());
+        let keys = std::mem::take(&mut self.keys);
+        PageValues { tokens, probes, found: self.found, null_records: self.null_records, keys }
     }
 
     /// Makes the error for the byte that is `used` bytes behind the present one.
@@ -239,298 +294,6 @@ impl PageCutter {
                 Ok(())
             }
         }
-    }
-
-    /// Takes one token of the grammar, and returns the number of bytes that it used.
-    fn between(&mut self, bytes: &[u8]) -> Result<usize, PageError> {
-        let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        let Some(used) = bytes.iter().position(|byte| !blank(byte)) else { return Ok(bytes.len()) };
-        let byte = bytes[used];
-
-        // One arm for each token that the grammar allows here.
-        match (self.expect, byte) {
-            (EnvelopeExpectation::ValueOrEnd(_), b']') | (EnvelopeExpectation::KeyOrEnd, b'}') => {
-                self.close(byte, used)?
-            }
-            (EnvelopeExpectation::Value(role) | EnvelopeExpectation::ValueOrEnd(role), _) => {
-                // The byte order mark, only at the very beginning of the page.
-                let at = self.offset + used as u64;
-                if self.stack.is_empty() && at < 3 && BOM.get(at as usize) == Some(&byte) {
-                    return Ok(used + 1);
-                }
-                return self.begin(role, byte).map(|first| used + first);
-            }
-            (EnvelopeExpectation::Key | EnvelopeExpectation::KeyOrEnd, b'"') => {
-                self.carry.clear();
-                self.within = OpenJsonToken::Key { escapes: false, escaped: false };
-            }
-            (EnvelopeExpectation::Colon(role), b':') => self.expect = EnvelopeExpectation::Value(role),
-            (EnvelopeExpectation::CommaOrEnd, b',') => {
-                self.expect = match self.stack.last() {
-                    Some(EnvelopeLevel::Object(_)) => EnvelopeExpectation::Key,
-                    Some(EnvelopeLevel::Array) => EnvelopeExpectation::Value(PageValueRole::Skip),
-                    Some(EnvelopeLevel::Records) => EnvelopeExpectation::Value(PageValueRole::Record),
-                    None => return Err(self.not_json(used)),
-                };
-            }
-            (EnvelopeExpectation::CommaOrEnd, b']' | b'}') => self.close(byte, used)?,
-            _ => return Err(self.not_json(used)),
-        }
-
-        // Every arm that comes here has used exactly one byte behind the blanks.
-        Ok(used + 1)
-    }
-
-    /// Begins a value by its purpose. Returns 1 if its first byte is used up, otherwise 0.
-    fn begin(&mut self, role: PageValueRole, byte: u8) -> Result<usize, PageError> {
-        let null = byte == b'n';
-
-        // The first byte decides the type. Whatever is not kept and does not open a level falls through to
-        // the scalars.
-        match role {
-            // An array of records, one record, or null for none.
-            PageValueRole::Records => match byte {
-                b'[' => {
-                    return self.open(
-                        EnvelopeLevel::Records,
-                        EnvelopeExpectation::ValueOrEnd(PageValueRole::Record),
-                        1,
-                    );
-                }
-                b'{' => return Ok(self.keep(PageValueRole::Record)),
-                b'n' => {}
-                // The first byte of a page: an HTML page must be reported as "no JSON", not as "no records".
-                _ if self.stack.is_empty() => return Err(self.not_json(0)),
-                _ => return Err(PageError::NotRecords(self.paths.text(0))),
-            },
-            PageValueRole::Record => return Ok(self.keep(role)),
-            PageValueRole::Wanted(nth) => match byte {
-                b'[' | b'{' => return Err(PageError::NotToken(self.paths.text(nth))),
-                _ => return Ok(self.keep(role)),
-            },
-            PageValueRole::Way(open) => match byte {
-                b'{' => return self.open(EnvelopeLevel::Object(open), EnvelopeExpectation::KeyOrEnd, 1),
-                _ if self.stack.is_empty() => return Err(self.not_json(0)),
-                // `null` on the way to an optional token: the token is absent.
-                _ if null => {}
-                _ => return Err(PageError::NotObject(self.paths.first(open))),
-            },
-            PageValueRole::Skip => match byte {
-                b'{' => return self.open(EnvelopeLevel::Object(0), EnvelopeExpectation::KeyOrEnd, 1),
-                b'[' => {
-                    return self.open(
-                        EnvelopeLevel::Array,
-                        EnvelopeExpectation::ValueOrEnd(PageValueRole::Skip),
-                        1,
-                    );
-                }
-                b'"' => {
-                    self.within = OpenJsonToken::Text { escaped: false };
-                    return Ok(1);
-                }
-                _ => {}
-            },
-        }
-
-        // A number, `true`, `false` or `null` that is walked over. `scalar` checks it once it has ended.
-        if !matches!(byte, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') {
-            return Err(self.not_json(0));
-        }
-        self.carry.clear();
-        self.within = OpenJsonToken::Scalar;
-        // Null in the place of the records: the page has no records, but their path is there.
-        if role == PageValueRole::Records {
-            self.found |= 1;
-        }
-        Ok(0)
-    }
-
-    /// Opens a level. Returns `used`.
-    fn open(
-        &mut self,
-        level: EnvelopeLevel,
-        expect: EnvelopeExpectation,
-        used: usize,
-    ) -> Result<usize, PageError> {
-        if self.stack.len() >= MAX_DEPTH {
-            return Err(PageError::TooDeep(MAX_DEPTH));
-        }
-        if matches!(level, EnvelopeLevel::Records) {
-            self.found |= 1;
-        }
-        self.stack.push(level);
-        self.expect = expect;
-        Ok(used)
-    }
-
-    /// Closes the present level. The bracket must be of its kind.
-    fn close(&mut self, byte: u8, used: usize) -> Result<(), PageError> {
-        match (self.stack.pop(), byte) {
-            (Some(EnvelopeLevel::Object(_)), b'}')
-            | (Some(EnvelopeLevel::Array | EnvelopeLevel::Records), b']') => {
-                self.valued();
-                Ok(())
-            }
-            _ => Err(self.not_json(used)),
-        }
-    }
-
-    /// Ends a value: next comes a comma, a closing bracket, or the end of the page.
-    fn valued(&mut self) {
-        self.within = OpenJsonToken::Nothing;
-        self.expect =
-            if self.stack.is_empty() { EnvelopeExpectation::End } else { EnvelopeExpectation::CommaOrEnd };
-    }
-
-    /// Begins a value whose bytes are kept. Its first byte is not used up.
-    fn keep(&mut self, role: PageValueRole) -> usize {
-        self.carry.clear();
-        self.within = OpenJsonToken::Kept(role, PageValueScanner::default());
-        0
-    }
-
-    /// Reads on in a key, and returns the number of bytes that it used.
-    fn key(&mut self, bytes: &[u8], mut escapes: bool, mut escaped: bool) -> Result<usize, PageError> {
-        for (nth, byte) in bytes.iter().enumerate() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => (escapes, escaped) = (true, true),
-                b'"' => {
-                    self.carry.extend_from_slice(&bytes[..nth]);
-                    self.named(escapes)?;
-                    return Ok(nth + 1);
-                }
-                _ => {}
-            }
-        }
-        // The key goes on in the next chunk.
-        self.carry.extend_from_slice(bytes);
-        if self.carry.len() > MAX_TOKEN {
-            return Err(self.not_json(0));
-        }
-        self.within = OpenJsonToken::Key { escapes, escaped };
-        Ok(bytes.len())
-    }
-
-    /// Ends a key, and decides the purpose of its value.
-    fn named(&mut self, escapes: bool) -> Result<(), PageError> {
-        self.within = OpenJsonToken::Nothing;
-        debug_assert!(
-            matches!(self.stack.last(), Some(EnvelopeLevel::Object(_))),
-            "a key outside of an object"
-        );
-        let open = match self.stack.last() {
-            Some(EnvelopeLevel::Object(open)) => *open,
-            _ => 0,
-        };
-
-        // Most keys are in objects that no path leads through: they are not even compared.
-        let mut role = PageValueRole::Skip;
-        if open != 0 {
-            let depth = self.stack.len() - 1;
-            // The paths that go through this key. Escapes are rare and cost a copy.
-            let through = if escapes {
-                let quoted = [b"\"", self.carry.as_slice(), b"\""].concat();
-                let key: String = serde_json::from_slice(&quoted).map_err(|_| self.not_json(0))?;
-                self.paths.through(open, depth, key.as_bytes())
-            } else {
-                self.paths.through(open, depth, &self.carry)
-            };
-
-            // The path that ends here decides. A second value for one path would be ambiguous.
-            role = match self.paths.ending(through, depth) {
-                _ if through == 0 => PageValueRole::Skip,
-                None => PageValueRole::Way(through),
-                Some(nth) if self.found & (1 << nth) != 0 => {
-                    return Err(PageError::Twice(self.paths.text(nth)));
-                }
-                // `found` is set once the value is known to be records: see `begin`.
-                Some(0) => PageValueRole::Records,
-                Some(nth) => {
-                    self.found |= 1 << nth;
-                    PageValueRole::Wanted(nth)
-                }
-            };
-        }
-
-        self.expect = EnvelopeExpectation::Colon(role);
-        Ok(())
-    }
-
-    /// Reads on in a string that is walked over, and returns the number of bytes that it used.
-    fn text(&mut self, bytes: &[u8], mut escaped: bool) -> usize {
-        for (nth, byte) in bytes.iter().enumerate() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => {
-                    self.valued();
-                    return nth + 1;
-                }
-                _ => {}
-            }
-        }
-        self.within = OpenJsonToken::Text { escaped };
-        bytes.len()
-    }
-
-    /// Reads on in a scalar that is walked over, and returns the number of bytes that it used.
-    fn scalar(&mut self, bytes: &[u8]) -> Result<usize, PageError> {
-        let end = bytes.iter().position(|byte| is_delimiter(*byte));
-        self.carry.extend_from_slice(&bytes[..end.unwrap_or(bytes.len())]);
-        if self.carry.len() > MAX_TOKEN {
-            return Err(self.not_json(0));
-        }
-        // A number at the end of a chunk may go on in the next one.
-        let Some(end) = end else { return Ok(bytes.len()) };
-        serde_json::from_slice::<IgnoredAny>(&self.carry).map_err(|_| self.not_json(0))?;
-        self.valued();
-        Ok(end)
-    }
-
-    /// Reads on in a value that is kept, and returns the number of bytes that it used. A value that is whole
-    /// in the chunk is handed over from there, without a copy.
-    fn kept(
-        &mut self,
-        bytes: &[u8],
-        role: PageValueRole,
-        mut kept: PageValueScanner,
-        take: &mut impl FnMut(PageElement<'_>) -> Result<(), PageError>,
-    ) -> Result<usize, PageError> {
-        // Find the end. The bytes of a value that is too large are counted and dropped.
-        let limit = if role == PageValueRole::Record { self.max_record } else { MAX_TOKEN };
-        let end = kept.end(bytes);
-        let used = end.unwrap_or(bytes.len());
-        kept.length += used as u64;
-        let oversize = kept.length > limit as u64;
-        let whole = end.is_some() && kept.length == used as u64;
-        if !oversize && !whole {
-            self.carry.extend_from_slice(&bytes[..used]);
-        }
-
-        // The value goes on in the next chunk.
-        if end.is_none() {
-            self.within = OpenJsonToken::Kept(role, kept);
-            return Ok(used);
-        }
-
-        // The value is complete: a wanted one is remembered, a record is handed over.
-        let value = if whole { &bytes[..used] } else { self.carry.as_slice() };
-        match role {
-            PageValueRole::Wanted(nth) if oversize => return Err(PageError::NotToken(self.paths.text(nth))),
-            PageValueRole::Wanted(nth) => {
-                let value = token(value).ok_or_else(|| self.not_json(0))?;
-                // Path 0 is that of the records.
-                self.values[nth - 1] = value;
-            }
-            _ => {
-                self.found |= 1;
-                take(if oversize { PageElement::Oversize(kept.length) } else { PageElement::Record(value) })?;
-            }
-        }
-
-        self.valued();
-        Ok(used)
     }
 }
 

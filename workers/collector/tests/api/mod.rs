@@ -25,6 +25,10 @@ struct SeededApiState {
     ids: usize,
     seed: u64,
     loops: AtomicBool,
+    /// Broken records are whole from now on.
+    mended: AtomicBool,
+    /// The id that is refused with 403.
+    private: Option<usize>,
     served: AtomicU64,
     news: Notify,
     without_token: AtomicU64,
@@ -41,10 +45,16 @@ pub(crate) struct SeededApiTruth {
 
 impl SeededApi {
     pub(crate) async fn start(ids: usize, seed: u64) -> Self {
+        Self::with_private(ids, seed, None).await
+    }
+
+    pub(crate) async fn with_private(ids: usize, seed: u64, private: Option<usize>) -> Self {
         let shared = Arc::new(SeededApiState {
             ids,
             seed,
             loops: AtomicBool::new(false),
+            mended: AtomicBool::new(false),
+            private,
             served: AtomicU64::new(0),
             news: Notify::new(),
             without_token: AtomicU64::new(0),
@@ -64,6 +74,10 @@ impl SeededApi {
     pub(crate) fn looping(self) -> Self {
         self.shared.loops.store(true, Ordering::Relaxed);
         self
+    }
+
+    pub(crate) fn mend(&self) {
+        self.shared.mended.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -123,7 +137,7 @@ impl SeededApiState {
     }
 
     fn is_broken(&self, id: usize, flight: usize) -> bool {
-        self.mix([id, flight, 2]).is_multiple_of(31)
+        !self.mended.load(Ordering::Relaxed) && self.mix([id, flight, 2]).is_multiple_of(31)
     }
 
     fn has_aircraft(&self, id: usize) -> bool {
@@ -135,6 +149,9 @@ impl SeededApiState {
         if headers.get(header::AUTHORIZATION).is_none_or(|token| token != &format!("Bearer {TOKEN}")) {
             self.without_token.fetch_add(1, Ordering::Relaxed);
             return Some(StatusCode::UNAUTHORIZED.into_response());
+        }
+        if self.private == Some(key[0]) {
+            return Some(StatusCode::FORBIDDEN.into_response());
         }
         let mut asked = self.asked.lock().unwrap();
         let entry = asked.entry(path.to_owned()).or_default();

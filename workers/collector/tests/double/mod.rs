@@ -84,12 +84,13 @@ pub(crate) fn job(url: &str, endpoint: &str, api: &str, more: &str) -> Collector
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("url"), "postgres://nobody@127.0.0.1:9/none").unwrap();
     std::fs::write(folder.path().join("secret"), "s3cret\n").unwrap();
-    let path = if endpoint.contains("path:") { "" } else { "    path: \"/v1/{id}\"\n" };
+    let path = if endpoint.contains("    path:") { "" } else { "    path: \"/v1/{id}\"\n" };
+    let records = if endpoint.contains("record_path:") { "" } else { "    record_path: data\n" };
     let text = format!(
         "job: traps\ngroup: traps\nkafka: {{brokers: \"127.0.0.1:9\"}}\nregistry: {{url: \"http://127.0.0.1:9\"}}\n\
          schemas: {schemas}\ndatabase: {{url: {{file: \"{folder}/url\"}}, table: t, id_column: id}}\n\
          api:\n  base_url: \"{url}\"\n{api}\n\
-         endpoints:\n  - name: flights\n{path}    record_path: data\n    topic: aviation.flight.v1\n{endpoint}\n\
+         endpoints:\n  - name: flights\n{path}{records}    topic: aviation.flight.v1\n{endpoint}\n\
          retry: {{attempts: 3, base_ms: 5, cap_ms: 20, budget_percent: 100, longest_wait_seconds: 5}}\n{more}\n",
         schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas"),
         folder = folder.path().display(),

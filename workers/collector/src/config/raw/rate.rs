@@ -21,6 +21,37 @@ pub struct RawRate {
     pub retry_after: RawHoldScope,
     /// Pages of one endpoint and id at most. More pages count as an API that never ends, and the id is dead.
     pub max_pages: u64,
+    /// Headers in which the API tells how long to wait, beside those that are always read: `Retry-After`,
+    /// `retry-after-ms`, `RateLimit` and `RateLimit-*` (IETF draft), `x-ratelimit-*`, `x-rate-limit-*`.
+    pub headers: Vec<RawRateHeader>,
+}
+
+/// A header in which the API tells how long to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawRateHeader {
+    /// Name of the header.
+    pub name: String,
+    /// Unit of its value.
+    #[serde(default)]
+    pub unit: RawRateUnit,
+    /// Header with the number of requests that are left. With it, the wait counts for any status once nothing is
+    /// left; without it, only beside a status that asks for a repetition.
+    #[serde(default)]
+    pub remaining: Option<String>,
+}
+
+/// The unit of a wait in a header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawRateUnit {
+    /// Seconds from now, a time since 1970, a date or a text such as `1m30s`, told apart by their form.
+    #[default]
+    Any,
+    /// Milliseconds from now.
+    Milliseconds,
+    /// Minutes from now.
+    Minutes,
 }
 
 /// The rate of one API key.
@@ -132,6 +163,7 @@ impl RawCollectorLimits {
             concurrency: self.concurrency.unwrap_or(usual.concurrency),
             retry_after: self.retry_after.unwrap_or(usual.retry_after),
             max_pages: self.max_pages.unwrap_or(usual.max_pages),
+            headers: usual.headers,
         };
         (limits, rate, "limits")
     }
@@ -146,6 +178,7 @@ impl Default for RawRate {
             retry_after: RawHoldScope::default(),
             // An API that never ends is noticed late, but no honest one is cut off.
             max_pages: 100_000,
+            headers: Vec::new(),
         }
     }
 }
