@@ -218,7 +218,7 @@ fn worker_table(contract: &Contract, workers: &[WorkerAccess], body: &mut String
         codes.collect::<Vec<_>>().join(", ")
     };
 
-    body.push_str("<h2>Workers</h2>\n<table><thead><tr><th>worker</th><th>reads</th><th>writes</th></tr></thead><tbody>");
+    body.push_str("<h2>Workers</h2>\n<div class=\"table\"><table><thead><tr><th>worker</th><th>reads</th><th>writes</th></tr></thead><tbody>");
     for worker in workers {
         let (reads, writes) = ((worker.reads)(contract), (worker.writes)(contract));
         if reads.is_empty() && writes.is_empty() {
@@ -232,7 +232,7 @@ fn worker_table(contract: &Contract, workers: &[WorkerAccess], body: &mut String
             codes(writes)
         );
     }
-    body.push_str("</tbody></table>\n");
+    body.push_str("</tbody></table></div>\n");
 }
 
 /// Writes the views that read a table, and under each the views that read it.

@@ -56,7 +56,12 @@ fn a_draft_is_refused_for_every_leaf_until_somebody_has_decided() {
     let contract = contracts.by_raw_topic("club.member.v1").unwrap();
     assert_eq!(contract.masked_topic, "club.member.masked.v1");
     assert_eq!(contract.owner.contacts, ["ada@example.org"]);
-    assert!(contract.fields.iter().all(|field| field.classification == sluice_contract::DataClassification::Restricted));
+    assert!(
+        contract
+            .fields
+            .iter()
+            .all(|field| field.classification == sluice_contract::DataClassification::Restricted)
+    );
 }
 
 #[test]

@@ -339,7 +339,7 @@ mod tests {
     fn each_mistake_names_its_column_and_the_way_to_mend_it() {
         for (text, column, message, hint) in [
             ("carier = 'UA'", 1, "no field `carier`", "did you mean `carrier`?"),
-            ("n = 1 and q = 2", 11, "no field `q`", "fields: n, carrier"),
+            ("n = 1 and quarter = 2", 11, "no field `quarter`", "fields: n, carrier"),
             ("n = 'x'", 5, "expected a number for the field `n`", "n = 12.5"),
             ("carrier = UA", 11, "expected a text in quotes", "carrier = 'UA'"),
             ("ok = 1", 6, "expected true or false", "ok = true"),
