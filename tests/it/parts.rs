@@ -143,7 +143,9 @@ fn a_contract_that_moves_to_another_masker_loses_and_repeats_nothing() {
         &format!("{}access: {{workers: {{masker: {{group: {}}}}}}}\n", pair.contract.common(), pair.names[0]),
     );
     let verified = sluice(["verify", "--conservation", "-c", &config.display().to_string()]);
-    assert_eq!(verified.code, 0, "{verified:?}");
+    // Other tests' groups are on the same servers, and may be at work.
+    let rows: Vec<&str> = verified.out.lines().filter(|line| line.starts_with(&pair.names[0])).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.trim_end().ends_with("yes")), "{verified:?}");
 }
 
 #[test]

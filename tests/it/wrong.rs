@@ -109,10 +109,12 @@ fn mistakes_of(usage: &WrongUsage) -> Vec<String> {
     found
 }
 
-/// Returns the line with place and action. A mistake in the arguments has them in several lines.
+/// Returns the line with place and action. A mistake in the arguments or in a statement has them in several lines.
 fn line_of(text: &str, usage: &WrongUsage) -> Option<String> {
     let whole = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let usage_follows = ["For more information, try", "Usage: "].iter().any(|words| text.contains(words));
+    let usage_follows = ["For more information, try", "Usage: ", " | ", "SQL statements"]
+        .iter()
+        .any(|words| text.contains(words));
     let lines = if usage_follows { vec![whole.as_str()] } else { text.lines().collect() };
     lines
         .into_iter()

@@ -45,7 +45,7 @@ pub(super) fn kafka(contract: &TestContract) -> Vec<WrongUsage> {
             "an unknown authority",
             format!("brokers: \"{tls}\", {ssl}"),
             64,
-            "SSL handshake failed",
+            "no authority that is trusted",
             "ssl.ca.location",
         ),
         (

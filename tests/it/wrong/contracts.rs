@@ -95,9 +95,9 @@ pub(super) fn queries(contract: &TestContract) -> Vec<WrongUsage> {
     vec![
         row("a word with a typing mistake", "SELEC 1", "SELEC", "an SQL statement"),
         row("a table that does not exist", "SELECT a FROM nowhere", "nowhere", "no tables yet"),
-        row("a column that does not exist", "SELECT a", "No field named a", "no tables yet"),
-        row("a function that does not exist", "SELECT summ(1)", "summ", "Did you mean 'sum'"),
-        row("a query that breaks off", "SELECT 1 FROM", "Expected: identifier", "no tables yet"),
-        row("no statement", " ", "SQL", "no tables yet"),
+        row("a column that does not exist", "SELECT a", "there is no column", "`a`"),
+        row("a function that does not exist", "SELECT summ(1)", "summ", "did you mean 'sum'"),
+        row("a query that breaks off", "SELECT 1 FROM", "Expected: identifier", "found: EOF"),
+        row("no statement", " ", "SQL", "are answered"),
     ]
 }

@@ -69,7 +69,7 @@ pub(super) fn command_line(contract: &TestContract) -> Vec<WrongUsage> {
             "not provided",
             "--samples <FILE>",
         ),
-        row("no command of a group", "wire", "Usage: sluice wire", "check"),
+        row("no command of a group", "wire", "Usage: sluice wire", "<COMMAND>"),
         row(
             "a lake in a bucket",
             "sql --lake s3://bucket/lake SELECT",
@@ -148,7 +148,7 @@ pub(super) fn files(contract: &TestContract) -> Vec<WrongUsage> {
         row(
             "broken samples",
             "contract new --topic a.b.v1 --samples @records.jsonl",
-            "line 2",
+            "line 3",
             "mend the samples",
         ),
         row(

@@ -28,6 +28,9 @@ pub enum RegistryError {
         /// Base URL, without credentials.
         url: String,
     },
+    /// The configuration's URL is none.
+    #[error("registry.url is not an address")]
+    NotAnAddress,
     /// The registry cannot be reached, or the call took too long.
     #[error("{url}: {why}")]
     Unreachable {
@@ -72,6 +75,9 @@ impl RegistryError {
         if let Some(mistake) = CertificateMistake::of(&error) {
             return Self::Certificate { url, mistake };
         }
+        if error.is_builder() {
+            return Self::NotAnAddress;
+        }
         if error.is_timeout() {
             return Self::Unreachable { url, why: "no answer in time".to_owned() };
         }
@@ -84,7 +90,7 @@ impl RegistryError {
         match &self {
             Self::Credentials { .. } => Fault::user(doing, self)
                 .with_hint("check registry.basic or registry.token, and the account's rights"),
-            Self::WrongPath { .. } => Fault::user(doing, self).with_hint(
+            Self::WrongPath { .. } | Self::NotAnAddress => Fault::user(doing, self).with_hint(
                 "check the path in registry.url: the base of Confluent's API, for example \
                  http://registry:8080/apis/ccompat/v7",
             ),
