@@ -151,6 +151,7 @@ fn complete(statement: SqlStatement, every: Option<Duration>, dialect: SqlDialec
     let statement = statement.text("lease_until = NULL, ");
     match every {
         None => statement.text("state = 'done', due_at = ").now(),
+        Some(every) if every.is_zero() => statement.text("state = 'due', run = run + 1, due_at = ").now(),
         Some(every) => {
             // The first of the times `due_from + n * every` that is not about to come. Rows of an earlier version
             // do not know when they were due.

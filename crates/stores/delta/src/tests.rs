@@ -187,11 +187,9 @@ fn a_query_says_what_is_wrong_with_it() {
     store.flush().unwrap();
     let ask =
         |sql: &str| runtime().block_on(warehouse::query(lake.path(), sql)).map_err(|error| error.to_string());
-    assert!(
-        ask("SELECT * FROM nope")
-            .unwrap_err()
-            .contains("no table or view `nope`; tables: aviation_flight_masked_v1")
-    );
+    let unknown = ask("SELECT * FROM nope").unwrap_err();
+    assert!(unknown.starts_with("there is no table or view `nope`"), "{unknown}");
+    assert!(unknown.ends_with("tables: aviation_flight_masked_v1"), "{unknown}");
     assert!(ask("SELECT nope FROM aviation_flight_masked_v1").unwrap_err().contains("carrier"));
     assert!(ask("SELEC 1").is_err());
     assert!(ask("DROP TABLE aviation_flight_masked_v1").is_err());

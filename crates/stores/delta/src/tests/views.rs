@@ -47,11 +47,7 @@ fn a_view_is_made_after_what_it_reads_and_a_circle_is_said() {
     assert_eq!(ask("SELECT * FROM a").unwrap_err(), "the view `a` reads itself: a -> b -> c -> a");
     assert_eq!(ask("SELECT * FROM itself").unwrap_err(), "the view `itself` reads itself: itself -> itself");
     let missing = ask("SELECT * FROM broken").unwrap_err();
-    assert!(
-        missing.starts_with(
-            "there is no table or view `nowhere`; tables: aviation_flight_masked_v1, all_of_them"
-        ),
-        "{missing}"
-    );
+    assert!(missing.starts_with("there is no table or view `nowhere`"), "{missing}");
+    assert!(missing.contains("\ntables: aviation_flight_masked_v1, all_of_them"), "{missing}");
     assert!(ask("SELECT * FROM writes").is_err());
 }
