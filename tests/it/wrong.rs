@@ -126,10 +126,11 @@ fn line_of(text: &str, usage: &WrongUsage) -> Option<String> {
 fn repeated(line: &str) -> Option<String> {
     let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || "()".contains(c)).collect();
     let mut seen = BTreeSet::new();
-    words.windows(4).map(|words| words.join(" ")).filter(|phrase| phrase.len() >= 15).find(|phrase| {
-        let known = !seen.insert(phrase.clone());
-        known
-    })
+    words
+        .windows(4)
+        .map(|words| words.join(" "))
+        .filter(|phrase| phrase.len() >= 15)
+        .find(|phrase| !seen.insert(phrase.clone()))
 }
 
 /// Fails with all mistakes at once.

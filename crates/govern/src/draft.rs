@@ -85,11 +85,11 @@ impl ContractDrafter {
     /// # Errors
     /// [`DraftError`].
     pub fn from_schema(&self, schema: &str) -> Result<DraftFiles, DraftError> {
-        self.from_schema_with(schema, DraftRemarks::default())
+        self.draft_schema(schema, DraftRemarks::default())
     }
 
     /// Drafts a contract from a schema, with the remarks that follow from samples.
-    fn from_schema_with(&self, schema: &str, remarks: DraftRemarks) -> Result<DraftFiles, DraftError> {
+    fn draft_schema(&self, schema: &str, remarks: DraftRemarks) -> Result<DraftFiles, DraftError> {
         let place = place(&self.topic)?;
 
         // A contract has a line for each leaf.
@@ -126,7 +126,7 @@ impl ContractDrafter {
         // From here on the draft is that of a schema.
         let mut remarks = DraftRemarks::default();
         let schema = shape.schema(&place.record, &place.namespace, &mut remarks)?;
-        self.from_schema_with(&schema.to_string(), remarks)
+        self.draft_schema(&schema.to_string(), remarks)
     }
 }
 

@@ -57,10 +57,10 @@ pub enum QueryError {
     },
     /// The query names a table or view that does not exist.
     #[error("{0}")]
-    NoTable(SqlMistake),
+    NoTable(Box<SqlMistake>),
     /// The query names a table that is not shown to the user who asks.
     #[error("{0}")]
-    Hidden(SqlMistake),
+    Hidden(Box<SqlMistake>),
     /// A view that reads itself, directly or through other views.
     #[error("the view `{name}` reads itself: {}", way.join(" -> "))]
     Circle {
@@ -89,7 +89,7 @@ pub enum QueryError {
     #[error("{mistake}")]
     Sql {
         /// The mistake, with its place in the statement.
-        mistake: SqlMistake,
+        mistake: Box<SqlMistake>,
         /// The error of DataFusion. It is no source: the mistake has its text.
         cause: Box<DataFusionError>,
     },
@@ -352,13 +352,13 @@ impl WarehouseQuery<'_> {
 
         // A table that is not shown must not become a view of the same name.
         if !matches!(resolve(reference, &self.hidden), Ok(TableMeaning::Unclear(_))) {
-            return Err(QueryError::Hidden(SqlMistake::hidden_table(&missing, sql, &self.names())));
+            return Err(QueryError::Hidden(Box::new(SqlMistake::hidden_table(&missing, sql, &self.names()))));
         }
 
         // A view goes by the SQL-friendly form, as a table does.
         let wanted = sql_name(&missing);
         let Some(view) = self.views.iter().find(|view| view.name == wanted) else {
-            return Err(QueryError::NoTable(SqlMistake::no_table(&missing, sql, &self.names())));
+            return Err(QueryError::NoTable(Box::new(SqlMistake::no_table(&missing, sql, &self.names()))));
         };
 
         // A view that is open twice reads itself. The way begins where it was opened first.
@@ -403,7 +403,7 @@ async fn open(lake: &Path, topic: &str) -> Result<DeltaTable, QueryError> {
 
 /// Returns the error of a statement.
 fn sql_error(source: DataFusionError, sql: &str) -> QueryError {
-    QueryError::Sql { mistake: SqlMistake::of(&source, sql), cause: Box::new(source) }
+    QueryError::Sql { mistake: Box::new(SqlMistake::of(&source, sql)), cause: Box::new(source) }
 }
 
 /// The meaning of a name in a statement.

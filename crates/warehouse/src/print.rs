@@ -102,7 +102,7 @@ fn print_table(batches: &[RecordBatch], width: Option<u16>, out: &mut dyn Write)
         table.set_header(first.schema().fields().iter().map(|field| Cell::new(field.name())));
     }
     for batch in batches {
-        let columns: Vec<_> = batch.columns().iter().map(|column| text_column(column)).collect();
+        let columns: Vec<_> = batch.columns().iter().map(text_column).collect();
         for row in 0..batch.num_rows() {
             let cell = |column: &StringArray| {
                 if column.is_null(row) { String::new() } else { visible(column.value(row)) }
