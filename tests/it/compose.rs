@@ -58,7 +58,7 @@ impl ComposedFleet {
     /// Reads the compose file and decides where its addresses and folders are.
     fn read(stack: &ServerStack) -> Self {
         let text = std::fs::read_to_string(root().join("docker-compose.yml")).unwrap();
-        let key = "c2l4dGVlbi1ieXRlcy1hbmQtc2l4dGVlbi1tb3JlISE=";
+        let key = "KXK7BE2W3yhxugNMld4ncLkCS5TdJm+4AUqT3CVutwA=";
         let variables = BTreeMap::from([
             ("SLUICE_DB_PASSWORD", "password"),
             ("SLUICE_API_TOKEN", "token"),

@@ -166,7 +166,7 @@ fn field(kind: usize, name: String, random: &mut StdRng) -> RandomField {
         8 => (
             tagged(named(json!(["null", "string", "long"]))),
             json!({"name": name, "logicalType": "object", "physicalType": "union", "required": false, "tags": ["PII"],
-                   "properties": [inner(policy("string", "string", true, hmac())), policy("long", "integer", true, keep())]}),
+                   "properties": [inner(policy("string", "string", true, hmac())), policy("long", "integer", true, json!({"op": "generalise", "number": 1000}))]}),
             |random| match random.random_range(0..3) {
                 0 => Avro::Union(0, Box::new(Avro::Null)),
                 1 => Avro::Union(1, Box::new(text(random))),
@@ -176,7 +176,7 @@ fn field(kind: usize, name: String, random: &mut StdRng) -> RandomField {
         9 => (
             tagged(named(json!({"type": "map", "values": "string"}))),
             json!({"name": name, "logicalType": "object", "physicalType": "map", "required": true, "tags": ["PII"],
-                   "properties": [policy("key", "string", true, keep()),
+                   "properties": [policy("key", "string", true, hmac()),
                                   inner(policy("value", "string", true, json!({"op": "redact"})))]}),
             |random| Avro::Map((0..3).map(|n| (format!("k{n}"), text(random))).collect()),
         ),

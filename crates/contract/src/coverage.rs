@@ -68,7 +68,7 @@ pub(crate) fn check(
     // The schema's side: its leaves, and the kind and tags of every path.
     let leaves = value.schema.leaves();
     let json = serde_json::from_str(value.text).unwrap_or_default();
-    let map = avsc::paths(&json);
+    let mut map = avsc::paths(&json);
     report_schema(value, &json, &map, report);
     let entries = &map.entries;
 
@@ -93,6 +93,9 @@ pub(crate) fn check(
             declared.insert(String::new(), OdcsProperty { path: String::new(), ..only });
         }
     }
+
+    // A record inside itself that is dropped hands nothing on to the record around it.
+    map.returns.retain(|(_, field)| !ancestors(field).any(|path| is_dropped(declared.get(path))));
 
     // Each property against the schema, then each leaf against the properties.
     let labels = tags::inherit(&map, &own_labels(value, object, &declared, report));
@@ -189,6 +192,12 @@ fn own_labels(
         }
     }
     labels
+}
+
+/// Returns true if a property leaves the derived schema with all of its parts.
+fn is_dropped(property: Option<&OdcsProperty<'_>>) -> bool {
+    let masking = property.and_then(|property| odcs::custom(property.node, "masking"));
+    masking.and_then(|masking| masking.get("op")).and_then(YamlNode::text) == Some("drop")
 }
 
 /// Returns the properties of a schema object by path, and reports those that are given twice.

@@ -8,7 +8,7 @@ use sluice_core::Fault;
 use sluice_runtime::config::ConfigErrors;
 
 use crate::cli::{CollectorCommand, CommandFormat, JobArgs};
-use crate::exit::{CommandFinding, CommandResult};
+use crate::exit::{self, CommandFinding, CommandResult};
 use crate::run::{self, WorkerCommand};
 
 /// Runs one of the commands.
@@ -98,30 +98,44 @@ async fn check(job: &JobArgs, neighbours: bool) -> CommandResult {
 /// Asks the API for one id and prints the decoded records. Publishes nothing. Exit code 1 if a record is
 /// refused or the API stopped the id.
 async fn try_id(job: &JobArgs, id: &str, trial: TrialOptions) -> CommandResult {
-    let found = operate::try_id(CollectorConfig::load(&job.config)?, id, trial).await?;
+    let mut found = operate::try_id(CollectorConfig::load(&job.config)?, id, trial).await?;
+    let away = found.away.take();
+
+    // For programs the report is the one document of the output, the error included.
     if job.output == CommandFormat::Json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
-    } else {
-        // Each page with its request and some of its records, then the reason why it ended early.
-        for page in &found.pages {
-            println!("{} page {}: {}", page.endpoint, page.page, page.asked);
-            let (records, rejects) = (page.records, page.rejects.len());
-            println!("  {} bytes, {records} records for {}, {rejects} rejects", page.bytes, page.topic);
-            page.samples.iter().for_each(|sample| println!("  {sample}"));
-            page.rejects.iter().for_each(|reject| println!("  reject: {reject}"));
-        }
-        found.drifts.iter().for_each(|drift| println!("notice: {drift}"));
-        if let Some(stopped) = &found.stopped {
-            println!("stopped: {stopped}");
-        }
-        println!("nothing was published");
+        let Some(away) = away else {
+            println!("{}", serde_json::to_string_pretty(&found)?);
+            return Ok(trial_finding(&found));
+        };
+        let mut whole = serde_json::to_value(&found)?;
+        let ended = exit::report_within(&mut whole, &away.into());
+        println!("{whole}");
+        return ended;
     }
-    // For programs the report is the one document of the output.
-    if let Some(away) = found.away.filter(|_| job.output == CommandFormat::Text) {
-        return Err(away.into());
+
+    // Each page with its request and some of its records, then the reason why it ended early.
+    for page in &found.pages {
+        println!("{} page {}: {}", page.endpoint, page.page, page.asked);
+        let (records, rejects) = (page.records, page.rejects.len());
+        println!("  {} bytes, {records} records for {}, {rejects} rejects", page.bytes, page.topic);
+        page.samples.iter().for_each(|sample| println!("  {sample}"));
+        page.rejects.iter().for_each(|reject| println!("  reject: {reject}"));
     }
+    found.drifts.iter().for_each(|drift| println!("notice: {drift}"));
+    if let Some(stopped) = &found.stopped {
+        println!("stopped: {stopped}");
+    }
+    println!("nothing was published");
+    match away {
+        Some(away) => Err(away.into()),
+        None => Ok(trial_finding(&found)),
+    }
+}
+
+/// Tells whether a trial refused a record or was stopped.
+fn trial_finding(found: &operate::TrialReport) -> CommandFinding {
     let something = found.stopped.is_some() || found.pages.iter().any(|page| !page.rejects.is_empty());
-    Ok(if something { CommandFinding::Something } else { CommandFinding::Nothing })
+    if something { CommandFinding::Something } else { CommandFinding::Nothing }
 }
 
 /// Prints the number of ids in each claim state, with their pages and records.

@@ -37,6 +37,8 @@ pub(crate) enum CommandFinding {
     Something,
     /// `plan` has changes and no refusal: exit code 2.
     Changes,
+    /// The command has printed its error as a part of its output. The exit code is the error's.
+    Reported(u8),
 }
 
 /// The reason of an exit code, for programs.
@@ -103,8 +105,21 @@ pub(crate) fn code(ended: CommandResult, format: CommandFormat) -> ExitCode {
         Ok(CommandFinding::Nothing) => ExitCode::SUCCESS,
         Ok(CommandFinding::Something) => ExitCode::from(1),
         Ok(CommandFinding::Changes) => ExitCode::from(2),
+        Ok(CommandFinding::Reported(code)) => ExitCode::from(code),
         Err(error) => print_report(&report_of(&error), format),
     }
+}
+
+/// Adds an error to the JSON that a command prints, in the form of every error, and returns the command's end.
+pub(crate) fn report_within(output: &mut serde_json::Value, error: &anyhow::Error) -> CommandResult {
+    let report = report_of(error);
+    let exit_code = report.exit_code;
+    if let (Some(output), serde_json::Value::Object(report)) =
+        (output.as_object_mut(), serde_json::to_value(report)?)
+    {
+        output.extend(report);
+    }
+    Ok(CommandFinding::Reported(exit_code))
 }
 
 /// Prints an error of a command that goes on, as text.

@@ -201,10 +201,13 @@ fn sight(args: &SqlArgs) -> anyhow::Result<SqlSight> {
                 ConfigErrors::one("--as", message, Some("name the folder with --schemas".into())).into()
             );
         }
-        let folder = args.schemas.display();
-        eprintln!(
-            "no contracts at {folder}: every table of the lake is shown (--schemas names their folder)"
-        );
+        // A note for people: programs get the answer alone.
+        if io::stderr().is_terminal() {
+            let folder = args.schemas.display();
+            eprintln!(
+                "no contracts at {folder}: every table of the lake is shown (--schemas names their folder)"
+            );
+        }
         return Ok(SqlSight { views: Vec::new(), visible: None, refused: BTreeMap::new() });
     }
 

@@ -215,6 +215,15 @@ fn f01_a_tag_on_a_record_inside_itself_reaches_the_leaves_above() {
     };
     tree(json!({})).accepted();
     tree(json!({"confluent:tags": ["PII"]})).refused("node.name: tagged PII");
+
+    // Dropped, it is not in the masked record, and the record around it is not below it.
+    let record = json!({"type": "record", "name": "Node", "fields": [
+        {"name": "name", "type": "string"},
+        {"name": "child", "type": ["null", "Node"], "confluent:tags": ["PII"]}]});
+    let node = json!({"name": "node", "required": true, "logicalType": "object", "properties": [
+        property("name", "string", "internal", keep()),
+        property("child", "object", "restricted", json!({"op": "drop"}))]});
+    GateCase::new().field(json!({"name": "node", "type": record}), node).accepted();
 }
 
 #[test]
