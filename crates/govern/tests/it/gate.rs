@@ -222,7 +222,7 @@ fn f01_a_tag_on_a_record_inside_itself_reaches_the_leaves_above() {
         {"name": "child", "type": ["null", "Node"], "confluent:tags": ["PII"]}]});
     let node = json!({"name": "node", "required": true, "logicalType": "object", "properties": [
         property("name", "string", "internal", keep()),
-        property("child", "object", "restricted", json!({"op": "drop"}))]});
+        with(property("child", "object", "restricted", json!({"op": "drop"})), json!({"required": false}))]});
     GateCase::new().field(json!({"name": "node", "type": record}), node).accepted();
 }
 
