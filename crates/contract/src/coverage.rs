@@ -12,7 +12,7 @@ use crate::finding::{FindingReport, did_you_mean};
 use crate::masking::{self, MaskOperation, MaskingFloors};
 use crate::odcs::{self, OdcsProperty};
 use crate::tags::{self, PathLabel};
-use crate::yaml::YamlNode;
+use crate::yaml::{YamlContent, YamlNode};
 
 /// Custom properties of a property that the fleet knows.
 const KNOWN: [&str; 1] = ["masking"];
@@ -194,10 +194,12 @@ fn own_labels(
     labels
 }
 
-/// Returns true if a property leaves the derived schema with all of its parts.
+/// Returns true if nothing of a property's parts is in a masked record, because it is dropped or null.
 fn is_dropped(property: Option<&OdcsProperty<'_>>) -> bool {
     let masking = property.and_then(|property| odcs::custom(property.node, "masking"));
-    masking.and_then(|masking| masking.get("op")).and_then(YamlNode::text) == Some("drop")
+    let op = masking.and_then(|masking| masking.get("op"));
+    // `op: null` without quotes is YAML's null.
+    op.is_some_and(|op| matches!(op.content, YamlContent::Null) || matches!(op.text(), Some("drop" | "null")))
 }
 
 /// Returns the properties of a schema object by path, and reports those that are given twice.
