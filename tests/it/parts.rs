@@ -73,7 +73,6 @@ impl ContractPair {
 }
 
 #[test]
-#[ignore = "not run since its configuration was mended"]
 fn two_maskers_with_disjoint_parts_mask_only_theirs_even_under_one_instance_name() {
     let pair = ContractPair::applied("own");
     let [left, right] = [format!("it/{}", pair.names[0]), format!("*/{}", pair.names[1])];

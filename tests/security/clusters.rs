@@ -174,7 +174,6 @@ fn a_registry_that_refuses_or_is_not_trusted_is_named_in_one_sentence() {
 }
 
 #[test]
-#[ignore = "not run since the second look at a certificate was mended"]
 fn a_broker_that_refuses_or_is_not_trusted_is_named_in_one_sentence() {
     let fleet = SecurityFleet::applied("trust");
     let trusting = by_certificate("apply");
