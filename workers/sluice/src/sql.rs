@@ -201,7 +201,7 @@ fn sight(args: &SqlArgs) -> anyhow::Result<SqlSight> {
                 ConfigErrors::one("--as", message, Some("name the folder with --schemas".into())).into()
             );
         }
-        // A note for people: programs get the answer alone.
+        // Programs get the answer alone, without a note.
         if io::stderr().is_terminal() {
             let folder = args.schemas.display();
             eprintln!(
