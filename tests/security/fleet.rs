@@ -37,6 +37,9 @@ const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"sec","field
  {"name":"n","type":"long"},
  {"name":"note","type":"string","confluent:tags":["PII"]}]}"#;
 
+/// Held by a test that removes permissions of the topics that all fleets share, and by one whose principals need them.
+pub static SHARED_PERMISSIONS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// The stack; it lives as long as the process.
 pub(crate) fn stack() -> &'static ServerStack {
     static STACK: OnceLock<ServerStack> = OnceLock::new();

@@ -15,6 +15,7 @@ const WAIT: Duration = Duration::from_secs(90);
 
 #[test]
 fn each_part_has_a_principal_that_cannot_read_the_others_topics() {
+    let _alone = crate::fleet::SHARED_PERMISSIONS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let fleet = SecurityFleet::written("part-left");
     fleet.write_also("part-right");
     let part =
