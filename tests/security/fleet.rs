@@ -38,7 +38,7 @@ const SCHEMA: &str = r#"{"type":"record","name":"Event","namespace":"sec","field
  {"name":"note","type":"string","confluent:tags":["PII"]}]}"#;
 
 /// Held by a test that removes permissions of the topics that all fleets share, and by one whose principals need them.
-pub static SHARED_PERMISSIONS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+pub(crate) static SHARED_PERMISSIONS: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// The stack; it lives as long as the process.
 pub(crate) fn stack() -> &'static ServerStack {
