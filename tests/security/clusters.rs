@@ -1,5 +1,5 @@
 //! Clusters as they are outside: a hosted registry with Basic credentials and an authority of its own; brokers with
-//! certificates of the clients, PLAIN, and tokens that a file holds. And what is said when one of them is wrong.
+//! certificates of the clients, PLAIN, and tokens from a file. A wrong one of each gives one clear sentence.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -37,7 +37,7 @@ pub(super) fn http(status: &'static str, kind: &'static str, body: &'static str)
 pub(super) fn black_hole() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    // The kernel takes the connections into the backlog, and nobody accepts them.
+    // The kernel takes the connections into the backlog. They are never accepted.
     Box::leak(Box::new(listener));
     address
 }

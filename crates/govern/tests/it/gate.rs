@@ -1,4 +1,4 @@
-//! Contracts that would let personal data through, or that promise what nobody keeps: each kind in several
+//! Contracts that would let personal data through, or that make a promise that no store keeps: each kind in several
 //! forms, refused; and their sound neighbours, accepted.
 
 use serde_json::{Value, json};
